@@ -1,0 +1,58 @@
+"""Names to classes: how a config's string becomes an encoder, a decoder, a reader.
+
+>>> ENCODERS = Registry("encoder")
+>>> @ENCODERS.register("resnet50", depth=50)
+... class ResNet: ...
+>>> ENCODERS.make("resnet50", dtype=...)  # ResNet(depth=50, dtype=...)
+"""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+
+def nearest(name: str, names) -> str:
+    """A hint for an error message: the closest of `names`, and all of them."""
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) or '(none)'}"
+
+
+class Registry:
+    """A table of constructors of one kind, such as all encoders."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._makers: dict[str, Callable] = {}
+
+    def register(self, name: str, **defaults):
+        """Decorates a class or function; `defaults` are keyword arguments bound to this name.
+
+        Raises:
+          ValueError: the name is taken.
+        """
+
+        def add(maker):
+            if name in self._makers:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._makers[name] = partial(maker, **defaults) if defaults else maker
+            return maker
+
+        return add
+
+    def names(self) -> list[str]:
+        return sorted(self._makers)
+
+    def get(self, name: str) -> Callable:
+        """The constructor of `name`.
+
+        Raises:
+          ValueError: unknown name; the message lists the known ones.
+        """
+        if name not in self._makers:
+            raise ValueError(f"unknown {self.kind} {name!r}: {nearest(name, self._makers)}")
+        return self._makers[name]
+
+    def make(self, name: str, *args, **kwargs):
+        return self.get(name)(*args, **kwargs)

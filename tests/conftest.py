@@ -1,0 +1,30 @@
+"""Fixtures and flags shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Tests run several to a machine and compile many small programs: keep each on the CPU.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real photos and captions beside the checkout; skips where it is missing."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"no real data here ({path} is missing)")
+    return path
