@@ -1,0 +1,175 @@
+"""Reads and checks a config once, at the start, so that nothing inside asks again.
+
+A config file is Python with `get_config(arg=None) -> ml_collections.ConfigDict`; `path.py:arg` passes the argument.
+"""
+
+import ast
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from capjax.registry import nearest
+
+# Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
+_FREE = ("model.encoder.options", "model.decoder.options", "data.language_weights")
+_CHOICES = {
+    "model.dtype": ("float32", "bfloat16"),
+    "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
+    "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
+    "decode.method": ("greedy", "beam", "sample"),
+}
+_POSITIVE = (
+    "data.image_size", "data.target_len", "data.threads", "data.prefetch", "model.width", "train.steps",
+    "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every", "checkpoint.keep", "decode.beams",
+    "decode.max_len", "eval.batch_size",
+)  # fmt: skip
+_FRACTION = ("model.dropout", "model.feature_dropout", "train.ema", "train.label_smoothing")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the key and what it may be."""
+
+
+def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
+    """The config of `path.py[:arg]`, with `key.sub=value` overrides, checked.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ConfigError: misspelt key, wrong type or impossible value.
+    """
+    path, _, arg = source.partition(":")
+    path = Path(path)
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no config file {path}; {nearest(path.name, siblings)}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    # Config files import their siblings: `import common`.
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"{path}: a config file defines get_config(arg=None); this one does not")
+        if arg and not inspect.signature(module.get_config).parameters:
+            raise ConfigError(f"{path} takes no argument, so {source!r} should be {str(path)!r}")
+        config = module.get_config(arg) if arg else module.get_config()
+    except AttributeError as error:  # ConfigDict's own message names the key and the nearest
+        raise ConfigError(f"{path}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    for override in overrides:
+        _override(config, override)
+    check(config)
+    return config
+
+
+def _override(config: ConfigDict, override: str):
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--config.{key}: write --config.{key}=VALUE")
+    *parents, last = key.split(".")
+    node, seen = config, ""
+    for part in parents:
+        if not isinstance(node, ConfigDict) or part not in node:
+            raise ConfigError(_unknown(f"{seen}{part}", key, config))
+        node, seen = node[part], f"{seen}{part}."
+    if seen.rstrip(".") in _FREE:
+        node[last] = _literal(text)
+        return
+    if not isinstance(node, ConfigDict) or last not in node:
+        raise ConfigError(_unknown(key, key, config))
+    if isinstance(node[last], ConfigDict):
+        raise ConfigError(f"--config.{key}={text}: {key} is a group; set one of {', '.join(node[last])}")
+    node[last] = _coerce(key, _literal(text) if not isinstance(node[last], str) else text, node[last])
+
+
+def _unknown(bad: str, key: str, config: ConfigDict) -> str:
+    known = [name for name, _ in flatten(config)]
+    # Someone who remembers the last part but not the group wants the same name elsewhere.
+    same = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    hint = f"did you mean {same[0]!r}?" if same else nearest(key, known).split("known:")[0].strip()
+    return f"--config.{key}: there is no key {bad!r} in the config; {hint or 'see configs/common.py for all keys'}"
+
+
+def _literal(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _coerce(key: str, value, default):
+    """`value` in the type of `default`; an int is a fine float, and one thing a fine tuple of one."""
+    kind = type(default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is tuple:
+        if isinstance(value, str):
+            return tuple(part for part in value.split(",") if part)
+        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if type(value) is not kind:
+        raise ConfigError(f"{key} = {value!r} is {_a(type(value))}; expected {_a(kind)}, such as {default!r}")
+    return value
+
+
+def _a(kind: type) -> str:
+    return {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        kind.__name__, f"a {kind.__name__}"
+    )
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """(dotted key, value) of every leaf."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict) and f"{prefix}{key}" not in _FREE:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def check(config: ConfigDict):
+    """Raises ConfigError unless every value is possible."""
+    values = dict(flatten(config))
+    for key, choices in _CHOICES.items():
+        if values[key] not in choices:
+            raise ConfigError(f"{key} = {values[key]!r}: {nearest(str(values[key]), choices)}")
+    for key in _POSITIVE:
+        if values[key] < 1:
+            raise ConfigError(f"{key} = {values[key]}: expected 1 or more")
+    for key in _FRACTION:
+        if not 0.0 <= values[key] < 1.0:
+            raise ConfigError(f"{key} = {values[key]}: expected a share from 0 up to, but not, 1")
+    if values["train.batch_size"] % values["train.accumulate"]:
+        raise ConfigError(
+            f"train.batch_size = {values['train.batch_size']} does not divide into "
+            f"train.accumulate = {values['train.accumulate']} micro-batches"
+        )
+    if not values["data.languages"]:
+        raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str, where: str) -> ConfigDict:
+    """The config that `to_json` wrote, checked. `where` names it in errors."""
+    try:
+        config = ConfigDict(_tuples(json.loads(text)))
+        check(config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{where} is not a config that capjax wrote: {error}") from error
+    return config
+
+
+def _tuples(value):
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,298 @@
+"""Records to batches, with Grain.
+
+Order is decided on indices alone: shuffle by seed and epoch, mix, cut into global batches. Each process then loads its rows
+of a batch in one go, straight into the batch's arrays. So the n-th global batch is the same whatever the number of
+processes, and an iterator's state is one number.
+
+b: batch, t: frames, n: positions of a feature grid, d: channels, l: pieces of a target.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import numpy as np
+
+from capjax.data.record import Record, RecordSource
+from capjax.data.transforms import training_view, view
+from capjax.text.vocabulary import Vocabulary
+
+
+class DataError(ValueError):
+    """The data cannot serve what the config asks for; the message says what is missing where."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of a mixture, as written in a config: `DIR@SPLIT` or `DIR@SPLIT*WEIGHT`."""
+
+    directory: Path
+    split: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        match = re.fullmatch(r"(?P<dir>.+)@(?P<split>[\w-]+)(\*(?P<weight>[\d.]+))?", text)
+        if match is None:
+            raise DataError(f"data: {text!r} should be DIR@SPLIT or DIR@SPLIT*WEIGHT, such as 'data/coco@train'")
+        weight = float(match["weight"] or 1.0)
+        if weight <= 0:
+            raise DataError(f"data: the weight of {text!r} must be above 0")
+        return cls(Path(match["dir"]).expanduser(), match["split"], weight)
+
+    def open(self) -> RecordSource:
+        return RecordSource(self.directory, self.split)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which rows of every global batch are this process's: the `index`-th of `count` equal runs."""
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch_size: int) -> int:
+        if batch_size % self.count:
+            raise DataError(f"a batch of {batch_size} does not divide over {self.count} processes")
+        return batch_size // self.count
+
+
+def _usable(source, languages: Sequence[str], where: str) -> np.ndarray:
+    """Indices of the records with a caption in one of the languages."""
+    wanted, seen, usable = set(languages), set(), []
+    for index in range(len(source)):
+        present = {caption.lang for caption in source[index].captions}
+        seen |= present
+        if present & wanted:
+            usable.append(index)
+    if missing := wanted - seen:
+        raise DataError(
+            f"{where} has no captions in {', '.join(sorted(missing))}; it has {', '.join(sorted(seen)) or 'none'}. "
+            "Set config.data.languages."
+        )
+    return np.asarray(usable)
+
+
+class _Loader:
+    """Fills the arrays of a batch from records: what training and evaluation share."""
+
+    def __init__(self, sources: Sequence, vocabulary: Vocabulary, data):
+        self.sources, self.vocabulary, self.data = sources, vocabulary, data
+        self.prefixes = {lang: vocabulary.prefix(lang) for lang in data.languages}
+        longest = max(map(len, self.prefixes.values()))
+        if data.target_len < longest + 2:
+            raise DataError(f"data.target_len = {data.target_len} leaves no room for text; use {longest + 2} or more")
+        self.frames = len(sources[0][0].frame_times)
+        self.features = self._feature_shape() if data.features else None
+
+    def _feature_shape(self) -> tuple[int, int]:
+        features = self.sources[0][0].features
+        if features is None:
+            raise DataError(
+                f"{self.sources[0]!r} has no features, but data.features is set; "
+                "make them with `python -m data_prep features`"
+            )
+        return features.shape[2:]
+
+    def empty(self, b: int) -> dict:
+        t, l, size = self.frames, self.data.target_len, self.data.image_size
+        batch = {
+            "frame_times": np.zeros((b, t), np.float32),
+            "frame_mask": np.zeros((b, t), bool),
+            "target": np.full((b, l), self.vocabulary.pad_id, np.int32),
+            "loss_mask": np.zeros((b, l), bool),
+            "ids": [""] * b,
+        }
+        if self.features:
+            batch["features"] = np.zeros((b, t, *self.features), np.float16)
+        else:
+            batch["frames"] = np.zeros((b, t, size, size, 3), np.uint8)
+        return batch
+
+    def media(self, batch: dict, row: int, record: Record, rng: np.random.Generator | None):
+        """Pictures or features; `rng` picks crops and views in training, None is evaluation."""
+        batch["ids"][row] = record.id
+        t = min(len(record.frame_times), self.frames)
+        batch["frame_times"][row, :t] = record.frame_times[:t]
+        batch["frame_mask"][row, :t] = True
+        data = self.data
+        if self.features:
+            if record.features is None or record.features.shape[2:] != self.features:
+                found = None if record.features is None else record.features.shape[2:]
+                raise DataError(f"features of shape {found}; the other records have {self.features}")
+            number = 0 if rng is None else rng.integers(len(record.features))
+            batch["features"][row, :t] = record.features[number, :t]
+            return
+        if not record.frames:
+            raise DataError("no pictures in it, only features; set config.data.features")
+        for i in range(t):
+            if rng is None:
+                view(record.frames[i], data.image_size, out=batch["frames"][row, i])
+            else:
+                batch["frames"][row, i] = training_view(
+                    record.frames[i], data.image_size, rng, scale=data.crop_scale, aspect=data.crop_aspect,
+                    flip=data.flip,
+                )  # fmt: skip
+
+    def text(self, batch: dict, row: int, text: str, lang: str):
+        prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
+        pieces = self.vocabulary.encode(text)[: self.data.target_len - len(prefix) - 1]
+        pieces = [*prefix, *pieces, eos]
+        batch["target"][row, : len(pieces)] = pieces
+        batch["loss_mask"][row, len(prefix) : len(pieces)] = True
+
+
+class _Training(_Loader):
+    """[(source, index), ...] of a batch's rows, and their positions in the run -> batch."""
+
+    def __init__(self, *args, seed: int, rows: int, shard: Shard):
+        super().__init__(*args)
+        self.seed, self.rows, self.shard = seed, rows, shard
+
+    def __call__(self, number: int, picks: np.ndarray) -> dict:
+        first = self.shard.index * self.rows
+        batch = self.empty(self.rows)
+        for row, (which, index) in enumerate(picks[first : first + self.rows]):
+            # One stream a place in the run, whichever process or thread fills it.
+            position = number * self.rows * self.shard.count + first + row
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
+            record = self.sources[which][int(index)]
+            try:
+                captions = [c for c in record.captions if c.lang in self.prefixes]
+                langs = sorted({caption.lang for caption in captions})
+                weights = [self.data.language_weights.get(lang, 1.0) for lang in langs]
+                lang = langs[_draw(rng, weights)]
+                captions = [caption for caption in captions if caption.lang == lang]
+                self.text(batch, row, captions[rng.integers(len(captions))].text, lang)
+                self.media(batch, row, record, rng)
+            except ValueError as error:
+                raise DataError(f"{self.sources[which]!r}, record {record.id!r} ({record.media}): {error}") from error
+        return batch
+
+
+def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    """An index with probability proportional to its weight."""
+    edges = np.cumsum(weights)
+    return int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))
+
+
+class _Numbered(grain.MapDataset):
+    """Batches of indices with their number, loaded by `load(number, picks)`.
+
+    A Grain `map` does not know the index of what it maps, and the rows' random streams depend on it.
+    """
+
+    def __init__(self, parent: grain.MapDataset, load):
+        super().__init__(parent)
+        self._load = load
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.slice(index)
+        return self._load(index, self._parent[index])
+
+
+class TrainIterator:
+    """Endless training batches; `get_state` and `set_state` make it go on exactly where it was."""
+
+    def __init__(self, dataset: grain.MapDataset, *, threads: int, prefetch: int):
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+        self._iterator = iter(dataset.to_iter_dataset(options))
+
+    def __iter__(self) -> Iterator[dict]:
+        return self
+
+    def __next__(self) -> dict:
+        return next(self._iterator)
+
+    def get_state(self) -> dict:
+        """The number of the next batch, as JSON."""
+        return self._iterator.get_state()
+
+    def set_state(self, state: dict):
+        self._iterator.set_state(state)
+
+
+def make_train_iterator(
+    parts: Sequence[str], vocabulary: Vocabulary, data, *, batch_size: int, seed: int, shard: Shard = Shard(),
+    sources: Sequence | None = None,
+) -> TrainIterator:  # fmt: skip
+    """Training batches as in the batch contract, with `ids`: every record once an epoch, each epoch in another order.
+
+    A record gives one of its captions at a time: a language by weight, then one of its sentences, at random.
+
+    Args:
+      parts: `DIR@SPLIT*WEIGHT` of each dataset of the mixture.
+      data: a config's `data` section.
+      batch_size: over all processes.
+      sources: open sources in place of those that `parts` name.
+
+    Raises:
+      DataError: no data, a language that nobody speaks, a batch that does not divide.
+    """
+    if not parts:
+        raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
+    parts = [Part.parse(part) for part in parts]
+    sources = sources or [part.open() for part in parts]
+    rows = shard.rows(batch_size)
+    pools = []
+    for number, (part, source) in enumerate(zip(parts, sources, strict=True)):
+        usable = _usable(source, data.languages, f"{part.directory}@{part.split}")
+        picks = np.stack([np.full(len(usable), number), usable], axis=1)
+        pools.append(grain.MapDataset.source(picks).seed(seed + number).shuffle().repeat(None))
+    order = pools[0] if len(pools) == 1 else grain.MapDataset.mix(pools, [part.weight for part in parts])
+    load = _Training(sources, vocabulary, data, seed=seed, rows=rows, shard=shard)
+    batches = _Numbered(order.batch(batch_size), load)
+    return TrainIterator(batches, threads=data.threads, prefetch=data.prefetch)
+
+
+def make_eval_batches(
+    part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0, shard: Shard = Shard(), source=None,
+) -> Iterator[dict]:  # fmt: skip
+    """Every record of a split once, in order. The last batch is padded to full size; `valid` bool [b] marks real rows.
+
+    Beside the inputs: `ids`, and `references`, a {lang: [captions]} for each row.
+
+    Args:
+      part: `DIR@SPLIT`.
+      limit: the first so many records; 0: all.
+    """
+    if not part:
+        raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
+    source = source or Part.parse(part).open()
+    total = min(limit, len(source)) if limit else len(source)
+    rows, first = shard.rows(batch_size), shard.index * shard.rows(batch_size)
+    loader = _Loader([source], vocabulary, data)
+
+    def load(number: int) -> dict:
+        batch = loader.empty(rows)
+        batch["valid"], batch["references"] = np.zeros(rows, bool), [{} for _ in range(rows)]
+        for row in range(rows):
+            index = number * batch_size + first + row
+            if index >= total:
+                # Padding sees a real frame time and mask, so that no softmax runs over nothing.
+                batch["frame_mask"][row] = True
+                continue
+            record = source[index]
+            try:
+                loader.media(batch, row, record, None)
+            except ValueError as error:
+                raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
+            batch["valid"][row] = True
+            for caption in record.captions:
+                batch["references"][row].setdefault(caption.lang, []).append(caption.text)
+        return batch
+
+    batches = grain.MapDataset.range(-(-total // batch_size)).map(load)
+    return iter(batches.to_iter_dataset(grain.ReadOptions(data.threads, data.prefetch)))
+
+
+def model_inputs(batch: Mapping) -> dict[str, np.ndarray]:
+    """The arrays of a batch that go to the device."""
+    names = ("frames", "features", "frame_times", "frame_mask", "target", "loss_mask")
+    return {name: batch[name] for name in names if name in batch}

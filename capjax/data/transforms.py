@@ -1,0 +1,82 @@
+"""JPEG bytes to the pixels that a model sees.
+
+Evaluation sees the whole picture, squashed to a square: a caption may speak of any corner. Training sees random crops.
+Both go through `view`, so that features, training, evaluation and prediction agree to the pixel.
+"""
+
+import cv2
+import numpy as np
+import simplejpeg
+
+Box = tuple[float, float, float, float]
+
+# Decoding runs in Grain's threads; more threads inside each would only fight over the cores.
+cv2.setNumThreads(1)
+
+
+def jpeg_size(jpeg: bytes) -> tuple[int, int]:
+    """(height, width) from the header.
+
+    Raises:
+      ValueError: not a JPEG.
+    """
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+    except ValueError as error:
+        raise ValueError(f"not a JPEG file ({error}); it starts with {bytes(jpeg[:4])!r}") from error
+    return height, width
+
+
+def view(jpeg: bytes, size: int, box: Box | None = None, out: np.ndarray | None = None) -> np.ndarray:
+    """A part of a picture as uint8 [size, size, 3] RGB.
+
+    Decodes at 1/2, 1/4 or 1/8 scale where that still has a pixel for each one wanted (the fast cases of libjpeg-turbo),
+    and interpolates the rest, by less than a factor of two, bilinearly.
+
+    Args:
+      box: (x0, y0, x1, y1) in pixels of the full picture; None: all of it.
+      out: where to write, uint8 [size, size, 3].
+
+    Raises:
+      ValueError: not a JPEG, or a damaged one.
+    """
+    height, width = jpeg_size(jpeg)
+    x0, y0, x1, y1 = box or (0.0, 0.0, float(width), float(height))
+    factor = 1
+    while factor < 8 and min(x1 - x0, y1 - y0) >= 2 * factor * size:
+        factor *= 2
+    pixels = simplejpeg.decode_jpeg(
+        jpeg, "RGB", fastdct=True, fastupsample=True, min_height=-(-height // factor), min_width=-(-width // factor)
+    )
+    rows, columns = pixels.shape[:2]
+    left, right = round(x0 * columns / width), round(x1 * columns / width)
+    top, bottom = round(y0 * rows / height), round(y1 * rows / height)
+    part = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def random_box(
+    rng: np.random.Generator, height: int, width: int, *, scale: tuple[float, float], aspect: tuple[float, float]
+) -> Box:
+    """A random crop as in Inception training (Szegedy et al. 2015): a share of the area in `scale`, a ratio of width to
+    height in `aspect` (log-uniform), anywhere; if ten draws do not fit, the whole picture."""
+    for _ in range(10):
+        area = height * width * rng.uniform(*scale)
+        ratio = np.exp(rng.uniform(*np.log(aspect)))
+        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        if w <= width and h <= height:
+            x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            return float(x), float(y), float(x + w), float(y + h)
+    return 0.0, 0.0, float(width), float(height)
+
+
+def training_view(
+    jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False
+) -> np.ndarray:
+    """A random crop, uint8 [size, size, 3]; mirrored half of the time if `flip`."""
+    height, width = jpeg_size(jpeg)
+    box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)
+    pixels = view(jpeg, size, box)
+    if flip and rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    return pixels

@@ -1,0 +1,90 @@
+"""A model and a split to predictions and scores."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from capjax.evals.generate import Generator
+from capjax.files import write_text
+from capjax.metrics.score import score, tokenizer_for
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one pass over a split gave, by language.
+
+    Attributes:
+      predictions: {lang: {record id: caption}}; references: {lang: {record id: captions}}.
+      scores: {lang: {metric: value}}.
+    """
+
+    predictions: dict[str, dict[str, str]]
+    references: dict[str, dict[str, list[str]]]
+    scores: dict[str, dict[str, float]]
+
+    def mean(self, metric: str) -> float:
+        """A metric's mean over the languages."""
+        values = [scores[metric] for scores in self.scores.values()]
+        return sum(values) / len(values)
+
+
+def evaluate(
+    generator: Generator, params, stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
+    seed: int = 0, progress: Callable[[int], None] | None = None,
+) -> Evaluation:  # fmt: skip
+    """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
+
+    Args:
+      batches: as the pipeline's evaluation iterator gives them, with `ids`, `references` and `valid`.
+      to_device: host batch -> device batch of the model's inputs.
+      progress: called with the number of records done in each batch.
+    """
+    import jax
+
+    predictions = {lang: {} for lang in languages}
+    references = {lang: {} for lang in languages}
+    for number, batch in enumerate(batches):
+        inputs = to_device(batch)
+        for index, lang in enumerate(languages):
+            rows = [i for i, valid in enumerate(batch["valid"]) if valid and batch["references"][i].get(lang)]
+            if not rows:
+                continue
+            key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
+            texts, _ = generator(params, stats, inputs, lang, key=key)
+            for i in rows:
+                predictions[lang][batch["ids"][i]] = texts[i]
+                references[lang][batch["ids"][i]] = batch["references"][i][lang]
+        if progress is not None:
+            progress(int(batch["valid"].sum()))
+    empty = [lang for lang in languages if not predictions[lang]]
+    if empty:
+        raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")
+    scores = {
+        lang: score(predictions[lang], references[lang], tokenize=tokenizer_for(lang)).corpus for lang in languages
+    }
+    return Evaluation(predictions, references, scores)
+
+
+def _image_id(record_id: str) -> int | str:
+    """COCO's ids are numbers, and its server wants them as such."""
+    return int(record_id) if record_id.isdecimal() and str(int(record_id)) == record_id else record_id
+
+
+def write(evaluation: Evaluation, directory: Path, *, step: int, split: str, samples: int):
+    """Writes `predictions.json` (COCO results form; further languages as `predictions.LANG.json`), `scores.json` and
+    `samples.md` into `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, (lang, predictions) in enumerate(evaluation.predictions.items()):
+        rows = [{"image_id": _image_id(id), "caption": text} for id, text in predictions.items()]
+        name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
+        write_text(directory / name, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    items = {lang: len(predictions) for lang, predictions in evaluation.predictions.items()}
+    report = {"step": step, "split": split, "items": items, "scores": evaluation.scores}
+    write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
+    lines = [f"# Captions of {split} at step {step}", ""]
+    for lang, predictions in evaluation.predictions.items():
+        for id, text in list(predictions.items())[:samples]:
+            lines += [f"**{id}** ({lang}): {text}", ""]
+            lines += [f"- {reference}" for reference in evaluation.references[lang][id]] + [""]
+    write_text(directory / "samples.md", "\n".join(lines))

@@ -1,0 +1,121 @@
+"""The one model: encoder -> fuser -> decoder. A task is a vocabulary, a target format and a config, never another model.
+
+b: batch, t: frames, h w: picture, n: memory positions, d: width, l: target positions, v: vocabulary, m: beams.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.decoders import DECODERS
+from capjax.models.encoders import ENCODERS
+from capjax.models.layers import LayerNorm, Linear, dropout, sinusoid, split
+from capjax.models.memory import DecoderOutput, Memory
+
+
+class Fuser(nnx.Module):
+    """Feature grids of t frames -> memory: projected to d, with learned rows and columns and the sinusoid of the time.
+
+    Args:
+      channels: of the features.
+      grid: (rows, columns) of one frame's features.
+      feature_dropout: share of the feature channels zeroed for an item in training.
+    """
+
+    def __init__(self, channels: int, width: int, grid, *, rate: float, feature_dropout: float, dtype, rngs):
+        rows, columns = grid
+        normal = nnx.initializers.normal(0.02)
+        self.norm = LayerNorm(channels, dtype=dtype)
+        self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
+        self.out_norm = LayerNorm(width, dtype=dtype)
+        self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
+        self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
+        self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
+
+    def __call__(self, features, times, mask, key=None) -> Memory:
+        """features [b, t, n, channels], times float32 [b, t] (s), mask bool [b, t] -> Memory of t * n positions."""
+        b, t, n, channels = features.shape
+        rows, columns = self.grid
+        if n != rows * columns:
+            raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
+        feature_key, out_key = split(key, 2)
+        x = self.norm(features.reshape(b * t * n, channels)).reshape(b, t * n, channels)
+        if feature_key is not None and self.feature_dropout:
+            keep = jax.random.bernoulli(feature_key, 1.0 - self.feature_dropout, (b, 1, channels))
+            x = jnp.where(keep, x / (1.0 - self.feature_dropout), 0.0).astype(self.dtype)
+        x = self.out_norm(self.project(x.reshape(-1, channels))).reshape(b, t, n, -1)
+        place = (self.row[...][:, None] + self.column[...][None]).reshape(n, -1)
+        x = x + place.astype(x.dtype) + sinusoid(times, x.shape[-1])[:, :, None].astype(x.dtype)
+        frame, position = jnp.divmod(jnp.arange(t * n), n)
+        return Memory(
+            x=dropout(x.reshape(b, t * n, -1), self.rate, out_key),
+            mask=jnp.repeat(mask, n, axis=1),
+            time=jnp.repeat(times, n, axis=1),
+            place=jnp.stack([frame, position // columns, position % columns], axis=-1),
+        )
+
+
+class Captioner(nnx.Module):
+    """Pictures, or features extracted beforehand, to captions.
+
+    Args:
+      vocab: v, pieces in the vocabulary.
+      width: d of memory and decoder.
+      max_len: the longest target, prefix included.
+      encoder: name and options of an encoder, or None for a model that is fed features.
+      decoder: name and options of a decoder.
+      image_size: pixels a side of what the encoder sees.
+      feature_shape: (rows, columns, channels) of the features; needed without an encoder.
+      frozen_encoder: the encoder learns nothing, and its running statistics stay as they are.
+      dropout: of fuser and decoder.
+    """
+
+    def __init__(
+        self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping, image_size: int = 224,
+        feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0, feature_dropout: float = 0.0,
+        dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        self.encoder = None
+        if encoder is not None:
+            options = dict(encoder)
+            self.encoder = ENCODERS.make(
+                options.pop("name"), image_size=image_size, dtype=dtype, rngs=rngs, **options
+            )
+            rows, columns = self.encoder.grid(image_size, image_size)
+            feature_shape = (rows, columns, self.encoder.width)
+        *grid, channels = feature_shape
+        self.fuser = Fuser(
+            channels, width, grid, rate=dropout, feature_dropout=feature_dropout, dtype=dtype, rngs=rngs
+        )
+        options = {"dropout": dropout} | dict(decoder)
+        self.decoder = DECODERS.make(
+            options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options
+        )
+        self.frozen_encoder, self.width = frozen_encoder, width
+
+    def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
+        """A batch with `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], with their times and mask, to memory."""
+        encoder_key, fuser_key = split(key, 2)
+        if self.encoder is None:
+            features = batch["features"]
+        else:
+            frames = batch["frames"]
+            b, t = frames.shape[:2]
+            train = train and not self.frozen_encoder
+            grid = self.encoder(
+                frames.reshape(b * t, *frames.shape[2:]), train=train, key=encoder_key if train else None
+            )
+            if self.frozen_encoder:
+                grid = jax.lax.stop_gradient(grid)
+            features = grid.reshape(b, t, -1, grid.shape[-1])
+        return self.fuser(features, batch["frame_times"], batch["frame_mask"], fuser_key)
+
+    def __call__(
+        self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
+    ) -> DecoderOutput:
+        """Teacher forcing: logits for target[:, 1:] from target[:, :-1]; batch as in `encode`, and target [b, l]."""
+        encode_key, decode_key = split(key, 2)
+        memory = self.encode(batch, train=train, key=encode_key)
+        return self.decoder(batch["target"][:, :-1], memory, decode_key, return_attention=return_attention)

@@ -1,0 +1,32 @@
+"""Tokens in, logits out: the two ends of every decoder."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.layers import Linear
+
+
+class TokenEmbedding(nnx.Module):
+    """Embeds tokens and, from the same table when `tie`, scores them."""
+
+    def __init__(self, vocab: int, width: int, *, tie: bool, dtype=jnp.float32, rngs):
+        self.table = nnx.Param(
+            nnx.initializers.normal(width**-0.5)(rngs.params(), (vocab, width)), out_sharding=("vocab", "embed")
+        )
+        self.bias = nnx.Param(jnp.zeros(vocab), out_sharding=("vocab",)) if tie else None
+        self.head = None if tie else Linear(width, vocab, axes=("embed", "vocab"), dtype=dtype, rngs=rngs)
+        self.scale, self.dtype = width**0.5, dtype
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """int32 [...] -> [..., d], scaled to unit variance (Vaswani et al. 2017, section 3.4)."""
+        return self.table[...].astype(self.dtype)[tokens] * self.scale
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """[..., d] -> float32 [..., v]."""
+        flat = x.reshape(-1, x.shape[-1])
+        if self.head is not None:
+            out = self.head(flat)
+        else:
+            out = flat @ self.table[...].astype(self.dtype).T + self.bias[...].astype(self.dtype)
+        return out.astype(jnp.float32).reshape(*x.shape[:-1], -1)

@@ -1,0 +1,140 @@
+"""LSTM and GRU decoders with additive attention ("Show, Attend and Tell", Xu et al. 2015).
+
+b: batch, m: beams (1 in training), l: target positions, n: memory positions, d: width, a: attention width.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.decoders.embedding import TokenEmbedding
+from capjax.models.decoders.registry import DECODERS
+from capjax.models.layers import LayerNorm, Linear, dropout, split
+from capjax.models.memory import DecoderOutput, Memory
+
+
+class AdditiveAttention(nnx.Module):
+    """score = v . tanh(W_memory x + W_state h) (Bahdanau et al. 2015), with the gate beta = sigmoid(W h) of Xu et al."""
+
+    def __init__(self, d: int, a: int, *, dtype, rngs):
+        self.memory = Linear(d, a, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.state = Linear(d, a, axes=("embed", "mlp"), bias=False, dtype=dtype, rngs=rngs)
+        self.score = Linear(a, 1, axes=("mlp", None), bias=False, dtype=dtype, rngs=rngs)
+        self.gate = Linear(d, d, axes=("embed", "embed_out"), dtype=dtype, rngs=rngs)
+
+    def __call__(self, h, projected, memory: Memory):
+        """h [b, m, d], projected [b, n, a] -> context [b, m, d], weights float32 [b, m, n]."""
+        hidden = jnp.tanh(projected[:, None] + self.state(h)[:, :, None])
+        scores = self.score(hidden)[..., 0].astype(jnp.float32)
+        weights = jax.nn.softmax(jnp.where(memory.mask[:, None], scores, jnp.finfo(jnp.float32).min), axis=-1)
+        context = jnp.einsum("bmn,bnd->bmd", weights.astype(memory.x.dtype), memory.x)
+        return jax.nn.sigmoid(self.gate(h)) * context, weights
+
+
+class _Recurrent(nnx.Module):
+    """What the two cells share: embedding, attention, initial state, deep output. A subclass gives `gates` and `cell`.
+
+    Args:
+      attention_width: a; 0 means the model's width.
+      dropout: on embeddings and before the output layer.
+    """
+
+    gates: int
+    states: int
+
+    def __init__(
+        self, *, vocab: int, width: int, max_len: int, attention_width: int = 0, dropout: float = 0.0,
+        tie: bool = True, dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        d, gates = width, self.gates
+        self.embedding = TokenEmbedding(vocab, d, tie=tie, dtype=dtype, rngs=rngs)
+        self.attention = AdditiveAttention(d, attention_width or d, dtype=dtype, rngs=rngs)
+        self.initial = Linear(d, self.states * d, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.from_token = Linear(d, gates * d, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.from_context = Linear(d, gates * d, axes=("embed", "mlp"), bias=False, dtype=dtype, rngs=rngs)
+        orthogonal = nnx.initializers.orthogonal()
+        self.from_state = Linear(
+            d, gates * d, axes=("embed", "mlp"), bias=self.gates == 3, init=orthogonal, dtype=dtype, rngs=rngs
+        )
+        self.out_state = Linear(d, d, axes=("embed", "embed_out"), dtype=dtype, rngs=rngs)
+        self.out_context = Linear(d, d, axes=("embed", "embed_out"), bias=False, dtype=dtype, rngs=rngs)
+        self.out_norm = LayerNorm(d, dtype=dtype)
+        self.max_len, self.rate, self.dtype = max_len, dropout, dtype
+
+    def __call__(self, tokens, memory: Memory, key=None, *, return_attention: bool = False) -> DecoderOutput:
+        """tokens int32 [b, l] -> logits float32 [b, l, v]."""
+        embed_key, state_key, out_key = split(key, 3)
+        embedded = dropout(self.embedding(tokens), self.rate, embed_key)
+        # Everything that does not depend on the state is one large product outside the loop.
+        inputs = self.from_token(embedded)
+        projected = self.attention.memory(memory.x)
+
+        def body(state, x):
+            state, context, weights = self._advance(x[:, None], state, projected, memory)
+            return state, (state[0][:, 0], context[:, 0], weights[:, 0] if return_attention else None)
+
+        state = self._initial_state(memory, 1)
+        _, (hidden, context, weights) = jax.lax.scan(body, state, inputs.swapaxes(0, 1))
+        hidden, context = (x.swapaxes(0, 1) for x in (hidden, context))
+        hidden = dropout(hidden, self.rate, state_key)
+        logits = self._logits(embedded, hidden, context, out_key)
+        return DecoderOutput(logits, None if weights is None else weights.swapaxes(0, 1))
+
+    def init_cache(self, memory: Memory, beams: int, length: int):
+        """The memory's share of the attention scores, and the initial state; `length` needs no room here."""
+        del length
+        return {"memory": memory, "projected": self.attention.memory(memory.x)}, self._initial_state(memory, beams)
+
+    def step(self, tokens, index, fixed, state):
+        del index
+        embedded = self.embedding(tokens)
+        inputs = self.from_token(embedded)
+        state, context, weights = self._advance(inputs, state, fixed["projected"], fixed["memory"])
+        return self._logits(embedded, state[0], context, None), state, weights
+
+    def _initial_state(self, memory: Memory, beams: int):
+        """tanh of a projection of the mean memory vector, for every beam."""
+        mask = memory.mask[..., None]
+        mean = (memory.x * mask).sum(1) / jnp.maximum(mask.sum(1), 1)
+        state = jnp.tanh(self.initial(mean)).reshape(mean.shape[0], 1, self.states, -1)
+        state = jnp.broadcast_to(state, (state.shape[0], beams, *state.shape[2:]))
+        return tuple(state[:, :, i] for i in range(self.states))
+
+    def _advance(self, inputs, state, projected, memory: Memory):
+        context, weights = self.attention(state[0], projected, memory)
+        return self.cell(inputs + self.from_context(context), state), context, weights
+
+    def _logits(self, embedded, hidden, context, key):
+        """Deep output (Pascanu et al. 2014), as in Xu et al., equation 7."""
+        x = self.out_norm(embedded + self.out_state(hidden) + self.out_context(context))
+        return self.embedding.logits(dropout(jnp.tanh(x), self.rate, key))
+
+
+@DECODERS.register("lstm")
+class LstmDecoder(_Recurrent):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), forget gate biased open."""
+
+    gates, states = 4, 2
+
+    def cell(self, x, state):
+        """x [b, m, 4 d]: what token and context ask of the gates."""
+        h, c = state
+        i, f, g, o = jnp.split(x + self.from_state(h), 4, axis=-1)
+        c = jax.nn.sigmoid(f + 1.0) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+@DECODERS.register("gru")
+class GruDecoder(_Recurrent):
+    """Gated recurrent unit (Cho et al. 2014), in cuDNN's form: the reset gate acts after the recurrent product."""
+
+    gates, states = 3, 1
+
+    def cell(self, x, state):
+        """x [b, m, 3 d]: what token and context ask of the gates."""
+        (h,) = state
+        x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(self.from_state(h), 3, axis=-1)
+        z = jax.nn.sigmoid(x_z + h_z)
+        candidate = jnp.tanh(x_n + jax.nn.sigmoid(x_r + h_r) * h_n)
+        return ((1.0 - z) * candidate + z * h,)

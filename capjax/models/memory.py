@@ -1,0 +1,29 @@
+"""What a decoder reads: the encoder's output and where each position of it lies."""
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class Memory:
+    """b items, n positions, d channels.
+
+    Attributes:
+      x: [b, n, d].
+      mask: bool [b, n], True = real.
+      time: float32 [b, n], seconds.
+      place: int32 [n, 3], (frame, row, column) of each position.
+    """
+
+    x: jax.Array
+    mask: jax.Array
+    time: jax.Array
+    place: jax.Array
+
+
+@struct.dataclass
+class DecoderOutput:
+    """logits [b, l, v]; attention float32 [b, l, n] over memory positions, or None where it was not asked for."""
+
+    logits: jax.Array
+    attention: jax.Array | None = None

@@ -1,0 +1,26 @@
+"""The device mesh: `replica` over slices, then `data`, `fsdp`, `tensor`."""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+AXES = ("replica", "data", "fsdp", "tensor")
+
+
+def make_mesh(sizes, devices=None) -> Mesh:
+    """The mesh of a config's sizes by axis name; one of them may be -1, for what is left.
+
+    Raises:
+      ValueError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    shape = [int(sizes[axis]) for axis in AXES]
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise ValueError(f"mesh sizes {dict(zip(AXES, shape, strict=True))}: at most one -1, the others 1 or more")
+    known = int(np.prod([size for size in shape if size != -1]))
+    if -1 in shape and len(devices) % known == 0:
+        shape[shape.index(-1)] = len(devices) // known
+    if -1 in shape or np.prod(shape) != len(devices):
+        wanted = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, shape, strict=True))
+        raise ValueError(f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply")
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)

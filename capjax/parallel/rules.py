@@ -1,0 +1,76 @@
+"""One table from logical axis names to mesh axes decides where every array lies."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+class Rules:
+    """Shardings by logical name.
+
+    Args:
+      mesh: the devices.
+      table: (logical axis, mesh axes) pairs; what is not named is replicated.
+
+    Raises:
+      ValueError: the table names a mesh axis that does not exist.
+    """
+
+    def __init__(self, mesh: Mesh, table: Sequence[tuple[str, Sequence[str]]]):
+        self.mesh, self.table = mesh, {name: tuple(axes) for name, axes in table}
+        for name, axes in self.table.items():
+            for axis in axes:
+                if axis not in mesh.shape:
+                    raise ValueError(f"mesh.rules: {name!r} goes to {axis!r}, but the mesh has {', '.join(mesh.shape)}")
+
+    def sharding(self, names: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
+        """Where an array of this shape with these axis names lies.
+
+        A mesh axis is used once an array, by the first name that asks; an axis that does not divide stays whole.
+        """
+        used, spec = set(), []
+        for name, size in zip(names, shape, strict=False):
+            axes, share = [], 1
+            for axis in self.table.get(name, ()):
+                if axis not in used and size % (share * self.mesh.shape[axis]) == 0:
+                    axes.append(axis)
+                    share *= self.mesh.shape[axis]
+            used.update(axes)
+            spec.append(tuple(axes) or None)
+        return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def batch(self, size: int) -> NamedSharding:
+        """The first axis over the mesh axes of `batch`.
+
+        Raises:
+          ValueError: `size` does not divide.
+        """
+        axes = self.table.get("batch", ())
+        count = 1
+        for axis in axes:
+            count *= self.mesh.shape[axis]
+        if size % count:
+            raise ValueError(f"a batch of {size} does not divide over {count} devices; use a multiple of {count}")
+        return NamedSharding(self.mesh, PartitionSpec(axes))
+
+    def params(self, shapes: Mapping[str, jax.ShapeDtypeStruct], axes: Mapping[str, Sequence[str]]) -> dict:
+        """Shardings of a flat dict of parameters."""
+        return {name: self.sharding(axes.get(name, ()), value.shape) for name, value in shapes.items()}
+
+    def like_params(self, tree, params: Mapping[str, NamedSharding], shapes: Mapping) -> object:
+        """Shardings of a tree such as an optimizer's state: a leaf that sits under a parameter's name and has its
+        shape lies where the parameter lies, and all else is replicated."""
+
+        def place(path, leaf):
+            names = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
+            name = next((name for name in reversed(names) if name in params), None)
+            if name is not None and leaf.shape == shapes[name].shape:
+                return params[name]
+            return self.replicated
+
+        return jax.tree_util.tree_map_with_path(place, tree)

@@ -1,0 +1,148 @@
+"""Checkpoints with Orbax: `checkpoints/` holds the last k whole states, `best/` the weights of the best evaluation.
+
+Orbax writes aside and renames, so that an interrupted save is never taken for a checkpoint.
+"""
+
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from capjax.models.functional import Arrays
+from capjax.train.state import TrainState
+
+
+def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(directory.resolve(), options=options)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, written asynchronously.
+
+    Args:
+      workdir: the job's folder.
+      keep: how many whole states stay.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int):
+        self.last_dir, self.best_dir = workdir / "checkpoints", workdir / "best"
+        self._last, self._best = _manager(self.last_dir, keep), _manager(self.best_dir, 1)
+
+    def latest_step(self) -> int | None:
+        return self._last.latest_step()
+
+    def save(self, step: int, state: TrainState, iterator: dict):
+        """Starts a save and returns as soon as the arrays are copied; a step that is there already is left alone."""
+        if step in self._last.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state), iterator=ocp.args.JsonSave(iterator)
+        )
+        self._last.save(step, args=items, force=True)
+
+    def restore(self, abstract: TrainState) -> tuple[TrainState, dict]:
+        """The latest state, laid out as `abstract` (ShapeDtypeStructs with shardings), and the iterator's state.
+
+        Raises:
+          ValueError: the checkpoint is of another model or optimizer; the message says which arrays differ.
+        """
+        step = self.latest_step()
+        saved = self._last.item_metadata(step)["state"]
+        _check_same(self.last_dir / str(step), saved.tree if hasattr(saved, "tree") else saved, abstract)
+        restored = self._last.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.PyTreeRestore(
+                    abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
+                ),
+                iterator=ocp.args.JsonRestore(),
+            ),
+        )
+        return restored["state"], restored["iterator"]
+
+    def best(self) -> tuple[int, float] | None:
+        """(step, score) of the best evaluation so far."""
+        step = self._best.latest_step()
+        if step is None:
+            return None
+        return step, self._best.restore(step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))["score"]["value"]
+
+    def save_best(self, step: int, score: float, state: TrainState) -> bool:
+        """Keeps the weights of `state` if `score` beats the best so far; says whether it did."""
+        before = self.best()
+        if before is not None and (score <= before[1] or step <= before[0]):
+            return False
+        params, stats = state.for_eval()
+        items = ocp.args.Composite(
+            weights=ocp.args.PyTreeSave({"params": params, "stats": stats}),
+            score=ocp.args.JsonSave({"value": score}),
+        )
+        self._best.save(step, args=items, force=True)
+        return True
+
+    def wait(self):
+        """Returns when every save is on disk; raises what a save raised, such as a full disk."""
+        self._last.wait_until_finished()
+        self._best.wait_until_finished()
+
+    def close(self):
+        self.wait()
+        self._last.close()
+        self._best.close()
+
+
+def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
+    """(step, parameters, running statistics) of a workdir: the best evaluation's, else the latest checkpoint's.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint.
+    """
+    best, last = _latest(workdir / "best"), _latest(workdir / "checkpoints")
+    if best is not None:
+        step, path = best
+        tree = _read(path / "weights")
+        return step, tree["params"], tree.get("stats", {})
+    if last is None:
+        raise FileNotFoundError(f"{workdir}: no checkpoint here; train first with `launch.py --mode=train`")
+    step, path = last
+    tree = _read(path / "state")
+    averaged = tree.get("ema") or tree["params"]
+    return step, {**(tree.get("frozen") or {}), **averaged}, tree.get("stats") or {}
+
+
+def _latest(directory: Path) -> tuple[int, Path] | None:
+    steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()] if directory.is_dir() else []
+    return (max(steps), directory / str(max(steps))) if steps else None
+
+
+def _read(path: Path) -> dict:
+    """The whole tree on the first device, whatever mesh wrote it."""
+    with ocp.PyTreeCheckpointer() as reader:
+        metadata = reader.metadata(path).item_metadata.tree
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), metadata)
+        return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
+
+
+def _check_same(path: Path, saved, abstract: TrainState):
+    def shapes(tree):
+        flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+        return {_name(key): tuple(leaf.shape) for key, leaf in flat if hasattr(leaf, "shape")}
+
+    here, there = shapes(abstract), shapes(saved)
+    wrong = [
+        f"{name}: saved {there.get(name, 'nothing')}, wanted {here.get(name, 'nothing')}"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path} was written by another model or optimizer than this config's ({len(wrong)} arrays differ: "
+            f"{'; '.join(wrong[:3])}). Use the config in the workdir, or another workdir."
+        )
+
+
+def _name(path) -> str:
+    """A key path as one string, the same for dataclass fields, dict keys and tuple places."""
+    return "/".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path)

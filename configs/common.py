@@ -1,0 +1,102 @@
+"""Every setting and its default. A job's file starts from `get_config()` here and changes what differs; a key that is not
+here is an error. A comment gives the meaning, the unit and the choices.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.name = ""  # of the job, for people
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.train = ()  # mixtures of datasets: ("DIR@SPLIT", "DIR@SPLIT*WEIGHT", ...)
+    config.data.eval = ""  # "DIR@SPLIT": what evaluation scores
+    config.data.vocabulary = ""  # path of the SentencePiece model
+    config.data.languages = ("en",)  # which captions are learned and written
+    config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
+    config.data.image_size = 224  # pixels a side of what the encoder sees
+    config.data.features = False  # read features (data_prep features) instead of pictures
+    config.data.crop_scale = (0.5, 1.0)  # share of the picture's area that a training crop keeps; (1, 1): no crop
+    config.data.crop_aspect = (0.75, 1.333)  # width / height of a training crop
+    config.data.flip = False  # mirror pictures in training; captions say left and right, so off
+    config.data.target_len = 40  # pieces a caption, with its prefix and end
+    config.data.threads = 2
+    config.data.prefetch = 4  # batches
+
+    config.model = ConfigDict()
+    config.model.width = 256
+    config.model.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
+    config.model.dropout = 0.1
+    config.model.feature_dropout = 0.0  # share of feature channels dropped for an item
+    config.model.encoder = ConfigDict()
+    config.model.encoder.name = "resnet18"
+    config.model.encoder.weights = ""  # pip:NAME, or a .pth or .safetensors file; empty: random
+    config.model.encoder.frozen = False
+    config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
+    config.model.decoder = ConfigDict()
+    config.model.decoder.name = "transformer"  # transformer, lstm or gru
+    config.model.decoder.options = ConfigDict()  # keyword arguments of the decoder
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # adam, adamw, adafactor or lion
+    config.optimizer.learning_rate = 1e-3  # at its peak
+    config.optimizer.schedule = "cosine"  # cosine, linear, rsqrt or constant
+    config.optimizer.warmup_steps = 0
+    config.optimizer.end_factor = 0.0  # of the peak, at the last step of cosine and linear
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.999
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.no_decay = ("bias$", "scale$", "position", "table$")  # regular expressions over parameter names
+    config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: none
+    config.optimizer.rates = ()  # (("^encoder/", 0.1), ...): factors on the learning rate, the first match counts
+    config.optimizer.freeze = ()  # regular expressions: parameters that learn nothing
+
+    config.train = ConfigDict()
+    config.train.steps = 1000
+    config.train.batch_size = 32  # over all devices and processes
+    config.train.accumulate = 1  # micro-batches a step
+    config.train.ema = 0.0  # decay of the averaged weights, which evaluation then uses; 0: none
+    config.train.label_smoothing = 0.0
+    config.train.doubly_stochastic = 0.0  # weight of Xu et al.'s attention penalty
+    config.train.log_every = 20  # steps
+    config.train.eval_every = 500  # steps; 0: at the end only
+    config.train.tensorboard = True  # where the extra `tensorboard` is installed
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 200  # steps
+    config.checkpoint.keep = 2
+    config.checkpoint.best = "CIDEr"  # the score that names the best checkpoint
+
+    config.decode = ConfigDict()
+    config.decode.method = "beam"  # greedy, beam or sample
+    config.decode.beams = 4
+    config.decode.max_len = 30  # pieces written
+    config.decode.min_len = 0
+    config.decode.length_penalty = 0.6
+    config.decode.no_repeat_ngram = 0
+    config.decode.temperature = 1.0
+    config.decode.top_k = 0
+    config.decode.top_p = 1.0
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 32
+    config.eval.limit = 0  # records; 0: all
+    config.eval.samples = 16  # captions shown in samples.md
+
+    config.mesh = ConfigDict()
+    config.mesh.replica = 1  # over slices
+    config.mesh.data = -1  # -1: what is left
+    config.mesh.fsdp = 1
+    config.mesh.tensor = 1
+    # Logical axis -> mesh axes. What is not named here is replicated.
+    config.mesh.rules = (
+        ("batch", ("replica", "data", "fsdp")),
+        ("embed", ("fsdp",)),
+        ("mlp", ("tensor",)),
+        ("heads", ("tensor",)),
+        ("vocab", ("tensor",)),
+        ("conv_out", ("fsdp",)),
+    )
+    return config
