@@ -127,9 +127,7 @@ def to_example(record: Record) -> dict:
             for c in record.captions
         ],
         "labels": [{"name": x.name, "box": np.asarray(x.box or [_NAN] * 4, np.float32)} for x in record.labels],
-        "transcript": [
-            {"text": s.text, "start": s.start, "end": s.end, "lang": s.lang} for s in record.transcript
-        ],
+        "transcript": [{"text": s.text, "start": s.start, "end": s.end, "lang": s.lang} for s in record.transcript],
         "audio": record.audio,
         "audio_rate": record.audio_rate,
         "features": features,

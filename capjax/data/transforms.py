@@ -70,9 +70,7 @@ def random_box(
     return 0.0, 0.0, float(width), float(height)
 
 
-def training_view(
-    jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False
-) -> np.ndarray:
+def training_view(jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False) -> np.ndarray:
     """A random crop, uint8 [size, size, 3]; mirrored half of the time if `flip`."""
     height, width = jpeg_size(jpeg)
     box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)

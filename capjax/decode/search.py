@@ -136,9 +136,7 @@ def beam_search(
         keep = {
             "beam": jnp.concatenate([jnp.broadcast_to(v_ids, (b, beams)), beam], 1),
             "tokens": jnp.concatenate([jnp.full((b, beams), pad_id, jnp.int32), token], 1),
-            "log_probs": jnp.concatenate(
-                [s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1
-            ),
+            "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
             "done": jnp.concatenate([s["done"], accepted & (token == eos_id)], 1),
             "lengths": jnp.concatenate([s["lengths"], jnp.full((b, beams), s["count"] + 1)], 1),
         }

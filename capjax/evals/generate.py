@@ -47,9 +47,7 @@ class Generator:
             if options.method == "greedy":
                 return greedy_search(step_fn, state, prefix, **common)
             if options.method == "beam":
-                return beam_search(
-                    step_fn, state, prefix, beams=beams, length_penalty=options.length_penalty, **common
-                )
+                return beam_search(step_fn, state, prefix, beams=beams, length_penalty=options.length_penalty, **common)
             return sample(
                 step_fn, state, prefix, key, samples=beams, temperature=options.temperature, top_k=options.top_k,
                 top_p=options.top_p, **common,

@@ -56,9 +56,7 @@ def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=
     """An encoder alone as pure functions."""
 
     def make(key):
-        return ENCODERS.make(
-            name, image_size=image_size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key), **(options or {})
-        )
+        return ENCODERS.make(name, image_size=image_size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key), **(options or {}))
 
     return Functional.of(make)
 
@@ -71,9 +69,7 @@ def load_encoder(config) -> tuple[Arrays, Arrays]:
         return {}, {}
     from capjax.models.pretrained import load_pretrained
 
-    module = ENCODERS.make(
-        encoder.name, image_size=config.data.image_size, rngs=nnx.Rngs(0), **dict(encoder.options)
-    )
+    module = ENCODERS.make(encoder.name, image_size=config.data.image_size, rngs=nnx.Rngs(0), **dict(encoder.options))
     source = encoder.weights if encoder.weights.startswith("pip:") else Path(encoder.weights)
     load_pretrained(module, source)
     return tuple(

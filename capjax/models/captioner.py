@@ -80,15 +80,11 @@ class Captioner(nnx.Module):
         self.encoder = None
         if encoder is not None:
             options = dict(encoder)
-            self.encoder = ENCODERS.make(
-                options.pop("name"), image_size=image_size, dtype=dtype, rngs=rngs, **options
-            )
+            self.encoder = ENCODERS.make(options.pop("name"), image_size=image_size, dtype=dtype, rngs=rngs, **options)
             rows, columns = self.encoder.grid(image_size, image_size)
             feature_shape = (rows, columns, self.encoder.width)
         *grid, channels = feature_shape
-        self.fuser = Fuser(
-            channels, width, grid, rate=dropout, feature_dropout=feature_dropout, dtype=dtype, rngs=rngs
-        )
+        self.fuser = Fuser(channels, width, grid, rate=dropout, feature_dropout=feature_dropout, dtype=dtype, rngs=rngs)
         options = {"dropout": dropout} | dict(decoder)
         self.decoder = DECODERS.make(
             options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options

@@ -22,5 +22,7 @@ def make_mesh(sizes, devices=None) -> Mesh:
         shape[shape.index(-1)] = len(devices) // known
     if -1 in shape or np.prod(shape) != len(devices):
         wanted = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, shape, strict=True))
-        raise ValueError(f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply")
+        raise ValueError(
+            f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply"
+        )
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)

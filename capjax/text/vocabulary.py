@@ -64,9 +64,7 @@ class Vocabulary:
                 f"{where} is a SentencePiece model, but not one of capjax's: make it with `python -m data_prep vocabulary`"
             )
         self.size = self._model.GetPieceSize()
-        self._control = {
-            self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)
-        }
+        self._control = {self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)}
         self.lowercase = _LOWERCASE in self._control
 
     @classmethod

@@ -36,9 +36,7 @@ class Checkpoints:
         """Starts a save and returns as soon as the arrays are copied; a step that is there already is left alone."""
         if step in self._last.all_steps():
             return
-        items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(state), iterator=ocp.args.JsonSave(iterator)
-        )
+        items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), iterator=ocp.args.JsonSave(iterator))
         self._last.save(step, args=items, force=True)
 
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict]:

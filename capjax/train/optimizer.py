@@ -78,8 +78,7 @@ def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.Grad
     chain += [*decay, *directions] if config.name == "adam" else [*directions, *decay]
     if config.rates:
         factors = {
-            name: next((factor for pattern, factor in config.rates if re.search(pattern, name)), 1.0)
-            for name in names
+            name: next((factor for pattern, factor in config.rates if re.search(pattern, name)), 1.0) for name in names
         }
         chain.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, f: u * f, updates, factors)))
     return optax.chain(*chain, optax.scale_by_learning_rate(schedule)), schedule

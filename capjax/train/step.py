@@ -36,9 +36,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
         pieces = jnp.maximum(batch["loss_mask"][:, 1:].sum(), 1).astype(jnp.float32)
         items = batch["target"].shape[0]
         if accumulate == 1:
-            (loss, (stats, nll)), grads = gradient(
-                state.params, state.frozen, state.stats, batch, key, pieces, items
-            )
+            (loss, (stats, nll)), grads = gradient(state.params, state.frozen, state.stats, batch, key, pieces, items)
         else:
             # [b, ...] -> [micro, b / micro, ...]: each micro-batch takes its share from every device.
             micros = jax.tree.map(
@@ -69,9 +67,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
             "gradient_norm": optax.global_norm(grads),
             "learning_rate": schedule(state.step),
         }
-        state = state.replace(
-            step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema
-        )
+        state = state.replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema)
         return state, metrics
 
     return step

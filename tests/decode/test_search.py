@@ -26,6 +26,9 @@ def position_bias(index):
     return jnp.sin(index * 7.0 + jnp.arange(V) ** 2)
 
 
+BIAS = np.stack([np.asarray(position_bias(i)) for i in range(L + 4)])
+
+
 def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
     """One item, as the docstring of beam_search tells it. table: [v, v, v]; returns [(score, tokens)] best first."""
     alive, ended = [(0.0, [])], []
@@ -33,7 +36,7 @@ def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
         candidates = []
         for number, (total, tokens) in enumerate(alive):
             history = [0, *prefix, *tokens]
-            logits = table[history[-2], history[-1]] + np.asarray(position_bias(len(history) - 2))
+            logits = table[history[-2], history[-1]] + BIAS[len(history) - 2]
             log_probs = logits - np.logaddexp.reduce(logits)
             for token in range(V):
                 grams = [tuple(tokens[i : i + ngram]) for i in range(len(tokens) - ngram + 1)] if ngram else []
@@ -51,9 +54,7 @@ def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
 
 
 @pytest.mark.parametrize("beams", [1, 3, 9])
-@pytest.mark.parametrize(
-    ("min_len", "alpha", "ngram"), [(0, 0.0, 0), (3, 0.8, 0), (0, 0.6, 2), (2, 1.5, 1)]
-)
+@pytest.mark.parametrize(("min_len", "alpha", "ngram"), [(0, 0.0, 0), (3, 0.8, 0), (0, 0.6, 2), (2, 1.5, 1)])
 def test_beam_equals_a_plain_beam_on_random_models(beams, min_len, alpha, ngram):
     rng = np.random.default_rng(beams * 100 + min_len * 10 + ngram)
     b = 24

@@ -1,6 +1,5 @@
 """A pre-norm transformer decoder with cross-attention (Vaswani et al. 2017; Xiong et al. 2020 for pre-norm)."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 

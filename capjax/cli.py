@@ -1,0 +1,93 @@
+"""The command `capjax`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+# What a folder is searched for.
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def _caption_parser(commands):
+    parser = commands.add_parser("caption", help="captions for photos", description="Captions for photos.")
+    parser.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="files, folders, or - for one file on standard input"
+    )
+    parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
+    parser.add_argument("--lang", help="language to write; default: the model's first")
+    parser.add_argument("--beams", type=int, help="hypotheses kept by beam search; default: the run's config")
+    parser.add_argument("--max-len", type=int, help="pieces at most")
+    parser.add_argument("--batch", type=int, default=32, help="photos at a time (default 32)")
+    parser.add_argument("--json", action="store_true", help="one object a line: path, caption, lang, score")
+    parser.set_defaults(run=caption)
+
+
+def _expand(names: list[str]) -> list[str]:
+    """Files as given, folders as the images below them in order."""
+    paths = []
+    for name in names:
+        path = Path(name)
+        if name != "-" and path.is_dir():
+            found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                print(f"capjax: no images in the folder {name}", file=sys.stderr)
+            paths += found
+        else:
+            paths.append(name)
+    return paths
+
+
+def caption(args) -> int:
+    """Prints a caption for each photo; one that cannot be read is named on standard error, and the status is then 1."""
+    from capjax import runtime
+    from capjax.predict import PhotoError, load
+
+    runtime.start()
+    decode = {name: value for name, value in (("beams", args.beams), ("max_len", args.max_len)) if value is not None}
+    if decode.get("beams"):
+        decode["method"] = "beam"
+    if args.batch < 1:
+        raise ValueError(f"--batch {args.batch}: expected 1 or more")
+    predictor = load(args.workdir, **decode)
+    if args.lang and args.lang not in predictor.languages:
+        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(predictor.languages)}")
+    paths = _expand(args.photos)
+    failed = not paths
+    for start in range(0, len(paths), args.batch):
+        names, jpegs = [], []
+        for path in paths[start : start + args.batch]:
+            try:
+                jpegs.append(predictor.read(sys.stdin.buffer.read() if path == "-" else Path(path)))
+                names.append(path)
+            except PhotoError as error:
+                failed = True
+                print(f"capjax: {path}: {error}", file=sys.stderr)
+        captions = predictor.caption_jpegs(jpegs, lang=args.lang, **decode) if jpegs else []
+        for path, result in zip(names, captions, strict=True):
+            if args.json:
+                row = {"path": path, "caption": result.text, "lang": result.lang, "score": result.score}
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+            else:
+                print(f"{path}\t{result.text}" if len(paths) > 1 else result.text, flush=True)
+    return 1 if failed else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="capjax", description="Captions for photos, with a model trained by launch.py."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _caption_parser(commands)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"capjax: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

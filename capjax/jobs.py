@@ -1,0 +1,42 @@
+"""What launch.py runs: a config, a workdir and a mode."""
+
+import sys
+
+import jax
+
+from capjax import config as config_lib
+from capjax.evals.generate import Generator
+from capjax.models.build import make_functional
+from capjax.parallel.mesh import make_mesh
+from capjax.parallel.rules import Rules
+from capjax.text.vocabulary import Vocabulary
+from capjax.train.checkpoint import load_weights
+from capjax.train.loop import NotFiniteError, run_eval, train
+from capjax.train.workdir import Workdir
+
+
+def evaluate(config, workdir_path: str) -> dict[str, float]:
+    """Scores the best checkpoint of a workdir on config.data.eval."""
+    workdir = Workdir(workdir_path)
+    vocabulary = Vocabulary.load(workdir.vocabulary_path)
+    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
+    functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    step, params, stats = load_weights(workdir.path)
+    placed = rules.params(functional.shapes, functional.axes)
+    params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
+    stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
+    generator = Generator(functional, vocabulary, config.decode)
+    return run_eval(generator, (params, stats), config, workdir, vocabulary, rules, step)
+
+
+def run(mode: str, source: str, workdir: str, overrides: list[str]) -> int:
+    """Runs a job; errors that the user can mend are printed without a traceback, with exit status 1."""
+    try:
+        config = config_lib.load(source, overrides)
+        scores = train(config, workdir) if mode == "train" else evaluate(config, workdir)
+    except (ValueError, FileNotFoundError, NotFiniteError) as error:
+        print(f"launch.py: {error}", file=sys.stderr)
+        return 1
+    for name, value in scores.items():
+        print(f"{name:8} {value:.4f}")
+    return 0

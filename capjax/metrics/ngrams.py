@@ -1,0 +1,89 @@
+"""n-grams of all sentences at once, as numpy arrays: what BLEU and CIDEr count.
+
+Sentences are numbered: first one prediction for each item, then all references, item by item.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Tokens = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token ids of all sentences, end to end.
+
+    Attributes:
+      tokens: int64 [words]; sentence: int64 [words], which sentence each word is of.
+      lengths: int64 [sentences]; item: int64 [sentences], which item each sentence is of.
+      items: how many items; the sentences below it are the predictions.
+    """
+
+    tokens: np.ndarray
+    sentence: np.ndarray
+    lengths: np.ndarray
+    item: np.ndarray
+    items: int
+
+    @classmethod
+    def of(cls, predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> "Corpus":
+        sentences = [*predictions, *(reference for group in references for reference in group)]
+        # A no-break space inside a token parts words here, as it does in pycocoevalcap's str.split().
+        sentences = [
+            " ".join(tokens).split() if any("\u00a0" in token for token in tokens) else tokens for tokens in sentences
+        ]
+        ids: dict[str, int] = {}
+        tokens = np.fromiter((ids.setdefault(token, len(ids)) for tokens in sentences for token in tokens), np.int64)
+        lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+        item = np.concatenate(
+            [np.arange(len(predictions)), np.repeat(np.arange(len(references)), [len(group) for group in references])]
+        )
+        return cls(tokens, np.repeat(np.arange(len(sentences)), lengths), lengths, item, len(predictions))
+
+
+@dataclass(frozen=True)
+class Grams:
+    """The distinct n-grams of each sentence, for one n, ordered by sentence.
+
+    Attributes:
+      sentence, gram, count: int64 [entries]; gram is below `size`.
+    """
+
+    sentence: np.ndarray
+    gram: np.ndarray
+    count: np.ndarray
+    size: int
+
+
+def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
+    """n-gram counts of every sentence, for n = 1 .. longest."""
+    result = []
+    ids, sentence = corpus.tokens, corpus.sentence
+    base = int(ids.max()) + 1 if len(ids) else 1
+    for n in range(1, longest + 1):
+        if n > 1:
+            # An n-gram is an (n - 1)-gram and the next word, where both are of one sentence.
+            inside = sentence[: len(sentence) - 1] == corpus.sentence[n - 1 :]
+            ids = (ids[:-1] * base + corpus.tokens[n - 1 :])[inside] if len(ids) else ids
+            starts = np.flatnonzero(inside)
+            whole = np.full(max(len(sentence) - 1, 0), -1, np.int64)
+            distinct, compact = np.unique(ids, return_inverse=True)
+            whole[starts] = compact
+            sentence = np.where(inside, sentence[: len(sentence) - 1], -1)
+            ids, size = whole, max(len(distinct), 1)
+        else:
+            size = base
+        real = sentence >= 0
+        keys, count = np.unique(sentence[real] * size + ids[real], return_counts=True)
+        result.append(Grams(keys // size, keys % size, count, size))
+    return result
+
+
+def match(keys: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For sorted `table`: (which of `keys` are in it, where)."""
+    if not len(table):
+        return np.zeros(len(keys), bool), np.zeros(len(keys), np.int64)
+    at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return table[at] == keys, at

@@ -1,0 +1,158 @@
+"""EfficientNet (Tan & Le 2019) and EfficientNet-Lite (its form without squeeze-excite, with ReLU6)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.encoders.parts import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Conv,
+    ConvNorm,
+    draw_kernels,
+    drop_path,
+    halved,
+    normalise,
+)
+from capjax.models.encoders.registry import ENCODERS
+from capjax.models.layers import split
+
+# Stages of B0: (expansion, kernel, stride, channels, blocks); table 1 of the paper.
+_STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+# Width and depth factors, picture size.
+_SCALES = {
+    0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260), 3: (1.2, 1.4, 300),
+    4: (1.4, 1.8, 380), 5: (1.6, 2.2, 456), 6: (1.8, 2.6, 528), 7: (2.0, 3.1, 600),
+}  # fmt: skip
+_LITE_SIZES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}
+
+
+def round_channels(channels: int, factor: float) -> int:
+    """channels * factor to the nearest multiple of 8, but never more than a tenth below."""
+    scaled = channels * factor
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+class SqueezeExcite(nnx.Module):
+    """Channels weighted by a gate on their mean (Hu et al. 2018)."""
+
+    def __init__(self, c: int, hidden: int, *, dtype):
+        self.reduce = Conv(c, hidden, 1, bias=True, dtype=dtype)
+        self.expand = Conv(hidden, c, 1, bias=True, dtype=dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        mean = x.mean((1, 2), keepdims=True, dtype=jnp.float32)
+        return x * jax.nn.sigmoid(self.expand(jax.nn.silu(self.reduce(mean))))
+
+
+class MBConv(nnx.Module):
+    """Expand, depthwise, squeeze-excite, project; a residual where the shape stays."""
+
+    def __init__(
+        self, c_in: int, c_out: int, size: int, *, expansion: int, stride: int, lite: bool, drop: float,
+        dtype, **norm,
+    ):  # fmt: skip
+        c = c_in * expansion
+        options = {"dtype": dtype, **norm}
+        self.expand = ConvNorm(c_in, c, 1, **options) if expansion != 1 else None
+        self.depthwise = ConvNorm(c, c, size, stride=stride, depthwise=True, **options)
+        self.squeeze_excite = None if lite else SqueezeExcite(c, max(1, c_in // 4), dtype=dtype)
+        self.project = ConvNorm(c, c_out, 1, **options)
+        self.residual, self.drop, self.lite = stride == 1 and c_in == c_out, drop, lite
+
+    def __call__(self, images: jax.Array, *, train: bool, key) -> jax.Array:
+        activate = jax.nn.relu6 if self.lite else jax.nn.silu
+        x = images if self.expand is None else activate(self.expand(images, train=train))
+        x = activate(self.depthwise(x, train=train))
+        if self.squeeze_excite is not None:
+            x = self.squeeze_excite(x)
+        x = self.project(x, train=train)
+        return images + drop_path(x, self.drop, key) if self.residual else x
+
+
+class EfficientNet(nnx.Module):
+    """The grid is the output of the last 1x1 convolution, the one before the classifier's pooling.
+
+    Args:
+      scale: the number in the name: 0 to 7, or 0 to 4 of lite.
+      lite: EfficientNet-Lite.
+      padding: `symmetric` for weights trained in PyTorch, `same` for those that came from TensorFlow.
+      epsilon: of the batch norms: 1e-5 in PyTorch, 1e-3 in TensorFlow and in torchvision's B5 to B7.
+      stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
+      mean, std: of the RGB values, in 0..255.
+    """
+
+    def __init__(
+        self, *, scale: int, lite: bool = False, padding: str = "symmetric", epsilon: float = 1e-5,
+        stochastic_depth: float = 0.2, image_size: int | None = None, mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        wide, deep, natural = _SCALES[scale]
+        options = {"padding": padding, "epsilon": epsilon, "dtype": dtype}
+        # Lite leaves stem, head, and the number of blocks in the first and last stage as they are in B0.
+        stem, head = (32, 1280) if lite else (round_channels(32, wide), round_channels(1280, wide))
+        repeats = [math.ceil(blocks * deep) for *_, blocks in _STAGES]
+        if lite:
+            repeats[0], repeats[-1] = _STAGES[0][-1], _STAGES[-1][-1]
+        self.stem = ConvNorm(3, stem, 3, stride=2, **options)
+        stages, c_in, done = [], stem, 0
+        for (expansion, size, stride, channels, _), count in zip(_STAGES, repeats, strict=True):
+            c_out, blocks = round_channels(channels, wide), []
+            for i in range(count):
+                blocks.append(
+                    MBConv(
+                        c_in,
+                        c_out,
+                        size,
+                        expansion=expansion,
+                        stride=1 if i else stride,
+                        lite=lite,
+                        drop=stochastic_depth * done / sum(repeats),
+                        **options,
+                    )  # fmt: skip
+                )
+                c_in, done = c_out, done + 1
+            stages.append(nnx.List(blocks))
+        self.stages = nnx.List(stages)
+        self.head = ConvNorm(c_in, head, 1, **options)
+        self.width, self.image_size = head, image_size or (_LITE_SIZES[scale] if lite else natural)
+        self.lite, self.mean, self.std, self.dtype = lite, tuple(mean), tuple(std), dtype
+        draw_kernels(self, rngs)
+
+    def grid(self, h: int, w: int) -> tuple[int, int]:
+        """(rows, columns) of the output for a picture of h x w pixels."""
+        return halved(h, 5), halved(w, 5)
+
+    def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
+        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].
+
+        Stochastic depth comes with a `key`.
+        """
+        activate = jax.nn.relu6 if self.lite else jax.nn.silu
+        x = activate(self.stem(normalise(images, self.mean, self.std, self.dtype), train=train))
+        blocks = [block for stage in self.stages for block in stage]
+        for block, block_key in zip(blocks, split(key, len(blocks)), strict=True):
+            x = block(x, train=train, key=block_key)
+        return activate(self.head(x, train=train))
+
+
+for _scale in _SCALES:
+    ENCODERS.register(f"efficientnet_b{_scale}", scale=_scale, epsilon=1e-5 if _scale < 5 else 1e-3)(EfficientNet)
+    # TensorFlow's own weights, as timm ported them.
+    ENCODERS.register(f"tf_efficientnet_b{_scale}", scale=_scale, padding="same", epsilon=1e-3)(EfficientNet)
+for _scale in _LITE_SIZES:
+    ENCODERS.register(
+        f"efficientnet_lite{_scale}", scale=_scale, lite=True, padding="same", epsilon=1e-3,
+        mean=(127.0,) * 3, std=(128.0,) * 3,
+    )(EfficientNet)  # fmt: skip

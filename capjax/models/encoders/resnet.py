@@ -1,0 +1,98 @@
+"""ResNet (He et al. 2016), in torchvision's form: a bottleneck's stride is at its 3x3 convolution."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.encoders.parts import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ConvNorm,
+    draw_kernels,
+    halved,
+    normalise,
+)
+from capjax.models.encoders.registry import ENCODERS
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """3x3, stride 2, one pixel of padding."""
+    return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+class Block(nnx.Module):
+    """Convolutions with a residual. `convs` are 3x3, 3x3, or 1x1, 3x3, 1x1 in a bottleneck."""
+
+    def __init__(self, c_in: int, c: int, *, bottleneck: bool, stride: int, dtype):
+        c_out = 4 * c if bottleneck else c
+        # (size, channels, stride) of each convolution
+        plan = [(1, c, 1), (3, c, stride), (1, c_out, 1)] if bottleneck else [(3, c, stride), (3, c, 1)]
+        convs = []
+        for i, (size, channels, s) in enumerate(plan):
+            # The last norm starts at zero, each block so at the identity (Goyal et al. 2017, section 5.1).
+            last = i == len(plan) - 1
+            before = plan[i - 1][1] if i else c_in
+            convs.append(ConvNorm(before, channels, size, stride=s, epsilon=1e-5, zero=last, dtype=dtype))
+        self.convs = nnx.List(convs)
+        same = stride == 1 and c_in == c_out
+        self.shortcut = None if same else ConvNorm(c_in, c_out, 1, stride=stride, epsilon=1e-5, dtype=dtype)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        residual = x if self.shortcut is None else self.shortcut(x, train=train)
+        for i, conv in enumerate(self.convs):
+            x = conv(x if i == 0 else jax.nn.relu(x), train=train)
+        return jax.nn.relu(x + residual)
+
+
+@ENCODERS.register("resnet10_slim", depths=(1, 1, 1, 1), channels=32, stem="small", image_size=96)
+@ENCODERS.register("resnet18", depths=(2, 2, 2, 2))
+@ENCODERS.register("resnet34", depths=(3, 4, 6, 3))
+@ENCODERS.register("resnet50", depths=(3, 4, 6, 3), bottleneck=True)
+@ENCODERS.register("resnet101", depths=(3, 4, 23, 3), bottleneck=True)
+@ENCODERS.register("resnet152", depths=(3, 8, 36, 3), bottleneck=True)
+class ResNet(nnx.Module):
+    """The grid is the last stage's output.
+
+    Args:
+      depths: blocks in each stage; every stage after the first halves the picture.
+      channels: of the first stage; each further stage doubles them.
+      bottleneck: three convolutions a block, and four times the channels out.
+      stem: `imagenet`: 7x7 and a max pool, together stride 4; `small`: 3x3 with stride 2, for small pictures.
+      mean, std: of the RGB values, in 0..255.
+    """
+
+    def __init__(
+        self, *, depths, channels: int = 64, bottleneck: bool = False, stem: str = "imagenet",
+        image_size: int = 224, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        if stem not in ("imagenet", "small"):
+            raise ValueError(f"stem {stem!r}: expected 'imagenet' or 'small'")
+        size = 7 if stem == "imagenet" else 3
+        self.stem = ConvNorm(3, channels, size, stride=2, epsilon=1e-5, dtype=dtype)
+        stages, c_in = [], channels
+        for stage, depth in enumerate(depths):
+            c, blocks = channels * 2**stage, []
+            for i in range(depth):
+                stride = 2 if stage and i == 0 else 1
+                blocks.append(Block(c_in, c, bottleneck=bottleneck, stride=stride, dtype=dtype))
+                c_in = 4 * c if bottleneck else c
+            stages.append(nnx.List(blocks))
+        self.stages = nnx.List(stages)
+        self.width, self.image_size, self.pool = c_in, image_size, stem == "imagenet"
+        self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
+        draw_kernels(self, rngs)
+
+    def grid(self, h: int, w: int) -> tuple[int, int]:
+        """(rows, columns) of the output for a picture of h x w pixels."""
+        times = len(self.stages) + self.pool
+        return halved(h, times), halved(w, times)
+
+    def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
+        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width]; nothing is random."""
+        x = jax.nn.relu(self.stem(normalise(images, self.mean, self.std, self.dtype), train=train))
+        if self.pool:
+            x = _max_pool(x)
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, train=train)
+        return x

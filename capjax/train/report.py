@@ -1,0 +1,86 @@
+"""What a run says while it goes: a progress bar, metrics.jsonl, TensorBoard."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+log = logging.getLogger("capjax")
+
+
+class Reporter:
+    """Writes metrics by step.
+
+    Args:
+      path: metrics.jsonl; lines of steps after `start` are dropped, for a run that goes on from a checkpoint repeats them.
+      tensorboard_dir: where TensorBoard's files go, or None.
+    """
+
+    def __init__(self, path: Path, *, start: int, steps: int, batch_size: int, tensorboard_dir: Path | None):
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start]
+        aside = path.with_name(f".{path.name}.tmp")
+        aside.write_text("".join(kept))
+        aside.replace(path)
+        self._file = path.open("a")
+        self._batch_size = batch_size
+        self._bar = tqdm(
+            total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None, file=sys.stderr, leave=True
+        )
+        self._tensorboard = _tensorboard_writer(tensorboard_dir) if tensorboard_dir else None
+
+    def advance(self, step: int):
+        self._bar.update(step - self._bar.n)
+
+    def metrics(self, step: int, values: dict[str, float]):
+        """Records training metrics; `seconds_per_step` gives images/s and the time left."""
+        if "seconds_per_step" in values:
+            values = values | {"images_per_second": self._batch_size / values["seconds_per_step"]}
+        self._write(step, values)
+        text = f"loss {values['loss']:.3f}, {values['images_per_second']:.0f} images/s"
+        if self._bar.disable:
+            left = (self._bar.total - step) * values["seconds_per_step"]
+            print(f"step {step}/{self._bar.total}: {text}, {left:.0f} s left", file=sys.stderr, flush=True)
+        else:
+            self._bar.set_postfix_str(text)
+
+    def scores(self, step: int, values: dict[str, float]):
+        """Records an evaluation."""
+        self._write(step, {f"eval/{name}": value for name, value in values.items()})
+        self.say(f"step {step}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+
+    def say(self, text: str):
+        """A line that does not break the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def _write(self, step: int, values: dict[str, float]):
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        if self._tensorboard:
+            self._tensorboard.write_scalars(step, values)
+
+    def close(self):
+        self._bar.close()
+        self._file.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Lines that end in a newline; a killed run may have left half of one."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _tensorboard_writer(directory: Path):
+    """clu's summary writer, or None where the extra is not installed. It imports TensorFlow, which takes seconds."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        from clu import metric_writers
+    except ImportError:
+        log.info("no TensorBoard files: pip install 'capjax[tensorboard]' brings them; metrics.jsonl has the same")
+        return None
+    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(directory)))

@@ -1,0 +1,90 @@
+"""The folder of a job. It is self-contained: config, vocabulary, encoder of extracted features, checkpoints, metrics, samples."""
+
+import json
+import shutil
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from capjax import config as config_lib
+from capjax.config import ConfigError
+from capjax.data.pipeline import Part
+from capjax.files import write_bytes, write_text
+from capjax.text.vocabulary import Vocabulary
+
+# What may change between two runs in one workdir: it does not alter what the arrays are.
+_MAY_CHANGE = ("name", "data.threads", "data.prefetch", "train.steps", "train.log_every", "train.eval_every",
+               "train.tensorboard", "checkpoint.", "decode.", "eval.", "mesh.", "data.eval")  # fmt: skip
+
+
+class Workdir:
+    """Paths of a job's folder, and what is read from it."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        self.config_path = self.path / "config.json"
+        self.vocabulary_path = self.path / "vocabulary.model"
+        self.encoder_dir = self.path / "encoder"
+        self.metrics_path = self.path / "metrics.jsonl"
+
+    def prepare(self, config: ConfigDict) -> Vocabulary:
+        """Makes the folder or checks that it belongs to this config; copies in what the model needs to be used elsewhere.
+
+        Raises:
+          ConfigError: the folder holds a run of another config.
+          FileNotFoundError: no vocabulary, or no encoder beside the features.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self.config_path.is_file():
+            self._check_same(config)
+        if not self.vocabulary_path.is_file():
+            if not config.data.vocabulary:
+                raise ConfigError(
+                    "data.vocabulary is empty; make one with `python -m data_prep vocabulary --input DATASET "
+                    "--output vocabulary.model` and pass --config.data.vocabulary=vocabulary.model"
+                )
+            Vocabulary.load(config.data.vocabulary)
+            write_bytes(self.vocabulary_path, Path(config.data.vocabulary).read_bytes())
+        if config.data.features and not self.encoder_dir.is_dir():
+            self._copy_encoder(Part.parse(config.data.train[0]).directory)
+        write_text(self.config_path, config_lib.to_json(config))
+        return Vocabulary.load(self.vocabulary_path)
+
+    def config(self) -> ConfigDict:
+        """The config of the run in this folder.
+
+        Raises:
+          FileNotFoundError: there is no run here.
+        """
+        if not self.config_path.is_file():
+            raise FileNotFoundError(
+                f"{self.path}: no trained model here (config.json is missing); give the --workdir of a training run"
+            )
+        return config_lib.from_json(self.config_path.read_text(), str(self.config_path))
+
+    def feature_shape(self) -> tuple[int, int, int] | None:
+        """(rows, columns, channels) of the extracted features that the model is fed, or None if it is fed pictures."""
+        path = self.encoder_dir / "encoder.json"
+        return tuple(json.loads(path.read_text())["feature_shape"]) if path.is_file() else None
+
+    def _copy_encoder(self, dataset: Path):
+        source = dataset / "encoder"
+        if not (source / "encoder.json").is_file():
+            raise FileNotFoundError(
+                f"{dataset} has no features (encoder/encoder.json is missing), but data.features is set; "
+                "make them with `python -m data_prep features --input DATASET --output NEW --encoder NAME`"
+            )
+        aside = self.encoder_dir.with_name("encoder.partial")
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(source, aside)
+        aside.rename(self.encoder_dir)
+
+    def _check_same(self, config: ConfigDict):
+        before = dict(config_lib.flatten(self.config()))
+        now = dict(config_lib.flatten(config_lib.from_json(config_lib.to_json(config), "the config")))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE):
+                raise ConfigError(
+                    f"{self.path} holds a run with {key} = {before.get(key)!r}, and this config has {now.get(key)!r}; "
+                    "use another --workdir, or the same config to go on"
+                )

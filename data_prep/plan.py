@@ -1,0 +1,110 @@
+"""Items to shards: checks what can be checked without decoding, and decides which record lies where."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from data_prep.media import MediaError, MediaSettings, check_file
+from data_prep.readers.item import Found, InputError, Item, Problem
+from data_prep.report import Report
+from data_prep.shards import Shard, fingerprint
+
+
+def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], dict[str, tuple[int, int]]]:
+    """Sorts out what is bad, and the rest by split.
+
+    Returns:
+      {split: items}, train, val and test first, each in its final order (by a hash of the id, so that a shard is a
+      sample of the whole); and {id: (bytes, time)} of their files.
+
+    Raises:
+      InputError: there is nothing to write.
+      TooMuchBad: as `Report.add` and `Report.check`.
+    """
+    splits: dict[str, list[Item]] = {}
+    files: dict[str, tuple[int, int]] = {}
+    places: dict[str, str] = {}
+    for item in found:
+        if isinstance(item, Problem):
+            report.photos += item.costs == "photo"
+            report.captions += item.costs == "caption"
+            report.add(item)
+            continue
+        if not item.split:
+            report.left_out += 1
+            continue
+        report.photos += 1
+        report.captions += len(item.captions)
+        if problem := _problem(item, places, files):
+            report.add(problem)
+            continue
+        places[item.id] = item.where
+        splits.setdefault(item.split, []).append(item)
+    if not report.photos:
+        raise InputError("the annotations name no photo" + (" of any split" if report.left_out else ""))
+    report.check()
+    if not splits:
+        raise InputError(f"none of the {report.photos} photos can be used")
+    order = {"train": 0, "val": 1, "test": 2}
+    names = sorted(splits, key=lambda name: (order.get(name, 3), name))
+    return {name: sorted(splits[name], key=_place) for name in names}, files
+
+
+def _problem(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
+    if not re.fullmatch(r"\w+", item.split, re.ASCII) or item.split == "all":
+        return Problem("unknown_split", f"split {item.split!r} should be letters and digits", item.where, item.id)
+    if item.id in places:
+        message = f"the id {item.id!r} is taken already ({places[item.id]})"
+        return Problem("duplicate_id", message, item.where, item.id)
+    if not item.captions:
+        return Problem("no_caption", f"{item.name or item.id} has no caption", item.where, item.id)
+    if isinstance(item.media, Path):
+        try:
+            files[item.id] = check_file(item.media)
+        except MediaError as error:
+            return Problem(error.kind, str(error), item.where, item.id)
+    return None
+
+
+def _place(item: Item) -> tuple[bytes, str]:
+    return hashlib.blake2b(item.id.encode(), digest_size=8, person=b"capjax order").digest(), item.id
+
+
+def shard_count(items: int) -> int:
+    """Shards of a split: enough for the cores of one machine (128 items each, up to 16), and 2048 items each in the
+    large. It depends on the number of items alone, so that the files do not depend on the machine."""
+    return max(min(-(-items // 128), 16), -(-items // 2048))
+
+
+def make_shards(
+    name: str, splits: dict[str, list[Item]], files: dict, settings: MediaSettings, work_dir: Path
+) -> dict[str, list[Shard]]:
+    """Cuts each split into shards of equal size, give or take one item."""
+    shards: dict[str, list[Shard]] = {}
+    for split, items in splits.items():
+        count = shard_count(len(items))
+        shards[split] = []
+        for index in range(count):
+            part = tuple(items[index * len(items) // count : (index + 1) * len(items) // count])
+            file = f"{name}-{split}.array_record-{index:05d}-of-{count:05d}"
+            shards[split].append(
+                Shard(
+                    path=work_dir / "dataset" / file,
+                    report_path=work_dir / "shards" / f"{file}.json",
+                    items=part,
+                    media=settings,
+                    fingerprint=fingerprint(part, files, settings),
+                )
+            )
+    return shards
+
+
+def clear_stale(work_dir: Path, shards: Iterable[Shard]):
+    """Removes what an earlier run left that is no finished part of this one."""
+    wanted = {path for shard in shards for path in (shard.path, shard.report_path)}
+    for folder in (work_dir / "dataset", work_dir / "shards"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path not in wanted:
+                path.unlink()

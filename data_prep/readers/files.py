@@ -1,0 +1,167 @@
+"""What the readers share: lines, JSON and photo names of files that may be damaged, and a split by hash."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.readers.item import InputError, Problem, is_text
+
+# The last stop is 1: what is left of the unit interval is `test`.
+DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
+
+
+def find(folder: Path, names: Sequence[str], what: str) -> Path:
+    """The first of `names` that exists in `folder`; a name may be a glob pattern with one match.
+
+    Raises:
+      InputError: none exists, or the folder does not; the message says what was looked for.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    for name in names:
+        matches = sorted(folder.glob(name)) if name != "." else [folder]
+        if len(matches) > 1:
+            listed = ", ".join(path.name for path in matches)
+            raise InputError(f"{folder}: several files could be {what} ({listed}); name the one that is meant")
+        if matches:
+            return matches[0]
+    raise InputError(f"{folder}: {what} is missing (looked for {', '.join(names)})")
+
+
+def shown(path: Path, folder: Path) -> str:
+    """A path for reports: relative to the input folder where it lies in it, so that reports do not depend on where."""
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:
+        return path.name
+
+
+def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
+    """(number from 1, text without its end) of the lines of a UTF-8 file that have any text; a BOM is dropped.
+
+    A line that is not UTF-8 comes as a Problem that costs a caption.
+
+    Raises:
+      InputError: the file cannot be opened, or is UTF-16.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    raise InputError(f"{path}: the file is UTF-16; save it as UTF-8")
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                text = line.decode().rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                message = f"not valid UTF-8 (byte 0x{line[error.start]:02x} at {error.start}); save the file as UTF-8"
+                yield number, Problem("encoding", message, f"{where}:{number}", costs="caption")
+                continue
+            if text.strip():
+                yield number, text
+
+
+def load_json(path: Path, drop: Sequence[str] = ()) -> dict:
+    """A JSON file whose top is an object. Bytes that are not UTF-8 become lone surrogates, to be found by `is_text`.
+
+    Args:
+      drop: keys to leave out of every object as it is read, to save memory.
+
+    Raises:
+      InputError: not readable, or not JSON; the message has line and column.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+    def hook(pairs: list) -> dict:
+        return {key: value for key, value in pairs if key not in drop}
+
+    try:
+        data = json.loads(text, object_pairs_hook=hook if drop else None)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. Is the download complete?"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: the top should be an object, not {type(data).__name__}")
+    return data
+
+
+def rows(data: dict, key: str, path: Path) -> list:
+    """`data[key]`, which must be a list.
+
+    Raises:
+      InputError: it is not there, or no list; the message names the keys there are.
+    """
+    if not isinstance(data.get(key), list):
+        raise InputError(f"{path}: no list {key!r} at the top; there is {', '.join(map(repr, data)) or 'nothing'}")
+    return data[key]
+
+
+class Photos:
+    """The folder of a dataset's photos: names of an annotation to paths that lie in it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._real = folder.resolve()
+
+    def path(self, name: object, where: str, id: str = "") -> Path | Problem:
+        """The path of a photo (which need not exist), or a Problem: not a name, or a way out of the folder."""
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            return Problem("malformed", f"the photo's name should be text, not {name!r:.80}", where, id)
+        if not is_text(name):
+            return Problem("encoding", f"the photo's name is not valid UTF-8: {name!r:.80}", where, id)
+        if re.match(r"[\\/]|[A-Za-z]:", name) or ".." in re.split(r"[\\/]", name):
+            message = f"{name!r} leads out of the folder of the photos; use a path relative to it, without '..'"
+            return Problem("unsafe_path", message, where, id)
+        path = self.folder / name
+        try:
+            inside = path.resolve().is_relative_to(self._real)
+        except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+            return Problem("missing_photo", f"{name!r:.80}: {error}", where, id)
+        if not inside:
+            message = f"{name!r} is a symbolic link out of the folder of the photos; put the file itself there"
+            return Problem("unsafe_path", message, where, id)
+        return path
+
+
+def split_by_hash(name: str, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> str:
+    """`train`, `val` or `test`, by a hash of the photo's name: a photo stays in its split when others come or go.
+
+    Args:
+      fractions: the shares of train, val and test, which sum to 1.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"capjax split").digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    if place < fractions[0]:
+        return "train"
+    return "val" if place < fractions[0] + fractions[1] else "test"
+
+
+def fractions(text: str) -> tuple[float, float, float]:
+    """Parses `0.8,0.1,0.1`.
+
+    Raises:
+      ValueError: not three numbers from 0 to 1 with sum 1.
+    """
+    shares = tuple(float(part) for part in text.split(","))
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"{text!r} should be three shares with sum 1, such as 0.8,0.1,0.1")
+    return shares
+
+
+def add_fractions(parser):
+    parser.add_argument(
+        "--fractions", type=fractions, default=DEFAULT_FRACTIONS, metavar="TRAIN,VAL,TEST",
+        help="where the input names no split, a photo's split is chosen by a hash of its name, with these shares "
+        "(default: 0.8,0.1,0.1)",
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Flickr30k, as its authors gave it out or as Kaggle does.
+
+    DIR/results_20130124.token                    DIR/flickr30k-images/1000092795.jpg
+    DIR/flickr30k_images/results.csv (`image_name| comment_number| comment`, in which one line is known to be broken)
+                                                  DIR/flickr30k_images/flickr30k_images/1000092795.jpg
+
+Splits come from lists of names where they lie beside the captions (train.txt, val.txt, test.txt, also with `flickr30k_`
+before; names with or without .jpg), else from a hash of the photo's name. An item's id is the photo's file name.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown
+from data_prep.readers.item import Found, Problem
+from data_prep.readers.registry import READERS, add_input
+from data_prep.readers.tokens import gather, items, malformed, parse_tokens, read_lists
+
+_CAPTIONS = [
+    "results_20130124.token", "flickr30k/results_20130124.token", "results.csv", "flickr30k_images/results.csv"
+]  # fmt: skip
+_PHOTOS = ["flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "Images", "images"]
+
+
+def add_arguments(parser):
+    add_input(parser, "the folder with results_20130124.token (or results.csv) and flickr30k-images/")
+    add_fractions(parser)
+
+
+@READERS.register("flickr30k")
+def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> Found:
+    """Yields the photos, in the order of the caption file.
+
+    Raises:
+      InputError: no caption file or no folder of photos.
+    """
+    captions = find(input_dir, _CAPTIONS, "the caption file")
+    photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
+    entries = _parse_bars(captions, input_dir) if captions.suffix == ".csv" else parse_tokens(captions, input_dir)
+    gathered = yield from gather(entries)
+    lists = {}
+    for split in ("train", "val", "test"):
+        for folder in (captions.parent, input_dir):
+            for name in (f"{split}.txt", f"flickr30k_{split}.txt"):
+                if (folder / name).is_file():
+                    lists[split] = folder / name
+    splits = yield from read_lists(lists, input_dir, suffix=".jpg")
+    yield from items(gathered, splits, photos, fractions)
+
+
+def _parse_bars(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
+    """(place, (photo's name, caption)) of each line `NAME.jpg| 0| CAPTION`."""
+    where = shown(path, input_dir)
+    for number, line in lines(path, where):
+        place = f"{where}:{number}"
+        if isinstance(line, Problem):
+            yield place, line
+            continue
+        fields = [field.strip() for field in line.split("|", 2)]
+        if fields[0] == "image_name":
+            continue
+        if len(fields) == 3 and fields[1].isdigit():
+            yield place, (fields[0], fields[2])
+        else:
+            yield place, malformed(line, place, "NAME| NUMBER| CAPTION")

@@ -1,0 +1,116 @@
+"""What every reader yields: Items, and the Problems it met on the way."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from capjax.data.record import Caption, Label, Speech
+
+# How people write the splits that everyone has.
+_SPLITS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+class InputError(ValueError):
+    """The input as a whole cannot be used; the message says what is wrong where, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photo or clip and all that an annotation says of it.
+
+    Attributes:
+      id: unique within the dataset.
+      media: its file, or a picklable function of no arguments that returns the bytes of an image file (drawn scenes).
+      split: `train`, `val` or `test`; empty where the dataset's own split lists leave it out.
+      clip: (start, end) in seconds of the file, or None for all of it.
+      where: the place in the annotation, such as `captions.txt:17`.
+      name: the media's name as the annotation writes it, for people and for joining translations.
+    """
+
+    id: str
+    media: Path | Callable[[], bytes]
+    split: str
+    captions: tuple[Caption, ...]
+    labels: tuple[Label, ...] = ()
+    clip: tuple[float, float] | None = None
+    transcript: tuple[Speech, ...] = ()
+    where: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in the input that was skipped.
+
+    Attributes:
+      kind: a short name to count by, such as `empty_caption`.
+      message: what is wrong, what was expected.
+      where: as in Item.
+      id: the item it belongs to, if known.
+      costs: what is lost by it: a `photo` with all its captions, or one `caption`.
+    """
+
+    kind: str
+    message: str
+    where: str
+    id: str = ""
+    costs: str = "photo"
+
+
+Found = Iterator[Item | Problem]
+
+
+def standard_split(name: object) -> str | None:
+    """`train`, `val` or `test` for any common spelling (`dev`, `validation`, ...); None: not a split we know."""
+    return _SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
+
+
+def unknown_split(name: object, where: str, id: str = "") -> Problem:
+    known = ", ".join(sorted(_SPLITS))
+    return Problem("unknown_split", f"split {name!r}; known: {known}", where, id)
+
+
+def language(code: str) -> str:
+    """A language code as BCP-47 writes it: `EN` -> `en`, `pt_br` -> `pt-BR`, `zh-hans` -> `zh-Hans`.
+
+    Raises:
+      ValueError: not of the form of a language code.
+    """
+    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", code):
+        raise ValueError(f"language {code!r} should be a BCP-47 code, such as en, de or pt-BR")
+    first, *rest = code.replace("_", "-").split("-")
+    styled = {2: str.upper, 4: str.title}  # regions and scripts
+    return "-".join([first.lower(), *(styled.get(len(part), str.lower)(part) for part in rest)])
+
+
+def make_caption(text: object, lang: object, where: str, id: str = "") -> Caption | Problem:
+    """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it."""
+
+    def bad(kind: str, message: str) -> Problem:
+        return Problem(kind, message, where, id, costs="caption")
+
+    if not isinstance(text, str):
+        return bad("malformed", f"the caption should be text, not {text!r:.80}")
+    if not is_text(text):
+        return bad("encoding", f"not valid UTF-8: {text!r:.80}")
+    text = " ".join(text.split())
+    if not text:
+        return bad("empty_caption", "the caption has no text")
+    try:
+        return Caption(text, language(str(lang)))
+    except ValueError as error:
+        return bad("malformed", str(error))
+
+
+def is_text(text: str) -> bool:
+    """False where `text` has halves of surrogate pairs: undecodable bytes, or a broken \\u escape in JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

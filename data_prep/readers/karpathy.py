@@ -1,0 +1,81 @@
+"""Karpathy's splits: dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json.
+
+    DIR/dataset_coco.json        DIR/train2014/..., DIR/val2014/...
+    DIR/dataset_flickr8k.json    DIR/Flicker8k_Dataset/... (or Images/, images/, flickr30k-images/, or DIR itself)
+
+An item's id is COCO's image id as text, or the file name. https://cs.stanford.edu/people/karpathy/deepimagesent/
+"""
+
+from pathlib import Path
+
+from data_prep.readers.files import Photos, find, load_json, rows, shown
+from data_prep.readers.item import Found, Item, Problem, make_caption, standard_split, unknown_split
+from data_prep.readers.registry import READERS, add_input
+
+_FOLDERS = {
+    "flickr8k": ["Flicker8k_Dataset", "Flicker8k_Images", "Images", "images", "."],
+    "flickr30k": [
+        "flickr30k-images",
+        "flickr30k_images/flickr30k_images",
+        "flickr30k_images",
+        "Images",
+        "images",
+        ".",
+    ],
+}
+
+
+def add_arguments(parser):
+    add_input(parser, "the folder with dataset_NAME.json and the photos")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="the dataset_NAME.json, if it lies elsewhere")
+    parser.add_argument(
+        "--restval", choices=["train", "drop"], default="train",
+        help="what to do with `restval`, the 30,504 photos of COCO's val2014 that are in no evaluation split "
+        "(default: train, as published results do)",
+    )  # fmt: skip
+
+
+@READERS.register("karpathy")
+def read(input_dir: Path, images: Path | None = None, annotations: Path | None = None, restval: str = "train") -> Found:
+    """Yields the photos of one dataset_*.json; the captions are the raw sentences.
+
+    Raises:
+      InputError: no annotation file, or not of this form.
+    """
+    path = annotations or find(input_dir, ["dataset_*.json"], "dataset_NAME.json")
+    data, where = load_json(path), shown(path, input_dir)
+    folders = _FOLDERS.get(data.get("dataset"), ["images", "."])
+    # COCO's photos name their folder in `filepath`, so for them the first of these is right: DIR itself.
+    has_folders = any(isinstance(row, dict) and row.get("filepath") for row in rows(data, "images", path))
+    photos = Photos(images or find(input_dir, ["."] if has_folders else folders, "the photos"))
+    for number, row in enumerate(rows(data, "images", path)):
+        yield from _read_photo(row, f"{where} images[{number}]", photos, restval)
+
+
+def _read_photo(row: object, where: str, photos: Photos, restval: str) -> Found:
+    if not isinstance(row, dict) or not isinstance(row.get("sentences"), list):
+        yield Problem("malformed", "should be an object with filename, split and sentences", where)
+        return
+    name, folder = row.get("filename"), row.get("filepath", "")
+    if isinstance(name, str) and isinstance(folder, str) and folder:
+        name = f"{folder}/{name}"
+    id = str(row.get("cocoid", name))
+    media = photos.path(name, where, id)
+    if isinstance(media, Problem):
+        yield media
+        return
+    split = standard_split(row.get("split"))
+    if row.get("split") == "restval":
+        split = "train" if restval == "train" else ""
+    if split is None:
+        yield unknown_split(row.get("split"), where, id)
+        return
+    captions = []
+    for number, sentence in enumerate(row["sentences"]):
+        text = sentence.get("raw") if isinstance(sentence, dict) else None
+        caption = make_caption(text, "en", f"{where} sentences[{number}]", id)
+        if isinstance(caption, Problem):
+            yield caption
+        else:
+            captions.append(caption)
+    yield Item(id, media, split, tuple(captions), where=where, name=name)

@@ -1,0 +1,174 @@
+"""Your own photos, with captions in a table: CSV as spreadsheets write it.
+
+    image,caption,lang,split
+    cats/1.jpg,"A cat, asleep on a chair.",en,train
+    cats/1.jpg,Eine Katze schläft auf einem Stuhl.,de,train
+
+One caption a row. The first line names the columns: `image` and `caption` must be there, `lang` (default --lang) and `split`
+may be (where it is absent or empty, a hash of the photo's name chooses). The separator may also be `;`, a tab or `|`; fields
+with the separator in them stand in double quotes. Photos are sought in --images, by default the table's own folder.
+An item's id is the name in `image`.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.readers.files import (
+    DEFAULT_FRACTIONS,
+    Photos,
+    add_fractions,
+    find,
+    lines,
+    shown,
+    split_by_hash,
+)
+from data_prep.readers.item import (
+    Found,
+    InputError,
+    Item,
+    Problem,
+    make_caption,
+    standard_split,
+    unknown_split,
+)
+from data_prep.readers.registry import READERS, add_input
+from data_prep.readers.tokens import Photo, malformed
+
+_NAMES = {
+    "image": "image", "file": "image", "filename": "image", "file_name": "image", "image_name": "image", "path": "image",
+    "caption": "caption", "text": "caption", "sentence": "caption", "comment": "caption",
+    "lang": "lang", "language": "lang", "split": "split",
+}  # fmt: skip
+
+# A field in quotes may hold line breaks; a quote that nobody closed must not swallow the file.
+_LONGEST_FIELD = 50
+
+
+def add_arguments(parser):
+    add_input(parser, "the folder with the photos and a captions.csv, or the table itself")
+    parser.add_argument("--captions", type=Path, metavar="FILE", help="the table, if it lies elsewhere")
+    parser.add_argument("--lang", default="en", help="language of captions that name none (default: en)")
+    add_fractions(parser)
+
+
+@READERS.register("csv")
+def read(
+    input_dir: Path, images: Path | None = None, captions: Path | None = None, lang: str = "en",
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+) -> Found:  # fmt: skip
+    """Yields the photos, in the order of their first rows.
+
+    Raises:
+      InputError: no table, or its first line names no columns `image` and `caption`.
+    """
+    path, folder = locate(input_dir, captions, ["captions.csv", "captions.tsv", "captions.txt", "*.csv", "*.tsv"])
+    photos = Photos(images or folder)
+    gathered: dict[str, Photo] = {}
+    splits: dict[str, str | None] = {}
+    for place, row in parse_table(path, folder):
+        if isinstance(row, Problem):
+            yield row
+            continue
+        name = row["image"].strip()
+        if not name:
+            yield Problem("caption_without_photo", "no photo is named", place, costs="caption")
+            continue
+        photo = gathered.setdefault(name, Photo(place))
+        split = row.get("split", "").strip()
+        if split and splits.setdefault(name, split) != split:
+            message = f"{name} is of split {splits[name]!r} ({photo.where}) and here of {split!r}; the first is taken"
+            yield Problem("malformed", message, place, name, costs="caption")
+            continue
+        caption = make_caption(row["caption"], row.get("lang", "").strip() or lang, place, name)
+        if isinstance(caption, Problem):
+            yield caption
+        else:
+            photo.captions.append(caption)
+    for name, photo in gathered.items():
+        media = photos.path(name, photo.where, name)
+        split = standard_split(splits[name]) if name in splits else split_by_hash(name, fractions)
+        if isinstance(media, Problem):
+            yield media
+        elif split is None:
+            yield unknown_split(splits[name], photo.where, name)
+        else:
+            yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
+
+
+def locate(input_dir: Path, captions: Path | None, names: Sequence[str]) -> tuple[Path, Path]:
+    """The caption file and the folder that it speaks of. `--input` may be the file itself."""
+    if captions is not None:
+        return captions, input_dir
+    if input_dir.is_file():
+        return input_dir, input_dir.parent
+    return find(input_dir, names, "the caption file"), input_dir
+
+
+def parse_table(path: Path, input_dir: Path) -> Iterator[tuple[str, dict[str, str] | Problem]]:
+    """(place, {column: field}) of each row, with the columns' common names made standard.
+
+    Raises:
+      InputError: the first line names no columns `image` and `caption`.
+    """
+    where = shown(path, input_dir)
+    records = _records(path, where)
+    _, header = next(records, (0, ""))
+    columns, separator = _columns(header if isinstance(header, str) else "", path)
+    for number, text in records:
+        place = f"{where}:{number}"
+        if isinstance(text, Problem):
+            yield place, text
+            continue
+        fields = _split(text, separator, len(columns), columns[-1] == "caption")
+        if fields is None:
+            yield place, malformed(text, place, f"{len(columns)} fields ({', '.join(columns)})")
+        else:
+            yield place, dict(zip(columns, fields, strict=True))
+
+
+def parse_pairs(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
+    """(place, (photo's name, caption)) of each row."""
+    for place, row in parse_table(path, input_dir):
+        yield place, row if isinstance(row, Problem) else (row["image"].strip(), row["caption"])
+
+
+def _columns(header: str, path: Path) -> tuple[list[str], str]:
+    for separator in (",", ";", "\t", "|"):
+        names = [name.strip().strip('"').lower() for name in header.split(separator)]
+        columns = [_NAMES.get(name, name) for name in names]
+        if columns.count("image") == 1 and columns.count("caption") == 1:
+            return columns, separator
+    raise InputError(f"{path}:1: the first line should name the columns image and caption; found {header!r:.80}")
+
+
+def _records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
+    """Lines, those joined that a field in quotes spans: a row is whole when its quotes come in pairs."""
+    waiting: list[tuple[int, str]] = []
+    for number, line in lines(path, where):
+        if isinstance(line, Problem):
+            yield number, line
+            continue
+        waiting.append((number, line))
+        whole = sum(text.count('"') for _, text in waiting) % 2 == 0
+        if whole:
+            yield waiting[0][0], "\n".join(text for _, text in waiting)
+            waiting = []
+        elif len(waiting) == _LONGEST_FIELD:
+            yield from waiting
+            waiting = []
+    yield from waiting
+
+
+def _split(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
+    """The fields of a row. A last caption may have separators and quotes in it that nobody escaped."""
+    try:
+        (fields,) = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
+        if len(fields) == count:
+            return fields
+    except (csv.Error, ValueError):
+        fields = []
+    if caption_is_last:
+        fields = text.split(separator, count - 1)
+        return fields if len(fields) == count else None
+    return None

@@ -1,0 +1,101 @@
+"""Captions that lie one a line, to be gathered by photo: what the readers of Flickr8k and Flickr30k share."""
+
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capjax.data.record import Caption
+from data_prep.readers.files import Photos, lines, shown, split_by_hash
+from data_prep.readers.item import Found, Item, Problem, make_caption
+
+
+@dataclass(slots=True)
+class Photo:
+    """What was gathered of a photo; `where` is its first caption."""
+
+    where: str
+    captions: list[Caption] = field(default_factory=list)
+
+
+def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
+    """(place, (photo's name, caption)) of each line `NAME.jpg#0<TAB>CAPTION`."""
+    where = shown(path, input_dir)
+    for number, line in lines(path, where):
+        place = f"{where}:{number}"
+        if isinstance(line, Problem):
+            yield place, line
+        elif match := re.fullmatch(r"([^\t]+)#\d+\s*\t(.*)", line):
+            yield place, match.groups()
+        else:
+            yield place, malformed(line, place, "NAME#NUMBER, a tab, and the caption")
+
+
+def malformed(line: str, where: str, expected: str) -> Problem:
+    return Problem("malformed", f"expected {expected}; found {line!r:.80}", where, costs="caption")
+
+
+def gather(
+    entries: Iterable[tuple[str, tuple[str, str] | Problem]], lang: str = "en"
+) -> Generator[Problem, None, dict[str, Photo]]:
+    """Yields what is wrong; returns the photos by name, in the order of their first captions."""
+    photos: dict[str, Photo] = {}
+    for place, entry in entries:
+        if isinstance(entry, Problem):
+            yield entry
+            continue
+        name, text = entry
+        photo = photos.setdefault(name, Photo(place))
+        caption = make_caption(text, lang, place, name)
+        if isinstance(caption, Problem):
+            yield caption
+        else:
+            photo.captions.append(caption)
+    return photos
+
+
+def read_lists(
+    paths: Mapping[str, Path], input_dir: Path, suffix: str = ""
+) -> Generator[Problem, None, dict[str, tuple[str, str]]]:
+    """Yields what is wrong; returns {photo's name: (split, where)} of lists of names, one a line.
+
+    A photo in two lists stays in the first: what is learned must not be scored.
+
+    Args:
+      suffix: put to names that have none, as in the lists of Flickr30k.
+    """
+    splits: dict[str, tuple[str, str]] = {}
+    for split, path in paths.items():
+        where = shown(path, input_dir)
+        for number, line in lines(path, where):
+            place = f"{where}:{number}"
+            if isinstance(line, Problem):
+                yield Problem(line.kind, line.message, place)
+                continue
+            name = line.strip()
+            name = name if Path(name).suffix else name + suffix
+            if name in splits:
+                message = f"{name} is listed already, as {splits[name][0]} ({splits[name][1]})"
+                yield Problem("duplicate_id", message, place, name)
+                continue
+            splits[name] = (split, place)
+    return splits
+
+
+def items(
+    gathered: Mapping[str, Photo],
+    splits: Mapping[str, tuple[str, str]],
+    photos: Photos,
+    fractions: Sequence[float],
+) -> Found:
+    """Items of gathered photos. Without any lists splits are chosen by hash; with lists, who is in none is left out."""
+    for name, photo in gathered.items():
+        media = photos.path(name, photo.where, name)
+        if isinstance(media, Problem):
+            yield media
+            continue
+        split = splits.get(name, ("", ""))[0] if splits else split_by_hash(name, fractions)
+        yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
+    for name, (split, place) in splits.items():
+        if name not in gathered:
+            yield Problem("no_caption", f"{name} is listed for {split} but has no caption", place, name)

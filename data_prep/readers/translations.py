@@ -1,0 +1,134 @@
+"""Captions in further languages, which join a dataset's photos by name.
+
+One caption a line, the language in the line, in the file's name, or given with the file:
+
+    NAME.jpg#zhc#0 TEXT          (flickr8k-cn)         NAME.jpg#de#0<TAB>TEXT       (Multi30k)
+    NAME.jpg#0<TAB>TEXT          (such as Flickr8k.arabic.full.txt)
+
+Such files often cover more photos than a dataset has: lines for other photos are counted, and are no error, unless not one
+line of the file is for a photo of the dataset.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from capjax.data.record import Caption
+from data_prep.readers.files import lines
+from data_prep.readers.item import Found, InputError, Item, Problem, language, make_caption
+
+_LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
+_EMPTY = re.compile(r"[^\t#]+#(?:[A-Za-z][A-Za-z_-]*#)?\d+")
+
+# flickr8k-cn writes where its Chinese is from: people, or one of three machine translations.
+_TAGS = {"zhc": "zh", "zhb": "zh", "zhg": "zh", "zhm": "zh"}
+_WORDS = {
+    "arabic": "ar",
+    "chinese": "zh",
+    "czech": "cs",
+    "dutch": "nl",
+    "english": "en",
+    "french": "fr",
+    "german": "de",
+    "hindi": "hi",
+    "italian": "it",
+    "japanese": "ja",
+    "korean": "ko",
+    "polish": "pl",
+    "portuguese": "pt",
+    "russian": "ru",
+    "spanish": "es",
+    "turkish": "tr",
+    "ukrainian": "uk",
+    "vietnamese": "vi",
+}
+_CODES = frozenset(_WORDS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of translations; `lang` empty: as its lines or its name say."""
+
+    path: Path
+    lang: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Source":
+        """`FILE` or `FILE:LANG`.
+
+        Raises:
+          ValueError: LANG is no language code.
+        """
+        path, colon, lang = text.rpartition(":")
+        if not colon or "/" in lang or Path(text).exists():
+            return cls(Path(text))
+        return cls(Path(path), language(lang))
+
+
+class Translations:
+    """Captions by photo's name, from any number of files.
+
+    `counts` says of each file how many captions it has, and how many went to a photo of the dataset.
+    """
+
+    def __init__(self, sources: Iterable[Source]):
+        self._captions: dict[str, list[tuple[str, Caption]]] = {}
+        self.problems: list[Problem] = []
+        self.counts: dict[str, dict[str, int]] = {}
+        for source in sources:
+            for name, found in _read(source):
+                if isinstance(found, Problem):
+                    self.problems.append(found)
+                else:
+                    self._captions.setdefault(name, []).append((source.path.name, found))
+                    count = self.counts.setdefault(source.path.name, {"captions": 0, "joined": 0})
+                    count["captions"] += 1
+
+    def join(self, found: Found) -> Found:
+        """Adds the captions to the items as they pass, and yields what was wrong with the files.
+
+        Raises:
+          InputError: at the end, if a file had captions for none of the photos.
+        """
+        yield from self.problems
+        for item in found:
+            if isinstance(item, Item) and item.name in self._captions and item.split:
+                # Kept: a photo that is listed twice is a matter for whoever checks ids.
+                more = self._captions[item.name]
+                for file, _ in more:
+                    self.counts[file]["joined"] += 1
+                item = replace(item, captions=item.captions + tuple(caption for _, caption in more))
+            yield item
+        for file, count in self.counts.items():
+            if not count["joined"]:
+                example = next(name for name, more in self._captions.items() if any(f == file for f, _ in more))
+                raise InputError(f"{file}: captions for {example!r} and others, but for no photo of this dataset")
+
+
+def _read(source: Source) -> Iterator[tuple[str, Caption | Problem]]:
+    where = source.path.name
+    guess = source.lang or _guess(source.path)
+    for number, line in lines(source.path, where):
+        place = f"{where}:{number}"
+        if isinstance(line, Problem):
+            yield "", line
+        elif match := _LINE.fullmatch(line):
+            tag = match["lang"] and _TAGS.get(match["lang"].lower(), match["lang"])
+            lang = source.lang or tag or guess
+            if not lang:
+                raise InputError(f"{source.path}: of which language? Write --translations {source.path}:LANG")
+            yield match["name"], make_caption(match["text"], lang, place, match["name"])
+        elif _EMPTY.fullmatch(line.strip()):
+            yield "", Problem("empty_caption", "the caption has no text", place, costs="caption")
+        else:
+            message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {line!r:.80}"
+            yield "", Problem("malformed", message, place, costs="caption")
+
+
+def _guess(path: Path) -> str:
+    """The language that a file's name speaks of: `Flickr8k.arabic.full.txt` -> ar, `multi30k.de.txt` -> de."""
+    for part in re.split(r"[^A-Za-z]+", path.stem.lower()):
+        if part in _WORDS or part in _CODES:
+            return _WORDS.get(part, part)
+    return ""

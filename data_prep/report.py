@@ -1,0 +1,90 @@
+"""What was skipped and why: counts, the list for report.json, and when it is too much.
+
+The share of bad input is taken twice, and each must stay within `max_bad`: of photos (lost photos / all that the
+annotations speak of) and of captions (lost captions / all, those of lost photos not counted as lost).
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from capjax.files import write_text
+from data_prep.readers.item import Problem
+
+
+class TooMuchBad(Exception):
+    """Bad input beyond what was allowed."""
+
+
+class Report:
+    """Gathers the problems of a run.
+
+    Args:
+      name: of the dataset.
+      max_bad: the share of bad photos, and of bad captions, up to which the run goes on.
+      strict: stop at the first problem.
+    """
+
+    def __init__(self, name: str, max_bad: float, strict: bool):
+        self.name, self.max_bad, self.strict = name, max_bad, strict
+        self.problems: list[Problem] = []
+        self.photos = self.captions = self.left_out = 0
+        self.splits: dict[str, dict] = {}
+        self.translations: dict[str, dict[str, int]] = {}
+
+    def add(self, problem: Problem):
+        """Notes a problem.
+
+        Raises:
+          TooMuchBad: if strict.
+        """
+        self.problems.append(problem)
+        if self.strict:
+            raise TooMuchBad(f"{_line(problem)}\n--strict stops at the first problem")
+
+    def bad(self, costs: str) -> int:
+        return sum(problem.costs == costs for problem in self.problems)
+
+    def check(self):
+        """Raises TooMuchBad beyond `max_bad`."""
+        for costs, total in (("photo", self.photos), ("caption", self.captions)):
+            bad = self.bad(costs)
+            if bad > self.max_bad * total:
+                kinds = Counter(problem.kind for problem in self.problems if problem.costs == costs)
+                listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+                first = next(problem for problem in self.problems if problem.costs == costs)
+                raise TooMuchBad(
+                    f"{bad} of {total} {costs}s are bad ({listed}), more than --max-bad {self.max_bad:g} allows. "
+                    f"The first:\n  {_line(first)}"
+                )
+
+    def write(self, path: Path, finished: bool):
+        """Writes report.json. The same input gives the same bytes: no times, no paths of this machine."""
+        report = {
+            "name": self.name,
+            "finished": finished,
+            "splits": self.splits,
+            "left_out": self.left_out,
+            "translations": self.translations,
+            "max_bad": self.max_bad,
+            "photos": {"found": self.photos, "bad": self.bad("photo")},
+            "captions": {"found": self.captions, "bad": self.bad("caption")},
+            "kinds": dict(sorted(Counter(problem.kind for problem in self.problems).items())),
+            "problems": [_entry(problem) for problem in self.problems],
+        }
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def _line(problem: Problem) -> str:
+    return f"{problem.where}: {problem.message} ({problem.kind})"
+
+
+def _entry(problem: Problem) -> dict:
+    file, _, line = problem.where.rpartition(":")
+    place = {"file": file, "line": int(line)} if file and line.isdigit() else {"file": problem.where}
+    text = {"kind": problem.kind, "costs": problem.costs, **place, "id": problem.id, "message": problem.message}
+    # Names that are not valid UTF-8 are told of too, and the report is valid UTF-8 all the same.
+    return {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for key, value in text.items()
+    }
