@@ -41,7 +41,7 @@ def _expand(names: list[str]) -> list[str]:
 def caption(args) -> int:
     """Prints a caption for each photo; one that cannot be read is named on standard error, and the status is then 1."""
     from capjax import runtime
-    from capjax.predict import PhotoError, load
+    from capjax.predict import MediaError, load
 
     runtime.start()
     decode = {name: value for name, value in (("beams", args.beams), ("max_len", args.max_len)) if value is not None}
@@ -60,7 +60,7 @@ def caption(args) -> int:
             try:
                 jpegs.append(predictor.read(sys.stdin.buffer.read() if path == "-" else Path(path)))
                 names.append(path)
-            except PhotoError as error:
+            except MediaError as error:
                 failed = True
                 print(f"capjax: {path}: {error}", file=sys.stderr)
         captions = predictor.caption_jpegs(jpegs, lang=args.lang, **decode) if jpegs else []

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.photo import PhotoError, to_jpeg
+from capjax.data.photo import MediaError, MediaSettings, to_jpeg
 from capjax.data.transforms import view
 from capjax.evals.generate import Generator
 from capjax.models.build import make_encoder, make_functional
@@ -81,7 +81,7 @@ class Predictor:
           decode: decoding options of this call, such as beams=1 or method="sample", max_len=20.
 
         Raises:
-          PhotoError: an image cannot be read; the message names it.
+          MediaError: an image cannot be read; the message names it.
           ValueError: a language or an option that the model does not have.
         """
         out: list[Caption] = []
@@ -97,9 +97,9 @@ class Predictor:
         """An image of any form that `caption` takes, as the JPEG that a record would hold.
 
         Raises:
-          PhotoError: it cannot be read.
+          MediaError: it cannot be read.
         """
-        return to_jpeg(image, short_side=max(256, self._image_size))
+        return to_jpeg(image, MediaSettings(max(256, self._image_size)))
 
     def caption_jpegs(
         self, jpegs: Sequence[bytes], *, lang: str | None = None, seed: int = 0, **decode
@@ -173,4 +173,4 @@ def _check_weights(path: Path, functional, params):
         )
 
 
-__all__ = ["Caption", "PhotoError", "Predictor", "load"]
+__all__ = ["Caption", "MediaError", "Predictor", "load"]

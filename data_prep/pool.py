@@ -47,8 +47,9 @@ def run(
         waiting: dict[Future, Any] = {executor.submit(_work, function, task): task for task in tasks}
         while waiting:
             done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            on_steps(steps.value - told)
-            told = steps.value
+            now = steps.value
+            on_steps(now - told)
+            told = now
             for future in done:
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool as error:

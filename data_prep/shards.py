@@ -1,8 +1,8 @@
 """One shard: items in, an ArrayRecord file and a report out.
 
-`write_shard` is pure in the sense that matters: what it writes depends on its Shard and the media alone, never on who else
-is at work. So shards can be made in any order, in any number of processes or machines, and an interrupted run goes on from
-those that are there.
+`write_shard` is pure in the sense that matters: what it writes depends on its Shard and the media alone, never on who
+else is at work. So shards can be made in any order, in any number of processes or machines, and an interrupted run goes
+on from those that are there.
 """
 
 import errno
@@ -130,7 +130,13 @@ def _serializer() -> Callable[[Record], bytes]:
 
     features = tfds_features()
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    return lambda record: serializer.serialize_example(features.encode_example(to_example(record)))
+
+    def serialize(record: Record) -> bytes:
+        example = serializer.get_tf_example(features.encode_example(to_example(record)))
+        # A tf.Example is a map, and protobuf writes maps in another order in every process unless told not to.
+        return example.SerializeToString(deterministic=True)
+
+    return serialize
 
 
 def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:

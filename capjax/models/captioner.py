@@ -77,8 +77,9 @@ class Captioner(nnx.Module):
         feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0, feature_dropout: float = 0.0,
         dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        self.encoder = None
-        if encoder is not None:
+        if encoder is None:
+            self.encoder = None
+        else:
             options = dict(encoder)
             self.encoder = ENCODERS.make(options.pop("name"), image_size=image_size, dtype=dtype, rngs=rngs, **options)
             rows, columns = self.encoder.grid(image_size, image_size)

@@ -106,12 +106,4 @@ def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict
         if isinstance(media, Problem):
             yield media
         else:
-            yield Item(
-                id,
-                media,
-                split,
-                tuple(captions[row["id"]]),
-                labels.get(row["id"], ()),
-                where=place,
-                name=name,
-            )
+            yield Item(id, media, split, tuple(captions[row["id"]]), labels.get(row["id"], ()), where=place, name=name)

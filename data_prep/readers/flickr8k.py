@@ -5,7 +5,7 @@
 
     DIR/captions.txt (a CSV: image,caption)       DIR/Images/1000268201_693b08cb0e.jpg
 
-The second has no splits: they are chosen by a hash of the photo's name. `dev` is called `val`, as in every other dataset.
+The second has no splits: they are chosen by a hash of the photo's name. `dev` is called `val`, as everywhere else.
 An item's id is the photo's file name.
 """
 
@@ -35,9 +35,7 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
       InputError: no caption file or no folder of photos.
     """
     captions = find(
-        input_dir,
-        ["Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt", "captions.txt"],
-        "the caption file",
+        input_dir, ["Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt", "captions.txt"], "the caption file"
     )
     photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
     entries = parse_pairs(captions, input_dir) if captions.name == "captions.txt" else parse_tokens(captions, input_dir)

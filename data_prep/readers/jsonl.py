@@ -7,8 +7,8 @@
     lang      language of captions that name none (default --lang)
     split     train, val or test; where it is absent, a hash of the photo's name chooses
     id        unique in the dataset (default: the name in `image`)
-    labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}, the box in fractions of the photo's
-              width and height, or absent
+    labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}, the box in fractions of the
+              photo's width and height, or absent
 
 Other keys are allowed and not read; one that looks like a slip of the pen (`captoins`) is bad input.
 """

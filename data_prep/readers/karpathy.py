@@ -14,14 +14,7 @@ from data_prep.readers.registry import READERS, add_input
 
 _FOLDERS = {
     "flickr8k": ["Flicker8k_Dataset", "Flicker8k_Images", "Images", "images", "."],
-    "flickr30k": [
-        "flickr30k-images",
-        "flickr30k_images/flickr30k_images",
-        "flickr30k_images",
-        "Images",
-        "images",
-        ".",
-    ],
+    "flickr30k": ["flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "Images", "images", "."],
 }
 
 

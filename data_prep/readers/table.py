@@ -4,9 +4,10 @@
     cats/1.jpg,"A cat, asleep on a chair.",en,train
     cats/1.jpg,Eine Katze schläft auf einem Stuhl.,de,train
 
-One caption a row. The first line names the columns: `image` and `caption` must be there, `lang` (default --lang) and `split`
-may be (where it is absent or empty, a hash of the photo's name chooses). The separator may also be `;`, a tab or `|`; fields
-with the separator in them stand in double quotes. Photos are sought in --images, by default the table's own folder.
+One caption a row. The first line names the columns: `image` and `caption` must be there, `lang` (default --lang) and
+`split` may be (where it is absent or empty, a hash of the photo's name chooses). The separator may also be `;`, a tab
+or `|`; fields with the separator in them stand in double quotes. Photos are sought in --images, by default in the
+table's own folder.
 An item's id is the name in `image`.
 """
 
@@ -14,32 +15,14 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.readers.files import (
-    DEFAULT_FRACTIONS,
-    Photos,
-    add_fractions,
-    find,
-    lines,
-    shown,
-    split_by_hash,
-)
-from data_prep.readers.item import (
-    Found,
-    InputError,
-    Item,
-    Problem,
-    make_caption,
-    standard_split,
-    unknown_split,
-)
+from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown, split_by_hash
+from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split, unknown_split
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.tokens import Photo, malformed
 
-_NAMES = {
-    "image": "image", "file": "image", "filename": "image", "file_name": "image", "image_name": "image", "path": "image",
-    "caption": "caption", "text": "caption", "sentence": "caption", "comment": "caption",
-    "lang": "lang", "language": "lang", "split": "split",
-}  # fmt: skip
+_IMAGE = ("image", "file", "filename", "file_name", "image_name", "path")
+_CAPTION = ("caption", "text", "sentence", "comment")
+_NAMES = {**dict.fromkeys(_IMAGE, "image"), **dict.fromkeys(_CAPTION, "caption"), "language": "lang"}
 
 # A field in quotes may hold line breaks; a quote that nobody closed must not swallow the file.
 _LONGEST_FIELD = 50

@@ -83,10 +83,7 @@ def read_lists(
 
 
 def items(
-    gathered: Mapping[str, Photo],
-    splits: Mapping[str, tuple[str, str]],
-    photos: Photos,
-    fractions: Sequence[float],
+    gathered: Mapping[str, Photo], splits: Mapping[str, tuple[str, str]], photos: Photos, fractions: Sequence[float]
 ) -> Found:
     """Items of gathered photos. Without any lists splits are chosen by hash; with lists, who is in none is left out."""
     for name, photo in gathered.items():

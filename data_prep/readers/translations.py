@@ -5,8 +5,8 @@ One caption a line, the language in the line, in the file's name, or given with 
     NAME.jpg#zhc#0 TEXT          (flickr8k-cn)         NAME.jpg#de#0<TAB>TEXT       (Multi30k)
     NAME.jpg#0<TAB>TEXT          (such as Flickr8k.arabic.full.txt)
 
-Such files often cover more photos than a dataset has: lines for other photos are counted, and are no error, unless not one
-line of the file is for a photo of the dataset.
+Such files often cover more photos than a dataset has: lines for other photos are counted, and are no error, unless
+not one line of the file is for a photo of the dataset.
 """
 
 import re

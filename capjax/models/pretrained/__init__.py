@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -79,28 +80,17 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
     layout = layout_of(tensors)
     if layout is None or not isinstance(encoder, layout.encoder):
         raise WeightsError(f"{path} {_stranger(layout, encoder, tensors)}")
-    variables = {
-        "/".join(map(str, name)): variable
-        for name, variable in nnx.to_flat_state(nnx.state(encoder, nnx.Any(nnx.Param, nnx.BatchStat)))
-    }
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    variables = nnx.to_flat_state(nnx.state(encoder, nnx.Any(nnx.Param, nnx.BatchStat)))
+    shapes = {"/".join(map(str, name)): tuple(variable.shape) for name, variable in variables}
     plan = wanted(layout, encoder, shapes)
     _check(path, layout, encoder, plan, tensors)
-    values = {
-        name: np.ascontiguousarray(make(*(tensors[key].astype(np.float32) for key in keys)), np.float32)
-        for name, (keys, _, make) in plan.items()
-    }
-    nnx.update(
-        encoder,
-        nnx.from_flat_state(
-            {tuple(_part(p) for p in k.split("/")): variables[k].replace(v) for k, v in values.items()}
-        ),
-    )
+    state = []
+    for name, variable in variables:
+        keys, _, make = plan["/".join(map(str, name))]
+        value = np.asarray(make(*(tensors[key].astype(np.float32) for key in keys)), np.float32, order="C")
+        state.append((name, variable.replace(jnp.asarray(value))))
+    nnx.update(encoder, nnx.from_flat_state(state))
     return path
-
-
-def _part(name: str) -> str | int:
-    return int(name) if name.isdigit() else name
 
 
 def _stranger(layout: Layout | None, encoder, tensors) -> str:

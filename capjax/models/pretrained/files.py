@@ -1,7 +1,7 @@
 """Weight files to numpy arrays by name, without torch: `.pth` of both kinds torch has written, and `.safetensors`.
 
-A `.pth` file is a pickle, and a pickle may run any program when it is loaded. Here an unpickler that knows a dozen names
-reads it: tensors, their storages and OrderedDict. Any other name in the file is an error.
+A `.pth` file is a pickle, and a pickle may run any program when it is loaded. Here an unpickler that knows a dozen
+names reads it: tensors, their storages and OrderedDict. Any other name in the file is an error.
 """
 
 import io

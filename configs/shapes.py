@@ -1,0 +1,29 @@
+"""The built-in dataset from scratch: a small ResNet and a small transformer, minutes on a laptop.
+
+python launch.py --config configs/shapes.py --workdir runs/shapes --config.data.train=data/shapes@train ...
+`make demo` does all of it.
+"""
+
+import common
+
+
+def get_config():
+    config = common.get_config()
+    config.name = "shapes"
+    config.data.image_size = 64
+    config.data.crop_scale = (1.0, 1.0)  # a crop would make "on the left" untrue
+    config.data.target_len = 40
+    config.model.encoder.name = "resnet10_slim"
+    config.model.width = 192
+    config.model.dropout = 0.0
+    config.model.decoder.name = "transformer"
+    config.model.decoder.options = {"layers": 2, "heads": 4}
+    config.train.batch_size = 64
+    config.train.steps = 1500
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 100
+    config.optimizer.weight_decay = 0.02
+    config.train.ema = 0.99
+    config.train.eval_every = 500
+    config.checkpoint.every = 500
+    return config

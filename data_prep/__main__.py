@@ -1,0 +1,179 @@
+"""Media and annotations to records: `python -m data_prep NAME --input DIR --output DIR`.
+
+python -m data_prep flickr8k --input downloads/flickr8k --output data/flickr8k
+python -m data_prep jsonl --input my_photos --output data/mine
+python -m data_prep NAME --help
+"""
+
+import argparse
+import importlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from capjax.registry import nearest
+from data_prep.readers import READERS
+from data_prep.readers.registry import add_arguments, read
+from data_prep.readers.translations import Source, Translations
+
+# Jobs that are no readers: modules with add_arguments(parser) and run(args) -> exit status, imported when asked for.
+_JOBS = {
+    "vocabulary": "captions of datasets to a SentencePiece vocabulary",
+    "features": "a dataset to the same with an encoder's features",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a job; returns the exit status: 0, 1 (failed), 2 (wrong arguments) or 130 (stopped)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if argv else 2
+    name, rest = argv[0], argv[1:]
+    if name in _JOBS:
+        job = importlib.import_module(f"data_prep.{name}")
+        parser = _parser(name, job.__doc__)
+        job.add_arguments(parser)
+        args = parser.parse_args(rest)
+        return _guarded(name, lambda: job.run(args))
+    if name not in READERS.names():
+        hint = nearest(name, [*READERS.names(), *_JOBS])
+        print(f"python -m data_prep: unknown name {name!r}: {hint}", file=sys.stderr)
+        return 2
+    return _build(name, rest)
+
+
+def _overview() -> str:
+    lines = [__doc__.strip(), "", "datasets:"]
+    for name in READERS.names():
+        lines.append(f"  {name:<12} {_summary(sys.modules[READERS.get(name).__module__])}")
+    lines += ["", "and then:", *(f"  {name:<12} {what}" for name, what in _JOBS.items())]
+    return "\n".join(lines)
+
+
+def _summary(module) -> str:
+    return (module.__doc__ or "").strip().split("\n")[0].rstrip(".:")
+
+
+def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m data_prep {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _number(kind, low, high=float("inf")):
+    def parse(text: str):
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} should be from {low} to {high}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it in its messages
+    return parse
+
+
+def _translations(text: str) -> Source:
+    try:
+        return Source.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _build(name: str, argv: Sequence[str]) -> int:
+    parser = _parser(name, sys.modules[READERS.get(name).__module__].__doc__)
+    add_arguments(name, parser)
+    add = parser.add_argument_group("the dataset that is written").add_argument
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="its folder; work goes on in DIR.partial until it is whole",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    add(
+        "--short-side",
+        type=_number(int, 1),
+        default=256,
+        help="of the photos, in pixels (default: 256); smaller ones are not enlarged",
+    )
+    add("--quality", type=_number(int, 1, 100), default=95, help="of the JPEGs that are written anew (default: 95)")
+    add(
+        "--translations",
+        type=_translations,
+        action="append",
+        default=[],
+        metavar="FILE[:LANG]",
+        help="captions in a further language, joined by photo name; lines NAME.jpg#0<TAB>TEXT, NAME.jpg#de#0<TAB>TEXT "
+        "or NAME.jpg#zhc#0 TEXT; may be given again",
+    )
+    add = parser.add_argument_group("how it is written").add_argument
+    add("--workers", type=_number(int, 1), help="processes (default: all cores); the result does not depend on it")
+    add(
+        "--max-bad",
+        type=_number(float, 0, 1),
+        default=0.01,
+        metavar="SHARE",
+        help="go on while at most this share of the photos, and of the captions, is bad (default: 0.01)",
+    )
+    add("--strict", action="store_true", help="stop at the first bad input")
+    args = parser.parse_args(argv)
+    hint = f"What is finished is kept in {args.output}.partial; the same command goes on from there."
+    return _guarded(name, lambda: _run(name, args), hint)
+
+
+def _guarded(name: str, work: Callable[[], int], hint: str = "") -> int:
+    """Runs a job; what users can mend is told in a line, not as a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print(f"\nStopped. {hint}".rstrip(), file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"python -m data_prep {name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(name: str, args: argparse.Namespace) -> int:
+    from data_prep.build import RecordBuilder
+    from data_prep.media import MediaSettings
+
+    start = time.monotonic()
+    builder = RecordBuilder(
+        name=name,
+        found=read(name, args),
+        output_dir=args.output,
+        settings=MediaSettings(args.short_side, args.quality),
+        translations=Translations(args.translations) if args.translations else None,
+        workers=args.workers,
+        max_bad=args.max_bad,
+        strict=args.strict,
+        overwrite=args.overwrite,
+    )
+    builder.download_and_prepare()
+    _tell(builder, time.monotonic() - start)
+    return 0
+
+
+def _tell(builder, seconds: float):
+    for split, counts in builder.report.splits.items():
+        captions = ", ".join(f"{count:,} in {lang}" for lang, count in counts["captions"].items())
+        print(f"{split:<6} {counts['photos']:>9,} photos   captions: {captions}   {counts['bytes'] / 2**20:,.1f} MB")
+    for file, count in builder.report.translations.items():
+        print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos of this dataset")
+    if builder.report.left_out:
+        print(f"{builder.report.left_out:,} photos left out: they are in none of the dataset's splits")
+    if builder.report.problems:
+        print(f"{len(builder.report.problems):,} problems, listed in {builder.output_dir / 'report.json'}")
+    photos = sum(counts["photos"] for counts in builder.report.splits.values())
+    print(f"{builder.output_dir}: written in {seconds:.1f} s ({photos / seconds:,.0f} photos/s)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""The TFDS builder that writes Items as ArrayRecord files, without TensorFlow.
+
+    builder = RecordBuilder(name="flickr8k", found=READERS.make("flickr8k", path), output_dir="data/flickr8k")
+    builder.download_and_prepare()
+    builder.as_data_source("train")   # or, in another process, tfds.builder_from_directory("data/flickr8k")
+
+It is a TFDS `DatasetBuilder` with its own `download_and_prepare`, because TFDS's generators write in one process (or on
+Beam), pass all data through temporary shuffle files, and start from nothing after an interruption. Here the shards are
+decided first, from the annotations alone; each is then made by one pure function (`shards.write_shard`) in any process.
+
+All work is done in OUTPUT.partial:
+    dataset/        the shards, and at the end the metadata: this folder is renamed to OUTPUT as the very last step
+    shards/*.json   what became of each finished shard, so that an interrupted run goes on
+    report.json     what was skipped, when the run fails
+    lock            held while a run is at work
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from capjax.data.record import tfds_features
+from data_prep.media import MediaSettings
+from data_prep.plan import check_items, clear_stale, make_shards
+from data_prep.pool import run
+from data_prep.readers.item import Found, InputError
+from data_prep.readers.translations import Translations
+from data_prep.report import Report, TooMuchBad
+from data_prep.shards import OutputError, Shard, ShardReport, write_shard
+
+# Fewer photos than this are done before worker processes are up.
+_WORTH_A_POOL = 300
+
+
+class BuildError(RuntimeError):
+    """No dataset was written; the message says why, and where the report is."""
+
+
+class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+    """Writes and reads one dataset.
+
+    The same items and media give the same bytes in every file, whatever the number of workers and interruptions.
+
+    Args:
+      name: of the dataset; its files begin with it.
+      found: what a reader yields. It is read when the dataset is prepared.
+      output_dir: where the dataset goes; must not exist, or be empty.
+      settings: how media are stored.
+      translations: captions in further languages.
+      workers: processes; None: one for each core, or only this one where little is to be done.
+      max_bad: the share of bad photos, and of bad captions, beyond which there is no dataset; see `report`.
+      strict: stop at the first bad input.
+      overwrite: replace a dataset that is there. The old one stays until the new one is whole.
+      progress: show a progress bar.
+
+    Raises:
+      ValueError: the name is no identifier, or an argument is out of range.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        found: Found,
+        output_dir: str | Path,
+        settings: MediaSettings | None = None,
+        translations: Translations | None = None,
+        workers: int | None = None,
+        max_bad: float = 0.01,
+        strict: bool = False,
+        overwrite: bool = False,
+        progress: bool = True,
+    ):
+        if not name.isidentifier():
+            raise ValueError(f"the dataset's name {name!r} should be letters, digits and underscores")
+        if not 0 <= max_bad <= 1:
+            raise ValueError(f"max_bad = {max_bad} should be from 0 to 1")
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers = {workers} should be 1 or more")
+        self.name, self.workers = name, workers
+        self.found = found
+        self.output_dir = Path(output_dir)
+        self.work_dir = self.output_dir.with_name(self.output_dir.name + ".partial")
+        self.settings = settings or MediaSettings()
+        self.translations = translations
+        self.overwrite, self.progress = overwrite, progress
+        self.report = Report(name, max_bad, strict)
+        super().__init__(data_dir=self.output_dir, file_format="array_record")
+
+    def _build_data_dir(self, data_dir: str) -> tuple[str, str]:
+        return data_dir, data_dir
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds_features(),
+            description=f"Captioned photos from {self.name}, with a short side of at most {self.settings.size} pixels.",
+        )
+
+    def download_and_prepare(self):
+        """Writes the dataset, going on from what an interrupted run of the same input left.
+
+        Raises:
+          BuildError: too much bad input, an unusable input, a full disk, or something is in the way at OUTPUT.
+          KeyboardInterrupt: as it came; what was finished is kept.
+        """
+        self._check_output()
+        with _locked(self.work_dir):
+            try:
+                self._download_and_prepare()
+            except (TooMuchBad, InputError) as error:
+                path = self.work_dir / "report.json"
+                self.report.write(path, finished=False)
+                raise BuildError(f"{error}\nNo dataset was written. All that was found is listed in {path}") from error
+            except OutputError as error:
+                raise BuildError(
+                    f"{error.filename}: {error.strerror}. What is finished is kept in {self.work_dir}; "
+                    "when there is room, the same command goes on from there."
+                ) from error
+            self._publish()
+
+    def _download_and_prepare(self, dl_manager=None, download_config=None):
+        """Everything up to the rename."""
+        found = self.translations.join(self.found) if self.translations else self.found
+        splits, files = check_items(found, self.report)
+        self.report.translations = self.translations.counts if self.translations else {}
+        shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
+        everything = [shard for part in shards.values() for shard in part]
+        clear_stale(self.work_dir, everything)
+        reports = self._write_shards(everything)
+        # In the order of the shards: the report must not tell who was first.
+        for shard in everything:
+            for problem in reports[shard.path].problems:
+                self.report.problems.append(problem)
+        self.report.check()
+        self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
+
+    def _write_shards(self, shards: list[Shard]) -> dict[Path, ShardReport]:
+        reports = {shard.path: report for shard in shards if (report := ShardReport.read(shard))}
+        pending = [shard for shard in shards if shard.path not in reports]
+        total, done = (sum(len(shard.items) for shard in part) for part in (shards, pending))
+        cores = len(os.sched_getaffinity(0)) if done >= _WORTH_A_POOL else 1
+        bar = tqdm(
+            total=total,
+            initial=total - done,
+            desc=self.name,
+            unit=" images",
+            disable=not self.progress,
+            mininterval=0.2 if sys.stderr.isatty() else 10,
+        )
+        with bar:
+            for report in reports.values():
+                self._strict(report)
+            for shard, report in run(write_shard, pending, self.workers or cores, bar.update):
+                reports[shard.path] = report
+                self._strict(report)
+        return reports
+
+    def _strict(self, report: ShardReport):
+        if self.report.strict and report.problems:
+            self.report.add(report.problems[0])
+
+    def _describe(self, reports: dict[str, list[ShardReport]], shards: dict[str, list[Shard]]):
+        """Writes the metadata and the report beside the shards."""
+        folder = self.work_dir / "dataset"
+        infos = []
+        for split, parts in reports.items():
+            records = sum(part.records for part in parts)
+            if not records:  # allowed by --max-bad 1; TFDS knows no empty splits
+                for shard in shards[split]:
+                    shard.path.unlink()
+                continue
+            captions = sum((Counter(part.captions) for part in parts), Counter())
+            self.report.splits[split] = {
+                "photos": records,
+                "shards": len(parts),
+                "bytes": sum(part.file_bytes for part in parts),
+                "captions": dict(sorted(captions.items())),
+            }
+            infos.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[part.records for part in parts],
+                    num_bytes=sum(part.bytes for part in parts),
+                    filename_template=self._get_filename_template(split),
+                )
+            )
+        if not infos:
+            raise InputError("not one photo could be used")
+        self.info.set_splits(tfds.core.splits.SplitDict(infos))
+        try:
+            self.report.write(folder / "report.json", finished=True)
+            self.info.write_to_directory(folder)
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, str(folder)) from error
+
+    def _check_output(self):
+        out = self.output_dir
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        if not (out / "dataset_info.json").is_file():
+            raise BuildError(f"{out} exists and is not a dataset; choose another --output, or remove it")
+        if not self.overwrite:
+            raise BuildError(f"{out} is a dataset already; choose another --output, or say --overwrite")
+
+    def _publish(self):
+        """Puts the finished dataset in its place, and clears up."""
+        old = self.output_dir.with_name(self.output_dir.name + ".old")
+        if self.output_dir.exists() and any(self.output_dir.iterdir()):
+            shutil.rmtree(old, ignore_errors=True)
+            self.output_dir.rename(old)
+        (self.work_dir / "dataset").rename(self.output_dir)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self.work_dir)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Makes `folder` and holds its lock, which goes with the process however that ends.
+
+    Raises:
+      BuildError: another run is at work there, or the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("wb")
+    except OSError as error:
+        raise BuildError(f"{folder}: cannot be written ({error.strerror})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BuildError(f"{folder}: another run is writing this dataset; wait for it or stop it") from error
+        yield

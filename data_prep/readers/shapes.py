@@ -1,0 +1,57 @@
+"""The built-in dataset: drawn scenes, so that everything runs with no download."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from capjax.data.record import Caption, Label
+from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.registry import READERS
+from data_prep.shapes.draw import SceneImage
+from data_prep.shapes.grammar import LANGUAGES, captions
+from data_prep.shapes.scene import make_scene
+
+# Of every twenty scenes one is for choosing and one for the last test.
+_SPLITS = {18: "val", 19: "test"}
+
+
+def add_arguments(parser):
+    parser.add_argument("--count", type=int, default=6000, help="scenes, of which 1/20 go to val and 1/20 to test")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=64, help="pixels a side (default 64)")
+    parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
+                        help=f"of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
+    parser.add_argument("--paraphrases", type=int, default=5, help="captions in each language, 1 to 5")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="also write the pictures of val and test as files")
+
+
+@READERS.register("shapes")
+def read(
+    count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES), paraphrases: int = 5,
+    images: Path | None = None,
+) -> Found:  # fmt: skip
+    """Yields `count` scenes; a larger count begins with the same ones.
+
+    Raises:
+      InputError: a language, size or number that cannot be had.
+    """
+    if unknown := [lang for lang in languages if lang not in LANGUAGES]:
+        raise InputError(f"--languages {unknown[0]}: there is a grammar for {', '.join(LANGUAGES)}")
+    if not 1 <= paraphrases <= 5 or not 16 <= size <= 4096 or count < 1 or seed < 0:
+        raise InputError("expected --paraphrases 1 to 5, --size 16 to 4096, --count 1 or more, --seed 0 or more")
+    if images:
+        images.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        scene = make_scene(seed, index)
+        name, split = f"shapes-{index:07d}", _SPLITS.get(index % 20, "train")
+        image = SceneImage(scene, size)
+        if images and split != "train":
+            (images / f"{name}.jpg").write_bytes(image())
+        yield Item(
+            id=name,
+            media=image,
+            split=split,
+            captions=tuple(Caption(text, lang) for lang in languages for text in captions(scene, lang, paraphrases)),
+            labels=tuple(Label(f"{thing.colour} {thing.shape}", thing.box()) for thing in scene.things),
+            where=f"scene {index}",
+            name=f"{name}.jpg",
+        )

@@ -1,0 +1,173 @@
+"""What is in a picture and how it lies, free of any language: things, and the message that is true of them.
+
+The unit square is the picture, x to the right, y down. A scene is drawn from its own seed (dataset seed, index), so that a
+larger dataset begins with the smaller one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "star", "diamond")
+COLOURS = {
+    "red": (214, 40, 40), "blue": (30, 80, 220), "green": (34, 150, 60), "yellow": (245, 205, 30),
+    "black": (25, 25, 25), "purple": (140, 50, 170),
+}  # fmt: skip
+PLACES = {"middle": (0.5, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78), "left": (0.22, 0.5), "right": (0.78, 0.5)}
+# Things that do not touch are at least so far apart: nobody has to guess.
+GAP = 0.08
+
+
+def outline(shape: str) -> np.ndarray:
+    """Corners of a shape as float [k, 2], within a box of side 1 around the origin."""
+    if shape == "circle":
+        angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+        return np.stack([np.cos(angle), np.sin(angle)], 1) / 2
+    if shape == "square":
+        return np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * 0.44
+    if shape == "triangle":
+        return np.array([(0, -0.5), (0.5, 0.42), (-0.5, 0.42)])
+    if shape == "diamond":
+        return np.array([(0, -0.5), (0.32, 0), (0, 0.5), (-0.32, 0)])
+    angle = np.arange(10) * np.pi / 5 - np.pi / 2
+    radius = np.where(np.arange(10) % 2, 0.21, 0.52)
+    return np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A coloured shape around (x, y), `size` its width, all as fractions of the picture."""
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    size: float
+
+    @property
+    def large(self) -> bool:
+        return self.size > 0.3
+
+    def corners(self) -> np.ndarray:
+        """float [k, 2], x and y."""
+        return outline(self.shape) * self.size + (self.x, self.y)
+
+    def box(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1)."""
+        corners = self.corners()
+        return (*map(float, corners.min(0)), *map(float, corners.max(0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a caption says: `kind` names the sentence patterns, and its slots are filled by the things in order.
+
+    kinds: `at` (one thing, at `place`), `left`, `above`, `touch` (two), `row` (three, from left to right).
+    """
+
+    kind: str
+    things: tuple[Thing, ...]
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Things, and what is to be said of them. `seed` also settles the background and the choice of sentences."""
+
+    message: Message
+    seed: tuple[int, int]
+
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        return self.message.things
+
+
+def contact_distance(first: Thing, second: Thing) -> float:
+    """How far apart the centres are when `second` touches `first` from the right at the same height."""
+    rows = np.linspace(-0.5, 0.5, 201)
+    reach = [_reach(thing, rows * 0.5) for thing in (first, second)]
+    return float(np.nanmax(reach[0][:, 1] - reach[1][:, 0]))
+
+
+def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
+    """Leftmost and rightmost x of the outline around its centre at each y in `rows`; NaN where there is nothing."""
+    corners = outline(thing.shape) * thing.size
+    spans = np.full((len(rows), 2), np.nan)
+    following = np.roll(corners, -1, axis=0)
+    for i, y in enumerate(rows):
+        low, high = np.minimum(corners[:, 1], following[:, 1]), np.maximum(corners[:, 1], following[:, 1])
+        crossed = (low <= y) & (y <= high) & (high > low)
+        if crossed.any():
+            share = (y - corners[crossed, 1]) / (following[crossed, 1] - corners[crossed, 1])
+            x = corners[crossed, 0] + share * (following[crossed, 0] - corners[crossed, 0])
+            spans[i] = x.min(), x.max()
+    return spans
+
+
+def make_scene(seed: int, index: int) -> Scene:
+    """The `index`-th scene of a dataset."""
+    rng = np.random.default_rng([seed, index])
+    kind = rng.choice(["at", "left", "above", "touch", "row"], p=[0.2, 0.25, 0.25, 0.2, 0.1])
+    count = {"at": 1, "row": 3}.get(str(kind), 2)
+    while True:
+        looks = [(str(rng.choice(SHAPES)), str(rng.choice(list(COLOURS)))) for _ in range(count)]
+        if len(set(looks)) == count:
+            break
+    return Scene(_LAYOUTS[str(kind)](rng, looks), (seed, index))
+
+
+def _jitter(rng, amount: float) -> float:
+    return float(rng.uniform(-amount, amount))
+
+
+def _at(rng, looks) -> Message:
+    place = str(rng.choice(list(PLACES)))
+    x, y = PLACES[place]
+    size = float(rng.uniform(0.36, 0.42) if rng.random() < 0.5 else rng.uniform(0.2, 0.24))
+    return Message("at", (Thing(*looks[0], x + _jitter(rng, 0.04), y + _jitter(rng, 0.04), size),), place)
+
+
+def _apart(rng, looks, kind: str) -> Message:
+    """Two things in line, one before the other along an axis, hardly shifted across it."""
+    sizes = [float(rng.uniform(0.24, 0.34)) for _ in looks]
+    free = 0.96 - sum(sizes) - GAP
+    start = 0.02 + float(rng.uniform(0, 0.5)) * free
+    first = start + sizes[0] / 2
+    second = first + sum(sizes) / 2 + GAP + float(rng.uniform(0, 1)) * (0.98 - (start + sum(sizes) + GAP))
+    across = 0.5 + _jitter(rng, 0.2)
+    places = [(first, across + _jitter(rng, 0.05)), (second, across + _jitter(rng, 0.05))]
+    if kind == "above":
+        places = [(y, x) for x, y in places]
+    things = (Thing(*look, *place, size) for look, place, size in zip(looks, places, sizes, strict=True))
+    return Message(kind, tuple(things))
+
+
+def _touch(rng, looks) -> Message:
+    sizes = [float(rng.uniform(0.26, 0.34)) for _ in looks]
+    left, right = (Thing(*look, 0.0, 0.0, size) for look, size in zip(looks, sizes, strict=True))
+    # A hair of overlap, so that no pixel of background is left between them.
+    distance = contact_distance(left, right) - 0.01
+    middle, y = 0.5 + _jitter(rng, 0.12), 0.5 + _jitter(rng, 0.25)
+    things = (
+        Thing(*looks[0], middle - distance / 2, y, sizes[0]),
+        Thing(*looks[1], middle + distance / 2, y, sizes[1]),
+    )
+    return Message("touch", things)
+
+
+def _row(rng, looks) -> Message:
+    y = 0.5 + _jitter(rng, 0.25)
+    things = (
+        Thing(*look, x + _jitter(rng, 0.015), y + _jitter(rng, 0.03), float(rng.uniform(0.21, 0.24)))
+        for look, x in zip(looks, (0.17, 0.5, 0.83), strict=True)
+    )
+    return Message("row", tuple(things))
+
+
+_LAYOUTS = {
+    "at": _at,
+    "left": lambda rng, looks: _apart(rng, looks, "left"),
+    "above": lambda rng, looks: _apart(rng, looks, "above"),
+    "touch": _touch,
+    "row": _row,
+}
