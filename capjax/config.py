@@ -58,7 +58,7 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
         if arg and not inspect.signature(module.get_config).parameters:
             raise ConfigError(f"{path} takes no argument, so {source!r} should be {str(path)!r}")
         config = module.get_config(arg) if arg else module.get_config()
-    except AttributeError as error:  # ConfigDict's own message names the key and the nearest
+    except (AttributeError, KeyError, TypeError) as error:  # ConfigDict's own message names the key and the nearest
         raise ConfigError(f"{path}: {error}") from error
     finally:
         sys.path.pop(0)

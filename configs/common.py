@@ -99,4 +99,8 @@ def get_config() -> ConfigDict:
         ("vocab", ("tensor",)),
         ("conv_out", ("fsdp",)),
     )
+    # From here on an unknown key is an error, but for those that are nobody's to list.
+    config.lock()
+    for free in (config.model.encoder.options, config.model.decoder.options, config.data.language_weights):
+        free.unlock()
     return config

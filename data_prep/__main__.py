@@ -129,7 +129,6 @@ def _build(name: str, argv: Sequence[str]) -> int:
 
 def _guarded(name: str, work: Callable[[], int], hint: str = "") -> int:
     """Runs a job; what users can mend is told in a line, not as a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return work()
     except KeyboardInterrupt:
@@ -176,4 +175,5 @@ def _tell(builder, seconds: float):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(main())

@@ -16,12 +16,11 @@ All work is done in OUTPUT.partial:
 """
 
 import fcntl
-import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -30,7 +29,7 @@ from tqdm import tqdm
 from capjax.data.record import tfds_features
 from data_prep.media import MediaSettings
 from data_prep.plan import check_items, clear_stale, make_shards
-from data_prep.pool import run
+from data_prep.pool import available_cores, run
 from data_prep.readers.item import Found, InputError
 from data_prep.readers.translations import Translations
 from data_prep.report import Report, TooMuchBad
@@ -42,6 +41,11 @@ _WORTH_A_POOL = 300
 
 class BuildError(RuntimeError):
     """No dataset was written; the message says why, and where the report is."""
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self):
+        """There is nothing to be had of it on the web, and TFDS's own would leave an empty temporary folder behind."""
 
 
 class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
@@ -89,11 +93,12 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             raise ValueError(f"workers = {workers} should be 1 or more")
         self.name, self.workers = name, workers
         self.found = found
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(output_dir).resolve()
         self.work_dir = self.output_dir.with_name(self.output_dir.name + ".partial")
         self.settings = settings or MediaSettings()
         self.translations = translations
-        self.overwrite, self.progress = overwrite, progress
+        self.overwrite = overwrite
+        self._bar = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
         self.report = Report(name, max_bad, strict)
         super().__init__(data_dir=self.output_dir, file_format="array_record")
 
@@ -101,7 +106,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         return data_dir, data_dir
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             features=tfds_features(),
             description=f"Captioned photos from {self.name}, with a short side of at most {self.settings.size} pixels.",
@@ -132,6 +137,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
     def _download_and_prepare(self, dl_manager=None, download_config=None):
         """Everything up to the rename."""
         found = self.translations.join(self.found) if self.translations else self.found
+        found = tqdm(found, desc=f"{self.name}: annotations", unit="", leave=False, **self._bar)
         splits, files = check_items(found, self.report)
         self.report.translations = self.translations.counts if self.translations else {}
         shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
@@ -149,15 +155,8 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         reports = {shard.path: report for shard in shards if (report := ShardReport.read(shard))}
         pending = [shard for shard in shards if shard.path not in reports]
         total, done = (sum(len(shard.items) for shard in part) for part in (shards, pending))
-        cores = len(os.sched_getaffinity(0)) if done >= _WORTH_A_POOL else 1
-        bar = tqdm(
-            total=total,
-            initial=total - done,
-            desc=self.name,
-            unit=" images",
-            disable=not self.progress,
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
+        cores = available_cores() if done >= _WORTH_A_POOL else 1
+        bar = tqdm(total=total, initial=total - done, desc=self.name, unit=" images", **self._bar)
         with bar:
             for report in reports.values():
                 self._strict(report)
@@ -197,10 +196,13 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             )
         if not infos:
             raise InputError("not one photo could be used")
-        self.info.set_splits(tfds.core.splits.SplitDict(infos))
+        # Not self.info, which may have been read from the dataset that is to be overwritten.
+        info = self._info()
+        info.set_file_format("array_record")
+        info.set_splits(tfds.core.splits.SplitDict(infos))
         try:
             self.report.write(folder / "report.json", finished=True)
-            self.info.write_to_directory(folder)
+            info.write_to_directory(folder)
         except OSError as error:
             raise OutputError(error.errno, error.strerror, str(folder)) from error
 
@@ -215,13 +217,19 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
 
     def _publish(self):
         """Puts the finished dataset in its place, and clears up."""
-        old = self.output_dir.with_name(self.output_dir.name + ".old")
+        old = self.work_dir / "old"
         if self.output_dir.exists() and any(self.output_dir.iterdir()):
             shutil.rmtree(old, ignore_errors=True)
             self.output_dir.rename(old)
         (self.work_dir / "dataset").rename(self.output_dir)
+        self.info.read_from_directory(self.output_dir)
+        # Only what is ours; the rest of a folder that happens to have this name stays.
         shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(self.work_dir)
+        shutil.rmtree(self.work_dir / "shards")
+        for name in ("report.json", "lock"):
+            (self.work_dir / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.work_dir.rmdir()
 
 
 @contextmanager

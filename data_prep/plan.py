@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_prep.media import MediaError, MediaSettings, check_file
-from data_prep.readers.item import Found, InputError, Item, Problem
+from data_prep.readers.item import Found, InputError, Item, Problem, is_text
 from data_prep.report import Report
 from data_prep.shards import Shard, fingerprint
 
@@ -54,6 +54,8 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
 def _problem(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
     if not re.fullmatch(r"\w+", item.split, re.ASCII) or item.split == "all":
         return Problem("unknown_split", f"split {item.split!r} should be letters and digits", item.where, item.id)
+    if not is_text(item.id):
+        return Problem("encoding", f"the id {item.id!r} is not valid UTF-8", item.where, item.id)
     if item.id in places:
         message = f"the id {item.id!r} is taken already ({places[item.id]})"
         return Problem("duplicate_id", message, item.where, item.id)

@@ -20,6 +20,11 @@ class Stopped(Exception):
     """The parent asked for an end."""
 
 
+def available_cores() -> int:
+    """Cores this process may use, which in a container can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(
     function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[int], None]
 ) -> Iterator[tuple[Any, Any]]:
@@ -33,7 +38,7 @@ def run(
       on_steps: called now and then in this process with the number of steps done since the last call.
 
     Raises:
-      RuntimeError: a worker was killed, for instance by the system for want of memory.
+      RuntimeError: a worker was killed, for instance by the system for want of memory, or could not start.
     """
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
@@ -53,7 +58,10 @@ def run(
             for future in done:
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool as error:
-        raise RuntimeError("a worker process was killed, perhaps for want of memory; try fewer --workers") from error
+        raise RuntimeError(
+            "a worker process came to a sudden end. If for want of memory, try fewer workers; in a script of yours, "
+            'the call must stand under `if __name__ == "__main__":`'
+        ) from error
     finally:
         stop.set()
         executor.shutdown(wait=True, cancel_futures=True)

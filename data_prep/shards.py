@@ -6,11 +6,11 @@ on from those that are there.
 """
 
 import errno
-import functools
 import hashlib
 import json
 import os
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from pathlib import Path
 import PIL
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from capjax.data.record import Record, tfds_features, to_example
+from capjax.data.record import Record, serialize
 from capjax.files import write_text
 from data_prep.media import MediaError, MediaSettings, read_media
 from data_prep.readers.item import Item, Problem
@@ -95,7 +95,10 @@ def write_shard(shard: Shard, on_item: Callable[[], None] = lambda: None) -> Sha
                 yield record
             on_item()
 
-    count, size = write_records(shard.path, records())
+    with warnings.catch_warnings():
+        # Pillow warns of every odd EXIF block on the web.
+        warnings.filterwarnings("ignore", module="PIL")
+        count, size = write_records(shard.path, records())
     file_bytes = shard.path.stat().st_size
     report = ShardReport(shard.fingerprint, count, size, file_bytes, dict(sorted(captions.items())), tuple(problems))
     try:
@@ -124,21 +127,6 @@ def make_record(item: Item, settings: MediaSettings) -> Record:
     )
 
 
-@functools.cache
-def _serializer() -> Callable[[Record], bytes]:
-    from tensorflow_datasets.core import example_serializer
-
-    features = tfds_features()
-    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-
-    def serialize(record: Record) -> bytes:
-        example = serializer.get_tf_example(features.encode_example(to_example(record)))
-        # A tf.Example is a map, and protobuf writes maps in another order in every process unless told not to.
-        return example.SerializeToString(deterministic=True)
-
-    return serialize
-
-
 def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     """Writes records as tf.Examples to an ArrayRecord file, aside and then renamed.
 
@@ -148,7 +136,6 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     Raises:
       OutputError: the disk is full, or the file cannot be written.
     """
-    serialize = _serializer()
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = size = 0
     try:

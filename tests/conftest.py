@@ -7,6 +7,8 @@ import pytest
 
 # Tests run several to a machine and compile many small programs: keep each on the CPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Eight pretend devices, for the tests of sharding; the others use the first.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 
 def pytest_addoption(parser):
@@ -28,3 +30,12 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real data here ({path} is missing)")
     return path
+
+
+@pytest.fixture
+def common_config(request):
+    """The defaults of configs/common.py."""
+    from capjax.config import load
+
+    path = request.config.rootpath / "configs" / "common.py"
+    return load(str(path))

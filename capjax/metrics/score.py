@@ -58,6 +58,29 @@ def score(
     )
 
 
+def agreement(references: Mapping[object, Sequence[str]], *, tokenize: Tokenizer = ptb.tokenize) -> dict[str, float]:
+    """What the references score against each other: each in turn against the others of its item, and the mean.
+
+    A measure of how much people differ, to hold a model's scores against. Items with a single reference are left out.
+
+    Raises:
+      ValueError: no item has two references.
+    """
+    groups = {id: texts for id, texts in references.items() if len(texts) > 1}
+    if not groups:
+        raise ValueError("no item has two references to compare")
+    turns = min(map(len, groups.values()))
+    scores = [
+        score(
+            {id: texts[turn] for id, texts in groups.items()},
+            {id: [*texts[:turn], *texts[turn + 1 :]] for id, texts in groups.items()},
+            tokenize=tokenize,
+        ).corpus
+        for turn in range(turns)
+    ]
+    return {metric: float(np.mean([s[metric] for s in scores])) for metric in scores[0]}
+
+
 def _check(predictions, references):
     def some(ids) -> str:
         ids = list(ids)
@@ -77,4 +100,4 @@ def _check(predictions, references):
                 raise TypeError(f"{id!r}: a caption is a string, not {text!r}")
 
 
-__all__ = ["Scores", "score", "tokenizer_for"]
+__all__ = ["Scores", "agreement", "score", "tokenizer_for"]

@@ -71,4 +71,4 @@ class Functional:
     def bind(self, params: Arrays, stats: Arrays):
         """The module around these arrays; costs nothing inside jit."""
         flat = {self.paths[name]: value for name, value in (params | stats).items()}
-        return nnx.merge(self.graphdef, nnx.State.from_flat_path(flat))
+        return nnx.merge(self.graphdef, nnx.from_flat_state(flat))

@@ -64,7 +64,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
         metrics = {
             "loss": loss,
             "nll": nll,
-            "gradient_norm": optax.global_norm(grads),
+            "gradient_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
         }
         state = state.replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema)

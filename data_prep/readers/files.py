@@ -89,8 +89,8 @@ def load_json(path: Path, drop: Sequence[str] = ()) -> dict:
         raise InputError(
             f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. Is the download complete?"
         ) from error
-    except RecursionError as error:
-        raise InputError(f"{path}: nested too deeply") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{path}: the top should be an object, not {type(data).__name__}")
     return data
@@ -108,9 +108,15 @@ def rows(data: dict, key: str, path: Path) -> list:
 
 
 class Photos:
-    """The folder of a dataset's photos: names of an annotation to paths that lie in it."""
+    """The folder of a dataset's photos: names of an annotation to paths that lie in it.
+
+    Raises:
+      InputError: there is no such folder.
+    """
 
     def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of photos")
         self.folder = folder
         self._real = folder.resolve()
 

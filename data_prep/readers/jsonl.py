@@ -20,7 +20,7 @@ from pathlib import Path
 
 from capjax.data.record import Label
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
-from data_prep.readers.item import Found, Item, Problem, make_caption, standard_split, unknown_split
+from data_prep.readers.item import Found, Item, Problem, is_text, make_caption, standard_split, unknown_split
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
 
@@ -103,7 +103,7 @@ def _labels(rows: object) -> tuple[Label, ...] | None:
     """The labels, or None if they are not of the documented form."""
     labels = []
     for row in rows if isinstance(rows, list) else [None]:
-        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not is_text(row["name"]):
             return None
         box = row.get("box")
         if box is not None:

@@ -37,7 +37,7 @@ def read(input_dir: Path, images: Path | None = None, annotations: Path | None =
     """
     path = annotations or find(input_dir, ["dataset_*.json"], "dataset_NAME.json")
     data, where = load_json(path), shown(path, input_dir)
-    folders = _FOLDERS.get(data.get("dataset"), ["images", "."])
+    folders = _FOLDERS.get(str(data.get("dataset")), ["images", "."])
     # COCO's photos name their folder in `filepath`, so for them the first of these is right: DIR itself.
     has_folders = any(isinstance(row, dict) and row.get("filepath") for row in rows(data, "images", path))
     photos = Photos(images or find(input_dir, ["."] if has_folders else folders, "the photos"))

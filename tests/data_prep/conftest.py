@@ -1,5 +1,6 @@
 """Small photos, and files of annotations as people download them."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,13 +9,18 @@ import pytest
 from pictures import encode, picture
 
 
+@functools.cache
+def _photo(width: int, height: int, seed: int) -> bytes:
+    return encode(picture(width, height, seed))
+
+
 @pytest.fixture
 def make_photos() -> Callable:
     def make(folder: Path, names, size: tuple[int, int] = (24, 16)) -> Path:
         for seed, name in enumerate(names):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode(picture(*size, seed)))
+            path.write_bytes(_photo(*size, seed if size[0] < 100 else 0))  # of large ones, one does for all
         return folder
 
     return make

@@ -1,5 +1,7 @@
 """Encoders: shapes, randomness, batch statistics, and the parts they are made of."""
 
+from functools import partial
+
 import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
@@ -8,17 +10,26 @@ import pytest
 from torch_models import torch_models
 
 from capjax.models.encoders import ENCODERS
-from capjax.models.encoders.parts import BatchNorm, Conv, _grouped, _shifted, draw_kernels, drop_path
+from capjax.models.encoders.parts import BatchNorm, Conv, _grouped, depthwise, draw_kernels, drop_path
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.functional import Functional, params_of, stats_of
 
-# A small one of each family, and options that make it smaller.
+# A small one of each family: options that make it quick to compile.
+_STAGES = ((1, 3, 1, 8, 1), (2, 3, 2, 8, 2), (2, 5, 2, 16, 1))
 SMALL = {
     "resnet10_slim": {"channels": 8, "image_size": 32},
-    "efficientnet_b0": {"image_size": 32},
-    "efficientnet_lite0": {"image_size": 32},
+    "efficientnet_b0": {"stages": _STAGES, "image_size": 32},
+    "efficientnet_lite0": {"stages": _STAGES, "image_size": 32},
     "vit_tiny": {"width": 32, "depth": 2, "heads": 2, "patch": 8, "image_size": 32},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Most of the time here is XLA's; what it computes is the same."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def small(name: str, **options):
@@ -57,7 +68,7 @@ def test_parameter_counts_are_those_published(name, count):
 
 
 def _check_grid(name: str, size: int, **options):
-    functional = abstract(name, image_size=size, **options)
+    functional = abstract(name, **options)
     encoder = functional.bind(functional.shapes, functional.stat_shapes)
     out = nnx.eval_shape(lambda encoder, x: encoder(x), encoder, jax.ShapeDtypeStruct((3, size, size, 3), "uint8"))
     assert out.shape == (3, *encoder.grid(size, size), encoder.width)
@@ -72,7 +83,7 @@ def test_output_is_the_grid_that_was_declared(name, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS.names())
 def test_every_encoder_gives_its_grid(name):
-    _check_grid(name, 224)
+    _check_grid(name, 224, image_size=224)
 
 
 def test_lite_keeps_the_grid_of_its_natural_sizes():
@@ -123,24 +134,16 @@ def test_convolutions_begin_with_he_variance():
 def test_a_frozen_encoder_leaves_running_statistics_alone(name):
     encoder = small(name)
     before = stats_of(encoder)
-    encoder(noise(32), train=False)
+    run(encoder, noise(32))
     after = stats_of(encoder)
     assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize("name", ["resnet10_slim", "efficientnet_lite0"])
-def test_training_moves_every_running_statistic(name):
-    encoder = small(name)
-    before = stats_of(encoder)
-    nnx.jit(lambda encoder, x: encoder(x, train=True))(encoder, noise(32, 4))
-    after = stats_of(encoder)
-    assert all(not np.array_equal(before[key], after[key]) for key in before)
-
-
 @pytest.mark.parametrize("name", SMALL)
-def test_every_parameter_gets_a_gradient(name):
+def test_training_reaches_every_parameter_and_running_statistic(name):
     encoder = small(name)
     target = jax.random.normal(jax.random.key(1), (4, *encoder.grid(32, 32), encoder.width))
+    before = stats_of(encoder)
 
     @nnx.jit
     def gradient(encoder, x):
@@ -148,9 +151,11 @@ def test_every_parameter_gets_a_gradient(name):
 
     gradients = dict(nnx.to_flat_state(gradient(encoder, noise(32, 4))))
     dead = {path for path, leaf in gradients.items() if not np.any(leaf[...])}
-    # Branches begin at zero (the last norm's scale), so what is before it learns from the second step on.
+    # A residual branch of ResNet begins at zero (the last norm's scale); what is before it learns from step two.
     assert not dead or name.startswith("resnet")
-    assert all(path[-1] in ("kernel", "scale", "bias") and "convs" in path for path in dead)
+    assert all("convs" in path for path in dead)
+    after = stats_of(encoder)
+    assert all(not np.array_equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "vit_tiny"])
@@ -179,24 +184,26 @@ def test_depthwise_by_shifts_equals_xlas_grouped_convolution(size, stride):
     keys = jax.random.split(jax.random.key(size), 3)
     x, kernel = jax.random.normal(keys[0], (2, 11, 14, 6)), jax.random.normal(keys[1], (size, size, 1, 6))
 
-    def both(function):
+    @partial(jax.jit, static_argnums=0)
+    def both(function, x, kernel):
         out, back = jax.vjp(lambda x, kernel: function(x, kernel, stride), x, kernel)
         return out, back(jax.random.normal(keys[2], out.shape))
 
-    for ours, theirs in zip(jax.tree.leaves(both(_shifted)), jax.tree.leaves(both(_grouped)), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    ours, theirs = (jax.tree.leaves(both(function, x, kernel)) for function in (depthwise, _grouped))
+    for mine, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize(("size", "stride"), [(1, 2), (3, 1), (3, 2), (5, 2), (7, 2)])
 @pytest.mark.parametrize("pixels", [14, 15])
-def test_same_padding_is_tensorflows(pixels, size, stride, depthwise):
-    conv = Conv(4, 4, size, stride=stride, depthwise=depthwise, padding="same")
+def test_same_padding_is_tensorflows(pixels, size, stride, per_channel):
+    conv = Conv(4, 4, size, stride=stride, depthwise=per_channel, padding="same")
     draw_kernels(conv, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, pixels, pixels, 4))
     expected = jax.lax.conv_general_dilated(
         x, conv.kernel[...], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=4 if depthwise else 1,
+        feature_group_count=4 if per_channel else 1,
     )  # fmt: skip
     np.testing.assert_allclose(conv(x), expected, rtol=1e-4, atol=1e-5)
 
@@ -262,5 +269,5 @@ def test_compiling_for_a_tpu_keeps_the_grouped_convolution():
     graphdef, state = nnx.split(encoder)
     forward = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))
     text = jax.export.export(forward, platforms=["tpu"])(state, noise(32)).mlir_module()
-    assert "feature_group_count = 32" in text
-    assert "feature_group_count = 32" not in forward.lower(state, noise(32)).as_text()
+    assert "feature_group_count = 16" in text
+    assert "feature_group_count = 16" not in forward.lower(state, noise(32)).as_text()

@@ -10,7 +10,7 @@ import pytest
 def torch_models():
     """(torch, torchvision.models, timm)."""
     torch = pytest.importorskip("torch")
-    # torchvision's compiled operators are missing where torch is the CPU build; only their names are asked for on import.
+    # torchvision's own operators are missing beside torch's CPU build; on import it asks for their names alone.
     try:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):

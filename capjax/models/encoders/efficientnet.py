@@ -20,7 +20,7 @@ from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import split
 
 # Stages of B0: (expansion, kernel, stride, channels, blocks); table 1 of the paper.
-_STAGES = (
+STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -87,6 +87,7 @@ class EfficientNet(nnx.Module):
     Args:
       scale: the number in the name: 0 to 7, or 0 to 4 of lite.
       lite: EfficientNet-Lite.
+      stages: (expansion, kernel, stride, channels, blocks) of each, before scaling.
       padding: `symmetric` for weights trained in PyTorch, `same` for those that came from TensorFlow.
       epsilon: of the batch norms: 1e-5 in PyTorch, 1e-3 in TensorFlow and in torchvision's B5 to B7.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
@@ -94,7 +95,7 @@ class EfficientNet(nnx.Module):
     """
 
     def __init__(
-        self, *, scale: int, lite: bool = False, padding: str = "symmetric", epsilon: float = 1e-5,
+        self, *, scale: int, lite: bool = False, stages=STAGES, padding: str = "symmetric", epsilon: float = 1e-5,
         stochastic_depth: float = 0.2, image_size: int | None = None, mean=IMAGENET_MEAN, std=IMAGENET_STD,
         dtype=jnp.float32, rngs,
     ):  # fmt: skip
@@ -102,37 +103,30 @@ class EfficientNet(nnx.Module):
         options = {"padding": padding, "epsilon": epsilon, "dtype": dtype}
         # Lite leaves stem, head, and the number of blocks in the first and last stage as they are in B0.
         stem, head = (32, 1280) if lite else (round_channels(32, wide), round_channels(1280, wide))
-        repeats = [math.ceil(blocks * deep) for *_, blocks in _STAGES]
+        repeats = [math.ceil(blocks * deep) for *_, blocks in stages]
         if lite:
-            repeats[0], repeats[-1] = _STAGES[0][-1], _STAGES[-1][-1]
+            repeats[0], repeats[-1] = stages[0][-1], stages[-1][-1]
         self.stem = ConvNorm(3, stem, 3, stride=2, **options)
-        stages, c_in, done = [], stem, 0
-        for (expansion, size, stride, channels, _), count in zip(_STAGES, repeats, strict=True):
+        built, c_in, done = [], stem, 0
+        for (expansion, size, stride, channels, _), count in zip(stages, repeats, strict=True):
             c_out, blocks = round_channels(channels, wide), []
             for i in range(count):
+                drop, step = stochastic_depth * done / sum(repeats), 1 if i else stride
                 blocks.append(
-                    MBConv(
-                        c_in,
-                        c_out,
-                        size,
-                        expansion=expansion,
-                        stride=1 if i else stride,
-                        lite=lite,
-                        drop=stochastic_depth * done / sum(repeats),
-                        **options,
-                    )  # fmt: skip
+                    MBConv(c_in, c_out, size, expansion=expansion, stride=step, lite=lite, drop=drop, **options)
                 )
                 c_in, done = c_out, done + 1
-            stages.append(nnx.List(blocks))
-        self.stages = nnx.List(stages)
+            built.append(nnx.List(blocks))
+        self.stages = nnx.List(built)
         self.head = ConvNorm(c_in, head, 1, **options)
         self.width, self.image_size = head, image_size or (_LITE_SIZES[scale] if lite else natural)
+        self.halvings = 1 + sum(stride == 2 for _, _, stride, _, _ in stages)
         self.lite, self.mean, self.std, self.dtype = lite, tuple(mean), tuple(std), dtype
         draw_kernels(self, rngs)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
         """(rows, columns) of the output for a picture of h x w pixels."""
-        return halved(h, 5), halved(w, 5)
+        return halved(h, self.halvings), halved(w, self.halvings)
 
     def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
         """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].

@@ -68,17 +68,45 @@ def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return out
 
 
+def _shifted_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, stride: int):
+    """Gradients of `_shifted` by x and kernel, from that by its output: what autodiff finds, in fewer operations."""
+    rows, columns = kernel.shape[:2]
+    pads = [(0, 0, 0), (0, 0, 0)]
+    for length, size, short in zip(x.shape[1:3], (rows, columns), out.shape[1:3], strict=True):
+        pads.insert(-1, (size - 1, length - (short - 1) * stride - 1, stride - 1))
+    of_x = _shifted(jax.lax.pad(out, jnp.zeros((), out.dtype), pads), kernel[::-1, ::-1], 1)
+    spans = [(short - 1) * stride + 1 for short in out.shape[1:3]]
+
+    def tap(at):
+        part = jax.lax.dynamic_slice(x, (0, at // columns, at % columns, 0), (x.shape[0], *spans, x.shape[3]))
+        return (part[:, ::stride, ::stride] * out).sum((0, 1, 2), dtype=jnp.float32)
+
+    of_kernel = jax.lax.map(tap, jnp.arange(rows * columns))
+    return of_x, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _grouped_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, stride: int):
+    return jax.vjp(lambda x, kernel: _grouped(x, kernel, stride), x, kernel)[1](out)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Each channel convolved with its own kernel, no padding: [n, h, w, c] with [k, k, 1, c].
 
-    On CPU XLA's grouped convolution is 10 to 40 times slower than the same sum of shifted products, which
-    it fuses.
+    On CPU XLA's grouped convolution is 10 to 40 times slower than the same sum of shifted products, which it fuses.
     """
     return jax.lax.platform_dependent(
-        x, kernel,
-        cpu=lambda x, kernel: _shifted(x, kernel, stride),
-        default=lambda x, kernel: _grouped(x, kernel, stride),
-    )  # fmt: skip
+        x, kernel, cpu=partial(_shifted, stride=stride), default=partial(_grouped, stride=stride)
+    )
+
+
+def _depthwise_backward(stride: int, saved, out):
+    return jax.lax.platform_dependent(
+        *saved, out, cpu=partial(_shifted_gradient, stride=stride), default=partial(_grouped_gradient, stride=stride)
+    )
+
+
+depthwise.defvjp(lambda x, kernel, stride: (depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward)
 
 
 class Conv(nnx.Module):

@@ -6,6 +6,7 @@ A source is a file (`.pth`, `.pt`, `.safetensors`) or the name of a pip package 
 
 import hashlib
 import importlib.metadata
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -77,6 +78,8 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
     """
     path = weights_path(source)
     tensors = read_weights(path)
+    if "norm.weight" not in tensors:  # timm's name for a ViT's last norm where the classifier pools
+        tensors = {re.sub(r"^fc_norm\.", "norm.", name): value for name, value in tensors.items()}
     layout = layout_of(tensors)
     if layout is None or not isinstance(encoder, layout.encoder):
         raise WeightsError(f"{path} {_stranger(layout, encoder, tensors)}")

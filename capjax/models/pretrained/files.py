@@ -131,8 +131,6 @@ def _resolve(value, data_of: Callable[[_Storage], bytes]):
 def _read_zip(path: Path):
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise WeightsError("it is a compressed archive, so torch.save did not write it")
         pickled = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
         root = pickled[0].removesuffix("data.pkl") if pickled else ""
         if not pickled:
@@ -141,6 +139,8 @@ def _read_zip(path: Path):
             raise WeightsError("it is a TorchScript program; save its state_dict() instead")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise WeightsError("it was written on a big-endian machine; save it again on another")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise WeightsError("it is a compressed archive, so torch.save did not write it")
         value = _Unpickler(io.BytesIO(archive.read(pickled[0]))).load()
         # Several tensors may share a storage: it is read once.
         read = {}

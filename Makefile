@@ -1,0 +1,49 @@
+# make demo · make test · make lint · make bench: each builds .venv first when it is missing.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+DEMO := runs/demo
+
+# uv where it is installed, else venv and pip.
+ifneq ($(shell command -v uv 2>/dev/null),)
+VENV := uv venv --quiet --allow-existing --python $(PYTHON) .venv
+INSTALL := uv pip install --quiet --python .venv/bin/python
+else
+VENV := $(PYTHON) -m venv .venv
+INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: demo test lint bench
+
+# What a user needs, and what a developer needs besides. A stamp is written when all of it is in.
+.venv/.user: pyproject.toml
+	$(VENV)
+	$(INSTALL) -e ".[pretrained]"
+	@touch $@
+
+.venv/.dev: .venv/.user
+	$(INSTALL) -e ".[dev]"
+	@touch $@
+
+# The built-in dataset to a trained captioner and a page that shows it.
+demo: $(DEMO)/vocabulary.model
+	$(PY) launch.py --config configs/shapes.py --workdir $(DEMO)/model \
+	  --config.data.train=$(DEMO)/data@train --config.data.eval=$(DEMO)/data@val \
+	  --config.data.vocabulary=$(DEMO)/vocabulary.model
+	$(PY) -m capjax.evals.page --workdir $(DEMO)/model --output $(DEMO)/index.html
+
+$(DEMO)/data/dataset_info.json: | .venv/.user
+	$(PY) -m data_prep shapes --languages en --output $(DEMO)/data --images $(DEMO)/images
+
+$(DEMO)/vocabulary.model: $(DEMO)/data/dataset_info.json
+	$(PY) -m data_prep vocabulary --input $(DEMO)/data --output $@ --size 512
+
+test: .venv/.dev
+	$(PY) -m pytest -q -n 2 $(ARGS)
+
+lint: .venv/.dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+bench: .venv/.dev
+	for file in tests/benchmarks/bench_*.py; do $(PY) $$file || exit 1; done

@@ -1,0 +1,383 @@
+"""A dataset to the same with an encoder's features, so that a frozen encoder is paid for once.
+
+python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
+python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit_small.pth --views 8
+
+The features take the place of the pictures (or, with --keep-frames, lie beside them). DIR/encoder holds the encoder
+itself, so that a model trained on the features captions raw photos too. An interrupted run goes on when it is repeated.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from capjax.data.record import Record, RecordSource
+from capjax.data.transforms import training_view, view
+from capjax.files import write_bytes, write_text
+from data_prep.build import RecordBuilder
+from data_prep.plan import clear_stale
+from data_prep.readers.item import InputError
+from data_prep.shards import OutputError, ShardReport, write_records
+
+# Raise it when the same input should give other features than before.
+_FORMAT = 1
+_ASPECT = (0.75, 4 / 3)
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What decides the features.
+
+    Attributes:
+      encoder, options: a name in ENCODERS, and its keyword arguments.
+      weights: a path or `pip:NAME`; see capjax.models.pretrained.
+      image_size: pixels a side of what the encoder sees.
+      views: of each picture. View 0 is the one that evaluation and prediction see; the others are random crops, which
+        depend on the record's id and the number of the view alone, and are the same in all frames of a video.
+      crop_scale: the share of the picture's area that a crop keeps, (least, most).
+      flips: mirror half of the crops.
+      keep_frames: keep the pictures too.
+      batch: pictures at a time.
+    """
+
+    encoder: str
+    options: dict
+    weights: str
+    image_size: int
+    views: int = 1
+    crop_scale: tuple[float, float] = (0.5, 1.0)
+    flips: bool = False
+    keep_frames: bool = False
+    batch: int = 32
+
+
+class Extractor:
+    """An encoder with its weights, compiled for batches of one size over all devices.
+
+    Args:
+      settings: `batch` is rounded up to a multiple of the number of devices.
+
+    Attributes:
+      batch: pictures at a time; shape: (rows, columns, channels) of a picture's features; sha256: of the weight file.
+    """
+
+    def __init__(self, settings: FeatureSettings):
+        import jax
+        from flax import nnx
+
+        from capjax.models.build import make_encoder
+        from capjax.models.encoders import ENCODERS
+        from capjax.models.functional import params_of, stats_of
+        from capjax.models.pretrained import load_pretrained, sha256_of
+
+        size, options = settings.image_size, settings.options
+        encoder = nnx.eval_shape(lambda: ENCODERS.make(settings.encoder, image_size=size, rngs=nnx.Rngs(0), **options))
+        self.settings, self.shape = settings, (*encoder.grid(size, size), encoder.width)
+        self.path = load_pretrained(encoder, settings.weights)
+        self.sha256 = sha256_of(self.path)
+        self._arrays = params_of(encoder) | stats_of(encoder)
+        functional = make_encoder(settings.encoder, image_size=size, options=options)
+
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        self.batch = -(-settings.batch // jax.device_count()) * jax.device_count()
+        rows, everywhere = (
+            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
+        )
+
+        def extract(arrays, images):
+            params = {name: arrays[name] for name in functional.shapes}
+            stats = {name: arrays[name] for name in functional.stat_shapes}
+            grid = functional.bind(params, stats)(images, train=False)
+            return grid.reshape(grid.shape[0], -1, grid.shape[-1]).astype(np.float16)
+
+        self._extract = jax.jit(extract, in_shardings=(everywhere, rows), out_shardings=rows)
+        self._placed = jax.device_put(self._arrays, everywhere)
+
+    def __call__(self, images: np.ndarray):
+        """uint8 [batch, s, s, 3] -> float16 [batch, n, d] on the devices; returns before it is computed."""
+        return self._extract(self._placed, images)
+
+    def about(self) -> dict:
+        """What encoder.json says."""
+        known = asdict(self.settings) | {"feature_shape": self.shape}
+        for name in ("keep_frames", "batch"):
+            del known[name]
+        return known | {"weights_file": self.path.name, "weights_sha256": self.sha256}
+
+    def save(self, folder: Path):
+        """Writes encoder.json and encoder.safetensors, parameters and running statistics under our names."""
+        from safetensors.numpy import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {name: np.ascontiguousarray(value) for name, value in self._arrays.items()}
+        write_bytes(folder / "encoder.safetensors", save(arrays))
+        write_text(folder / "encoder.json", json.dumps(self.about(), indent=1) + "\n")
+
+
+def take_view(jpeg: bytes, id: str, number: int, settings: FeatureSettings) -> np.ndarray:
+    """View `number` of a picture of record `id`: uint8 [s, s, 3]."""
+    if number == 0:
+        return view(jpeg, settings.image_size)
+    seed = hashlib.blake2b(f"{number} {id}".encode(), digest_size=16).digest()
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(seed, "little")))
+    return training_view(jpeg, settings.image_size, rng, scale=settings.crop_scale, aspect=_ASPECT, flip=settings.flips)
+
+
+def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[Record]:
+    """The records in order, with features float16 [views, t, n, d].
+
+    While the devices work on a batch the next is decoded; no more than these two are in memory, and the records they
+    belong to.
+
+    Raises:
+      InputError: a record has no pictures, or a damaged one, or features that float16 cannot hold.
+    """
+    rows, columns, channels = extractor.shape
+    settings, batch, done = extractor.settings, extractor.batch, deque()
+
+    def pictures():
+        for record in records:
+            t = len(record.frames)
+            if not t:
+                raise InputError(f"record {record.id!r} ({record.media}) has no pictures to extract features from")
+            features = np.empty((settings.views, t, rows * columns, channels), np.float16)
+            done.append((record, features))
+            for number in range(settings.views):
+                for frame in range(t):
+                    yield record, number, frame, features
+
+    def decode(picture) -> np.ndarray:
+        record, number, frame, _ = picture
+        try:
+            return take_view(record.frames[frame], record.id, number, settings)
+        except ValueError as error:
+            raise InputError(f"record {record.id!r} ({record.media}): {error}") from error
+
+    def collect(part, result) -> int:
+        result = np.asarray(result)
+        for (record, number, frame, features), row in zip(part, result, strict=False):
+            if not np.isfinite(row).all():
+                raise InputError(f"record {record.id!r}: its features are too large for float16, or not numbers")
+            features[number, frame] = row
+        return len(part)
+
+    running, stream, counted = deque(), pictures(), 0
+    with ThreadPoolExecutor() as pool:
+        while part := list(islice(stream, batch)):
+            images = np.zeros((batch, settings.image_size, settings.image_size, 3), np.uint8)
+            images[: len(part)] = list(pool.map(decode, part))
+            running.append((part, extractor(images)))
+            if len(running) == 2:
+                counted += collect(*running.popleft())
+            while done and counted >= (size := done[0][1].shape[0] * done[0][1].shape[1]):
+                counted -= size
+                yield _finish(*done.popleft(), extractor)
+        for last in running:
+            collect(*last)
+        while done:
+            yield _finish(*done.popleft(), extractor)
+
+
+def _finish(record: Record, features: np.ndarray, extractor: Extractor) -> Record:
+    frames = record.frames if extractor.settings.keep_frames else ()
+    return replace(record, frames=frames, features=features, feature_grid=extractor.shape[:2])
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One shard of the input and of the output: the records [start, stop) of a split."""
+
+    path: Path
+    report_path: Path
+    fingerprint: str
+    split: str
+    start: int
+    stop: int
+
+
+class FeatureBuilder(RecordBuilder, skip_registration=True):
+    """Writes the records of a dataset with features, shard by shard as they lie in the input.
+
+    Args:
+      input_dir: a dataset that data_prep wrote.
+      output_dir: where the new one goes.
+
+    Raises:
+      InputError: the input is no dataset, or is the output.
+    """
+
+    def __init__(self, input_dir: Path, output_dir: Path, settings: FeatureSettings, **options):
+        import tensorflow_datasets as tfds
+
+        self.input_dir = Path(input_dir)
+        if self.input_dir.resolve() == Path(output_dir).resolve():
+            raise InputError(f"--output {output_dir} is the input; choose another folder")
+        if not (self.input_dir / "dataset_info.json").is_file():
+            raise InputError(f"{input_dir}: no dataset here (dataset_info.json is missing)")
+        self.source_info = tfds.builder_from_directory(self.input_dir).info
+        self.extractor = Extractor(settings)
+        self.images = 0
+        super().__init__(name=self.source_info.name, found=iter(()), output_dir=output_dir, **options)
+
+    def _info(self):
+        info = super()._info()
+        info._info_proto.description = (  # set in the constructor alone, which the builder calls
+            f"{self.source_info.description} With features of {self.extractor.settings.encoder}."
+        )
+        return info
+
+    def _shards(self) -> dict[str, list[_Shard]]:
+        import jax
+
+        known = repr((_FORMAT, self.extractor.about(), self.extractor.settings, jax.__version__, jax.default_backend()))
+        shards: dict[str, list[_Shard]] = {}
+        for split, info in self.source_info.splits.items():
+            start, count = 0, info.num_shards
+            shards[split] = []
+            for index, (length, file) in enumerate(zip(info.shard_lengths, info.filepaths, strict=True)):
+                status = Path(file).stat()
+                asked = repr((known, Path(file).name, status.st_size, status.st_mtime_ns, start, length))
+                name = f"{self.name}-{split}.array_record-{index:05d}-of-{count:05d}"
+                shards[split].append(
+                    _Shard(
+                        path=self.work_dir / "dataset" / name,
+                        report_path=self.work_dir / "shards" / f"{name}.json",
+                        fingerprint=hashlib.blake2b(asked.encode(), digest_size=16).hexdigest(),
+                        split=split,
+                        start=start,
+                        stop=start + length,
+                    )
+                )
+                start += length
+        return shards
+
+    def _download_and_prepare(self, dl_manager=None, download_config=None):
+        shards = self._shards()
+        everything = [shard for part in shards.values() for shard in part]
+        (self.work_dir / "dataset").mkdir(parents=True, exist_ok=True)
+        clear_stale(self.work_dir, everything)
+        reports = {shard.path: report for shard in everything if (report := ShardReport.read(shard))}
+        pending = [shard for shard in everything if shard.path not in reports]
+        total, left = (sum(shard.stop - shard.start for shard in part) for part in (everything, pending))
+        with tqdm(total=total, initial=total - left, desc=self.name, unit=" records", **self._bar) as bar:
+            for shard in pending:
+                reports[shard.path] = self._write(shard, bar.update)
+        self.report.photos = total
+        self.report.captions = sum(sum(report.captions.values()) for report in reports.values())
+        self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
+        try:
+            # Beside the shards' reports until all else is there; clear_stale knows files alone.
+            self.extractor.save(self.work_dir / "dataset" / "encoder")
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, str(self.work_dir)) from error
+
+    def _write(self, shard: _Shard, on_records: Callable[[int], None]) -> ShardReport:
+        source, captions = RecordSource(self.input_dir, shard.split), Counter()
+
+        def records():
+            for record in with_features((source[i] for i in range(shard.start, shard.stop)), self.extractor):
+                captions.update(caption.lang for caption in record.captions)
+                self.images += record.features.shape[0] * record.features.shape[1]
+                yield record
+                on_records(1)
+
+        count, size = write_records(shard.path, records())
+        file_bytes = shard.path.stat().st_size
+        report = ShardReport(shard.fingerprint, count, size, file_bytes, dict(sorted(captions.items())), ())
+        try:
+            write_text(shard.report_path, json.dumps(asdict(report)))
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, str(shard.report_path)) from error
+        return report
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+    add = parser.add_argument
+    add("--input", type=Path, required=True, metavar="DIR", help="a dataset that data_prep wrote")
+    add("--output", type=Path, required=True, metavar="DIR", help="the new dataset; work goes on in DIR.partial")
+    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    add("--encoder", required=True, metavar="NAME", help="such as efficientnet_lite0, resnet50 or vit_s16")
+    add("--encoder-options", type=_options, default={}, metavar="JSON", help="its keyword arguments, as a JSON object")
+    add("--weights", metavar="SOURCE", help="a .pth or .safetensors file, or pip:NAME for a package that carries one "
+        "(default: that of efficientnet_lite0, 1 and 2)")  # fmt: skip
+    add("--image-size", type=int, metavar="PIXELS", help="a side of what the encoder sees (default: the encoder's own)")
+    add(
+        "--views",
+        type=int,
+        default=1,
+        metavar="K",
+        help="of each picture: the whole, and K - 1 random crops (default: 1)",
+    )
+    add("--crop-scale", type=float, nargs=2, default=(0.5, 1.0), metavar=("LEAST", "MOST"),
+        help="the share of the picture's area that a crop keeps (default: 0.5 1)")  # fmt: skip
+    add("--flips", action="store_true", help="mirror half of the crops; captions say left and right")
+    add("--keep-frames", action="store_true", help="keep the pictures beside the features")
+    add("--batch", type=int, default=32, metavar="N", help="pictures at a time (default: 32)")
+
+
+def _options(text: str) -> dict:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def make_settings(args: argparse.Namespace) -> FeatureSettings:
+    """The settings of a command line, checked.
+
+    Raises:
+      InputError: unknown encoder, no weights, or a number out of range; the message says what is possible.
+    """
+    from flax import nnx
+
+    from capjax.models.encoders import ENCODERS
+    from capjax.models.pretrained import DEFAULT_WEIGHTS
+
+    least, most = args.crop_scale
+    if args.views < 1 or args.batch < 1 or not 0 < least <= most <= 1:
+        raise InputError("expected --views and --batch 1 or more, and 0 < LEAST <= MOST <= 1 of --crop-scale")
+    weights = args.weights or DEFAULT_WEIGHTS.get(args.encoder)
+    maker = ENCODERS.get(args.encoder)
+    if weights is None:
+        raise InputError(f"--weights is missing: a .pth or .safetensors file for {args.encoder}")
+    try:
+        size = {} if args.image_size is None else {"image_size": args.image_size}
+        encoder = nnx.eval_shape(lambda: maker(rngs=nnx.Rngs(0), **size, **args.encoder_options))
+        encoder.grid(encoder.image_size, encoder.image_size)
+    except TypeError as error:
+        raise InputError(f"--encoder-options: {error}") from error
+    if encoder.image_size < 1:
+        raise InputError(f"--image-size {encoder.image_size}: expected 1 or more")
+    return FeatureSettings(
+        encoder=args.encoder, options=args.encoder_options, weights=str(weights), image_size=encoder.image_size,
+        views=args.views, crop_scale=(least, most), flips=args.flips, keep_frames=args.keep_frames, batch=args.batch,
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extracts the features and says how fast that was.
+
+    Raises:
+      InputError, BuildError, WeightsError, OSError: nothing was written; the message says why.
+    """
+    from capjax import runtime
+
+    runtime.start()
+    builder = FeatureBuilder(args.input, args.output, make_settings(args), overwrite=args.overwrite)
+    start = time.monotonic()
+    builder.download_and_prepare()
+    seconds = time.monotonic() - start
+    rows, columns, channels = builder.extractor.shape
+    print(f"{args.output}: features of {rows} x {columns} x {channels} from {builder.extractor.path.name}")
+    print(f"{builder.images:,} views in {seconds:.1f} s ({builder.images / seconds:,.1f} images/s)")
+    return 0

@@ -1,0 +1,175 @@
+"""The record: what goes in comes out."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow_datasets.core import example_serializer
+
+from capjax.data.record import Caption, Label, Record, RecordSource, Speech, parse, serialize, tfds_features
+from data_prep.shards import write_records
+
+seconds = st.none() | st.floats(0, 1e4, width=32)
+captions = st.builds(Caption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text())
+fraction = st.floats(0, 1, width=32)
+labels = st.builds(Label, st.text(), st.none() | st.tuples(fraction, fraction, fraction, fraction))
+speech = st.builds(Speech, st.text(), st.floats(0, 99, width=32), st.floats(0, 99, width=32))
+many = {"max_size": 3}
+
+
+@st.composite
+def records(draw) -> Record:
+    frames = draw(st.lists(st.binary(), **many))
+    features, grid = None, None
+    if draw(st.booleans()):
+        views, t, grid = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from([(1, 1), (2, 3)]))
+        features = np.arange(views * t * grid[0] * grid[1] * 4).reshape(views, t, -1, 4).astype(np.float16)
+    return Record(
+        id=draw(st.text()),
+        media=draw(st.text()),
+        captions=tuple(draw(st.lists(captions, **many))),
+        frames=tuple(frames),
+        frame_times=np.arange(len(frames), dtype=np.float32) / 3,
+        duration=draw(st.floats(0, 1e5, width=32)),
+        labels=tuple(draw(st.lists(labels, **many))),
+        transcript=tuple(draw(st.lists(speech, **many))),
+        audio=draw(st.binary()),
+        audio_rate=draw(st.sampled_from([0, 16_000, 48_000])),
+        features=features,
+        feature_grid=grid,
+    )
+
+
+def assert_equal(a: Record, b: Record):
+    for name in Record.__slots__:
+        left, right = getattr(a, name), getattr(b, name)
+        if isinstance(left, np.ndarray):
+            assert left.dtype == right.dtype
+            np.testing.assert_array_equal(left, right)
+        else:
+            assert left == right, name
+
+
+def write_dataset(folder, records: list[Record], split: str = "train"):
+    """A dataset of one shard."""
+    folder.mkdir()
+    count, size = write_records(folder / f"mine-{split}.array_record-00000-of-00001", records)
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=tfds_features(),
+        split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=size)],
+        filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        check_data=False,
+    )
+    return folder
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(records(), min_size=1, max_size=4))
+def test_records_come_back_as_they_went_in(tmp_path_factory, written):
+    folder = tmp_path_factory.mktemp("record") / "data"
+    source = RecordSource(write_dataset(folder, written), "train")
+    assert len(source) == len(written)
+    for index, record in enumerate(written):
+        assert_equal(source[index], record)
+
+
+def test_tfds_reads_it_as_any_dataset(tmp_path):
+    record = Record("1", "a.jpg", (Caption("Ein Hund.", "de"),), frames=(b"\xff\xd8",))
+    source = tfds.builder_from_directory(write_dataset(tmp_path / "d", [record])).as_data_source("train")
+    example = source[0]
+    assert example["id"] == b"1"
+    assert list(example["captions"]["text"]) == [b"Ein Hund."]
+    assert list(example["frames"]) == [b"\xff\xd8"]
+
+
+def plain(record: Record) -> dict:
+    """A record as what a user of TFDS would give to encode."""
+    nan = float("nan")
+
+    def number(value):
+        return nan if value is None else value
+
+    features = record.features
+    return {
+        "id": record.id,
+        "media": record.media,
+        "frames": list(record.frames),
+        "frame_times": record.frame_times,
+        "duration": record.duration,
+        "captions": [
+            {"text": c.text, "lang": c.lang, "start": number(c.start), "end": number(c.end), "kind": c.kind}
+            for c in record.captions
+        ],
+        "labels": [{"name": x.name, "box": np.asarray(x.box or [nan] * 4, np.float32)} for x in record.labels],
+        "transcript": [{"text": s.text, "start": s.start, "end": s.end, "lang": s.lang} for s in record.transcript],
+        "audio": record.audio,
+        "audio_rate": record.audio_rate,
+        "features": b"" if features is None else features.tobytes(),
+        "features_shape": [] if features is None else list(features.shape),
+        "feature_grid": list(record.feature_grid or ()),
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(records())
+def test_the_bytes_are_those_of_tfds(record):
+    schema = tfds_features()
+    serializer = example_serializer.ExampleSerializer(schema.get_serialized_info())
+    theirs = serializer.get_tf_example(schema.encode_example(plain(record)))
+    assert serialize(record) == theirs.SerializeToString(deterministic=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(records())
+def test_parsing_undoes_serializing(record):
+    assert_equal(parse(serialize(record)), record)
+
+
+def test_features_are_a_view_of_what_was_read():
+    features = np.arange(32, dtype=np.float16).reshape(1, 1, 4, 8)
+    back = parse(serialize(Record("1", "a.jpg", (), features=features, feature_grid=(2, 2)))).features
+    assert not back.flags.owndata
+    np.testing.assert_array_equal(back, features)
+
+
+def test_no_dataset_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m data_prep"):
+        RecordSource(tmp_path, "train")
+
+
+def test_an_unknown_split_names_those_there_are(tmp_path):
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", ())])
+    with pytest.raises(ValueError, match="no split 'val'; it has train"):
+        RecordSource(folder, "val")
+
+
+def test_a_source_names_no_address(tmp_path):
+    """Grain keeps it in the iterator's state, which must be the same in the next process."""
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", ())])
+    assert repr(RecordSource(folder, "train")) == "RecordSource(d/train, 1 records)"
+
+
+def test_a_source_goes_to_another_process(tmp_path):
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (Caption("x"),))])
+    assert pickle.loads(pickle.dumps(RecordSource(folder, "train")))[0].captions == (Caption("x"),)
+
+
+def test_reading_and_writing_need_neither_tensorflow_nor_jax(tmp_path):
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (Caption("x"),), frames=(b"\xff",))])
+    code = f"""
+import sys
+from pathlib import Path
+from capjax.data.record import RecordSource
+from data_prep.shards import write_records
+record = RecordSource({str(folder)!r}, "train")[0]
+write_records(Path({str(tmp_path / "copy")!r}), [record])
+assert not {{"tensorflow", "jax", "torch"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+    assert (tmp_path / "copy").stat().st_size

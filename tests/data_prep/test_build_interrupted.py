@@ -1,0 +1,89 @@
+"""Runs that are killed or stopped go on, and end with the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_prep.build import RecordBuilder
+from data_prep.readers import READERS
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def start(folder: Path, output: Path, *options: str) -> subprocess.Popen:
+    """`python -m data_prep`, up to the first finished shard."""
+    command = [sys.executable, "-m", "data_prep", "jsonl", "--input", folder, "--output", output, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(output.parent.glob(f"{output.name}.partial/shards/*.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def wait_for_end(pids: list[int]):
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "worker processes outlive their parent"
+        time.sleep(0.05)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl):
+    folder = make_jsonl(480, size=(480, 320))
+    process = start(folder, tmp_path / "out", "--workers", "2")
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.kill()
+    process.wait()
+    wait_for_end(workers)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.rglob("dataset_info.json"))
+    for name in ("out", "whole"):
+        reader = READERS.make("jsonl", folder)
+        RecordBuilder(
+            name="jsonl", found=reader, output_dir=tmp_path / name, workers=1, progress=False
+        ).download_and_prepare()
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(tmp_path, make_jsonl, number):
+    folder = make_jsonl(480, size=(480, 320))
+    process = start(folder, tmp_path / "out", "--workers", "2")
+    workers = children(process.pid)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"the same command goes on from there" in errors
+    assert b"Traceback" not in errors
+    wait_for_end(workers)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.rglob("dataset_info.json"))
+    assert not list((tmp_path / "out.partial" / "dataset").glob(".*"))

@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from capjax.parallel.mesh import make_mesh
+from capjax.parallel.rules import Rules
+
+SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
+TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", ("tensor",)), ("vocab", ("tensor",)))
+
+
+@pytest.fixture
+def rules():
+    return Rules(make_mesh(SIZES), TABLE)
+
+
+def spec(sharding):
+    return tuple((axes,) if isinstance(axes, str) else axes for axes in sharding.spec)
+
+
+def test_names_become_mesh_axes(rules):
+    assert spec(rules.sharding(("layers", "embed", "mlp"), (3, 8, 16))) == (None, ("fsdp",), ("tensor",))
+
+
+def test_an_axis_that_does_not_divide_stays_whole(rules):
+    assert spec(rules.sharding(("vocab", "embed"), (7, 8))) == (None, ("fsdp",))
+
+
+def test_a_mesh_axis_is_used_once_an_array(rules):
+    assert spec(rules.sharding(("mlp", "vocab"), (8, 8))) == (("tensor",), None)
+
+
+def test_the_batch_lies_over_all_its_axes(rules):
+    x = jax.device_put(jnp.zeros((8, 3)), rules.batch(8))
+    assert x.sharding.shard_shape(x.shape) == (2, 3)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        rules.batch(6)
+
+
+def test_optimizer_state_lies_like_its_parameters(rules):
+    shapes = {"w": jax.ShapeDtypeStruct((8, 16), jnp.float32)}
+    params = rules.params(shapes, {"w": ("embed", "mlp")})
+    tree = {"mu": {"w": shapes["w"]}, "row": {"w": jax.ShapeDtypeStruct((8,), jnp.float32)}}
+    placed = rules.like_params(tree, params, shapes)
+    assert placed["mu"]["w"] == params["w"]
+    assert placed["row"]["w"] == rules.replicated
+
+
+def test_a_rule_for_no_mesh_axis_is_an_error():
+    with pytest.raises(ValueError, match="'model'"):
+        Rules(make_mesh(SIZES), (("embed", ("model",)),))
+
+
+def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
+    with pytest.raises(ValueError, match="8 devices"):
+        make_mesh({"replica": 1, "data": 3, "fsdp": 1, "tensor": 1})
+    with pytest.raises(ValueError, match="at most one -1"):
+        make_mesh({"replica": 1, "data": -1, "fsdp": -1, "tensor": 1})
+
+
+def test_minus_one_takes_what_is_left():
+    assert make_mesh({"replica": 1, "data": -1, "fsdp": 2, "tensor": 1}).shape["data"] == 4

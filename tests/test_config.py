@@ -1,0 +1,74 @@
+import pytest
+
+from capjax import config as config_lib
+from capjax.config import ConfigError
+
+SHAPES = "configs/shapes.py"
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+def test_overrides_take_the_type_of_the_default():
+    config = config_lib.load(
+        SHAPES,
+        ["optimizer.learning_rate=1", "data.languages=en,de", "train.tensorboard=false", "name=7",
+         "data.train=some/dir@train", "model.decoder.options.layers=3", "data.language_weights.en=2.5"],
+    )  # fmt: skip
+    assert config.optimizer.learning_rate == 1.0 and isinstance(config.optimizer.learning_rate, float)
+    assert config.data.languages == ("en", "de")
+    assert config.train.tensorboard is False
+    assert config.name == "7"
+    assert config.data.train == ("some/dir@train",)
+    assert config.model.decoder.options.layers == 3
+    assert config.data.language_weights.en == 2.5
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lerning_rate=1", "optimizer.learning_rate"),
+        ("learning_rate=1", "optimizer.learning_rate"),
+        ("trian.steps=5", "train.steps"),
+        ("train.steps=many", "whole number"),
+        ("train.steps=1.5", "whole number"),
+        ("train.tensorboard=1", "true or false"),
+        ("optimizer.name=adamm", "did you mean 'adam'"),
+        ("train.steps=0", "1 or more"),
+        ("model.dropout=1.5", "share"),
+        ("train=5", "group"),
+        ("train.accumulate=7", "does not divide"),
+        ("train.steps", "VALUE"),
+    ],
+)
+def test_a_wrong_override_names_the_right_key_or_type(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config_lib.load(SHAPES, [override])
+
+
+def test_a_misspelt_key_in_a_config_file_is_an_error(tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(
+        "import sys; sys.path.insert(0, 'configs')\nimport common\n"
+        "def get_config():\n    c = common.get_config()\n    c.train.stepz = 5\n    return c\n"
+    )
+    with pytest.raises(ConfigError, match="steps"):
+        config_lib.load(str(path))
+
+
+def test_a_missing_file_names_the_nearest():
+    with pytest.raises(FileNotFoundError, match=r"shapes\.py"):
+        config_lib.load("configs/shape.py")
+
+
+def test_json_gives_back_the_config():
+    config = config_lib.load(SHAPES, ["data.languages=en,de"])
+    again = config_lib.from_json(config_lib.to_json(config), "here")
+    assert dict(config_lib.flatten(again)) == dict(config_lib.flatten(config))
+
+
+def test_every_config_file_loads(request):
+    for path in sorted((request.config.rootpath / "configs").glob("*.py")):
+        config_lib.load(str(path))

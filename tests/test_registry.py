@@ -1,0 +1,30 @@
+import pytest
+
+from capjax.registry import Registry
+
+
+def test_names_make_objects_with_their_defaults():
+    things = Registry("thing")
+
+    @things.register("big", size=3)
+    @things.register("small", size=1)
+    def make(size, colour="red"):
+        return size, colour
+
+    assert things.make("big") == (3, "red")
+    assert things.make("small", colour="blue") == (1, "blue")
+    assert things.names() == ["big", "small"]
+
+
+def test_a_duplicate_is_an_error():
+    things = Registry("thing")
+    things.register("a")(int)
+    with pytest.raises(ValueError, match="twice"):
+        things.register("a")(str)
+
+
+def test_an_unknown_name_lists_the_known():
+    things = Registry("thing")
+    things.register("resnet50")(int)
+    with pytest.raises(ValueError, match=r"did you mean 'resnet50'.*known: resnet50"):
+        things.get("resnet5")
