@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.model.width = 256
     config.model.dtype = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
     config.model.dropout = 0.1
-    config.model.feature_dropout = 0.0  # share of feature channels dropped for an item
+    config.model.feature_dropout = 0.0  # on the encoder's output, before it is projected to the width
     config.model.encoder = ConfigDict()
     config.model.encoder.name = "resnet18"
     config.model.encoder.weights = ""  # pip:NAME, or a .pth or .safetensors file; empty: random

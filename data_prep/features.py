@@ -1,7 +1,7 @@
 """A dataset to the same with an encoder's features, so that a frozen encoder is paid for once.
 
 python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
-python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit_small.pth --views 8
+python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit.pth --views 8
 
 The features take the place of the pictures (or, with --keep-frames, lie beside them). DIR/encoder holds the encoder
 itself, so that a model trained on the features captions raw photos too. An interrupted run goes on when it is repeated.
@@ -10,6 +10,8 @@ itself, so that a model trained on the features captions raw photos too. An inte
 import argparse
 import hashlib
 import json
+import shutil
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -88,8 +90,9 @@ class Extractor:
         self._arrays = params_of(encoder) | stats_of(encoder)
         functional = make_encoder(settings.encoder, image_size=size, options=options)
 
-        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-        self.batch = -(-settings.batch // jax.device_count()) * jax.device_count()
+        devices = jax.local_devices()
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+        self.batch = -(-settings.batch // len(devices)) * len(devices)
         rows, everywhere = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
         )
@@ -133,6 +136,15 @@ def take_view(jpeg: bytes, id: str, number: int, settings: FeatureSettings) -> n
     return training_view(jpeg, settings.image_size, rng, scale=settings.crop_scale, aspect=_ASPECT, flip=settings.flips)
 
 
+@dataclass
+class _Job:
+    """A record, its features as far as they are known, and how many pictures are still to come."""
+
+    record: Record
+    features: np.ndarray
+    left: int
+
+
 def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[Record]:
     """The records in order, with features float16 [views, t, n, d].
 
@@ -142,55 +154,46 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
     Raises:
       InputError: a record has no pictures, or a damaged one, or features that float16 cannot hold.
     """
-    rows, columns, channels = extractor.shape
-    settings, batch, done = extractor.settings, extractor.batch, deque()
+    settings, jobs, running = extractor.settings, deque(), deque()
 
     def pictures():
         for record in records:
-            t = len(record.frames)
+            t, (rows, columns, channels) = len(record.frames), extractor.shape
             if not t:
                 raise InputError(f"record {record.id!r} ({record.media}) has no pictures to extract features from")
             features = np.empty((settings.views, t, rows * columns, channels), np.float16)
-            done.append((record, features))
-            for number in range(settings.views):
-                for frame in range(t):
-                    yield record, number, frame, features
+            jobs.append(_Job(record, features, settings.views * t))
+            yield from ((jobs[-1], number, frame) for number in range(settings.views) for frame in range(t))
 
     def decode(picture) -> np.ndarray:
-        record, number, frame, _ = picture
+        job, number, frame = picture
         try:
-            return take_view(record.frames[frame], record.id, number, settings)
+            return take_view(job.record.frames[frame], job.record.id, number, settings)
         except ValueError as error:
-            raise InputError(f"record {record.id!r} ({record.media}): {error}") from error
+            raise InputError(f"record {job.record.id!r} ({job.record.media}): {error}") from error
 
-    def collect(part, result) -> int:
-        result = np.asarray(result)
-        for (record, number, frame, features), row in zip(part, result, strict=False):
+    def collect() -> Iterator[Record]:
+        part, result = running.popleft()
+        for (job, number, frame), row in zip(part, np.asarray(result), strict=False):
             if not np.isfinite(row).all():
-                raise InputError(f"record {record.id!r}: its features are too large for float16, or not numbers")
-            features[number, frame] = row
-        return len(part)
+                raise InputError(f"record {job.record.id!r}: its features are no numbers, or too large for float16")
+            job.features[number, frame] = row
+            job.left -= 1
+        while jobs and not jobs[0].left:
+            job = jobs.popleft()
+            frames = job.record.frames if settings.keep_frames else ()
+            yield replace(job.record, frames=frames, features=job.features, feature_grid=extractor.shape[:2])
 
-    running, stream, counted = deque(), pictures(), 0
+    stream = pictures()
     with ThreadPoolExecutor() as pool:
-        while part := list(islice(stream, batch)):
-            images = np.zeros((batch, settings.image_size, settings.image_size, 3), np.uint8)
+        while part := list(islice(stream, extractor.batch)):
+            images = np.zeros((extractor.batch, settings.image_size, settings.image_size, 3), np.uint8)
             images[: len(part)] = list(pool.map(decode, part))
             running.append((part, extractor(images)))
             if len(running) == 2:
-                counted += collect(*running.popleft())
-            while done and counted >= (size := done[0][1].shape[0] * done[0][1].shape[1]):
-                counted -= size
-                yield _finish(*done.popleft(), extractor)
-        for last in running:
-            collect(*last)
-        while done:
-            yield _finish(*done.popleft(), extractor)
-
-
-def _finish(record: Record, features: np.ndarray, extractor: Extractor) -> Record:
-    frames = record.frames if extractor.settings.keep_frames else ()
-    return replace(record, frames=frames, features=features, feature_grid=extractor.shape[:2])
+                yield from collect()
+        while running:
+            yield from collect()
 
 
 @dataclass(frozen=True)
@@ -231,10 +234,8 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
 
     def _info(self):
         info = super()._info()
-        info._info_proto.description = (  # set in the constructor alone, which the builder calls
-            f"{self.source_info.description} With features of {self.extractor.settings.encoder}."
-        )
-        return info
+        description = f"{self.source_info.description} With features of {self.extractor.settings.encoder}."
+        return type(info)(builder=self, features=info.features, description=description)
 
     def _shards(self) -> dict[str, list[_Shard]]:
         import jax
@@ -264,7 +265,8 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
     def _download_and_prepare(self, dl_manager=None, download_config=None):
         shards = self._shards()
         everything = [shard for part in shards.values() for shard in part]
-        (self.work_dir / "dataset").mkdir(parents=True, exist_ok=True)
+        folder = self.work_dir / "dataset"
+        shutil.rmtree(folder / "encoder", ignore_errors=True)
         clear_stale(self.work_dir, everything)
         reports = {shard.path: report for shard in everything if (report := ShardReport.read(shard))}
         pending = [shard for shard in everything if shard.path not in reports]
@@ -276,10 +278,9 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
         self.report.captions = sum(sum(report.captions.values()) for report in reports.values())
         self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
         try:
-            # Beside the shards' reports until all else is there; clear_stale knows files alone.
-            self.extractor.save(self.work_dir / "dataset" / "encoder")
+            self.extractor.save(folder / "encoder")
         except OSError as error:
-            raise OutputError(error.errno, error.strerror, str(self.work_dir)) from error
+            raise OutputError(error.errno, error.strerror, str(folder)) from error
 
     def _write(self, shard: _Shard, on_records: Callable[[int], None]) -> ShardReport:
         source, captions = RecordSource(self.input_dir, shard.split), Counter()
@@ -316,7 +317,7 @@ def add_arguments(parser: argparse.ArgumentParser):
         type=int,
         default=1,
         metavar="K",
-        help="of each picture: the whole, and K - 1 random crops (default: 1)",
+        help="of each picture: all of it, and K - 1 random crops (default: 1)",
     )
     add("--crop-scale", type=float, nargs=2, default=(0.5, 1.0), metavar=("LEAST", "MOST"),
         help="the share of the picture's area that a crop keeps (default: 0.5 1)")  # fmt: skip
@@ -344,6 +345,8 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
     from capjax.models.pretrained import DEFAULT_WEIGHTS
 
     least, most = args.crop_scale
+    if args.image_size is not None and args.image_size < 1:
+        raise InputError(f"--image-size {args.image_size}: expected 1 or more")
     if args.views < 1 or args.batch < 1 or not 0 < least <= most <= 1:
         raise InputError("expected --views and --batch 1 or more, and 0 < LEAST <= MOST <= 1 of --crop-scale")
     weights = args.weights or DEFAULT_WEIGHTS.get(args.encoder)
@@ -356,8 +359,6 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
         encoder.grid(encoder.image_size, encoder.image_size)
     except TypeError as error:
         raise InputError(f"--encoder-options: {error}") from error
-    if encoder.image_size < 1:
-        raise InputError(f"--image-size {encoder.image_size}: expected 1 or more")
     return FeatureSettings(
         encoder=args.encoder, options=args.encoder_options, weights=str(weights), image_size=encoder.image_size,
         views=args.views, crop_scale=(least, most), flips=args.flips, keep_frames=args.keep_frames, batch=args.batch,
@@ -375,7 +376,12 @@ def run(args: argparse.Namespace) -> int:
     runtime.start()
     builder = FeatureBuilder(args.input, args.output, make_settings(args), overwrite=args.overwrite)
     start = time.monotonic()
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except KeyboardInterrupt:
+        kept = f"What is finished is kept in {builder.work_dir}; the same command goes on from there."
+        print(f"\n{kept}", file=sys.stderr)
+        raise
     seconds = time.monotonic() - start
     rows, columns, channels = builder.extractor.shape
     print(f"{args.output}: features of {rows} x {columns} x {channels} from {builder.extractor.path.name}")

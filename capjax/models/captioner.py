@@ -21,7 +21,7 @@ class Fuser(nnx.Module):
     Args:
       channels: of the features.
       grid: (rows, columns) of one frame's features.
-      feature_dropout: share of the feature channels zeroed for an item in training.
+      feature_dropout: on the normalised features, before the projection.
     """
 
     def __init__(self, channels: int, width: int, grid, *, rate: float, feature_dropout: float, dtype, rngs):
@@ -41,11 +41,8 @@ class Fuser(nnx.Module):
         if n != rows * columns:
             raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
         feature_key, out_key = split(key, 2)
-        x = self.norm(features.reshape(b * t * n, channels)).reshape(b, t * n, channels)
-        if feature_key is not None and self.feature_dropout:
-            keep = jax.random.bernoulli(feature_key, 1.0 - self.feature_dropout, (b, 1, channels))
-            x = jnp.where(keep, x / (1.0 - self.feature_dropout), 0.0).astype(self.dtype)
-        x = self.out_norm(self.project(x.reshape(-1, channels))).reshape(b, t, n, -1)
+        x = dropout(self.norm(features.reshape(b * t * n, channels)), self.feature_dropout, feature_key)
+        x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
         place = (self.row[...][:, None] + self.column[...][None]).reshape(n, -1)
         x = x + place.astype(x.dtype) + sinusoid(times, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)

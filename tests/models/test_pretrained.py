@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 from torch_models import pictures, randomise, torch_features, torch_models
+from weight_files import slim_resnet, write_safetensors
 
 from capjax.models.encoders import ENCODERS
 from capjax.models.functional import params_of, stats_of
@@ -199,32 +199,6 @@ def test_a_missing_file_is_named(tmp_path):
 SLIM = {"depths": (1, 1, 1, 1), "channels": 8}
 
 
-def slim_state(seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors of a narrow ResNet with one block a stage, named and laid out as torchvision does it."""
-    rng, state = np.random.default_rng(seed), {"fc.weight": np.zeros((3, 64), np.float32), "fc.bias": np.zeros(3)}
-
-    def add(conv, norm, c_in, c_out, size):
-        state[f"{conv}.weight"] = rng.normal(size=(c_out, c_in, size, size))
-        for leaf in ("weight", "bias", "running_mean", "running_var"):
-            state[f"{norm}.{leaf}"] = rng.uniform(0.5, 1.5, c_out)
-        state[f"{norm}.num_batches_tracked"] = np.asarray(7)
-
-    add("conv1", "bn1", 3, 8, 7)
-    for stage in range(4):
-        c = 8 * 2**stage
-        c_in = max(8, c // 2)
-        add(f"layer{stage + 1}.0.conv1", f"layer{stage + 1}.0.bn1", c_in, c, 3)
-        add(f"layer{stage + 1}.0.conv2", f"layer{stage + 1}.0.bn2", c, c, 3)
-        if stage:
-            add(f"layer{stage + 1}.0.downsample.0", f"layer{stage + 1}.0.downsample.1", c_in, c, 1)
-    return {name: np.ascontiguousarray(value, np.float32) for name, value in state.items()}
-
-
-def write(state, path):
-    save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
-    return path
-
-
 @pytest.fixture
 def slim():
     return abstract("resnet18", **SLIM)
@@ -238,8 +212,8 @@ def refused(encoder, path) -> str:
 
 
 def test_every_parameter_is_set_and_none_is_left_random(slim, tmp_path):
-    state = slim_state()
-    assert load_pretrained(slim, write(state, tmp_path / "w.safetensors")) == tmp_path / "w.safetensors"
+    state = slim_resnet()
+    assert load_pretrained(slim, write_safetensors(state, tmp_path / "w.safetensors")) == tmp_path / "w.safetensors"
     values = params_of(slim) | stats_of(slim)
     assert all(isinstance(value, jax.Array) and value.dtype == jnp.float32 for value in values.values())
     used = sum(value.size for name, value in state.items() if not name.startswith("fc") and "num_batches" not in name)
@@ -248,7 +222,7 @@ def test_every_parameter_is_set_and_none_is_left_random(slim, tmp_path):
 
 
 def test_an_encoder_that_is_no_longer_abstract_is_overwritten(tmp_path):
-    path = write(slim_state(), tmp_path / "w.safetensors")
+    path = write_safetensors(slim_resnet(), tmp_path / "w.safetensors")
     concrete, lazy = ENCODERS.make("resnet18", rngs=nnx.Rngs(0), **SLIM), abstract("resnet18", **SLIM)
     load_pretrained(concrete, path)
     load_pretrained(lazy, path)
@@ -257,26 +231,28 @@ def test_an_encoder_that_is_no_longer_abstract_is_overwritten(tmp_path):
 
 
 def test_missing_tensors_are_named_with_their_shape(slim, tmp_path):
-    state = slim_state()
+    state = slim_resnet()
     del state["layer2.0.conv1.weight"]
-    message = refused(slim, write(state, tmp_path / "w.safetensors"))
+    message = refused(slim, write_safetensors(state, tmp_path / "w.safetensors"))
     assert "torchvision or timm ResNet" in message
     assert "missing: layer2.0.conv1.weight (16, 8, 3, 3)" in message
 
 
 def test_unexpected_tensors_are_named(slim, tmp_path):
-    message = refused(slim, write(slim_state() | {"layer9.x": np.zeros(2)}, tmp_path / "w.safetensors"))
+    message = refused(slim, write_safetensors(slim_resnet() | {"layer9.x": np.zeros(2)}, tmp_path / "w.safetensors"))
     assert "unexpected: layer9.x" in message
     assert "missing" not in message
 
 
 def test_misshaped_tensors_are_named_with_what_was_expected(slim, tmp_path):
-    state = slim_state() | {"bn1.bias": np.zeros(9, np.float32)}
-    assert "misshaped: bn1.bias (9,), expected (8,)" in refused(slim, write(state, tmp_path / "w.safetensors"))
+    state = slim_resnet() | {"bn1.bias": np.zeros(9, np.float32)}
+    assert "misshaped: bn1.bias (9,), expected (8,)" in refused(
+        slim, write_safetensors(state, tmp_path / "w.safetensors")
+    )
 
 
 def test_another_size_of_the_family_is_told_as_such(tmp_path):
-    path = write(slim_state(), tmp_path / "w.safetensors")
+    path = write_safetensors(slim_resnet(), tmp_path / "w.safetensors")
     message = refused(abstract("resnet34"), path)
     assert "looks like torchvision or timm ResNet" in message
     assert "is it another size of the family?" in message
@@ -284,10 +260,10 @@ def test_another_size_of_the_family_is_told_as_such(tmp_path):
 
 
 def test_another_family_is_told_as_such(slim, tmp_path):
-    path = write(slim_state(), tmp_path / "w.safetensors")
+    path = write_safetensors(slim_resnet(), tmp_path / "w.safetensors")
     message = refused(abstract("efficientnet_lite0"), path)
     assert "looks like torchvision or timm ResNet, and the encoder is a EfficientNet" in message
-    message = refused(slim, write({"a.b": np.zeros(1)}, tmp_path / "x.safetensors"))
+    message = refused(slim, write_safetensors({"a.b": np.zeros(1)}, tmp_path / "x.safetensors"))
     assert "of no layout known here" in message
     assert "a.b" in message
 
