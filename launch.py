@@ -1,4 +1,7 @@
-"""The one door for jobs: python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval [--config.key=value ...]."""
+"""The one door for jobs.
+
+python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval [--config.key=value ...]
+"""
 
 import argparse
 import sys

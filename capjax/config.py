@@ -149,6 +149,13 @@ def check(config: ConfigDict):
             f"train.batch_size = {values['train.batch_size']} does not divide into "
             f"train.accumulate = {values['train.accumulate']} micro-batches"
         )
+    if values["seed"] < 0:
+        raise ConfigError(f"seed = {values['seed']}: expected 0 or more")
+    for lang, weight in values["data.language_weights"].items():
+        if not weight > 0:
+            raise ConfigError(
+                f"data.language_weights.{lang} = {weight}: expected more than 0; data.languages leaves out"
+            )
     if not values["data.languages"]:
         raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
 

@@ -1,7 +1,7 @@
 """A workdir to captions: `capjax.load(workdir).caption(images)`.
 
-A raw photo takes the very path that training data took: RGB JPEG with its short side reduced, then the evaluation view, then
-the encoder. So a caption here is the caption that evaluation scored.
+A raw photo takes the very path that training data took: RGB JPEG with its short side reduced, then the evaluation
+view, then the encoder. So a caption here is the caption that evaluation scored.
 """
 
 import json

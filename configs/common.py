@@ -1,5 +1,7 @@
-"""Every setting and its default. A job's file starts from `get_config()` here and changes what differs; a key that is not
-here is an error. A comment gives the meaning, the unit and the choices.
+"""Every setting and its default.
+
+A job's file starts from `get_config()` here and changes what differs; a key that is not here is an error. A comment
+gives the meaning, the unit and the choices.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,8 @@
 """Flickr8k, on features of a frozen EfficientNet-Lite0: minutes on two cores.
 
     python -m data_prep flickr8k --input DOWNLOAD --output data/flickr8k
-    python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0 --views 8
-    python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 2000 --lowercase
+    python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
+    --views 8 python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 2000 --lowercase
     python launch.py --config configs/flickr8k.py --workdir runs/flickr8k
 
 With the argument `five` (configs/flickr8k.py:five) one model writes English, German, French, Chinese and Arabic.

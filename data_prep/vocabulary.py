@@ -23,7 +23,7 @@ def add_arguments(parser):
     parser.add_argument("--languages", type=lambda text: text.split(","), default=[], metavar="A,B",
                         help="keep only these; a language without captions is reserved")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=10 / 3, metavar="T",
-                        help="a language counts as its share of captions to the power 1/T; 1: as it is (default 3.33)")  # fmt: skip
+                        help="a language counts as its share of captions to the power 1/T; 1: as it is (3.33)")  # fmt: skip
     parser.add_argument(
         "--time-pieces", type=int, default=0, metavar="N", help="reserve N pieces for times (default 0)"
     )

@@ -1,8 +1,8 @@
 """Records to batches, with Grain.
 
-Order is decided on indices alone: shuffle by seed and epoch, mix, cut into global batches. Each process then loads its rows
-of a batch in one go, straight into the batch's arrays. So the n-th global batch is the same whatever the number of
-processes, and an iterator's state is one number.
+Order is decided on indices alone: shuffle by seed and epoch, mix, cut into global batches. Each process then loads
+its rows of a batch in one go, straight into the batch's arrays. So the n-th global batch is the same whatever the
+number of processes, and an iterator's state is one number.
 
 b: batch, t: frames, n: positions of a feature grid, d: channels, l: pieces of a target.
 """
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import grain
 import numpy as np
@@ -34,7 +35,7 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> "Part":
-        match = re.fullmatch(r"(?P<dir>.+)@(?P<split>[\w-]+)(\*(?P<weight>[\d.]+))?", text)
+        match = re.fullmatch(r"(?P<dir>.+)@(?P<split>[\w-]+)(\*(?P<weight>\d+(\.\d+)?))?", text)
         if match is None:
             raise DataError(f"data: {text!r} should be DIR@SPLIT or DIR@SPLIT*WEIGHT, such as 'data/coco@train'")
         weight = float(match["weight"] or 1.0)
@@ -61,24 +62,30 @@ class Shard:
 
 def _usable(source, languages: Sequence[str], where: str) -> np.ndarray:
     """Indices of the records with a caption in one of the languages."""
-    wanted, seen, usable = set(languages), set(), []
-    for index in range(len(source)):
-        present = {caption.lang for caption in source[index].captions}
-        seen |= present
-        if present & wanted:
-            usable.append(index)
+    wanted = set(languages)
+    present = getattr(source, "languages", None)
+    if present is not None and present <= wanted:
+        # A record always has a caption: where all languages are wanted, none need be opened to see which it has.
+        seen, usable = present, np.arange(len(source))
+    else:
+        spoken = [{caption.lang for caption in source[index].captions} for index in range(len(source))]
+        seen = set().union(*spoken)
+        usable = np.asarray([index for index, langs in enumerate(spoken) if langs & wanted])
     if missing := wanted - seen:
         raise DataError(
             f"{where} has no captions in {', '.join(sorted(missing))}; it has {', '.join(sorted(seen)) or 'none'}. "
             "Set config.data.languages."
         )
-    return np.asarray(usable)
+    return usable
 
 
 class _Loader:
     """Fills the arrays of a batch from records: what training and evaluation share."""
 
     def __init__(self, sources: Sequence, vocabulary: Vocabulary, data):
+        # Copies: looking a value up in a ConfigDict takes microseconds, and there are several for each row.
+        data = SimpleNamespace(**{name: data[name] for name in data})
+        data.language_weights = dict(data.language_weights)
         self.sources, self.vocabulary, self.data = sources, vocabulary, data
         self.prefixes = {lang: vocabulary.prefix(lang) for lang in data.languages}
         longest = max(map(len, self.prefixes.values()))
@@ -122,18 +129,20 @@ class _Loader:
             if record.features is None or record.features.shape[2:] != self.features:
                 found = None if record.features is None else record.features.shape[2:]
                 raise DataError(f"features of shape {found}; the other records have {self.features}")
+            if record.features.shape[1] < t:
+                raise DataError(f"features of {record.features.shape[1]} frames for {t} times")
             number = 0 if rng is None else rng.integers(len(record.features))
             batch["features"][row, :t] = record.features[number, :t]
             return
-        if not record.frames:
-            raise DataError("no pictures in it, only features; set config.data.features")
+        if len(record.frames) < t:
+            raise DataError(f"{len(record.frames)} pictures for {t} times; if it has only features, set data.features")
         for i in range(t):
             if rng is None:
                 view(record.frames[i], data.image_size, out=batch["frames"][row, i])
             else:
-                batch["frames"][row, i] = training_view(
+                training_view(
                     record.frames[i], data.image_size, rng, scale=data.crop_scale, aspect=data.crop_aspect,
-                    flip=data.flip,
+                    flip=data.flip, out=batch["frames"][row, i],
                 )  # fmt: skip
 
     def text(self, batch: dict, row: int, text: str, lang: str):
@@ -145,29 +154,27 @@ class _Loader:
 
 
 class _Training(_Loader):
-    """[(source, index), ...] of a batch's rows, and their positions in the run -> batch."""
+    """{position in the run: (source, index)} of a batch's rows -> batch."""
 
-    def __init__(self, *args, seed: int, rows: int, shard: Shard):
+    def __init__(self, *args, seed: int):
         super().__init__(*args)
-        self.seed, self.rows, self.shard = seed, rows, shard
+        self.seed = seed
 
-    def __call__(self, number: int, picks: np.ndarray) -> dict:
-        first = self.shard.index * self.rows
-        batch = self.empty(self.rows)
-        for row, (which, index) in enumerate(picks[first : first + self.rows]):
+    def __call__(self, picks: Mapping[int, np.ndarray]) -> dict:
+        batch = self.empty(len(picks))
+        for row, (position, (which, index)) in enumerate(picks.items()):
             # One stream a place in the run, whichever process or thread fills it.
-            position = number * self.rows * self.shard.count + first + row
             rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
             record = self.sources[which][int(index)]
             try:
-                captions = [c for c in record.captions if c.lang in self.prefixes]
+                captions = [c for c in record.captions if c.lang in self.prefixes and c.kind == "caption"]
                 langs = sorted({caption.lang for caption in captions})
                 weights = [self.data.language_weights.get(lang, 1.0) for lang in langs]
                 lang = langs[_draw(rng, weights)]
                 captions = [caption for caption in captions if caption.lang == lang]
                 self.text(batch, row, captions[rng.integers(len(captions))].text, lang)
                 self.media(batch, row, record, rng)
-            except ValueError as error:
+            except Exception as error:  # whatever a decoder raises on damaged data, its record must be named
                 raise DataError(f"{self.sources[which]!r}, record {record.id!r} ({record.media}): {error}") from error
         return batch
 
@@ -178,23 +185,25 @@ def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
     return int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))
 
 
-class _Numbered(grain.MapDataset):
-    """Batches of indices with their number, loaded by `load(number, picks)`.
+class _Batches(grain.MapDataset):
+    """This process's rows of each batch: `load({position: pick, ...})`.
 
-    A Grain `map` does not know the index of what it maps, and the rows' random streams depend on it.
+    Grain's `batch` and `map` would not know the positions, which the rows' random streams depend on; would pick the
+    rows of all other processes; and cannot count the batches of one row that an endless dataset has.
     """
 
-    def __init__(self, parent: grain.MapDataset, load):
-        super().__init__(parent)
-        self._load = load
+    def __init__(self, order: grain.MapDataset, load, *, batch_size: int, first: int, rows: int):
+        super().__init__(order)
+        self._load, self._batch_size, self._first, self._rows = load, batch_size, first, rows
 
     def __len__(self) -> int:
-        return len(self._parent)
+        return len(self._parent) // self._batch_size
 
     def __getitem__(self, index):
         if isinstance(index, slice):
             return self.slice(index)
-        return self._load(index, self._parent[index])
+        first = index * self._batch_size + self._first
+        return self._load({position: self._parent[position] for position in range(first, first + self._rows)})
 
 
 class TrainIterator:
@@ -238,17 +247,27 @@ def make_train_iterator(
     if not parts:
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
     parts = [Part.parse(part) for part in parts]
-    sources = sources or [part.open() for part in parts]
+    sources = sources if sources is not None else [part.open() for part in parts]
     rows = shard.rows(batch_size)
     pools = []
     for number, (part, source) in enumerate(zip(parts, sources, strict=True)):
         usable = _usable(source, data.languages, f"{part.directory}@{part.split}")
         picks = np.stack([np.full(len(usable), number), usable], axis=1)
-        pools.append(grain.MapDataset.source(picks).seed(seed + number).shuffle().repeat(None))
+        # Parts of a mixture must not share their order with another seed's parts.
+        pools.append(grain.MapDataset.source(picks).seed((seed * 1_000_003 + number) % 2**32).shuffle().repeat(None))
     order = pools[0] if len(pools) == 1 else grain.MapDataset.mix(pools, [part.weight for part in parts])
-    load = _Training(sources, vocabulary, data, seed=seed, rows=rows, shard=shard)
-    batches = _Numbered(order.batch(batch_size), load)
+    load = _Training(sources, vocabulary, data, seed=seed)
+    batches = _Batches(order, load, batch_size=batch_size, first=shard.index * rows, rows=rows)
     return TrainIterator(batches, threads=data.threads, prefetch=data.prefetch)
+
+
+def check_eval(part: str, languages: Sequence[str]):
+    """Raises what an evaluation of `DIR@SPLIT` would raise, hours later."""
+    source = Part.parse(part).open()
+    if not len(source):
+        raise DataError(f"{part} has no records")
+    if source.languages is not None and (missing := set(languages) - source.languages):
+        raise DataError(f"{part} has no captions in {', '.join(sorted(missing))}; set config.data.languages")
 
 
 def make_eval_batches(
@@ -264,7 +283,7 @@ def make_eval_batches(
     """
     if not part:
         raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
-    source = source or Part.parse(part).open()
+    source = source if source is not None else Part.parse(part).open()
     total = min(limit, len(source)) if limit else len(source)
     rows, first = shard.rows(batch_size), shard.index * shard.rows(batch_size)
     loader = _Loader([source], vocabulary, data)
@@ -281,10 +300,12 @@ def make_eval_batches(
             record = source[index]
             try:
                 loader.media(batch, row, record, None)
-            except ValueError as error:
+            except Exception as error:  # as above
                 raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
             batch["valid"][row] = True
             for caption in record.captions:
+                if caption.kind != "caption":
+                    continue
                 batch["references"][row].setdefault(caption.lang, []).append(caption.text)
         return batch
 

@@ -8,6 +8,7 @@ on the way, so neither writing nor reading needs TensorFlow.
 """
 
 import functools
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -232,6 +233,14 @@ class RecordSource:
         if split not in builder.info.splits:
             raise ValueError(f"{self.dataset_dir}: no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
         self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+
+    @property
+    def languages(self) -> set[str] | None:
+        """The languages of the split's captions, as the dataset's report has them; None where it has no report."""
+        path = self.dataset_dir / "report.json"
+        if not path.is_file():
+            return None
+        return set(json.loads(path.read_text())["splits"][self.split]["captions"])
 
     def __len__(self) -> int:
         return len(self._source)

@@ -30,8 +30,9 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int]:
 def view(jpeg: bytes, size: int, box: Box | None = None, out: np.ndarray | None = None) -> np.ndarray:
     """A part of a picture as uint8 [size, size, 3] RGB.
 
-    Decodes at 1/2, 1/4 or 1/8 scale where that still has a pixel for each one wanted (the fast cases of libjpeg-turbo),
-    and interpolates the rest, by less than a factor of two, bilinearly.
+    Decodes at 1/2, 1/4 or 1/8 scale (the fast cases of libjpeg-turbo) where that still has 0.8 pixels a side for each
+    one wanted, and interpolates the rest bilinearly. A little enlarging costs less likeness than shrinking without a
+    filter: with 0.8, crops are nearer to an antialiased resize than with 1, and faster.
 
     Args:
       box: (x0, y0, x1, y1) in pixels of the full picture; None: all of it.
@@ -43,11 +44,9 @@ def view(jpeg: bytes, size: int, box: Box | None = None, out: np.ndarray | None 
     height, width = jpeg_size(jpeg)
     x0, y0, x1, y1 = box or (0.0, 0.0, float(width), float(height))
     factor = 1
-    while factor < 8 and min(x1 - x0, y1 - y0) >= 2 * factor * size:
+    while factor < 8 and min(x1 - x0, y1 - y0) >= 1.6 * factor * size:
         factor *= 2
-    pixels = simplejpeg.decode_jpeg(
-        jpeg, "RGB", fastdct=True, fastupsample=True, min_height=-(-height // factor), min_width=-(-width // factor)
-    )
+    pixels = simplejpeg.decode_jpeg(jpeg, "RGB", min_height=-(-height // factor), min_width=-(-width // factor))
     rows, columns = pixels.shape[:2]
     left, right = round(x0 * columns / width), round(x1 * columns / width)
     top, bottom = round(y0 * rows / height), round(y1 * rows / height)
@@ -70,11 +69,13 @@ def random_box(
     return 0.0, 0.0, float(width), float(height)
 
 
-def training_view(jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False) -> np.ndarray:
+def training_view(
+    jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False, out=None
+) -> np.ndarray:
     """A random crop, uint8 [size, size, 3]; mirrored half of the time if `flip`."""
     height, width = jpeg_size(jpeg)
     box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)
-    pixels = view(jpeg, size, box)
+    pixels = view(jpeg, size, box, out)
     if flip and rng.random() < 0.5:
-        pixels = pixels[:, ::-1]
+        pixels[:] = pixels[:, ::-1].copy()
     return pixels

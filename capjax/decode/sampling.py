@@ -15,7 +15,7 @@ def keep_top_k(log_probs, k: int) -> jax.Array:
 
 
 def keep_top_p(log_probs, p: float) -> jax.Array:
-    """-inf for all but the nucleus: the likeliest tokens whose probabilities together reach p (Holtzman et al. 2020)."""
+    """-inf for all but the nucleus, the likeliest tokens whose probabilities reach p (Holtzman et al. 2020)."""
     if p >= 1.0:
         return log_probs
     ranked = jnp.sort(log_probs, axis=-1, descending=True)

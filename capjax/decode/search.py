@@ -176,7 +176,7 @@ def pick_loop(
     step_fn: StepFn, state, prefix, pick, *, rows: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
     length_penalty: float = 0.0, no_repeat_ngram: int = 0, suppressed=None,
 ) -> Decoded:  # fmt: skip
-    """`rows` independent hypotheses an item, each token chosen by `pick(log_probs [b, m, v], count) -> int32 [b, m]`."""
+    """`rows` independent hypotheses an item; `pick(log_probs [b, m, v], count) -> int32 [b, m]` chooses each token."""
     b, p = prefix.shape
     tokens, state = feed_prefix(step_fn, state, prefix, rows)
     start = (

@@ -1,7 +1,7 @@
 """A page that shows what a run has learned: python -m capjax.evals.page --workdir DIR --output index.html.
 
-Pictures of the evaluation split with the captions that were generated and those of people, scores, and the loss curve. One
-file, with the pictures inside.
+Pictures of the evaluation split with the captions that were generated and those of people, scores, and the loss
+curve. One file, with the pictures inside.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     score = 10 / 4 * sum over n of mean over references r of
             exp(-(l_c - l_r)^2 / (2 sigma^2)) * sum_g min(c_g, r_g) r_g / (|c| |r|)
 
-with tf-idf vectors c, r of the n-grams and sigma = 6. The plain CIDEr of the paper, without clipping and length penalty, is
-published by nobody; its name is given here, as everywhere, to this figure.
+with tf-idf vectors c, r of the n-grams and sigma = 6. The plain CIDEr of the paper, without clipping and length
+penalty, is published by nobody; its name is given here, as everywhere, to this figure.
 """
 
 import numpy as np

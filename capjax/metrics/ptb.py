@@ -1,8 +1,8 @@
 """The Penn Treebank tokenization that caption scores are published with.
 
-pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (`-preserveLines -lowerCase`) in Java and drops punctuation. This is the same
-in Python: a lexer that takes the longest of its rules at each place, the earlier one among equals. White space ends a token,
-except inside a few numbers, so tokens are cached by the piece of text between spaces.
+pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (`-preserveLines -lowerCase`) in Java and drops punctuation. This is
+the same in Python: a lexer that takes the longest of its rules at each place, the earlier one among equals. White
+space ends a token, except inside a few numbers, so tokens are cached by the piece of text between spaces.
 """
 
 import re
@@ -31,7 +31,10 @@ _INSIDE = str.maketrans(
 _NO_RULE = frozenset(["Cc", "Cf", "Cn", "Co", "Cs", "Me", "Nl"])
 
 _A = r"['\u2019]"  # apostrophe
-_M = "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+_M = (
+    "\u0300-\u036f\u0483-\u0487\u0591-\u05bd"
+    "\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+)
 _L = rf"(?:[^\W\d_]|[{_M}])"
 _LD = rf"(?:[^\W_]|[{_M}])"
 _END = rf"(?!{_LD})"

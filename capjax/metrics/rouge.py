@@ -10,7 +10,7 @@ BETA = 1.2
 
 
 def lcs_length(a: Tokens, b: Tokens) -> int:
-    """Length of the longest common subsequence, a row of the table at a time in the bits of one integer (Hyyro 2004)."""
+    """Length of the longest common subsequence, each row of the table in the bits of one integer (Hyyro 2004)."""
     places: dict[str, int] = {}
     for bit, token in enumerate(a):
         places[token] = places.get(token, 0) | 1 << bit

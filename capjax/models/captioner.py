@@ -1,4 +1,6 @@
-"""The one model: encoder -> fuser -> decoder. A task is a vocabulary, a target format and a config, never another model.
+"""The one model: encoder -> fuser -> decoder.
+
+A task is a vocabulary, a target format and a config, never another model.
 
 b: batch, t: frames, h w: picture, n: memory positions, d: width, l: target positions, v: vocabulary, m: beams.
 """
@@ -90,7 +92,7 @@ class Captioner(nnx.Module):
         self.frozen_encoder, self.width = frozen_encoder, width
 
     def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
-        """A batch with `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], with their times and mask, to memory."""
+        """Memory of a batch: `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], their times and their mask."""
         encoder_key, fuser_key = split(key, 2)
         if self.encoder is None:
             features = batch["features"]

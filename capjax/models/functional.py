@@ -1,7 +1,8 @@
 """A Flax NNX model as pure functions of two flat dicts.
 
-Outside capjax.models nobody holds a module: parameters are `{"decoder/blocks/mlp/up": array}`. A flat dict is a pytree with
-readable paths, so patterns over names (freezing, weight decay, sharding), checkpoints and weight converters stay simple.
+Outside capjax.models nobody holds a module: parameters are `{"decoder/blocks/mlp/up": array}`. A flat dict is a
+pytree with readable paths, so patterns over names (freezing, weight decay, sharding), checkpoints and weight
+converters stay simple.
 """
 
 from collections.abc import Callable

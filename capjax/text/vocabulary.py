@@ -1,15 +1,15 @@
 """Text to tokens and back, with SentencePiece (Kudo & Richardson 2018).
 
-Nothing is out of vocabulary: what no piece covers is spelled in UTF-8 bytes. Text comes back from its tokens as it went in,
-but for this normalisation, applied before encoding:
+Nothing is out of vocabulary: what no piece covers is spelled in UTF-8 bytes. Text comes back from its tokens as it
+went in, but for this normalisation, applied before encoding:
 
 - Unicode NFC (not NFKC, which would turn Chinese full-width punctuation into ASCII);
 - runs of white space become one space, none at the ends; U+2581, SentencePiece's own mark of a space, is a space too;
 - what cannot be UTF-8 (lone surrogates) and U+0000 become U+FFFD;
 - lower case, if the vocabulary was made so.
 
-Reserved pieces stand for tasks, languages and times. They are SentencePiece control pieces: text can never produce them,
-not even text that spells `<lang:de>`.
+Reserved pieces stand for tasks, languages and times. They are SentencePiece control pieces: text can never produce
+them, not even text that spells `<lang:de>`.
 """
 
 import io
@@ -61,7 +61,8 @@ class Vocabulary:
             raise VocabularyError(f"{where} is not a SentencePiece model ({error})") from error
         if (self._model.pad_id(), self._model.bos_id(), self._model.eos_id()) != (PAD, BOS, EOS):
             raise VocabularyError(
-                f"{where} is a SentencePiece model, but not one of capjax's: make it with `python -m data_prep vocabulary`"
+                f"{where} is a SentencePiece model, but not one of capjax's: "
+                "make it with `python -m data_prep vocabulary`"
             )
         self.size = self._model.GetPieceSize()
         self._control = {self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)}

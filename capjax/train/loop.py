@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.pipeline import Shard, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.pipeline import Shard, check_eval, make_eval_batches, make_train_iterator, model_inputs
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.models.build import load_encoder, make_functional
@@ -82,6 +82,9 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed, shard=shard
     )
+
+    if config.data.eval:
+        check_eval(config.data.eval, config.data.languages)
 
     # ---- Model and optimizer
     functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())

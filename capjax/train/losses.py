@@ -24,8 +24,8 @@ def cross_entropy(logits, labels, weights, *, label_smoothing: float = 0.0) -> t
 def doubly_stochastic(attention, weights, memory_mask) -> jax.Array:
     """sum over b of mean over n of (1 - sum over l of alpha)^2 (Xu et al. 2015, equation 14).
 
-    It asks that over a whole caption every place is looked at about once. Xu et al. sum over their fixed 196 places; the
-    mean keeps the weight's meaning the same for other grids.
+    It asks that over a whole caption every place is looked at about once. Xu et al. sum over their fixed 196 places;
+    the mean keeps the weight's meaning the same for other grids.
 
     Args:
       attention: [b, l, n]; weights: [b, l]; memory_mask: bool [b, n].

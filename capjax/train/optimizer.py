@@ -64,7 +64,8 @@ def _directions(config) -> list[optax.GradientTransformation]:
 def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """(optimizer over a flat dict with these names, its schedule).
 
-    Weight decay is decoupled (Loshchilov & Hutter 2019), except under plain `adam`, where it is the L2 term in the gradient.
+    Weight decay is decoupled (Loshchilov & Hutter 2019), except under plain `adam`, where it is the L2 term in the
+    gradient.
 
     Raises:
       ConfigError: a pattern matches no name.

@@ -15,7 +15,8 @@ class Reporter:
     """Writes metrics by step.
 
     Args:
-      path: metrics.jsonl; lines of steps after `start` are dropped, for a run that goes on from a checkpoint repeats them.
+      path: metrics.jsonl; lines of steps after `start` are dropped, for a run that goes on from a checkpoint repeats
+      them.
       tensorboard_dir: where TensorBoard's files go, or None.
     """
 

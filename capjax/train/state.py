@@ -46,8 +46,10 @@ def trainable_names(functional: Functional, config) -> list[str]:
 
 
 def make_init(functional: Functional, optimizer, learns, *, ema: bool):
-    """key, pretrained parameters, pretrained statistics -> TrainState. Can be jitted with out_shardings, so that state is
-    born where it belongs."""
+    """key, pretrained parameters, pretrained statistics -> TrainState.
+
+    Can be jitted with out_shardings, so that state is born where it belongs.
+    """
 
     def init(key, loaded: Arrays, loaded_stats: Arrays) -> TrainState:
         params, stats = functional.init(key)

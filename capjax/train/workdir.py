@@ -1,4 +1,4 @@
-"""The folder of a job. It is self-contained: config, vocabulary, encoder of extracted features, checkpoints, metrics, samples."""
+"""The folder of a job, self-contained: config, vocabulary, encoder of features, checkpoints, metrics, samples."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ class Workdir:
         self.metrics_path = self.path / "metrics.jsonl"
 
     def prepare(self, config: ConfigDict) -> Vocabulary:
-        """Makes the folder or checks that it belongs to this config; copies in what the model needs to be used elsewhere.
+        """Makes the folder, or checks that it is of this config; copies in what the model needs to be used elsewhere.
 
         Raises:
           ConfigError: the folder holds a run of another config.
@@ -45,8 +45,12 @@ class Workdir:
                 )
             Vocabulary.load(config.data.vocabulary)
             write_bytes(self.vocabulary_path, Path(config.data.vocabulary).read_bytes())
-        if config.data.features and not self.encoder_dir.is_dir():
-            self._copy_encoder(Part.parse(config.data.train[0]).directory)
+        if config.data.features:
+            datasets = [Part.parse(part).directory for part in (*config.data.train, config.data.eval) if part]
+            if not self.encoder_dir.is_dir():
+                self._copy_encoder(datasets[0])
+            for dataset in datasets:
+                self._check_encoder(dataset)
         write_text(self.config_path, config_lib.to_json(config))
         return Vocabulary.load(self.vocabulary_path)
 
@@ -68,16 +72,21 @@ class Workdir:
         return tuple(json.loads(path.read_text())["feature_shape"]) if path.is_file() else None
 
     def _copy_encoder(self, dataset: Path):
-        source = dataset / "encoder"
-        if not (source / "encoder.json").is_file():
-            raise FileNotFoundError(
-                f"{dataset} has no features (encoder/encoder.json is missing), but data.features is set; "
-                "make them with `python -m data_prep features --input DATASET --output NEW --encoder NAME`"
-            )
         aside = self.encoder_dir.with_name("encoder.partial")
         shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(source, aside)
+        shutil.copytree(_encoder_json(dataset).parent, aside)
         aside.rename(self.encoder_dir)
+
+    def _check_encoder(self, dataset: Path):
+        """Features of another encoder may have the same shape, and would be nonsense to this model."""
+        ours = json.loads((self.encoder_dir / "encoder.json").read_text())
+        theirs = json.loads(_encoder_json(dataset).read_text())
+        for key in ("encoder", "options", "image_size", "weights_sha256"):
+            if ours.get(key) != theirs.get(key):
+                raise ConfigError(
+                    f"{dataset} has features with {key} = {theirs.get(key)!r}, and this model is made for those with "
+                    f"{key} = {ours.get(key)!r}"
+                )
 
     def _check_same(self, config: ConfigDict):
         before = dict(config_lib.flatten(self.config()))
@@ -88,3 +97,13 @@ class Workdir:
                     f"{self.path} holds a run with {key} = {before.get(key)!r}, and this config has {now.get(key)!r}; "
                     "use another --workdir, or the same config to go on"
                 )
+
+
+def _encoder_json(dataset: Path) -> Path:
+    path = dataset / "encoder" / "encoder.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{dataset} has no features ({path} is missing), but data.features is set; "
+            "make them with `python -m data_prep features --input DATASET --output NEW --encoder NAME`"
+        )
+    return path

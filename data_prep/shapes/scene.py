@@ -1,7 +1,7 @@
 """What is in a picture and how it lies, free of any language: things, and the message that is true of them.
 
-The unit square is the picture, x to the right, y down. A scene is drawn from its own seed (dataset seed, index), so that a
-larger dataset begins with the smaller one.
+The unit square is the picture, x to the right, y down. A scene is drawn from its own seed (dataset seed, index), so
+that a larger dataset begins with the smaller one.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_model.py
 
-ViT 12 x 384, patch 16, 224 px; text decoder 6 x 384, vocabulary 8192; AdamW, float32. The two take turns and the best of the
-rounds counts, so that a busy machine disturbs both alike. Prints times and the ratio.
+ViT 12 x 384, patch 16, 224 px; text decoder 6 x 384, vocabulary 8192; AdamW, float32. The two take turns and the
+best of the rounds counts, so that a busy machine disturbs both alike. Prints times and the ratio.
 """
 
 import argparse

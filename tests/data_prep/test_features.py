@@ -40,7 +40,9 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(weights):
-    return FeatureSettings("resnet10_slim", OPTIONS, str(weights), SIZE, batch=4)
+    return FeatureSettings(
+        "resnet10_slim", OPTIONS, str(weights), SIZE, batch=8
+    )  # of which eight devices have one each
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_pictures_are_kept_on_request(extractor):
     assert done.frames == record(0).frames
 
 
-@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("batch", [1, 16])
 def test_videos_and_views_of_any_number_go_through_batches_of_any_size(settings, extractor, batch):
     records = [record(0, 5), record(1, 1), record(2, 9), record(3, 2)]
     wanted = list(with_features(records, with_settings(extractor, views=3)))
@@ -193,7 +195,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(dataset, tmp_pa
     compute = Extractor.__call__
 
     def stopped(self, images):
-        if next(calls) == 25:  # in the second of train's two shards, of 17 batches each
+        if next(calls) == 12:  # in the second of train's two shards, of 9 batches each
             raise KeyboardInterrupt
         return compute(self, images)
 
@@ -222,7 +224,7 @@ def test_damaged_and_missing_pictures_are_named(extractor):
 
 def test_features_that_are_no_numbers_are_refused(extractor):
     broken = with_settings(extractor)
-    broken._extract = lambda placed, images: np.full((4, 4, 32), np.inf, np.float16)
+    broken._extract = lambda placed, images: np.full((8, 4, 32), np.inf, np.float16)
     with pytest.raises(InputError, match="'id0'.*too large for float16"):
         list(with_features([record(0)], broken))
 
@@ -286,12 +288,13 @@ def test_help_needs_no_jax():
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_features_of_one(dataset, tmp_path, settings, weights):
-    build(dataset, tmp_path / "one", settings)
+def test_one_device_gives_the_features_of_many(dataset, tmp_path, settings, weights):
+    assert jax.device_count() > 1, "conftest.py makes eight pretend devices"
+    build(dataset, tmp_path / "many", settings)
     more = ["--encoder", "resnet10_slim", "--encoder-options", json.dumps(OPTIONS), "--weights", weights]
-    command = [sys.executable, "-m", "data_prep", *arguments(dataset, tmp_path / "eight", *more, "--image-size", SIZE)]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "data_prep", *arguments(dataset, tmp_path / "one", *more, "--image-size", SIZE)]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1", "JAX_PLATFORMS": "cpu"}
     subprocess.run(command, check=True, env=environment)
-    one, eight = (RecordSource(tmp_path / name, "train") for name in ("one", "eight"))
+    one, many = (RecordSource(tmp_path / name, "train") for name in ("one", "many"))
     for i in range(len(one)):
-        np.testing.assert_allclose(one[i].features, eight[i].features, rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(one[i].features, many[i].features, rtol=2e-3, atol=1e-3)

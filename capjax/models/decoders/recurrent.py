@@ -14,7 +14,7 @@ from capjax.models.memory import DecoderOutput, Memory
 
 
 class AdditiveAttention(nnx.Module):
-    """score = v . tanh(W_memory x + W_state h) (Bahdanau et al. 2015), with the gate beta = sigmoid(W h) of Xu et al."""
+    """score = v . tanh(W_memory x + W_state h) (Bahdanau et al. 2015), and the gate sigmoid(W h) of Xu et al."""
 
     def __init__(self, d: int, a: int, *, dtype, rngs):
         self.memory = Linear(d, a, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
