@@ -7,8 +7,8 @@ import pytest
 
 # Tests run several to a machine and compile many small programs: keep each on the CPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Eight pretend devices, for the tests of sharding; the others use the first.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Eight pretend devices, for the tests of sharding; the others use the first. Compiled fast rather than well.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 
 
 def pytest_addoption(parser):

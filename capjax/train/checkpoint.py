@@ -46,8 +46,7 @@ class Checkpoints:
           ValueError: the checkpoint is of another model or optimizer; the message says which arrays differ.
         """
         step = self.latest_step()
-        saved = self._last.item_metadata(step)["state"]
-        _check_same(self.last_dir / str(step), saved.tree if hasattr(saved, "tree") else saved, abstract)
+        _check_same(self.last_dir / str(step), abstract)
         restored = self._last.restore(
             step,
             args=ocp.args.Composite(
@@ -116,19 +115,27 @@ def _latest(directory: Path) -> tuple[int, Path] | None:
 
 def _read(path: Path) -> dict:
     """The whole tree on the first device, whatever mesh wrote it."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with ocp.PyTreeCheckpointer() as reader:
-        metadata = reader.metadata(path).item_metadata.tree
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), metadata)
-        return reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=args))
+        return reader.restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
 
 
-def _check_same(path: Path, saved, abstract: TrainState):
+def _metadata(path: Path) -> dict:
+    """The tree of a saved item, with shapes in place of arrays."""
+    with ocp.PyTreeCheckpointer() as reader:
+        found = reader.metadata(path.resolve())  # Orbax finds nothing at a relative path
+    if found.item_metadata is None:
+        raise ValueError(f"{path} cannot be read: a file of the checkpoint is missing or damaged")
+    return found.item_metadata.tree
+
+
+def _check_same(path: Path, abstract: TrainState):
     def shapes(tree):
         flat = jax.tree_util.tree_flatten_with_path(tree)[0]
         return {_name(key): tuple(leaf.shape) for key, leaf in flat if hasattr(leaf, "shape")}
 
-    here, there = shapes(abstract), shapes(saved)
+    here, there = shapes(abstract), shapes(_metadata(path / "state"))
     wrong = [
         f"{name}: saved {there.get(name, 'nothing')}, wanted {here.get(name, 'nothing')}"
         for name in sorted(here.keys() | there.keys())

@@ -15,6 +15,7 @@ from capjax.data.pipeline import Shard, check_eval, make_eval_batches, make_trai
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.models.build import load_encoder, make_functional
+from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.train.checkpoint import Checkpoints
@@ -96,7 +97,7 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     checkpoints = Checkpoints(workdir.path, keep=config.checkpoint.keep)
     resumed = checkpoints.latest_step() is not None
     pretrained = ({}, {}) if resumed else load_encoder(config)
-    key = jax.random.PRNGKey(config.seed)
+    key = make_key(config.seed)
     abstract = jax.eval_shape(init, key, *pretrained)
     shardings = state_shardings(abstract, functional, rules)
     if resumed:

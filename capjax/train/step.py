@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from capjax.models.functional import Functional, stats_of
+from capjax.models.functional import Functional, make_key, stats_of
 from capjax.train.losses import cross_entropy, doubly_stochastic
 from capjax.train.state import TrainState
 
@@ -32,7 +32,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(make_key(seed), state.step)
         pieces = jnp.maximum(batch["loss_mask"][:, 1:].sum(), 1).astype(jnp.float32)
         items = batch["target"].shape[0]
         if accumulate == 1:

@@ -17,7 +17,7 @@ from flax import nnx
 
 from capjax.decode.search import beam_search, greedy_search
 from capjax.models.captioner import Captioner
-from capjax.models.functional import Functional
+from capjax.models.functional import Functional, make_key
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init
 from capjax.train.step import make_step
@@ -96,7 +96,7 @@ def bench_step(functional, git, config, rounds: int):
 
     names = list(functional.shapes)
     optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-    state = jax.jit(make_init(functional, optimizer, names, ema=False))(jax.random.PRNGKey(0), {}, {})
+    state = jax.jit(make_init(functional, optimizer, names, ema=False))(make_key(0), {}, {})
     step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0), donate_argnums=0)
     batch, box = our_batch(8), [state]
 
@@ -120,7 +120,7 @@ def bench_step(functional, git, config, rounds: int):
 def bench_decoding(functional, git, b: int, beams: int, rounds: int):
     import torch
 
-    params, stats = jax.jit(functional.init)(jax.random.PRNGKey(0))
+    params, stats = jax.jit(functional.init)(make_key(0))
     never_ends = jnp.arange(VOCAB) == 2  # both write all 20 tokens
 
     @jax.jit

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from capjax.models.captioner import Captioner
-from capjax.models.functional import Functional
+from capjax.models.functional import Functional, make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.train.optimizer import make_optimizer
@@ -34,7 +34,7 @@ class Run:
 
     def __init__(self, config, *, encoder, mesh=ONE, decoder=None):
         config.model.encoder.frozen = bool(config.model.encoder.frozen)
-        decoder = decoder or {"name": "transformer", "layers": 2, "heads": 4}
+        decoder = decoder or {"name": "transformer", "layers": 1, "heads": 4}
 
         def make(key):
             return Captioner(
@@ -48,7 +48,7 @@ class Run:
         devices = jax.devices()[: int(np.prod(list(mesh.values())))]
         self.rules = Rules(make_mesh(mesh, devices), config.mesh.rules)
         init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
-        key = jax.random.PRNGKey(0)
+        key = make_key(0)
         shardings = state_shardings(jax.eval_shape(init, key, {}, {}), functional, self.rules)
         self.state = jax.jit(init, out_shardings=shardings)(key, {}, {})
         self.step = jax.jit(
@@ -64,7 +64,7 @@ class Run:
         return losses
 
 
-VIT = {"name": "vit_tiny", "depth": 2}
+VIT = {"name": "vit_tiny", "depth": 1}
 CONV = {"name": "resnet10_slim", "channels": 8}
 
 
@@ -74,14 +74,17 @@ def config(common_config):
     return common_config
 
 
-@pytest.mark.parametrize("decoder", ["transformer", "lstm", "gru"])
+@pytest.mark.parametrize(
+    "decoder",
+    ["transformer", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("gru", marks=pytest.mark.slow)],
+)
 def test_eight_devices_give_the_losses_of_one(config, decoder):
     config.train.label_smoothing, config.train.ema = 0.1, 0.9
-    options = {"name": decoder} | ({"layers": 2, "heads": 4} if decoder == "transformer" else {})
+    options = {"name": decoder} | ({"layers": 1, "heads": 4} if decoder == "transformer" else {})
     one = Run(config, encoder=VIT, decoder=options)
     eight = Run(config, encoder=VIT, decoder=options, mesh={"replica": 1, "data": 2, "fsdp": 2, "tensor": 2})
     sharded = [v for v in eight.state.params.values() if v.sharding.shard_shape(v.shape) != v.shape]
-    assert len(sharded) > 10, "parameters lie over fsdp and tensor"
+    assert len(sharded) >= 10, "parameters lie over fsdp and tensor"
     np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
 
 
@@ -144,14 +147,14 @@ def test_the_same_seed_gives_the_same_bits(config):
 def test_bfloat16_learns_too(config):
     def make(key):
         return Captioner(
-            vocab=40, width=32, max_len=16, encoder=VIT, decoder={"name": "transformer", "layers": 2, "heads": 4},
+            vocab=40, width=32, max_len=16, encoder=VIT, decoder={"name": "transformer", "layers": 1, "heads": 4},
             image_size=32, dtype=jnp.bfloat16, rngs=nnx.Rngs(key),
         )  # fmt: skip
 
     functional = Functional.of(make)
     names = list(functional.shapes)
     optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-    state = make_init(functional, optimizer, names, ema=False)(jax.random.PRNGKey(0), {}, {})
+    state = make_init(functional, optimizer, names, ema=False)(make_key(0), {}, {})
     assert all(value.dtype == jnp.float32 for value in state.params.values())
     step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0))
     losses = []
