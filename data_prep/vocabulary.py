@@ -1,15 +1,18 @@
 """Captions to a vocabulary: `python -m data_prep vocabulary --input DATASET --output vocabulary.model`."""
 
+import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from capjax.data.record import RecordSource
 from capjax.files import write_bytes
-from capjax.text.vocabulary import Vocabulary, VocabularyError, train
+from capjax.registry import nearest
+from capjax.text.vocabulary import Vocabulary, VocabularyError, check_arguments, train
+from data_prep.readers.item import language
 
 
 def add_arguments(parser):
@@ -20,25 +23,47 @@ def add_arguments(parser):
     parser.add_argument(
         "--lowercase", action="store_true", help="fold case: fewer pieces, but captions without capitals"
     )
-    parser.add_argument("--languages", type=lambda text: text.split(","), default=[], metavar="A,B",
+    parser.add_argument("--languages", type=_languages, default=[], metavar="A,B",
                         help="keep only these; a language without captions is reserved")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=10 / 3, metavar="T",
-                        help="a language counts as its share of captions to the power 1/T; 1: as it is (3.33)")  # fmt: skip
+                        help="a language counts as its share of captions to the power 1/T (default 3.33)")  # fmt: skip
     parser.add_argument(
         "--time-pieces", type=int, default=0, metavar="N", help="reserve N pieces for times (default 0)"
     )
 
 
-def captions_by_language(datasets: Sequence[Path], split: str, languages: Sequence[str]) -> dict[str, list[str]]:
-    """Texts of all captions of a split; with `languages`, of those alone."""
+def _languages(text: str) -> list[str]:
+    try:
+        return [language(code.strip()) for code in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def captions_by_language(datasets: Sequence[Path], split: str) -> dict[str, list[str]]:
+    """Texts of all captions of a split."""
     sentences: dict[str, list[str]] = {}
     for dataset in datasets:
         source = RecordSource(dataset, split)
         for index in tqdm(range(len(source)), desc=f"captions of {dataset.name}", unit="record", disable=None):
             for caption in source[index].captions:
-                if not languages or caption.lang in languages:
-                    sentences.setdefault(caption.lang, []).append(caption.text)
+                sentences.setdefault(caption.lang, []).append(caption.text)
     return sentences
+
+
+def choose(sentences: Mapping[str, list[str]], languages: Sequence[str], where: str) -> dict[str, list[str]]:
+    """The sentences in `languages`, or all of them if none are named.
+
+    Raises:
+      VocabularyError: there are no captions, or none in these languages.
+    """
+    if not sentences:
+        raise VocabularyError(f"{where}: no captions; choose another --split, or add captions and build it again")
+    chosen = {lang: texts for lang, texts in sentences.items() if not languages or lang in languages}
+    if not chosen:
+        raise VocabularyError(
+            f"{where}: no captions in --languages {','.join(languages)}; {nearest(languages[0], sentences)}"
+        )
+    return chosen
 
 
 def run(args) -> int:
@@ -47,9 +72,9 @@ def run(args) -> int:
     Raises:
       VocabularyError: it cannot be made; FileNotFoundError, ValueError: a dataset or split is missing.
     """
-    if args.temperature < 1 or args.time_pieces < 0 or args.size < 1:
-        raise VocabularyError("expected --temperature 1 or more, --time-pieces 0 or more, --size 1 or more")
-    sentences = captions_by_language(args.input, args.split, args.languages)
+    check_arguments(args.size, args.temperature, args.languages, args.time_pieces)
+    where = f"split {args.split!r} of {', '.join(map(str, args.input))}"
+    sentences = choose(captions_by_language(args.input, args.split), args.languages, where)
     model = train(
         sentences, size=args.size, lowercase=args.lowercase, temperature=args.temperature, languages=args.languages,
         time_pieces=args.time_pieces,
@@ -60,4 +85,6 @@ def run(args) -> int:
     counts = Counter({lang: len(texts) for lang, texts in sentences.items()})
     told = ", ".join(f"{lang} {count}" for lang, count in counts.most_common())
     print(f"{args.output}: {vocabulary.size} pieces from captions in {told}", file=sys.stderr)
+    if reserved := sorted(set(args.languages) - set(sentences)):
+        print(f"reserved, though no caption is in it: {', '.join(reserved)}", file=sys.stderr)
     return 0

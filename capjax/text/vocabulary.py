@@ -1,7 +1,7 @@
-"""Text to tokens and back, with SentencePiece (Kudo & Richardson 2018).
+"""Text to tokens and back, with SentencePiece (Kudo & Richardson 2018): byte-pair encoding (Sennrich et al. 2016).
 
 Nothing is out of vocabulary: what no piece covers is spelled in UTF-8 bytes. Text comes back from its tokens as it
-went in, but for this normalisation, applied before encoding:
+went in, but for this normalisation, `normalize`, applied before encoding and after decoding:
 
 - Unicode NFC (not NFKC, which would turn Chinese full-width punctuation into ASCII);
 - runs of white space become one space, none at the ends; U+2581, SentencePiece's own mark of a space, is a space too;
@@ -13,6 +13,7 @@ them, not even text that spells `<lang:de>`.
 """
 
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -26,6 +27,11 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 TASKS = ("summary", "dense")
 # A flag inside the model file, so that the one file is the whole vocabulary.
 _LOWERCASE = "<normalize:lowercase>"
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+# Changed by NFKC, by case folding, by stripping accents, and by a model that cannot spell what it has not seen.
+_PROBE = "\uff21b\u2460\ufb01 \u00c9e\u0301 \u4e00\U0001f600"
+_UNLIMITED = 1 << 21  # more pieces than Unicode has characters
+_MAKE = "make one with `python -m data_prep vocabulary --input DATASET --output FILE`"
 
 
 class VocabularyError(ValueError):
@@ -48,7 +54,7 @@ class Vocabulary:
       where: names it in errors.
 
     Raises:
-      VocabularyError: the bytes are no such model.
+      VocabularyError: the bytes are no such model, or one made for something else.
     """
 
     pad_id, bos_id, eos_id = PAD, BOS, EOS
@@ -59,13 +65,10 @@ class Vocabulary:
             self._model.LoadFromSerializedProto(model)
         except (RuntimeError, ValueError) as error:
             raise VocabularyError(f"{where} is not a SentencePiece model ({error})") from error
-        if (self._model.pad_id(), self._model.bos_id(), self._model.eos_id()) != (PAD, BOS, EOS):
-            raise VocabularyError(
-                f"{where} is a SentencePiece model, but not one of capjax's: "
-                "make it with `python -m data_prep vocabulary`"
-            )
         self.size = self._model.GetPieceSize()
         self._control = {self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)}
+        if missing := self._foreign():
+            raise VocabularyError(f"{where} is a SentencePiece model, but not one of capjax's: {missing}; {_MAKE}")
         self.lowercase = _LOWERCASE in self._control
 
     @classmethod
@@ -78,10 +81,21 @@ class Vocabulary:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"no vocabulary {path}; make one with `python -m data_prep vocabulary --input DATASET --output {path}`"
-            )
+            raise FileNotFoundError(f"no vocabulary {path}; {_MAKE.replace('FILE', str(path))}")
         return cls(path.read_bytes(), str(path))
+
+    def _foreign(self) -> str:
+        """What a model made for something else lacks; empty if nothing."""
+        ids = (self._model.pad_id(), self._model.bos_id(), self._model.eos_id(), self._model.unk_id())
+        if ids != (PAD, BOS, EOS, UNK):
+            return f"its pad, bos, eos and unk are {ids}, not {(PAD, BOS, EOS, UNK)}"
+        if sum(self._model.IsByte(i) for i in range(self.size)) != 256:
+            return "it has no byte fallback, so that text with rare characters would not come back"
+        if self._model.Decode(self._model.EncodeAsIds(_PROBE)) != _PROBE:
+            return "it normalises text in another way"
+        if lacking := [piece for piece in map("<task:{}>".format, TASKS) if piece not in self._control]:
+            return f"it has no piece {lacking[0]}"
+        return "" if self._reserved("lang") else "it has no language pieces, such as <lang:en>"
 
     @cached_property
     def languages(self) -> list[str]:
@@ -135,14 +149,18 @@ class Vocabulary:
         return self._model.EncodeAsIds([normalize(text, lowercase=self.lowercase) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text up to the first <eos>; reserved pieces are dropped, and bytes that are no UTF-8 become U+FFFD."""
+        """The text up to the first <eos>, without reserved pieces; bytes that are no UTF-8 become U+FFFD.
+
+        It is normalised as what goes in is: `decode(encode(text)) == normalize(text)`, and whatever the pieces, the
+        result has single spaces and none at its ends.
+        """
         text = []
-        for i in ids:
+        for i in map(int, ids):
             if i == EOS:
                 break
-            if i != UNK and not self._model.IsControl(int(i)):
-                text.append(int(i))
-        return self._model.DecodeIds(text)
+            if i != UNK and not self._model.IsControl(i):
+                text.append(i)
+        return normalize(self._model.DecodeIds(text), lowercase=self.lowercase)
 
 
 def balance(sentences: Mapping[str, Sequence[str]], temperature: float) -> list[str]:
@@ -171,16 +189,18 @@ def train(
       sentences: captions by language.
       size: pieces at most; a small corpus gives fewer.
       lowercase: fold case, at the cost of not writing it.
-      temperature: see `balance`.
-      languages: reserved beside those of the sentences.
+      temperature: see `balance`; 1 or more.
+      languages: BCP-47 codes to reserve beside those of the sentences.
       time_pieces: how many pieces to reserve for times.
 
     Returns:
       The bytes of the model file.
 
     Raises:
-      VocabularyError: no sentences, or `size` is too small for the characters and reserved pieces.
+      VocabularyError: a bad argument, no sentences, or `size` is too small for the characters and reserved pieces.
     """
+    languages = {*sentences, *languages}
+    check_arguments(size, temperature, languages, time_pieces)
     cleaned = {
         lang: [text for text in (normalize(text, lowercase=lowercase) for text in texts) if text]
         for lang, texts in sentences.items()
@@ -189,37 +209,63 @@ def train(
     if not texts:
         raise VocabularyError("there are no captions to make a vocabulary from")
     control = [f"<task:{task}>" for task in TASKS]
-    control += [f"<lang:{lang}>" for lang in sorted({*sentences, *languages})]
+    control += [f"<lang:{lang}>" for lang in sorted(languages)]
     control += [f"<time:{i}>" for i in range(time_pieces)]
     control += [_LOWERCASE] if lowercase else []
-    model = io.BytesIO()
     try:
-        spm.SentencePieceTrainer.Train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size,
-            hard_vocab_limit=False,
-            byte_fallback=True,
-            # Rare characters are spelled in bytes rather than taking up pieces.
-            character_coverage=0.9995,
-            normalization_rule_name="identity",
-            control_symbols=control,
-            pad_id=PAD,
-            bos_id=BOS,
-            eos_id=EOS,
-            unk_id=UNK,
-            pad_piece="<pad>",
-            bos_piece="<bos>",
-            eos_piece="<eos>",
-            num_threads=1,  # sums in one order, so that the result is always the same
-            max_sentence_length=1 << 16,
-            minloglevel=2,
-        )
+        return _sentencepiece(texts, control, "bpe", size)
     except RuntimeError as error:
-        needed = 256 + len(control) + 4
+        # A model of single characters holds exactly what none can do without.
+        least = spm.SentencePieceProcessor(
+            model_proto=_sentencepiece(texts, control, "char", _UNLIMITED)
+        ).GetPieceSize()
+        if size >= least:
+            raise VocabularyError(f"SentencePiece cannot make a vocabulary of {size} pieces: {error}") from error
         raise VocabularyError(
-            f"no vocabulary of {size} pieces can be made of these captions: {str(error).strip().splitlines()[-1]} "
-            f"({needed} pieces go to bytes and reserved names, and every common character takes one; ask for more)"
+            f"a vocabulary of {size} pieces is too small for these captions: {least} are needed, of which 256 for "
+            f"bytes, {len(control) + 4} reserved and the others for common characters; ask for {2 * least} or more"
         ) from error
+
+
+def check_arguments(size: int, temperature: float, languages: Iterable[str], time_pieces: int):
+    """Raises VocabularyError for what `train` could not use."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise VocabularyError(f"size {size!r} should be a whole number, 1 or more")
+    if isinstance(time_pieces, bool) or not isinstance(time_pieces, int) or time_pieces < 0:
+        raise VocabularyError(f"time_pieces {time_pieces!r} should be a whole number, 0 or more")
+    if not isinstance(temperature, int | float) or not temperature >= 1:
+        raise VocabularyError(
+            f"temperature {temperature!r} should be a number, 1 or more; 1 keeps the languages' shares"
+        )
+    for lang in languages:
+        if not isinstance(lang, str) or not _LANGUAGE.fullmatch(lang):
+            raise VocabularyError(f"language {lang!r} should be a BCP-47 code, such as en, de or pt-BR")
+
+
+def _sentencepiece(texts: Iterable[str], control: Sequence[str], kind: str, size: int) -> bytes:
+    """The bytes of a model of `kind` bpe or char."""
+    model = io.BytesIO()
+    spm.SentencePieceTrainer.Train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        # The unigram model wants a large corpus to guess from; byte pairs do well with a few hundred captions.
+        model_type=kind,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        # Rarer characters are spelled in bytes rather than taking up pieces.
+        character_coverage=0.9999,
+        normalization_rule_name="identity",
+        control_symbols=list(control),
+        pad_id=PAD,
+        bos_id=BOS,
+        eos_id=EOS,
+        unk_id=UNK,
+        pad_piece="<pad>",
+        bos_piece="<bos>",
+        eos_piece="<eos>",
+        num_threads=1,
+        max_sentence_length=1 << 16,
+        minloglevel=2,
+    )
     return model.getvalue()

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax.data.record import Caption, Label
+from capjax.files import write_bytes
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
 from data_prep.shapes.draw import SceneImage
-from data_prep.shapes.grammar import LANGUAGES, captions
+from data_prep.shapes.grammar import LANGUAGES, PARAPHRASES, captions
 from data_prep.shapes.scene import make_scene
 
 # Of every twenty scenes one is for choosing and one for the last test.
@@ -20,7 +21,8 @@ def add_arguments(parser):
     parser.add_argument("--size", type=int, default=64, help="pixels a side (default 64)")
     parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
                         help=f"of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
-    parser.add_argument("--paraphrases", type=int, default=5, help="captions in each language, 1 to 5")
+    parser.add_argument("--paraphrases", type=int, default=5, metavar="N",
+                        help=f"captions in each language, 1 to {PARAPHRASES} (default 5)")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="DIR", help="also write the pictures of val and test as files")
 
 
@@ -36,8 +38,10 @@ def read(
     """
     if unknown := [lang for lang in languages if lang not in LANGUAGES]:
         raise InputError(f"--languages {unknown[0]}: there is a grammar for {', '.join(LANGUAGES)}")
-    if not 1 <= paraphrases <= 5 or not 16 <= size <= 4096 or count < 1 or seed < 0:
-        raise InputError("expected --paraphrases 1 to 5, --size 16 to 4096, --count 1 or more, --seed 0 or more")
+    if not 1 <= paraphrases <= PARAPHRASES or not 16 <= size <= 4096 or count < 1 or seed < 0:
+        raise InputError(
+            f"expected --paraphrases 1 to {PARAPHRASES}, --size 16 to 4096, --count 1 or more, --seed 0 or more"
+        )
     if images:
         images.mkdir(parents=True, exist_ok=True)
     for index in range(count):
@@ -45,7 +49,7 @@ def read(
         name, split = f"shapes-{index:07d}", _SPLITS.get(index % 20, "train")
         image = SceneImage(scene, size)
         if images and split != "train":
-            (images / f"{name}.jpg").write_bytes(image())
+            write_bytes(images / f"{name}.jpg", image())
         yield Item(
             id=name,
             media=image,

@@ -16,6 +16,8 @@ COLOURS = {
 PLACES = {"middle": (0.5, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78), "left": (0.22, 0.5), "right": (0.78, 0.5)}
 # Things that do not touch are at least so far apart: nobody has to guess.
 GAP = 0.08
+# What is left free along the edges of the picture.
+MARGIN = 0.02
 
 
 def outline(shape: str) -> np.ndarray:
@@ -30,13 +32,17 @@ def outline(shape: str) -> np.ndarray:
     if shape == "diamond":
         return np.array([(0, -0.5), (0.32, 0), (0, 0.5), (-0.32, 0)])
     angle = np.arange(10) * np.pi / 5 - np.pi / 2
-    radius = np.where(np.arange(10) % 2, 0.21, 0.52)
+    radius = np.where(np.arange(10) % 2, 0.2, 0.5)
     return np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A coloured shape around (x, y), `size` its width, all as fractions of the picture."""
+    """A coloured shape around (x, y); all lengths are fractions of the picture's side.
+
+    `size` is the side of the box that `outline` is drawn in. A shape need not fill it: a circle does, a diamond is
+    0.64 of it wide and as high as it is; `box()` gives the shape's own extent.
+    """
 
     shape: str
     colour: str
@@ -90,18 +96,17 @@ def contact_distance(first: Thing, second: Thing) -> float:
 
 
 def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
-    """Leftmost and rightmost x of the outline around its centre at each y in `rows`; NaN where there is nothing."""
+    """float [r, 2]: leftmost and rightmost x of the outline around its centre at each y in `rows` [r]; NaN: nothing."""
     corners = outline(thing.shape) * thing.size
-    spans = np.full((len(rows), 2), np.nan)
-    following = np.roll(corners, -1, axis=0)
-    for i, y in enumerate(rows):
-        low, high = np.minimum(corners[:, 1], following[:, 1]), np.maximum(corners[:, 1], following[:, 1])
-        crossed = (low <= y) & (y <= high) & (high > low)
-        if crossed.any():
-            share = (y - corners[crossed, 1]) / (following[crossed, 1] - corners[crossed, 1])
-            x = corners[crossed, 0] + share * (following[crossed, 0] - corners[crossed, 0])
-            spans[i] = x.min(), x.max()
-    return spans
+    step = np.roll(corners, -1, axis=0) - corners
+    # Where the line through each edge [k] meets each row [r]; an edge along a row meets it in its neighbours.
+    along = rows[:, None] - corners[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = along / step[:, 1]
+    met = (step[:, 1] != 0) & (share >= 0) & (share <= 1)
+    x = corners[:, 0] + np.where(met, share, 0) * step[:, 0]
+    spans = np.stack([np.where(met, x, np.inf).min(1), np.where(met, x, -np.inf).max(1)], 1)
+    return np.where(met.any(1)[:, None], spans, np.nan)
 
 
 def make_scene(seed: int, index: int) -> Scene:
@@ -124,16 +129,22 @@ def _at(rng, looks) -> Message:
     place = str(rng.choice(list(PLACES)))
     x, y = PLACES[place]
     size = float(rng.uniform(0.36, 0.42) if rng.random() < 0.5 else rng.uniform(0.2, 0.24))
-    return Message("at", (Thing(*looks[0], x + _jitter(rng, 0.04), y + _jitter(rng, 0.04), size),), place)
+    x, y = (_inside(middle + _jitter(rng, 0.04), size) for middle in (x, y))
+    return Message("at", (Thing(*looks[0], x, y, size),), place)
+
+
+def _inside(middle: float, size: float) -> float:
+    """The nearest place at which a thing of that size lies wholly in the picture."""
+    return min(max(middle, size / 2 + MARGIN), 1 - size / 2 - MARGIN)
 
 
 def _apart(rng, looks, kind: str) -> Message:
     """Two things in line, one before the other along an axis, hardly shifted across it."""
     sizes = [float(rng.uniform(0.24, 0.34)) for _ in looks]
-    free = 0.96 - sum(sizes) - GAP
-    start = 0.02 + float(rng.uniform(0, 0.5)) * free
+    free = 1 - 2 * MARGIN - sum(sizes) - GAP
+    start = MARGIN + float(rng.uniform(0, 0.5)) * free
     first = start + sizes[0] / 2
-    second = first + sum(sizes) / 2 + GAP + float(rng.uniform(0, 1)) * (0.98 - (start + sum(sizes) + GAP))
+    second = first + sum(sizes) / 2 + GAP + float(rng.uniform(0, 1)) * (1 - MARGIN - (start + sum(sizes) + GAP))
     across = 0.5 + _jitter(rng, 0.2)
     places = [(first, across + _jitter(rng, 0.05)), (second, across + _jitter(rng, 0.05))]
     if kind == "above":
@@ -158,8 +169,8 @@ def _touch(rng, looks) -> Message:
 def _row(rng, looks) -> Message:
     y = 0.5 + _jitter(rng, 0.25)
     things = (
-        Thing(*look, x + _jitter(rng, 0.015), y + _jitter(rng, 0.03), float(rng.uniform(0.21, 0.24)))
-        for look, x in zip(looks, (0.17, 0.5, 0.83), strict=True)
+        Thing(*look, x + _jitter(rng, 0.015), y + _jitter(rng, 0.03), float(rng.uniform(0.2, 0.23)))
+        for look, x in zip(looks, (0.16, 0.5, 0.84), strict=True)
     )
     return Message("row", tuple(things))
 
