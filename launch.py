@@ -10,7 +10,9 @@ import sys
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="launch.py", description="Trains or evaluates what a config describes.", allow_abbrev=False,
-        epilog="Any setting of configs/common.py can be given as --config.KEY=VALUE.",
+        epilog="Any setting of configs/common.py can be given as --config.KEY=VALUE. Exit status: 0 done, 1 an error, "
+        "2 wrong arguments, 143 or 130 stopped by SIGTERM or Ctrl-C: training has then saved, and goes on when the "
+        "command is repeated.",
     )  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="such as configs/shapes.py")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the job keeps all that it makes")

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 # What a folder is searched for.
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
 
 def _caption_parser(commands):
@@ -62,7 +63,8 @@ def caption(args) -> int:
                 names.append(path)
             except MediaError as error:
                 failed = True
-                print(f"capjax: {path}: {error}", file=sys.stderr)
+                where = "standard input: " if path == "-" else ""  # of a file the message has the name
+                print(f"capjax: {where}{error}", file=sys.stderr)
         captions = predictor.caption_jpegs(jpegs, lang=args.lang, **decode) if jpegs else []
         for path, result in zip(names, captions, strict=True):
             if args.json:
@@ -82,7 +84,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return args.run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python must not try to flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
         print(f"capjax: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """What launch.py runs: a config, a workdir and a mode."""
 
+import signal
 import sys
 
 import jax
@@ -10,18 +11,25 @@ from capjax.models.build import make_functional
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import load_weights
-from capjax.train.loop import NotFiniteError, run_eval, train
+from capjax.train.checkpoint import check_weights, load_weights
+from capjax.train.loop import NotFiniteError, Stopped, run_eval, train
 from capjax.train.workdir import Workdir
 
 
 def evaluate(config, workdir_path: str) -> dict[str, float]:
-    """Scores the best checkpoint of a workdir on config.data.eval."""
+    """Scores the best checkpoint of a workdir on config.data.eval.
+
+    Raises:
+      FileNotFoundError: nothing was trained there; ConfigError: the config is of another model.
+    """
     workdir = Workdir(workdir_path)
+    trained = workdir.config()
+    workdir.check_model(config)
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     rules = Rules(make_mesh(config.mesh), config.mesh.rules)
-    functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    functional = make_functional(trained, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
     step, params, stats = load_weights(workdir.path)
+    check_weights(workdir.path, functional.shapes, params)
     placed = rules.params(functional.shapes, functional.axes)
     params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
@@ -30,13 +38,20 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
 
 
 def run(mode: str, source: str, workdir: str, overrides: list[str]) -> int:
-    """Runs a job; errors that the user can mend are printed without a traceback, with exit status 1."""
+    """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback;
+    128 + the signal's number where SIGTERM or Ctrl-C stopped it, as shells have it."""
     try:
         config = config_lib.load(source, overrides)
         scores = train(config, workdir) if mode == "train" else evaluate(config, workdir)
-    except (ValueError, FileNotFoundError, NotFiniteError) as error:
+    except (ValueError, OSError, NotFiniteError) as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return 1
+    except Stopped as stopped:
+        print(f"launch.py: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        print("launch.py: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     for name, value in scores.items():
         print(f"{name:8} {value:.4f}")
     return 0

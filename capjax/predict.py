@@ -18,7 +18,7 @@ from capjax.data.transforms import view
 from capjax.evals.generate import Generator
 from capjax.models.build import make_encoder, make_functional
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import load_weights
+from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
 
 # Batches are padded up to one of these sizes, so that few programs are compiled whatever comes in.
@@ -50,7 +50,7 @@ class Predictor:
         self._functional = make_functional(
             self.config, vocab=self._vocabulary.size, feature_shape=files.feature_shape()
         )
-        _check_weights(files.path, self._functional, self._params)
+        check_weights(files.path, self._functional.shapes, self._params)
         self._extract = _Extractor(files.encoder_dir) if self.config.data.features else None
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
         self._generators: dict[str, Generator] = {}
@@ -97,9 +97,14 @@ class Predictor:
         """An image of any form that `caption` takes, as the JPEG that a record would hold.
 
         Raises:
-          MediaError: it cannot be read.
+          MediaError: it cannot be read; the message names a file.
         """
-        return to_jpeg(image, MediaSettings(max(256, self._image_size)))
+        try:
+            return to_jpeg(image, MediaSettings(max(256, self._image_size)))
+        except MediaError as error:
+            if not isinstance(image, str | Path) or str(image) in str(error):
+                raise
+            raise MediaError(error.kind, f"{image}: {error}") from error
 
     def caption_jpegs(
         self, jpegs: Sequence[bytes], *, lang: str | None = None, seed: int = 0, **decode
@@ -135,10 +140,10 @@ class _Extractor:
         self.image_size = about["image_size"]
         functional = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
         weights = load_file(directory / "encoder.safetensors")
-        params = {name: weights[name] for name in functional.shapes}
-        stats = {name: weights[name] for name in functional.stat_shapes}
+        self._params = {name: weights[name] for name in functional.shapes}
+        self._stats = {name: weights[name] for name in functional.stat_shapes}
 
-        def extract(frames):
+        def extract(params, stats, frames):
             b, t = frames.shape[:2]
             grid = functional.bind(params, stats)(frames.reshape(b * t, *frames.shape[2:]), train=False)
             # Features are stored as float16: the model has never seen more digits.
@@ -147,7 +152,7 @@ class _Extractor:
         self._extract = jax.jit(extract)
 
     def __call__(self, frames):
-        return self._extract(frames)
+        return self._extract(self._params, self._stats, frames)
 
 
 def load(workdir: str | Path, **decode) -> Predictor:
@@ -160,17 +165,6 @@ def load(workdir: str | Path, **decode) -> Predictor:
       FileNotFoundError: there is no trained model in the folder.
     """
     return Predictor(workdir, **decode)
-
-
-def _check_weights(path: Path, functional, params):
-    wrong = sorted(functional.shapes.keys() ^ params.keys())
-    wrong += [
-        name for name in functional.shapes.keys() & params.keys() if functional.shapes[name].shape != params[name].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path}: checkpoint and config.json are of different models; they differ in {', '.join(wrong[:3])}"
-        )
 
 
 __all__ = ["Caption", "MediaError", "Predictor", "load"]

@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.vocabulary = ""  # path of the SentencePiece model
     config.data.languages = ("en",)  # which captions are learned and written
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
+    config.data.captions = 1  # of a record at a time; more share one pass of the encoder, and a batch has more targets
     config.data.image_size = 224  # pixels a side of what the encoder sees
     config.data.features = False  # read features (data_prep features) instead of pictures
     config.data.crop_scale = (0.5, 1.0)  # share of the picture's area that a training crop keeps; (1, 1): no crop

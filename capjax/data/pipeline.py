@@ -89,6 +89,8 @@ class _Loader:
         self.sources, self.vocabulary, self.data = sources, vocabulary, data
         self.prefixes = {lang: vocabulary.prefix(lang) for lang in data.languages}
         longest = max(map(len, self.prefixes.values()))
+        if data.captions < 1:
+            raise DataError(f"data.captions = {data.captions}: expected 1 or more")
         if data.target_len < longest + 2:
             raise DataError(f"data.target_len = {data.target_len} leaves no room for text; use {longest + 2} or more")
         self.frames = len(sources[0][0].frame_times)
@@ -104,12 +106,13 @@ class _Loader:
         return features.shape[2:]
 
     def empty(self, b: int) -> dict:
-        t, l, size = self.frames, self.data.target_len, self.data.image_size
+        t, size = self.frames, self.data.image_size
+        rows = (b, self.data.captions) if self.data.captions > 1 else (b,)
         batch = {
             "frame_times": np.zeros((b, t), np.float32),
             "frame_mask": np.zeros((b, t), bool),
-            "target": np.full((b, l), self.vocabulary.pad_id, np.int32),
-            "loss_mask": np.zeros((b, l), bool),
+            "target": np.full((*rows, self.data.target_len), self.vocabulary.pad_id, np.int32),
+            "loss_mask": np.zeros((*rows, self.data.target_len), bool),
             "ids": [""] * b,
         }
         if self.features:
@@ -145,12 +148,12 @@ class _Loader:
                     flip=data.flip, out=batch["frames"][row, i],
                 )  # fmt: skip
 
-    def text(self, batch: dict, row: int, text: str, lang: str):
+    def text(self, batch: dict, row: tuple[int, ...], text: str, lang: str):
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
-        pieces = self.vocabulary.encode(text)[: self.data.target_len - len(prefix) - 1]
-        pieces = [*prefix, *pieces, eos]
-        batch["target"][row, : len(pieces)] = pieces
-        batch["loss_mask"][row, len(prefix) : len(pieces)] = True
+        # A text that is too long is cut, and has no end to learn: it does not end there.
+        pieces = [*prefix, *self.vocabulary.encode(text), eos][: self.data.target_len]
+        batch["target"][*row, : len(pieces)] = pieces
+        batch["loss_mask"][*row, len(prefix) : len(pieces)] = True
 
 
 class _Training(_Loader):
@@ -167,16 +170,28 @@ class _Training(_Loader):
             rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
             record = self.sources[which][int(index)]
             try:
-                captions = [c for c in record.captions if c.lang in self.prefixes and c.kind == "caption"]
-                langs = sorted({caption.lang for caption in captions})
-                weights = [self.data.language_weights.get(lang, 1.0) for lang in langs]
-                lang = langs[_draw(rng, weights)]
-                captions = [caption for caption in captions if caption.lang == lang]
-                self.text(batch, row, captions[rng.integers(len(captions))].text, lang)
+                for number, (text, lang) in enumerate(self._choose(record, rng)):
+                    self.text(batch, (row, number) if self.data.captions > 1 else (row,), text, lang)
                 self.media(batch, row, record, rng)
             except Exception as error:  # whatever a decoder raises on damaged data, its record must be named
                 raise DataError(f"{self.sources[which]!r}, record {record.id!r} ({record.media}): {error}") from error
         return batch
+
+    def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+        """(text, language) of `data.captions` captions: for each a language by weight, then one of its sentences; no
+        sentence twice before all of its language were taken."""
+        texts: dict[str, list[str]] = {}
+        for caption in record.captions:
+            if caption.lang in self.prefixes and caption.kind == "caption":
+                texts.setdefault(caption.lang, []).append(caption.text)
+        langs = sorted(texts)
+        weights = [self.data.language_weights.get(lang, 1.0) for lang in langs]
+        left: dict[str, list[str]] = {}
+        for _ in range(self.data.captions):
+            lang = langs[_draw(rng, weights)]
+            if not left.get(lang):
+                left[lang] = list(texts[lang])
+            yield left[lang].pop(rng.integers(len(left[lang]))), lang
 
 
 def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
@@ -233,7 +248,8 @@ def make_train_iterator(
 ) -> TrainIterator:  # fmt: skip
     """Training batches as in the batch contract, with `ids`: every record once an epoch, each epoch in another order.
 
-    A record gives one of its captions at a time: a language by weight, then one of its sentences, at random.
+    A record gives `data.captions` of its captions at a time, each of a language by weight and drawn at random; with
+    more than one, `target` and `loss_mask` are [b, c, l].
 
     Args:
       parts: `DIR@SPLIT*WEIGHT` of each dataset of the mixture.

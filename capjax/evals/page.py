@@ -14,6 +14,7 @@ from pathlib import Path
 from capjax.data.pipeline import Part
 from capjax.files import write_text
 from capjax.metrics import agreement, tokenizer_for
+from capjax.train.report import read_metrics
 from capjax.train.workdir import Workdir
 
 _STYLE = """
@@ -28,6 +29,10 @@ img{width:100%;height:11rem;object-fit:contain;image-rendering:auto}
 figcaption b{display:block;margin:.3rem 0}ul{margin:.2rem 0;padding-left:1.1rem;font-size:.85rem;opacity:.8}
 svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans-serif;fill:currentColor}
 """
+
+_NO_PICTURES = (
+    "<p>The records hold features alone. <code>data_prep features --keep-frames</code> keeps the pictures too.</p>"
+)
 
 
 def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
@@ -76,7 +81,7 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
         if len(figures) < pictures and record.frames:
             figures.append(_figure(record.frames[0], predictions[record.id], texts))
     people = agreement(references, tokenize=tokenizer_for(lang)) if any(len(r) > 1 for r in references.values()) else {}
-    metrics = [json.loads(line) for line in workdir.metrics_path.read_text().splitlines()]
+    metrics = read_metrics(workdir.metrics_path)
     rows = "".join(
         f"<tr><td>{name}</td><td>{value:.3f}</td><td>{_cell(people.get(name))}</td>"
         f"<td>{f'{100 * value / people[name]:.0f} %' if people.get(name) else ''}</td></tr>"
@@ -91,7 +96,7 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
         f'<div class="top"><table><tr><th>metric</th><th>model</th><th>true captions</th><th>ratio</th></tr>{rows}'
         f"</table>{loss_curve(metrics)}</div>"
         f"<p>True captions: each scored against the others of its picture.</p>"
-        f'<div class="grid">{"".join(figures)}</div></html>\n'
+        f'<div class="grid">{"".join(figures) or _NO_PICTURES}</div></html>\n'
     )
 
 
@@ -114,8 +119,10 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     try:
-        write_text(args.output, make_page(Workdir(args.workdir)))
-    except (FileNotFoundError, ValueError) as error:
+        page = make_page(Workdir(args.workdir))
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(args.output, page)
+    except (OSError, ValueError) as error:
         print(f"capjax.evals.page: {error}", file=sys.stderr)
         return 1
     print(f"open {args.output.resolve().as_uri()}")

@@ -111,7 +111,13 @@ class Captioner(nnx.Module):
     def __call__(
         self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
     ) -> DecoderOutput:
-        """Teacher forcing: logits for target[:, 1:] from target[:, :-1]; batch as in `encode`, and target [b, l]."""
+        """Teacher forcing: logits for target[..., 1:] from target[..., :-1].
+
+        Args:
+          batch: as in `encode`, and `target` [b, l], or [b, c, l] with c captions of each item, for which the encoder
+            then runs once. Logits and attention are [b * c, ...].
+        """
         encode_key, decode_key = split(key, 2)
         memory = self.encode(batch, train=train, key=encode_key)
-        return self.decoder(batch["target"][:, :-1], memory, decode_key, return_attention=return_attention)
+        target = batch["target"].reshape(-1, batch["target"].shape[-1])
+        return self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)

@@ -3,6 +3,8 @@
 Orbax writes aside and renames, so that an interrupted save is never taken for a checkpoint.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -10,6 +12,22 @@ import orbax.checkpoint as ocp
 
 from capjax.models.functional import Arrays
 from capjax.train.state import TrainState
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names it and says what to do."""
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax and TensorStore have no common class for files that are missing or damaged
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"{path} cannot be read: a file of the checkpoint is missing or damaged ({reason[:120]}). "
+            "Without this folder the run goes on from the checkpoint before it, if there is one."
+        ) from error
 
 
 def _manager(directory: Path, keep: int) -> ocp.CheckpointManager:
@@ -43,19 +61,17 @@ class Checkpoints:
         """The latest state, laid out as `abstract` (ShapeDtypeStructs with shardings), and the iterator's state.
 
         Raises:
-          ValueError: the checkpoint is of another model or optimizer; the message says which arrays differ.
+          CheckpointError: it is damaged, or of another model or optimizer; the message says which arrays differ.
         """
         step = self.latest_step()
-        _check_same(self.last_dir / str(step), abstract)
-        restored = self._last.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeRestore(
-                    abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)
-                ),
-                iterator=ocp.args.JsonRestore(),
-            ),
+        path = self.last_dir / str(step)
+        _check_same(path, abstract)
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)),
+            iterator=ocp.args.JsonRestore(),
         )
+        with _reading(path):
+            restored = self._last.restore(step, args=args)
         return restored["state"], restored["iterator"]
 
     def best(self) -> tuple[int, float] | None:
@@ -63,7 +79,9 @@ class Checkpoints:
         step = self._best.latest_step()
         if step is None:
             return None
-        return step, self._best.restore(step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))["score"]["value"]
+        with _reading(self.best_dir / str(step)):
+            restored = self._best.restore(step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))
+        return step, restored["score"]["value"]
 
     def save_best(self, step: int, score: float, state: TrainState) -> bool:
         """Keeps the weights of `state` if `score` beats the best so far; says whether it did."""
@@ -94,6 +112,7 @@ def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
 
     Raises:
       FileNotFoundError: there is no checkpoint.
+      CheckpointError: it is damaged.
     """
     best, last = _latest(workdir / "best"), _latest(workdir / "checkpoints")
     if best is not None:
@@ -113,21 +132,28 @@ def _latest(directory: Path) -> tuple[int, Path] | None:
     return (max(steps), directory / str(max(steps))) if steps else None
 
 
+def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], params: Arrays):
+    """Raises CheckpointError unless these are the parameters of a model with these shapes."""
+    wrong = sorted(shapes.keys() ^ params.keys())
+    wrong += [name for name in sorted(shapes.keys() & params.keys()) if shapes[name].shape != params[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"{workdir}: checkpoint and config.json are of different models; they differ in {', '.join(wrong[:3])}"
+        )
+
+
 def _read(path: Path) -> dict:
     """The whole tree on the first device, whatever mesh wrote it."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
-    with ocp.PyTreeCheckpointer() as reader:
-        return reader.restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
+    with _reading(path):
+        return ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
 
 
 def _metadata(path: Path) -> dict:
     """The tree of a saved item, with shapes in place of arrays."""
-    with ocp.PyTreeCheckpointer() as reader:
-        found = reader.metadata(path.resolve())  # Orbax finds nothing at a relative path
-    if found.item_metadata is None:
-        raise ValueError(f"{path} cannot be read: a file of the checkpoint is missing or damaged")
-    return found.item_metadata.tree
+    with _reading(path):
+        return ocp.PyTreeCheckpointHandler().metadata(path.resolve()).tree  # Orbax finds nothing at a relative path
 
 
 def _check_same(path: Path, abstract: TrainState):
@@ -136,13 +162,15 @@ def _check_same(path: Path, abstract: TrainState):
         return {_name(key): tuple(leaf.shape) for key, leaf in flat if hasattr(leaf, "shape")}
 
     here, there = shapes(abstract), shapes(_metadata(path / "state"))
+    # Parameters first: their names say more than those of the optimizer's arrays.
+    names = sorted(here.keys() | there.keys(), key=lambda name: (name.startswith("opt_state"), name))
     wrong = [
         f"{name}: saved {there.get(name, 'nothing')}, wanted {here.get(name, 'nothing')}"
-        for name in sorted(here.keys() | there.keys())
+        for name in names
         if here.get(name) != there.get(name)
     ]
     if wrong:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} was written by another model or optimizer than this config's ({len(wrong)} arrays differ: "
             f"{'; '.join(wrong[:3])}). Use the config in the workdir, or another workdir."
         )

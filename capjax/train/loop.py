@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -29,20 +30,29 @@ log = logging.getLogger("capjax")
 
 
 class NotFiniteError(RuntimeError):
-    """The loss is NaN or infinite; the message names step, records and the last good checkpoint."""
+    """The loss or a parameter is NaN or infinite; the message names step, records and the last good checkpoint."""
+
+
+class Stopped(RuntimeError):
+    """A signal ended the run, after a checkpoint. `signal` is its number."""
+
+    def __init__(self, number: int, step: int):
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} at step {step} and saved; the same command goes on from here")
+        self.signal = number
 
 
 class _Stop:
-    """Set by SIGTERM and SIGINT; the loop looks at it between steps. A second Ctrl-C stops at once."""
+    """`signal` is set by SIGTERM and SIGINT; the loop looks at it between steps. A second Ctrl-C stops at once."""
 
     def __init__(self):
-        self.asked = False
+        self.signal = None
         self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
 
     def _ask(self, number, frame):
-        if self.asked and number == signal.SIGINT:
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal = number
 
     def restore(self):
         for number, handler in self._before.items():
@@ -64,11 +74,12 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     """Trains a config in a workdir, going on from its last checkpoint if there is one.
 
     Returns:
-      The last evaluation's scores, by metric (a mean over languages); empty if a signal stopped the run.
+      The last evaluation's scores, by metric (a mean over languages); empty if there was none to do.
 
     Raises:
       ConfigError, DataError, FileNotFoundError: the config or the data cannot be used.
-      NotFiniteError: the loss became NaN or infinite.
+      NotFiniteError: the loss or a parameter became NaN or infinite.
+      Stopped: by SIGTERM or SIGINT, at the end of a step.
     """
     workdir = Workdir(workdir_path)
 
@@ -125,6 +136,8 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
         + (f"going on from step {start}" if resumed else "from the start")
     )
+    if start >= config.train.steps:
+        reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
 
     # ---- Round and round
     stop, scores = _Stop(), {}
@@ -136,7 +149,7 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
         while len(pending) > keep:
             step, metrics, ids = pending.popleft()
             if not math.isfinite(float(metrics["loss"])):
-                raise NotFiniteError(_not_finite(step, float(metrics["loss"]), ids, checkpoints))
+                raise NotFiniteError(_not_finite(f"the loss is {metrics['loss']}", step, ids, checkpoints))
 
     try:
         for step in range(start + 1, config.train.steps + 1):
@@ -159,20 +172,25 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
                 settle(keep=0)
                 reporter.metrics(step, values)
                 waited, last_time, last_step = 0.0, now, step
+            stopped_by = stop.signal  # looked at once, so that what leaves the loop has been saved
             due = config.train.eval_every and step % config.train.eval_every == 0
-            if config.data.eval and (due or last):
+            evaluates = config.data.eval and (due or last)
+            saves = step % config.checkpoint.every == 0 or last or stopped_by
+            if evaluates or saves:
                 settle(keep=0)
+                # The loss is of the parameters before the step: it says nothing of those that would be kept.
+                if not all_finite(state.params):
+                    raise NotFiniteError(_not_finite("a parameter is not finite", step, batch["ids"], checkpoints))
+            if evaluates:
                 scores = run_eval(generator, state.for_eval(), config, workdir, vocabulary, rules, step)
                 reporter.scores(step, scores)
                 checkpoints.save_best(step, scores[config.checkpoint.best], state)
                 last_time = time.perf_counter()
-            if step % config.checkpoint.every == 0 or last or stop.asked:
-                settle(keep=0)
+            if saves:
                 checkpoints.save(step, state, batches.get_state())
-            if stop.asked and not last:
+            if stopped_by and not last:
                 checkpoints.wait()
-                reporter.say(f"stopped at step {step}, saved; the same command goes on from here")
-                return {}
+                raise Stopped(stopped_by, step)
     finally:
         stop.restore()
         reporter.close()
@@ -198,10 +216,15 @@ def run_eval(generator: Generator, weights, config, workdir: Workdir, vocabulary
     return values
 
 
-def _not_finite(step: int, loss: float, ids, checkpoints: Checkpoints) -> str:
+@jax.jit
+def all_finite(params) -> jax.Array:
+    return jnp.stack([jnp.isfinite(value).all() for value in jax.tree.leaves(params)]).all()
+
+
+def _not_finite(what: str, step: int, ids, checkpoints: Checkpoints) -> str:
     good = checkpoints.latest_step()
     where = f"{checkpoints.last_dir / str(good)}" if good is not None else "none was written yet"
     return (
-        f"the loss is {loss} at step {step}, on the records {', '.join(ids)}. Last good checkpoint: {where}. "
+        f"{what} at step {step}, on the records {', '.join(ids)}. Last good checkpoint: {where}. "
         "Lower optimizer.learning_rate, set optimizer.clip_norm, or look at these records."
     )

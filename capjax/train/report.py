@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from capjax.files import write_text
+
 log = logging.getLogger("capjax")
 
 
@@ -21,10 +23,8 @@ class Reporter:
     """
 
     def __init__(self, path: Path, *, start: int, steps: int, batch_size: int, tensorboard_dir: Path | None):
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= start]
-        aside = path.with_name(f".{path.name}.tmp")
-        aside.write_text("".join(kept))
-        aside.replace(path)
+        kept = [row for row in read_metrics(path) if row["step"] <= start]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
         self._batch_size = batch_size
         self._bar = tqdm(
@@ -69,16 +69,26 @@ class Reporter:
             self._tensorboard.close()
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Lines that end in a newline; a killed run may have left half of one."""
-    if not path.is_file():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def read_metrics(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl, without the half line that a killed run may have left at its end.
+
+    Raises:
+      ValueError: a line is damaged.
+    """
+    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number} is damaged ({error}); remove the line to go on") from error
+    return rows
 
 
 def _tensorboard_writer(directory: Path):
     """clu's summary writer, or None where the extra is not installed. It imports TensorFlow, which takes seconds."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it writes summaries only, and would announce oneDNN
     try:
         from clu import metric_writers
     except ImportError:

@@ -20,21 +20,23 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
     def loss_fn(params, frozen, stats, batch, key, pieces, items):
         model = functional.bind({**frozen, **params}, stats)
         out = model(batch, train=True, key=key, return_attention=penalty > 0)
-        weights = batch["loss_mask"][:, 1:].astype(jnp.float32)
-        smooth, nll = cross_entropy(out.logits, batch["target"][:, 1:], weights, label_smoothing=smoothing)
+        # c captions of an item count as c rows.
+        target, mask = (batch[name].reshape(-1, batch[name].shape[-1])[:, 1:] for name in ("target", "loss_mask"))
+        weights = mask.astype(jnp.float32)
+        smooth, nll = cross_entropy(out.logits, target, weights, label_smoothing=smoothing)
         loss = smooth / pieces
         if penalty:
-            n = out.attention.shape[-1]
-            mask = jnp.repeat(batch["frame_mask"], n // batch["frame_mask"].shape[1], axis=1)
-            loss += penalty * doubly_stochastic(out.attention, weights, mask) / items
+            seen, (rows, _, n) = batch["frame_mask"], out.attention.shape
+            seen = jnp.repeat(jnp.repeat(seen, n // seen.shape[1], axis=1), rows // seen.shape[0], axis=0)
+            loss += penalty * doubly_stochastic(out.attention, weights, seen) / items
         return loss, (stats_of(model), nll / pieces)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(make_key(seed), state.step)
-        pieces = jnp.maximum(batch["loss_mask"][:, 1:].sum(), 1).astype(jnp.float32)
-        items = batch["target"].shape[0]
+        pieces = jnp.maximum(batch["loss_mask"][..., 1:].sum(), 1).astype(jnp.float32)
+        items = batch["target"].size // batch["target"].shape[-1]
         if accumulate == 1:
             (loss, (stats, nll)), grads = gradient(state.params, state.frozen, state.stats, batch, key, pieces, items)
         else:

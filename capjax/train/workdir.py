@@ -30,13 +30,17 @@ class Workdir:
     def prepare(self, config: ConfigDict) -> Vocabulary:
         """Makes the folder, or checks that it is of this config; copies in what the model needs to be used elsewhere.
 
+        Until something is saved an attempt binds nothing: the next may be of another config.
+
         Raises:
           ConfigError: the folder holds a run of another config.
           FileNotFoundError: no vocabulary, or no encoder beside the features.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        if self.config_path.is_file():
+        if self.has_checkpoint():
             self._check_same(config)
+        else:
+            self._clear()
         if not self.vocabulary_path.is_file():
             if not config.data.vocabulary:
                 raise ConfigError(
@@ -71,6 +75,21 @@ class Workdir:
         path = self.encoder_dir / "encoder.json"
         return tuple(json.loads(path.read_text())["feature_shape"]) if path.is_file() else None
 
+    def has_checkpoint(self) -> bool:
+        """Whether the run in this folder has saved anything."""
+        return any(path.name.isdigit() for name in ("checkpoints", "best") for path in self.path.glob(f"{name}/*"))
+
+    def check_model(self, config: ConfigDict):
+        """Raises ConfigError if a config is of another model than the run's."""
+        self._check_same(config, only=("model.", "data.features", "data.image_size"))
+
+    def _clear(self):
+        """Drops what an attempt that learned nothing copied in."""
+        if self.config_path.is_file():
+            self.vocabulary_path.unlink(missing_ok=True)
+            if self.feature_shape():
+                shutil.rmtree(self.encoder_dir)
+
     def _copy_encoder(self, dataset: Path):
         aside = self.encoder_dir.with_name("encoder.partial")
         shutil.rmtree(aside, ignore_errors=True)
@@ -88,15 +107,20 @@ class Workdir:
                     f"{key} = {ours.get(key)!r}"
                 )
 
-    def _check_same(self, config: ConfigDict):
+    def _check_same(self, config: ConfigDict, only: tuple[str, ...] = ("",)):
         before = dict(config_lib.flatten(self.config()))
         now = dict(config_lib.flatten(config_lib.from_json(config_lib.to_json(config), "the config")))
         for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE):
+            if before.get(key) != now.get(key) and key.startswith(only) and not key.startswith(_MAY_CHANGE):
                 raise ConfigError(
-                    f"{self.path} holds a run with {key} = {before.get(key)!r}, and this config has {now.get(key)!r}; "
+                    f"{self.path} holds a run with {key} = {_shown(before.get(key))}, and this config has "
+                    f"{_shown(now.get(key))}; "
                     "use another --workdir, or the same config to go on"
                 )
+
+
+def _shown(value) -> str:
+    return repr(value.to_dict() if isinstance(value, ConfigDict) else value)
 
 
 def _encoder_json(dataset: Path) -> Path:

@@ -193,16 +193,30 @@ def test_a_target_is_prefix_text_end_and_padding(train, vocabulary):
             np.testing.assert_array_equal(mask, (predicted >= 2) & (predicted < len(pieces)))
 
 
-def test_a_long_caption_is_cut_but_keeps_its_end(train, data, vocabulary):
+def test_a_long_caption_is_cut_and_teaches_no_end(train, data, vocabulary):
     data.target_len = 8
-    source = Source([Record("a", "a.jpg", (Caption("en take " * 30, "en"), Caption("de take", "de")), (jpeg(0),))])
-    for batch in take(train(source, batch_size=8), 2):
-        for row, mask in zip(batch["target"], batch["loss_mask"], strict=True):
-            if mask.sum() == 6:
-                assert row[-1] == vocabulary.eos_id and mask[2:].all() and not mask[:2].any()
-                break
-        else:
-            pytest.fail("the long caption never came")
+    long = "en take " * 30
+    source = Source([Record("a", "a.jpg", (Caption(long, "en"), Caption("de take", "de")), (jpeg(0),))])
+    rows = [
+        row
+        for batch in take(train(source, batch_size=8), 2)
+        for row in zip(batch["target"], batch["loss_mask"], strict=True)
+    ]
+    cut = [(row, mask) for row, mask in rows if vocabulary.eos_id not in row]
+    assert 0 < len(cut) < len(rows), "the short one has its end"
+    for row, mask in cut:
+        np.testing.assert_array_equal(row[2:], vocabulary.encode(long)[:6])
+        assert mask[2:].all() and not mask[:2].any()
+
+
+def test_several_captions_of_a_record_share_its_picture_and_differ_while_they_can(train, data, vocabulary):
+    data.captions, data.languages = 4, ("en",)
+    for batch in take(train(records(6, captions=3), batch_size=4), 3):
+        assert batch["target"].shape == batch["loss_mask"].shape == (4, 4, data.target_len)
+        assert len(batch["frames"]) == 4
+        for id, rows in zip(batch["ids"], batch["target"], strict=True):
+            texts = [vocabulary.decode(row) for row in rows]
+            assert {f"en {id[1:]} take {take}" for take in range(3)} == set(texts), "all three, and one of them again"
 
 
 def test_all_captions_of_a_record_are_drawn_evenly(train, vocabulary):

@@ -1,6 +1,7 @@
 """LSTM and GRU decoders with additive attention ("Show, Attend and Tell", Xu et al. 2015).
 
-b: batch, m: beams (1 in training), l: target positions, n: memory positions, d: width, a: attention width.
+b: batch, m: beams (in training, captions of one item), l: target positions, n: memory positions, d: width, a: attention
+width.
 """
 
 import jax
@@ -62,23 +63,31 @@ class _Recurrent(nnx.Module):
         self.max_len, self.rate, self.dtype = max_len, dropout, dtype
 
     def __call__(self, tokens, memory: Memory, key=None, *, return_attention: bool = False) -> DecoderOutput:
-        """tokens int32 [b, l] -> logits float32 [b, l, v]."""
+        """tokens int32 [b * c, l], c captions of each item of the memory in a row -> logits float32 [b * c, l, v]."""
         embed_key, state_key, out_key = split(key, 3)
         embedded = dropout(self.embedding(tokens), self.rate, embed_key)
         # Everything that does not depend on the state is one large product outside the loop.
         inputs = self.from_token(embedded)
         projected = self.attention.memory(memory.x)
 
-        def body(state, x):
-            state, context, weights = self._advance(x[:, None], state, projected, memory)
-            return state, (state[0][:, 0], context[:, 0], weights[:, 0] if return_attention else None)
+        b = memory.x.shape[0]
+        captions, length = tokens.shape[0] // b, tokens.shape[1]
 
-        state = self._initial_state(memory, 1)
-        _, (hidden, context, weights) = jax.lax.scan(body, state, inputs.swapaxes(0, 1))
-        hidden, context = (x.swapaxes(0, 1) for x in (hidden, context))
+        def body(state, x):
+            state, context, weights = self._advance(x, state, projected, memory)
+            return state, (state[0], context, weights if return_attention else None)
+
+        def by_position(x):  # [b * c, l, ...] -> [l, b, c, ...]
+            return jnp.moveaxis(x.reshape(b, captions, *x.shape[1:]), 2, 0)
+
+        def by_caption(x):
+            return jnp.moveaxis(x, 0, 2).reshape(b * captions, length, -1)
+
+        _, outs = jax.lax.scan(body, self._initial_state(memory, captions), by_position(inputs))
+        hidden, context, weights = (None if x is None else by_caption(x) for x in outs)
         hidden = dropout(hidden, self.rate, state_key)
         logits = self._logits(embedded, hidden, context, out_key)
-        return DecoderOutput(logits, None if weights is None else weights.swapaxes(0, 1))
+        return DecoderOutput(logits, weights)
 
     def init_cache(self, memory: Memory, beams: int, length: int):
         """The memory's share of the attention scores, and the initial state; `length` needs no room here."""

@@ -26,10 +26,13 @@ class Block(nnx.Module):
         keys = split(key, 4)
         x = x + dropout(self.self_attention(self.self_norm(x), causal=True), self.rate, keys[0])
         memory_key, memory_value = self.cross_attention.project(memory.x)
+        # All captions of an item are queries of its one memory.
+        queries = self.cross_norm(x).reshape(memory.x.shape[0], -1, x.shape[-1])
         seen, weights = self.cross_attention(
-            self.cross_norm(x), memory_key, memory_value, memory.mask, return_weights=return_attention
+            queries, memory_key, memory_value, memory.mask, return_weights=return_attention
         )
-        x = x + dropout(seen, self.rate, keys[1])
+        weights = weights if weights is None else weights.reshape(*x.shape[:2], -1)
+        x = x + dropout(seen.reshape(x.shape), self.rate, keys[1])
         x = x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[2]), self.rate, keys[3])
         return x, weights
 
@@ -62,8 +65,9 @@ class TransformerDecoder(nnx.Module):
         if width % heads:
             raise ValueError(f"decoder width {width} is not a multiple of its {heads} heads")
         self.embedding = TokenEmbedding(vocab, width, tie=tie, dtype=dtype, rngs=rngs)
+        # As large as the embeddings: much smaller, and for long a token does not know its neighbour.
         self.position = nnx.Param(
-            nnx.initializers.normal(0.02)(rngs.params(), (max_len, width)), out_sharding=(None, "embed")
+            nnx.initializers.normal(1.0)(rngs.params(), (max_len, width)), out_sharding=(None, "embed")
         )
         hidden = int(width * mlp_ratio)
         self.blocks = stack(
@@ -74,7 +78,7 @@ class TransformerDecoder(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, tokens, memory: Memory, key=None, *, return_attention: bool = False) -> DecoderOutput:
-        """tokens int32 [b, l] -> logits float32 [b, l, v]."""
+        """tokens int32 [b * c, l], c captions of each item of the memory in a row -> logits float32 [b * c, l, v]."""
         self._check_length(tokens.shape[1])
         embed_key, blocks_key, out_key = split(key, 3)
         x = self.embedding(tokens) + self.position[: tokens.shape[1]].astype(self.dtype)

@@ -1,0 +1,88 @@
+"""Scoring a split, and the files that tell of it. The model is a stand-in that repeats what it is told."""
+
+import json
+
+import numpy as np
+import pytest
+
+from capjax.evals.evaluate import evaluate, write
+
+REFERENCES = [
+    {"en": ["a red square", "one red square"], "de": ["ein rotes Quadrat"]},
+    {"en": ["a blue circle"]},
+    {"en": ["two stars"], "de": ["zwei Sterne"]},
+]
+
+
+def batches():
+    """Three records in batches of two; the last row is padding."""
+    rows = [*enumerate(REFERENCES), (None, {})]
+    for pair in (rows[:2], rows[2:]):
+        yield {
+            "ids": ["" if i is None else str(i) for i, _ in pair],
+            "references": [references for _, references in pair],
+            "valid": np.array([i is not None for i, _ in pair]),
+        }
+
+
+class Parrot:
+    """Writes the first reference, of languages it has one in."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, params, stats, batch, lang, *, key):
+        self.asked.append((tuple(batch["ids"]), lang))
+        return [r.get(lang, ["nothing"])[0] for r in batch["references"]], None
+
+
+def run(languages=("en", "de"), generator=None, **options):
+    generator = generator or Parrot()
+    return evaluate(generator, {}, {}, batches(), languages=languages, to_device=lambda batch: batch, **options)
+
+
+def test_every_record_is_captioned_in_the_languages_it_has_references_in():
+    result = run()
+    assert result.predictions["en"] == {"0": "a red square", "1": "a blue circle", "2": "two stars"}
+    assert result.predictions["de"] == {"0": "ein rotes Quadrat", "2": "zwei Sterne"}
+    assert result.references["en"]["0"] == REFERENCES[0]["en"]
+    assert result.scores["en"]["BLEU-1"] == pytest.approx(1)
+    assert result.mean("BLEU-1") == pytest.approx(1)
+
+
+def test_a_mean_is_over_languages():
+    result = run()
+    result.scores["de"]["CIDEr"] = result.scores["en"]["CIDEr"] + 1
+    assert result.mean("CIDEr") == pytest.approx(result.scores["en"]["CIDEr"] + 0.5)
+
+
+def test_progress_counts_real_records():
+    done = []
+    run(progress=done.append)
+    assert done == [2, 1]
+
+
+def test_a_language_without_captions_is_named():
+    with pytest.raises(ValueError, match="no captions in fr"):
+        run(languages=("en", "fr"))
+
+
+def test_the_files_are_coco_results_scores_and_samples(tmp_path):
+    write(run(), tmp_path / "new", step=7, split="data@val", samples=2)
+    results = json.loads((tmp_path / "new/predictions.json").read_text())
+    assert results[0] == {"image_id": 0, "caption": "a red square"}
+    assert json.loads((tmp_path / "new/predictions.de.json").read_text())[1]["caption"] == "zwei Sterne"
+    scores = json.loads((tmp_path / "new/scores.json").read_text())
+    assert (scores["step"], scores["split"], scores["items"]) == (7, "data@val", {"en": 3, "de": 2})
+    assert set(scores["scores"]) == {"en", "de"}
+    samples = (tmp_path / "new/samples.md").read_text()
+    assert "**1** (en): a blue circle" in samples
+    assert "two stars" not in samples, "two samples a language"
+
+
+def test_ids_that_only_look_like_numbers_stay_text(tmp_path):
+    result = run()
+    result.predictions["en"].update({"007": "x", "³": "y", "12": "z"})
+    write(result, tmp_path, step=1, split="data@val", samples=0)
+    ids = [row["image_id"] for row in json.loads((tmp_path / "predictions.json").read_text())]
+    assert ids == [0, 1, 2, "007", "³", 12]

@@ -1,0 +1,86 @@
+"""A model trained on a frozen encoder's features captions raw photos."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_job import Tiny, one_device, predictions, shared_once
+from weight_files import slim_resnet, write_safetensors
+
+import capjax
+from capjax import runtime
+from capjax.data.record import RecordSource
+from capjax.data.transforms import view
+from capjax.evals.page import make_page
+from capjax.train.workdir import Workdir
+from data_prep.features import FeatureBuilder, FeatureSettings
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+def extract(tiny, folder, seed: int):
+    weights = write_safetensors(slim_resnet(channels=4, stem=3), folder / f"{seed}.safetensors")
+    settings = FeatureSettings("resnet10_slim", {"channels": 4}, str(weights), 32, views=2, batch=8)
+    FeatureBuilder(tiny.data, folder / f"features{seed}", settings, progress=False).download_and_prepare()
+    return folder / f"features{seed}"
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    """A workdir trained on features and evaluated; the dataset of features is gone."""
+
+    def make(folder):
+        data = extract(tiny, folder, 0)
+        settings = (
+            "data.features=true", f"data.train={data}@train", f"data.eval={data}@val", "model.dropout=0.0",
+            "optimizer.learning_rate=0.01", "train.steps=120", "train.eval_every=0", "checkpoint.every=120",
+        )  # fmt: skip
+        done = tiny.launch(folder / "run", *settings)
+        assert done.returncode == 0, (done.returncode, done.stderr)
+        (folder / "page.html").write_text(make_page(Workdir(folder / "run")))
+        (folder / "features.json").write_text(json.dumps(RecordSource(data, "val")[0].features[0].tolist()))
+        shutil.rmtree(data)
+
+    return shared_once(tmp_path_factory, "tiny_features", make)
+
+
+@pytest.fixture
+def model(tiny, trained, monkeypatch):
+    one_device(monkeypatch)
+    monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
+    runtime.start()
+    return capjax.load(trained / "run")
+
+
+def test_raw_photos_get_the_captions_of_the_evaluation_on_features(tiny, trained, model):
+    wanted = predictions(trained / "run")
+    assert len(set(wanted.values())) > 2, "a model that says the same of all would prove nothing"
+    captions = model.caption([tiny.photos / name for name in wanted])
+    same = [caption.text == wanted[name] for name, caption in zip(wanted, captions, strict=True)]
+    # The encoder runs in another batch than at extraction, so that a float16 may round to its neighbour: two captions
+    # that score the same could then change places.
+    assert np.mean(same) >= 0.9
+
+
+def test_raw_photos_give_the_stored_features(tiny, trained, model):
+    name = next(iter(predictions(trained / "run")))
+    stored = np.array(json.loads((trained / "features.json").read_text()))
+    frames = np.zeros((8, 1, 32, 32, 3), np.uint8)
+    view(model.read(tiny.photos / name), 32, out=frames[0, 0])
+    np.testing.assert_allclose(np.asarray(model._extract(frames))[0], stored, rtol=2e-3, atol=1e-3)
+
+
+def test_the_workdir_holds_the_encoder(trained):
+    about = json.loads((trained / "run/encoder/encoder.json").read_text())
+    assert about["encoder"] == "resnet10_slim"
+    assert (trained / "run/encoder/encoder.safetensors").is_file()
+
+
+def test_a_page_without_pictures_says_why(trained):
+    text = (trained / "page.html").read_text()
+    assert "<figure>" not in text
+    assert "--keep-frames" in text

@@ -1,0 +1,92 @@
+"""launch.py: its arguments, and what it says of wrong ones before anything is written."""
+
+import importlib.util
+
+import pytest
+from tiny_job import ROOT
+
+from capjax import jobs
+
+SPEC = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
+launch = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(launch)
+
+SHAPES = ROOT / "configs/shapes.py"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """launch.py with a workdir -> (exit status, errors)."""
+    monkeypatch.setenv("CAPJAX_CACHE", str(tmp_path / "cache"))
+
+    def main(*args, config=SHAPES):
+        argv = ["launch.py", "--config", str(config), "--workdir", str(tmp_path / "run"), *args]
+        monkeypatch.setattr("sys.argv", argv)
+        return launch.main(), capsys.readouterr().err
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.batchsize=8", "there is no key 'train.batchsize' in the config; did you mean 'train.batch_size'?"),
+        ("model.encoder.nam=vit_tiny", "did you mean 'model.encoder.name'?"),
+        ("learning_rate=0.1", "did you mean 'optimizer.learning_rate'?"),
+        ("train.steps=many", "train.steps = 'many' is a string; expected a whole number, such as 1500"),
+        ("train.steps=1.5", "train.steps = 1.5 is a number; expected a whole number"),
+        ("data.flip=3", "data.flip = 3 is a whole number; expected true or false"),
+        ("train.steps=0", "train.steps = 0: expected 1 or more"),
+        ("optimizer.name=adamm", "optimizer.name = 'adamm': did you mean 'adam"),
+        ("train=3", "train is a group; set one of"),
+        ("train.steps", "write --config.train.steps=VALUE"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_nothing_is_written(run, tmp_path, override, message):
+    status, errors = run(f"--config.{override}")
+    assert status == 1
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_config_names_its_neighbour(run):
+    status, errors = run(config=ROOT / "configs/shape.py")
+    assert status == 1
+    assert "did you mean 'shapes.py'?" in errors
+
+
+def test_a_config_without_data_says_what_to_set(run):
+    status, errors = run()
+    assert status == 1
+    assert "launch.py: data.vocabulary is empty; make one with" in errors
+
+
+@pytest.mark.parametrize("args", [["--mode", "trian"], ["--stpes=3"], ["train.steps=3"], ["--conf", "x"]])
+def test_wrong_arguments_exit_with_2(run, args):
+    with pytest.raises(SystemExit) as stop:
+        run(*args)
+    assert stop.value.code == 2
+
+
+def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(jobs, "run", lambda *args: seen.append(args) or 0)
+    assert run("--mode=eval", "--config.seed=3", "--config.data.languages=en,de")[0] == 0
+    assert seen == [("eval", str(SHAPES), str(tmp_path / "run"), ["seed=3", "data.languages=en,de"])]
+
+
+def test_scores_are_printed_and_other_errors_are_not_hidden(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(jobs, "train", lambda config, workdir: {"CIDEr": 0.5})
+    assert jobs.run("train", str(SHAPES), str(tmp_path), []) == 0
+    assert capsys.readouterr().out == "CIDEr    0.5000\n"
+
+    def fail(config, workdir):
+        raise OSError(28, "No space left on device", "checkpoints/5")
+
+    monkeypatch.setattr(jobs, "train", fail)
+    assert jobs.run("train", str(SHAPES), str(tmp_path), []) == 1
+    assert "No space left on device: 'checkpoints/5'" in capsys.readouterr().err
+    monkeypatch.setattr(jobs, "train", lambda config, workdir: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        jobs.run("train", str(SHAPES), str(tmp_path), [])
