@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from capjax.metrics import METRICS
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
@@ -22,11 +23,12 @@ _CHOICES = {
     "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
+    "checkpoint.best": METRICS,
 }
 _POSITIVE = (
-    "data.image_size", "data.target_len", "data.threads", "data.prefetch", "model.width", "train.steps",
-    "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every", "checkpoint.keep", "decode.beams",
-    "decode.max_len", "eval.batch_size",
+    "data.image_size", "data.captions", "data.target_len", "data.threads", "data.prefetch", "model.width",
+    "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every", "checkpoint.keep",
+    "decode.beams", "decode.max_len", "eval.batch_size",
 )  # fmt: skip
 _FRACTION = ("model.dropout", "model.feature_dropout", "train.ema", "train.label_smoothing")
 
@@ -83,16 +85,24 @@ def _override(config: ConfigDict, override: str):
         return
     if not isinstance(node, ConfigDict) or last not in node:
         raise ConfigError(_unknown(key, key, config))
+    if key in _FREE and isinstance(_literal(text), dict):
+        node[last] = ConfigDict(_literal(text))
+        return
     if isinstance(node[last], ConfigDict):
-        raise ConfigError(f"--config.{key}={text}: {key} is a group; set one of {', '.join(node[last])}")
+        raise ConfigError(f"--config.{key}={text}: {key} is a group; {_in_group(key, node[last])}")
     node[last] = _coerce(key, _literal(text) if not isinstance(node[last], str) else text, node[last])
+
+
+def _in_group(key: str, group: ConfigDict) -> str:
+    names = ", ".join(group) or "its keys"
+    return f"set one of {names}" + (f", or all: --config.{key}='{{\"name\": value}}'" if key in _FREE else "")
 
 
 def _unknown(bad: str, key: str, config: ConfigDict) -> str:
     known = [name for name, _ in flatten(config)]
     # Someone who remembers the last part but not the group wants the same name elsewhere.
     same = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
-    hint = f"did you mean {same[0]!r}?" if same else nearest(key, known).split("known:")[0].strip()
+    hint = f"did you mean {' or '.join(map(repr, same))}?" if same else nearest(key, known).split("known:")[0].strip()
     return f"--config.{key}: there is no key {bad!r} in the config; {hint or 'see configs/common.py for all keys'}"
 
 

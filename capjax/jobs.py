@@ -12,7 +12,7 @@ from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
-from capjax.train.loop import NotFiniteError, Stopped, run_eval, train
+from capjax.train.loop import NotFiniteError, Stopped, run_eval, train, write_eval
 from capjax.train.workdir import Workdir
 
 
@@ -34,7 +34,9 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
     generator = Generator(functional, vocabulary, config.decode)
-    return run_eval(generator, (params, stats), config, workdir, vocabulary, rules, step)
+    result = run_eval(generator, (params, stats), config, vocabulary, rules)
+    write_eval(result, config, workdir, step)
+    return result.means()
 
 
 def run(mode: str, source: str, workdir: str, overrides: list[str]) -> int:

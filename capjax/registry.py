@@ -14,8 +14,9 @@ from functools import partial
 def nearest(name: str, names) -> str:
     """A hint for an error message: the closest of `names`, and all of them."""
     names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    by_lower = {other.lower(): other for other in reversed(names)}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
     return f"{hint}known: {', '.join(names) or '(none)'}"
 
 

@@ -39,6 +39,9 @@ def test_overrides_take_the_type_of_the_default():
         ("train.steps=0", "1 or more"),
         ("model.dropout=1.5", "share"),
         ("train=5", "group"),
+        ("model.decoder.options=5", "group"),
+        ("checkpoint.best=cider", "did you mean 'CIDEr'"),
+        ("batch_size=8", "'eval.batch_size' or 'train.batch_size'"),
         ("train.accumulate=7", "does not divide"),
         ("train.steps", "VALUE"),
     ],
@@ -61,6 +64,12 @@ def test_a_misspelt_key_in_a_config_file_is_an_error(tmp_path):
 def test_a_missing_file_names_the_nearest():
     with pytest.raises(FileNotFoundError, match=r"shapes\.py"):
         config_lib.load("configs/shape.py")
+
+
+def test_the_options_of_a_constructor_can_be_replaced_as_a_whole():
+    config = config_lib.load(SHAPES, ["model.decoder.name=lstm", 'model.decoder.options={"dropout": 0.5}'])
+    assert config.model.decoder.options.to_dict() == {"dropout": 0.5}
+    assert config_lib.load(SHAPES, ["model.decoder.options={}"]).model.decoder.options.to_dict() == {}
 
 
 def test_json_gives_back_the_config():

@@ -89,8 +89,6 @@ class _Loader:
         self.sources, self.vocabulary, self.data = sources, vocabulary, data
         self.prefixes = {lang: vocabulary.prefix(lang) for lang in data.languages}
         longest = max(map(len, self.prefixes.values()))
-        if data.captions < 1:
-            raise DataError(f"data.captions = {data.captions}: expected 1 or more")
         if data.target_len < longest + 2:
             raise DataError(f"data.target_len = {data.target_len} leaves no room for text; use {longest + 2} or more")
         self.frames = len(sources[0][0].frame_times)

@@ -23,10 +23,20 @@ class Evaluation:
     references: dict[str, dict[str, list[str]]]
     scores: dict[str, dict[str, float]]
 
-    def mean(self, metric: str) -> float:
-        """A metric's mean over the languages."""
-        values = [scores[metric] for scores in self.scores.values()]
-        return sum(values) / len(values)
+    def means(self) -> dict[str, float]:
+        """Each metric's mean over the languages."""
+        return _means(self.scores)
+
+
+def _means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+    metrics = next(iter(scores.values()))
+    return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
+
+
+def read_scores(directory: Path) -> dict[str, float]:
+    """Each metric's mean over the languages, from the `scores.json` in a folder; empty if there is none."""
+    path = directory / "scores.json"
+    return _means(json.loads(path.read_text())["scores"]) if path.is_file() else {}
 
 
 def evaluate(

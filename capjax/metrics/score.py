@@ -12,6 +12,8 @@ from capjax.metrics.ngrams import Corpus, grams
 from capjax.metrics.rouge import rouge_l
 from capjax.metrics.tokenize import Tokenizer, tokenizer_for
 
+METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr", "CIDEr-D")
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -1,5 +1,8 @@
 """A config to a model."""
 
+import inspect
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,11 +11,32 @@ from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.models.captioner import Captioner
+from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.functional import Arrays, Functional, params_of, stats_of
+from capjax.registry import Registry, nearest
 
 # Room for <bos>, a task piece and a language piece before the first word.
 PREFIX_ROOM = 3
+# What the captioner says itself, and a config's `options` cannot.
+_GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
+_GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
+
+
+def _check_options(registry: Registry, name: str, options: Mapping, given: set[str]):
+    """ConfigError for an option that the class behind `name` does not have, or of another type than its default."""
+    maker = registry.get(name)
+    cls, preset = (maker.func, maker.keywords) if isinstance(maker, partial) else (maker, {})
+    # Of __init__: the class itself shows the signature of its metaclass.
+    parameters = inspect.signature(cls.__init__).parameters
+    defaults = {key: preset.get(key, p.default) for key, p in parameters.items() if key not in given}
+    for key, value in options.items():
+        where = f"model.{registry.kind}.options.{key}"
+        if key not in defaults:
+            raise ConfigError(f"{where}: {registry.kind} {name!r} has no such option; {nearest(key, defaults)}")
+        kind = type(defaults[key])
+        if kind in (bool, int, float) and type(value) is not kind and not (kind is float and type(value) is int):
+            raise ConfigError(f"{where} = {value!r}: expected {kind.__name__}, such as {defaults[key]!r}")
 
 
 def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
@@ -23,7 +47,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
       feature_shape: (rows, columns, channels), for a model that is fed features.
 
     Raises:
-      ConfigError: unknown encoder or decoder, or an option it does not have.
+      ConfigError: unknown encoder or decoder, or an option that it does not have or cannot take.
     """
     model = config.model
     encoder = None
@@ -47,8 +71,13 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         )
 
     try:
+        if encoder is not None:
+            _check_options(ENCODERS, model.encoder.name, model.encoder.options, _GIVEN_TO_ENCODER)
+        _check_options(DECODERS, model.decoder.name, model.decoder.options, _GIVEN_TO_DECODER)
         return Functional.of(make)
-    except (TypeError, ValueError) as error:  # an unknown name or option; the message says which
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:  # an unknown name, or values that do not fit; the message says which
         raise ConfigError(f"model: {error}") from error
 
 

@@ -6,11 +6,14 @@ from flax import nnx
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zeroes a share `rate` of the entries and scales the rest; the identity without a key."""
+    """Zeroes a share `rate` of the entries (in steps of 2^-16) and scales the rest; the identity without a key."""
     if key is None or rate == 0.0:
         return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(keep, x / (1.0 - rate), 0.0).astype(x.dtype)
+    # 16 random bits an entry are enough, and half the generator's work, which on a CPU is most of a dropout's time.
+    drawn = jax.random.bits(key, (-(-x.size // 2),), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(drawn, jnp.uint16).reshape(-1)[: x.size].reshape(x.shape)
+    dropped = round(rate * 2**16)
+    return jnp.where(bits < dropped, 0.0, x * (2**16 / (2**16 - dropped))).astype(x.dtype)
 
 
 def split(key: jax.Array | None, count: int):

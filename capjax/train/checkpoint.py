@@ -83,18 +83,19 @@ class Checkpoints:
             restored = self._best.restore(step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))
         return step, restored["score"]["value"]
 
-    def save_best(self, step: int, score: float, state: TrainState) -> bool:
-        """Keeps the weights of `state` if `score` beats the best so far; says whether it did."""
-        before = self.best()
-        if before is not None and (score <= before[1] or step <= before[0]):
-            return False
+    def beats_best(self, step: int, score: float) -> bool:
+        """Whether `score` is above that of the best so far. A step before that one was scored already."""
+        best = self.best()
+        return best is None or (score > best[1] and step > best[0])
+
+    def save_best(self, step: int, score: float, state: TrainState):
+        """Keeps the weights of `state` as the best."""
         params, stats = state.for_eval()
         items = ocp.args.Composite(
             weights=ocp.args.PyTreeSave({"params": params, "stats": stats}),
             score=ocp.args.JsonSave({"value": score}),
         )
         self._best.save(step, args=items, force=True)
-        return True
 
     def wait(self):
         """Returns when every save is on disk; raises what a save raised, such as a full disk."""

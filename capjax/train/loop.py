@@ -1,10 +1,13 @@
 """The training loop, read top to bottom: mesh, data, model, state, step, then round and round."""
 
 import collections
+import contextlib
 import logging
 import math
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -12,17 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.pipeline import Shard, check_eval, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.pipeline import Shard, TrainIterator, check_eval, make_eval_batches, make_train_iterator, model_inputs
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.models.build import load_encoder, make_functional
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
+from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.optimizer import make_optimizer
 from capjax.train.report import Reporter
-from capjax.train.state import make_init, state_shardings, trainable_names
+from capjax.train.state import TrainState, make_init, state_shardings, trainable_names
 from capjax.train.step import make_step
 from capjax.train.workdir import Workdir
 
@@ -74,7 +78,7 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     """Trains a config in a workdir, going on from its last checkpoint if there is one.
 
     Returns:
-      The last evaluation's scores, by metric (a mean over languages); empty if there was none to do.
+      The best evaluation's scores, by metric (a mean over languages); empty if there was none to do.
 
     Raises:
       ConfigError, DataError, FileNotFoundError: the config or the data cannot be used.
@@ -82,7 +86,28 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
       Stopped: by SIGTERM or SIGINT, at the end of a step.
     """
     workdir = Workdir(workdir_path)
+    with workdir.lock() if jax.process_index() == 0 else contextlib.nullcontext():
+        _run(_make_job(config, workdir))
+    return evals.read_scores(workdir.path) if config.data.eval else {}
 
+
+@dataclass
+class _Job:
+    """What the loop turns."""
+
+    config: ConfigDict
+    workdir: Workdir
+    rules: Rules
+    vocabulary: Vocabulary
+    batches: TrainIterator
+    checkpoints: Checkpoints
+    state: TrainState
+    step_fn: Callable
+    generator: Generator
+    reporter: Reporter
+
+
+def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     # ---- Mesh
     rules = Rules(make_mesh(config.mesh), config.mesh.rules)
     rules.batch(config.train.batch_size // config.train.accumulate)
@@ -94,7 +119,6 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed, shard=shard
     )
-
     if config.data.eval:
         check_eval(config.data.eval, config.data.languages)
 
@@ -119,13 +143,12 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
         state = jax.jit(init, out_shardings=shardings)(key, *pretrained)
     start = int(state.step)
 
-    # ---- The step
+    # ---- The step, and what tells of it
     step_fn = jax.jit(
         make_step(functional, optimizer, schedule, config.train, seed=config.seed),
         donate_argnums=0,
         out_shardings=(shardings, rules.replicated),
     )
-    generator = Generator(functional, vocabulary, config.decode)
     reporter = Reporter(
         workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
         tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
@@ -138,9 +161,17 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     )
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
+    return _Job(
+        config, workdir, rules, vocabulary, batches, checkpoints, state, step_fn,
+        Generator(functional, vocabulary, config.decode), reporter,
+    )  # fmt: skip
 
-    # ---- Round and round
-    stop, scores = _Stop(), {}
+
+def _run(job: _Job):
+    """Round and round: the rest of the steps, with evaluations and checkpoints when they are due."""
+    config, checkpoints, reporter = job.config, job.checkpoints, job.reporter
+    stop, state, start = _Stop(), job.state, int(job.state.step)
+    job.state = None  # its arrays are given away by the first step
     pending = collections.deque()  # (step, metrics, ids) of steps that may still be running
     waited, last_time, last_step = 0.0, time.perf_counter(), start
 
@@ -154,9 +185,9 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
     try:
         for step in range(start + 1, config.train.steps + 1):
             before = time.perf_counter()
-            batch = next(batches)
+            batch = next(job.batches)
             waited += time.perf_counter() - before
-            state, metrics = step_fn(state, to_device(batch, rules))
+            state, metrics = job.step_fn(state, to_device(batch, job.rules))
             pending.append((step, metrics, batch["ids"]))
             # One step runs while the host prepares the next; older ones are looked at.
             settle(keep=1)
@@ -182,38 +213,44 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
                 if not all_finite(state.params):
                     raise NotFiniteError(_not_finite("a parameter is not finite", step, batch["ids"], checkpoints))
             if evaluates:
-                scores = run_eval(generator, state.for_eval(), config, workdir, vocabulary, rules, step)
-                reporter.scores(step, scores)
-                checkpoints.save_best(step, scores[config.checkpoint.best], state)
+                result = run_eval(job.generator, state.for_eval(), config, job.vocabulary, job.rules)
+                reporter.scores(step, result.means())
+                score = result.means()[config.checkpoint.best]
+                if checkpoints.beats_best(step, score):
+                    # Files first: a run killed between the two writes them again.
+                    write_eval(result, config, job.workdir, step)
+                    checkpoints.save_best(step, score, state)
                 last_time = time.perf_counter()
             if saves:
-                checkpoints.save(step, state, batches.get_state())
+                checkpoints.save(step, state, job.batches.get_state())
             if stopped_by and not last:
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
+        if config.data.eval and (best := checkpoints.best()):
+            reporter.say(
+                f"best {config.checkpoint.best}: {best[1]:.4f}, at step {best[0]}; best/ and scores.json are of it"
+            )
     finally:
         stop.restore()
         reporter.close()
         checkpoints.close()
-    return scores
 
 
-def run_eval(generator: Generator, weights, config, workdir: Workdir, vocabulary, rules: Rules, step: int) -> dict:
-    """Scores the config's evaluation split and writes what it found; returns each metric's mean over languages."""
+def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules) -> evals.Evaluation:
+    """Captions and scores the config's evaluation split."""
     batches = make_eval_batches(
         config.data.eval, vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
         shard=Shard(jax.process_index(), jax.process_count()),
     )  # fmt: skip
-    result = evals.evaluate(
+    return evals.evaluate(
         generator, *weights, batches, languages=config.data.languages, to_device=lambda b: to_device(b, rules),
         seed=config.seed,
     )  # fmt: skip
+
+
+def write_eval(result: evals.Evaluation, config, workdir: Workdir, step: int):
+    """Puts predictions, scores and samples into the workdir; they are those of step `step`."""
     evals.write(result, workdir.path, step=step, split=config.data.eval, samples=config.eval.samples)
-    metrics = next(iter(result.scores.values()))
-    values = {metric: result.mean(metric) for metric in metrics}
-    if config.checkpoint.best not in values:
-        raise ValueError(f"checkpoint.best = {config.checkpoint.best!r} is no metric; there are {', '.join(values)}")
-    return values
 
 
 @jax.jit

@@ -1,7 +1,12 @@
 """The folder of a job, self-contained: config, vocabulary, encoder of features, checkpoints, metrics, samples."""
 
+import fcntl
 import json
+import logging
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -11,6 +16,8 @@ from capjax.config import ConfigError
 from capjax.data.pipeline import Part
 from capjax.files import write_bytes, write_text
 from capjax.text.vocabulary import Vocabulary
+
+log = logging.getLogger("capjax")
 
 # What may change between two runs in one workdir: it does not alter what the arrays are.
 _MAY_CHANGE = ("name", "data.threads", "data.prefetch", "train.steps", "train.log_every", "train.eval_every",
@@ -26,6 +33,28 @@ class Workdir:
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"
         self.metrics_path = self.path / "metrics.jsonl"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other runs out of the folder; it ends with the process, however that ends.
+
+        Raises:
+          ConfigError: another run is at work here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another run is training in {self.path}; wait for its end, or use another --workdir"
+                ) from error
+            except OSError as error:  # some network file systems have no locks
+                log.warning("%s cannot be locked (%s): start no second run in it", self.path, error.strerror)
+            yield
+        finally:
+            os.close(folder)
 
     def prepare(self, config: ConfigDict) -> Vocabulary:
         """Makes the folder, or checks that it is of this config; copies in what the model needs to be used elsewhere.

@@ -93,7 +93,11 @@ def test_the_last_k_stay(tmp_path):
 def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
     checkpoints, states = Checkpoints(tmp_path, keep=1), [make_state(i) for i in range(5)]
     scores = [0.2, 0.5, 0.4, 0.5, 0.1]
-    kept = [checkpoints.save_best(i + 1, score, states[i]) for i, score in enumerate(scores)]
+    kept = []
+    for i, score in enumerate(scores):
+        kept.append(checkpoints.beats_best(i + 1, score))
+        if kept[-1]:
+            checkpoints.save_best(i + 1, score, states[i])
     assert kept == [True, True, False, False, False]
     assert checkpoints.best() == (2, 0.5)
     checkpoints.close()
@@ -109,9 +113,9 @@ def test_a_repeated_evaluation_does_not_replace_the_best(tmp_path):
     checkpoints.save_best(20, 0.5, make_state())
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path, keep=1)  # goes on from step 10, say, and comes by 20 once more
-    assert not checkpoints.save_best(15, 0.9, make_state())
-    assert not checkpoints.save_best(20, 0.5, make_state())
-    assert checkpoints.save_best(30, 0.6, make_state())
+    assert not checkpoints.beats_best(15, 0.9)
+    assert not checkpoints.beats_best(20, 0.5)
+    assert checkpoints.beats_best(30, 0.6)
     checkpoints.close()
 
 

@@ -101,3 +101,16 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n\0\0\0\n{"step": 2}\n')
     with pytest.raises(ValueError, match="metrics.jsonl:2 is damaged"):
         read_metrics(tmp_path / "metrics.jsonl")
+
+
+def test_one_run_at_a_time(tmp_path):
+    with Workdir(tmp_path / "run").lock():
+        with (
+            pytest.raises(ConfigError, match=r"another run is training in .*run; wait for its end"),
+            Workdir(tmp_path / "run").lock(),
+        ):
+            pytest.fail("two runs in one folder")
+        with Workdir(tmp_path / "other").lock():
+            pass
+    with Workdir(tmp_path / "run").lock():
+        pass

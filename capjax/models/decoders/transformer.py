@@ -62,6 +62,8 @@ class TransformerDecoder(nnx.Module):
         self, *, vocab: int, width: int, max_len: int, layers: int = 6, heads: int = 8, mlp_ratio: float = 4.0,
         dropout: float = 0.0, tie: bool = True, remat: bool = False, dtype=jnp.float32, rngs,
     ):  # fmt: skip
+        if min(layers, heads) < 1:
+            raise ValueError(f"a decoder of {layers} layers with {heads} heads: expected 1 or more of each")
         if width % heads:
             raise ValueError(f"decoder width {width} is not a multiple of its {heads} heads")
         self.embedding = TokenEmbedding(vocab, width, tie=tie, dtype=dtype, rngs=rngs)
@@ -117,4 +119,7 @@ class TransformerDecoder(nnx.Module):
 
     def _check_length(self, length: int):
         if length > self.max_len:
-            raise ValueError(f"{length} positions asked of a decoder that has {self.max_len}; raise model.max_len")
+            raise ValueError(
+                f"{length} positions asked of a decoder that was made for {self.max_len}, the longest of "
+                "data.target_len and decode.max_len with its prefix; lower decode.max_len, or train with more"
+            )

@@ -1,0 +1,51 @@
+"""Models whose parameters numpy draws: nothing is compiled for it, and no bias or scale is left at its neutral start,
+where an error in it would not show."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from capjax.models.functional import Functional
+from capjax.models.memory import Memory
+
+
+def _values(name: str, shape, rng) -> jnp.ndarray:
+    x = rng.normal(size=shape)
+    if name.endswith("scale"):
+        x = 1.0 + 0.3 * x
+    elif name.endswith("kernel"):
+        x /= np.sqrt(np.prod(shape[:-1]) if len(shape) == 4 else shape[-2])
+    elif name.endswith("table"):
+        x /= np.sqrt(shape[-1])
+    else:
+        x *= 0.3
+    return jnp.asarray(x, jnp.float32)
+
+
+def draw_params(functional: Functional, seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    return {name: _values(name, spec.shape, rng) for name, spec in functional.shapes.items()}
+
+
+def draw_model(make, seed: int = 0):
+    """The module of `make(key)`, with running statistics of mean 0 and variance 1."""
+    functional = Functional.of(make)
+    stats = {
+        name: jnp.full(spec.shape, 0.0 if name.endswith("mean") else 1.0)
+        for name, spec in functional.stat_shapes.items()
+    }
+    return functional.bind(draw_params(functional, seed), stats)
+
+
+def draw_memory(b: int, n: int, d: int, seed: int = 0) -> Memory:
+    """Of one row of n positions; each item has its own share of real ones, at least one."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((b, n)) < 0.6
+    mask[:, 1] = True
+    place = np.zeros((n, 3), np.int32)
+    place[:, 2] = np.arange(n)
+    return Memory(
+        x=jnp.asarray(rng.normal(size=(b, n, d)), jnp.float32),
+        mask=jnp.asarray(mask),
+        time=jnp.zeros((b, n)),
+        place=jnp.asarray(place),
+    )
