@@ -28,10 +28,11 @@ class Fuser(nnx.Module):
 
     def __init__(self, channels: int, width: int, grid, *, rate: float, feature_dropout: float, dtype, rngs):
         rows, columns = grid
-        normal = nnx.initializers.normal(0.02)
+        normal = nnx.initializers.normal(0.5)
         self.norm = LayerNorm(channels, dtype=dtype)
         self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.out_norm = LayerNorm(width, dtype=dtype)
+        # Not small beside the normalised features: "left of" must be learned from these.
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
         self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
