@@ -33,7 +33,7 @@ def run(tmp_path, monkeypatch, capsys):
         ("train.batchsize=8", "there is no key 'train.batchsize' in the config; did you mean 'train.batch_size'?"),
         ("model.encoder.nam=vit_tiny", "did you mean 'model.encoder.name'?"),
         ("learning_rate=0.1", "did you mean 'optimizer.learning_rate'?"),
-        ("train.steps=many", "train.steps = 'many' is a string; expected a whole number, such as 1500"),
+        ("train.steps=many", "train.steps = 'many' is a string; expected a whole number, such as 900"),
         ("train.steps=1.5", "train.steps = 1.5 is a number; expected a whole number"),
         ("data.flip=3", "data.flip = 3 is a whole number; expected true or false"),
         ("train.steps=0", "train.steps = 0: expected 1 or more"),
