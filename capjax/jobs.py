@@ -33,7 +33,7 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     placed = rules.params(functional.shapes, functional.axes)
     params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
-    generator = Generator(functional, vocabulary, config.decode)
+    generator = Generator(functional, vocabulary, config.decode, workdir.neighbours(config.decode))
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
     write_eval(result, config, workdir, step)
     return result.means()

@@ -42,7 +42,7 @@ class Predictor:
     """
 
     def __init__(self, workdir: str | Path, **decode):
-        files = Workdir(workdir)
+        self._files = files = Workdir(workdir)
         self.config: ConfigDict = files.config()
         self.languages = tuple(self.config.data.languages)
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
@@ -67,7 +67,9 @@ class Predictor:
             raise ValueError(f"beams = {options.beams}, max_len = {options.max_len}: expected 1 or more")
         key = options.to_json(sort_keys=True)
         if key not in self._generators:
-            self._generators[key] = Generator(self._functional, self._vocabulary, options)
+            self._generators[key] = Generator(
+                self._functional, self._vocabulary, options, self._files.neighbours(options)
+            )
         return self._generators[key]
 
     def caption(

@@ -79,6 +79,10 @@ def get_config() -> ConfigDict:
     config.decode.min_len = 0
     config.decode.length_penalty = 0.6
     config.decode.no_repeat_ngram = 0
+    config.decode.neighbours = (
+        0  # rerank by what people wrote of so many nearest training pictures; needs data.features
+    )
+    config.decode.consensus = 60.0  # weight of that agreement, from 0 to 1, beside the hypothesis' score
     config.decode.temperature = 1.0
     config.decode.top_k = 0
     config.decode.top_p = 1.0

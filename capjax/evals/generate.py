@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from capjax.decode.consensus import Neighbours, picture_vectors
 from capjax.decode.sampling import sample
-from capjax.decode.search import beam_search, greedy_search
+from capjax.decode.search import Decoded, beam_search, greedy_search
 from capjax.models.functional import Functional
 from capjax.text.vocabulary import Vocabulary
 
@@ -17,15 +18,17 @@ class Generator:
       functional: the model.
       vocabulary: its vocabulary.
       options: a config's `decode` section.
+      neighbours: the training pictures, for `options.neighbours`.
     """
 
-    def __init__(self, functional: Functional, vocabulary: Vocabulary, options):
+    def __init__(self, functional: Functional, vocabulary: Vocabulary, options, neighbours: Neighbours | None = None):
         self.vocabulary, self.options = vocabulary, options
+        self.neighbours = neighbours if options.neighbours else None
         suppressed = np.ones(vocabulary.size, bool)
         suppressed[vocabulary.text_ids] = False
         suppressed[vocabulary.eos_id] = False
 
-        def generate(params, stats, batch, prefix, key):
+        def generate(params, stats, batch, prefix, key) -> Decoded:
             model = functional.bind(params, stats)
             memory = model.encode(batch)
             beams = 1 if options.method == "greedy" else options.beams
@@ -69,5 +72,13 @@ class Generator:
         b = batch["frame_mask"].shape[0]
         key = jax.random.key(0) if key is None else key
         decoded = self.generate(params, stats, batch, np.tile(prefix, (b, 1)), key)
-        tokens, scores = jax.device_get((decoded.tokens[:, 0], decoded.scores[:, 0]))
-        return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
+        if self.neighbours is None:
+            tokens, scores = jax.device_get((decoded.tokens[:, 0], decoded.scores[:, 0]))
+            return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
+        tokens, scores = jax.device_get((decoded.tokens, decoded.scores))
+        texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
+        best = self.neighbours.choose(
+            picture_vectors(jax.device_get(batch["features"])), texts, scores, lang,
+            neighbours=self.options.neighbours, weight=self.options.consensus,
+        )  # fmt: skip
+        return [rows[i] for rows, i in zip(texts, best, strict=True)], scores[np.arange(b), best]

@@ -163,7 +163,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
     return _Job(
         config, workdir, rules, vocabulary, batches, checkpoints, state, step_fn,
-        Generator(functional, vocabulary, config.decode), reporter,
+        Generator(functional, vocabulary, config.decode, workdir.neighbours(config.decode)), reporter,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.data.pipeline import Part
+from capjax.decode.consensus import Neighbours
 from capjax.files import write_bytes, write_text
 from capjax.text.vocabulary import Vocabulary
 
@@ -32,6 +33,7 @@ class Workdir:
         self.config_path = self.path / "config.json"
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"
+        self.neighbours_path = self.path / "neighbours.npz"
         self.metrics_path = self.path / "metrics.jsonl"
 
     @contextmanager
@@ -84,6 +86,14 @@ class Workdir:
                 self._copy_encoder(datasets[0])
             for dataset in datasets:
                 self._check_encoder(dataset)
+        if config.decode.neighbours and not self.neighbours_path.is_file():
+            if not config.data.features:
+                raise ConfigError(
+                    "decode.neighbours compares extracted features; set data.features, or neighbours to 0"
+                )
+            sources = [Part.parse(part).open() for part in config.data.train]
+            records = (source[i] for source in sources for i in range(len(source)))
+            Neighbours.of(records, config.data.languages).save(self.neighbours_path)
         write_text(self.config_path, config_lib.to_json(config))
         return Vocabulary.load(self.vocabulary_path)
 
@@ -98,6 +108,10 @@ class Workdir:
                 f"{self.path}: no trained model here (config.json is missing); give the --workdir of a training run"
             )
         return config_lib.from_json(self.config_path.read_text(), str(self.config_path))
+
+    def neighbours(self, decode: ConfigDict) -> Neighbours | None:
+        """The training pictures for `decode.neighbours`; None where it is 0."""
+        return Neighbours.load(self.neighbours_path) if decode.neighbours else None
 
     def feature_shape(self) -> tuple[int, int, int] | None:
         """(rows, columns, channels) of the extracted features that the model is fed, or None if it is fed pictures."""
@@ -116,6 +130,7 @@ class Workdir:
         """Drops what an attempt that learned nothing copied in."""
         if self.config_path.is_file():
             self.vocabulary_path.unlink(missing_ok=True)
+            self.neighbours_path.unlink(missing_ok=True)
             if self.feature_shape():
                 shutil.rmtree(self.encoder_dir)
 

@@ -1,0 +1,161 @@
+"""Which of a model's hypotheses agrees best with what people wrote of similar pictures.
+
+Consensus reranking (Devlin et al. 2015; Mao et al. 2015, section 8): the training pictures nearest to a picture are
+looked up, and a hypothesis gains by its mean similarity to their captions. With few training pictures this helps more
+than a wider beam, which alone drifts to short and general captions.
+
+b: pictures, m: hypotheses, d: channels of a picture's vector, p: training pictures.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from capjax.files import write_bytes
+from capjax.metrics import tokenizer_for
+
+LONGEST = 4  # words of an n-gram, as in CIDEr
+SIGMA = 6.0  # of the penalty on a difference in length, as in CIDEr-D
+
+
+class _Captions:
+    """One language's captions of the training pictures as tf-idf vectors of their n-grams."""
+
+    def __init__(self, captions: Sequence[Sequence[str]], lang: str):
+        self._tokenize = tokenizer_for(lang)
+        groups = [[self._tokenize(text) for text in texts] for texts in captions]
+        sentences = [words for group in groups for words in group]
+        self.first = np.cumsum([0, *map(len, groups)])
+        self._grams: list[dict[tuple, int]] = []
+        self._idf: list[np.ndarray] = []
+        pictures = max(sum(1 for group in groups if group), 1)
+        for n in range(1, LONGEST + 1):
+            documents = Counter(gram for group in groups for gram in {g for words in group for g in _grams(words, n)})
+            self._grams.append({gram: number for number, gram in enumerate(documents)})
+            # The last is that of an n-gram that no caption has.
+            self._idf.append(np.log(pictures / np.array([*documents.values(), 1.0])))
+        self.vectors = self.embed(sentences)
+
+    def embed(self, sentences: Sequence[Sequence[str]]) -> tuple[list[csr_array], np.ndarray]:
+        """(for each n: unit tf-idf vectors [sentences, n-grams], lengths in words)."""
+        matrices = []
+        for n, (known, idf) in enumerate(zip(self._grams, self._idf, strict=True), start=1):
+            counts = [Counter(_grams(words, n)) for words in sentences]
+            ends = np.cumsum([0, *map(len, counts)])
+            columns = (known.get(gram, len(known)) for count in counts for gram in count)
+            columns = np.fromiter(columns, np.int64, ends[-1])
+            values = np.fromiter((value for count in counts for value in count.values()), np.float64, ends[-1])
+            values *= idf[columns]
+            row = np.repeat(np.arange(len(counts)), np.diff(ends))
+            norm = np.sqrt(np.bincount(row, values**2, minlength=len(counts)))
+            values = np.divide(values, norm[row], out=np.zeros_like(values), where=norm[row] > 0)
+            values[columns == len(known)] = 0.0  # of two unknown n-grams nobody knows whether they are the same
+            matrices.append(csr_array((values, columns, ends), shape=(len(counts), len(known) + 1)))
+        return matrices, np.array([len(words) for words in sentences], np.float64)
+
+    def agreement(self, hypotheses: Sequence[Sequence[str]], near: np.ndarray) -> np.ndarray:
+        """float64 [b, m]: each hypothesis' mean similarity to the closer half of the captions of its picture's
+        neighbours `near` [b, neighbours]; the other half tells of something else."""
+        m = len(hypotheses[0])
+        ours, our_lengths = self.embed([self._tokenize(text) for texts in hypotheses for text in texts])
+        theirs, their_lengths = self.vectors
+        out = np.zeros((len(hypotheses), m))
+        for i, pictures in enumerate(near):
+            rows = np.concatenate([np.arange(self.first[p], self.first[p + 1]) for p in pictures])
+            if not len(rows):
+                continue
+            mine = slice(i * m, (i + 1) * m)
+            similarity = sum((a[mine] @ b[rows].T).toarray() for a, b in zip(ours, theirs, strict=True)) / LONGEST
+            apart = our_lengths[mine, None] - their_lengths[rows]
+            similarity = np.sort(similarity * np.exp(-(apart**2) / (2 * SIGMA**2)), axis=1)
+            out[i] = similarity[:, len(rows) // 2 :].mean(1)
+        return out
+
+
+def _grams(words: Sequence[str], n: int) -> Iterable[tuple]:
+    return zip(*(words[start:] for start in range(n)), strict=False)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The training pictures: a vector and the captions of each.
+
+    Attributes:
+      vectors: float32 [p, d].
+      captions: {language: [captions of each picture]}, p lists for each language.
+    """
+
+    vectors: np.ndarray
+    captions: Mapping[str, Sequence[Sequence[str]]]
+
+    def __post_init__(self):
+        mean, std = self.vectors.mean(0), self.vectors.std(0) + 1e-3
+        object.__setattr__(self, "_scale", (mean, std))
+        object.__setattr__(self, "_units", self._unit(self.vectors))
+        object.__setattr__(self, "_by_lang", {})
+
+    @classmethod
+    def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbours":
+        """Those of records with features: a picture's vector is the mean over its first view's positions."""
+        vectors, captions = [], {lang: [] for lang in languages}
+        for record in records:
+            vectors.append(picture_vectors(record.features[:1])[0])
+            for lang, texts in captions.items():
+                texts.append([c.text for c in record.captions if c.lang == lang and c.kind == "caption"])
+        return cls(np.stack(vectors), captions)
+
+    def save(self, path: Path):
+        """Writes a .npz file."""
+        texts = np.frombuffer(json.dumps(self.captions, ensure_ascii=False).encode(), np.uint8)
+        file = io.BytesIO()
+        np.savez_compressed(file, vectors=self.vectors.astype(np.float16), captions=texts)
+        write_bytes(path, file.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Neighbours":
+        """Reads what `save` wrote.
+
+        Raises:
+          FileNotFoundError: no such file; ValueError: it is damaged.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing, and decode.neighbours needs it; training writes it")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(file["vectors"].astype(np.float32), json.loads(file["captions"].tobytes()))
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path} is damaged: {error}; remove it and train on to write it anew") from error
+
+    def choose(
+        self, vectors: np.ndarray, hypotheses: Sequence[Sequence[str]], scores: np.ndarray, lang: str, *,
+        neighbours: int, weight: float,
+    ) -> np.ndarray:  # fmt: skip
+        """The best hypothesis of each picture by score + weight * agreement, int [b].
+
+        Args:
+          vectors: float32 [b, d]; hypotheses: m texts for each picture; scores: [b, m], -inf where there is none.
+          neighbours: how many training pictures count.
+        """
+        if lang not in self._by_lang:
+            self._by_lang[lang] = _Captions(self.captions[lang], lang)
+        closeness = self._unit(vectors) @ self._units.T
+        count = min(neighbours, closeness.shape[1])
+        near = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
+        return np.argmax(scores + weight * self._by_lang[lang].agreement(hypotheses, near), axis=1)
+
+    def _unit(self, vectors: np.ndarray) -> np.ndarray:
+        mean, std = self._scale
+        scaled = (vectors - mean) / std
+        return scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6)
+
+
+def picture_vectors(features: np.ndarray) -> np.ndarray:
+    """Features [b, t, n, d] to one float32 vector a picture, [b, d]: the mean over frames and positions."""
+    return np.asarray(features, np.float32).mean((1, 2))
