@@ -25,11 +25,16 @@ endif
 	$(INSTALL) -e ".[dev]"
 	@touch $@
 
+.venv/.bench: .venv/.dev
+	$(INSTALL) -e ".[bench]"
+	@touch $@
+
 # The built-in dataset to a trained captioner and a page that shows it.
 demo: $(DEMO)/vocabulary.model
 	$(PY) launch.py --config configs/shapes.py --workdir $(DEMO)/model \
 	  --config.data.train=$(DEMO)/data@train --config.data.eval=$(DEMO)/data@val \
 	  --config.data.vocabulary=$(DEMO)/vocabulary.model
+	$(PY) -m data_prep.shapes $(DEMO)/model/predictions.json
 	$(PY) -m capjax.evals.page --workdir $(DEMO)/model --output $(DEMO)/index.html
 
 $(DEMO)/data/dataset_info.json: | .venv/.user
@@ -45,5 +50,5 @@ lint: .venv/.dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-bench: .venv/.dev
+bench: .venv/.bench
 	for file in tests/benchmarks/bench_*.py; do $(PY) $$file || exit 1; done

@@ -1,11 +1,13 @@
 """Flickr8k, on features of a frozen EfficientNet-Lite0: minutes on two cores.
 
     python -m data_prep flickr8k --input DOWNLOAD --output data/flickr8k
-    python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
-    --views 8 python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 2000 --lowercase
+    python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
+    python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 \\
+        --encoder efficientnet_lite0 --views 8
     python launch.py --config configs/flickr8k.py --workdir runs/flickr8k
 
-With the argument `five` (configs/flickr8k.py:five) one model writes English, German, French, Chinese and Arabic.
+With the argument `five` (configs/flickr8k.py:five) one model writes English, German, French, Chinese and Arabic; give
+`data_prep flickr8k` their files with --translations, and the vocabulary --size 4000.
 """
 
 import common
@@ -46,7 +48,10 @@ def get_config(arg="en"):
     if arg == "five":
         config.data.languages = ("en", "de", "fr", "zh", "ar")
         config.data.language_weights = {"en": 2.0}
-        config.train.steps = 1800
+        config.train.steps = 1920
+        config.train.eval_every = 480
+        config.data.target_len = 40
+        config.decode.max_len = 36
     elif arg != "en":
         raise ValueError(f"flickr8k takes no argument, or `five`; not {arg!r}")
     return config

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from real_data import find_real_data
 
 # Tests run several to a machine and compile many small programs: keep each on the CPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -25,10 +26,10 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real photos and captions beside the checkout; skips where it is missing."""
-    path = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not path.is_dir():
-        pytest.skip(f"no real data here ({path} is missing)")
+    """The folder of real photos and captions; skips where there is none."""
+    path = find_real_data()
+    if path is None:
+        pytest.skip("no real data here; $CAPJAX_DATA may name a folder with flickr8k/Flickr8k_text")
     return path
 
 

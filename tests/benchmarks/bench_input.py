@@ -25,12 +25,14 @@ from PIL import Image
 SIZE, BATCH, THREADS = 224, 32, 2
 ASPECT = (3 / 4, 4 / 3)
 ROOT = Path(__file__).resolve().parents[2]
-PHOTOS = ROOT.parent / "shared" / "data" / "flickr8k" / "Flicker8k_Dataset"
+sys.path.append(str(ROOT / "tests"))
+from real_data import find_real_data  # noqa: E402
 
 
 def write_files(directory: Path, count: int):
     """640x480 JPEG files, quality 90: real photos brought to that size, or noise with the spectrum of photos."""
-    photos = sorted(PHOTOS.glob("*.jpg")) if PHOTOS.is_dir() else []
+    data = find_real_data()
+    photos = sorted(data.glob("flickr8k/Flicker8k_Dataset/*.jpg")) if data else []
     large = [path for path in photos if min(Image.open(path).size) >= 300][:count] or photos[:count]
     rng = np.random.default_rng(0)
     for i in range(count):
