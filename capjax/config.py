@@ -159,8 +159,9 @@ def check(config: ConfigDict):
             f"train.batch_size = {values['train.batch_size']} does not divide into "
             f"train.accumulate = {values['train.accumulate']} micro-batches"
         )
-    if values["seed"] < 0:
-        raise ConfigError(f"seed = {values['seed']}: expected 0 or more")
+    for key in ("seed", "decode.neighbours", "decode.consensus"):
+        if values[key] < 0:
+            raise ConfigError(f"{key} = {values[key]}: expected 0 or more")
     for lang, weight in values["data.language_weights"].items():
         if not weight > 0:
             raise ConfigError(

@@ -37,6 +37,7 @@ def test_overrides_take_the_type_of_the_default():
         ("train.tensorboard=1", "true or false"),
         ("optimizer.name=adamm", "did you mean 'adam'"),
         ("train.steps=0", "1 or more"),
+        ("decode.neighbours=-1", "0 or more"),
         ("model.dropout=1.5", "share"),
         ("train=5", "group"),
         ("model.decoder.options=5", "group"),

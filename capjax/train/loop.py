@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import logging
 import math
 import signal
 import time
@@ -29,8 +28,6 @@ from capjax.train.report import Reporter
 from capjax.train.state import TrainState, make_init, state_shardings, trainable_names
 from capjax.train.step import make_step
 from capjax.train.workdir import Workdir
-
-log = logging.getLogger("capjax")
 
 
 class NotFiniteError(RuntimeError):

@@ -114,3 +114,8 @@ def test_one_run_at_a_time(tmp_path):
             pass
     with Workdir(tmp_path / "run").lock():
         pass
+
+
+def test_neighbours_need_features(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"decode\.neighbours compares extracted features; set data\.features"):
+        Workdir(tmp_path).prepare(tiny.config("decode.neighbours=3"))
