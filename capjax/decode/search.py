@@ -3,7 +3,8 @@
     step_fn(tokens int32 [b, m], index int32, state) -> (logits float32 [b, m, v], state)
 
 gives the logits that follow `tokens`, which stand at position `index` of each sequence. Every leaf of `state` is
-[b, m, ...]; what all beams of an item share is closed over. b: batch, m: beams, v: vocabulary, p: prefix, l: max_len.
+[b, m, ...], but for what is marked `InPlace`; what all beams of an item share is closed over. b: batch, m: beams,
+v: vocabulary, p: prefix, l: max_len.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from capjax.models.decoders.cache import reorder
 
 StepFn = Callable
 
@@ -84,11 +87,6 @@ def _repeats(written, count, n: int, v: int) -> jax.Array:
     return jnp.zeros((b, m, v), bool).at[(*rows, follows)].max(same)
 
 
-def _select(tree, index):
-    """Reorders the beam axis of every leaf [b, m, ...] by index [b, k]."""
-    return jax.tree.map(lambda x: jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), 1), tree)
-
-
 def beam_search(
     step_fn: StepFn, state, prefix, *, beams: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
     length_penalty: float = 0.0, no_repeat_ngram: int = 0, suppressed=None,
@@ -142,17 +140,17 @@ def beam_search(
         }
         valid = jnp.concatenate([s["done"], accepted], 1)
         order = jnp.argsort(~valid, axis=1, stable=True)[:, :beams]
-        keep, valid = _select(keep, order), jnp.take_along_axis(valid, order, 1)
+        keep, valid = reorder(keep, order), jnp.take_along_axis(valid, order, 1)
         beam = keep.pop("beam")
-        written = _select(s["written"], beam)
+        written = reorder(s["written"], beam)
         written = jax.lax.dynamic_update_slice(written, keep["tokens"][..., None], (0, 0, s["count"]))
         keep["log_probs"] = jnp.where(valid, keep["log_probs"], -jnp.inf)
-        return {"count": s["count"] + 1, "written": written, "state": _select(state, beam), **keep}
+        return {"count": s["count"] + 1, "written": written, "state": reorder(state, beam), **keep}
 
     end = jax.lax.while_loop(go_on, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
     scores, order = jax.lax.top_k(scores, beams)
-    written, log_probs, lengths = _select((end["written"], end["log_probs"], end["lengths"]), order)
+    written, log_probs, lengths = reorder((end["written"], end["log_probs"], end["lengths"]), order)
     return Decoded(written, scores, log_probs, lengths)
 
 
@@ -207,7 +205,7 @@ def pick_loop(
 
     _, _, written, total, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
     scores, order = jax.lax.top_k(total / length_normalizer(lengths, length_penalty), rows)
-    written, total, lengths = _select((written, total, lengths), order)
+    written, total, lengths = reorder((written, total, lengths), order)
     return Decoded(written, scores, total, lengths)
 
 

@@ -52,8 +52,28 @@ class LayerNorm(nnx.Module):
         return x.astype(self.dtype)
 
 
+@jax.custom_vjp
+def gelu(x: jax.Array) -> jax.Array:
+    """x times the normal distribution's cumulative function (Hendrycks & Gimpel 2016), exact as published weights need
+    it. The backward pass keeps x alone."""
+    return x * _normal_cdf(x)
+
+
+def _normal_cdf(x: jax.Array) -> jax.Array:
+    # By erf: erfc, which jax.nn.gelu takes, is three times slower on CPU, to save digits of what is nearly 0.
+    return 0.5 * (1.0 + jax.lax.erf(x * 0.5**0.5))
+
+
+def _gelu_backward(x: jax.Array, of_out: jax.Array):
+    density = jnp.exp(-0.5 * x * x) * (2.0 * jnp.pi) ** -0.5
+    return (of_out * (_normal_cdf(x) + x * density),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
 class Mlp(nnx.Module):
-    """d -> ratio * d -> d with GELU between."""
+    """d -> hidden -> d with GELU between."""
 
     def __init__(self, d: int, *, hidden: int, dtype=jnp.float32, rngs):
         self.up = Linear(d, hidden, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
@@ -62,7 +82,7 @@ class Mlp(nnx.Module):
     def __call__(self, x: jax.Array, *, rate: float = 0.0, key=None) -> jax.Array:
         # Tokens flattened: on CPU the gradient of a [b * n, d] product is a quarter faster than that of [b, n, d].
         flat = x.reshape(-1, x.shape[-1])
-        hidden = dropout(jax.nn.gelu(self.up(flat)), rate, key)
+        hidden = dropout(gelu(self.up(flat)), rate, key)
         return self.down(hidden).reshape(x.shape)
 
 

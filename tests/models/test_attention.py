@@ -67,7 +67,7 @@ def test_cross_attention_is_torchs(cross, memory, return_weights):
     ]
     seen, hidden = torch.tensor(np.array(memory.x)), torch.tensor(~np.array(memory.mask))
     expected, weights = torch_attention(*both, cross.out)(torch.tensor(x), seen, seen, key_padding_mask=hidden)
-    out, got = cross(jnp.asarray(x), *cross.project(memory.x), memory.mask, return_weights=return_weights)
+    out, got = cross(jnp.asarray(x), memory.x, memory.mask, return_weights=return_weights)
     np.testing.assert_allclose(out, expected.detach(), atol=1e-5)
     if return_weights:
         np.testing.assert_allclose(got, weights.detach(), atol=1e-6)
@@ -79,16 +79,44 @@ def test_one_position_after_another_equals_causal_attention(own):
     beams = 3
     x = noise(B, beams, Q, D)
     expected = own(jnp.asarray(x.reshape(B * beams, Q, D)), causal=True).reshape(x.shape)
-    # What lies in the cache from `index` on must not matter: start from rubbish.
-    cache = {name: jnp.full((B, beams, Q + 2, HEADS, D // HEADS), 1e3) for name in ("key", "value")}
+    # What lies in the cache and may not be read must not matter: start from rubbish.
+    cache = {name: jnp.full((B, HEADS, (Q + 2) * beams, D // HEADS), 1e3) for name in ("key", "value")}
     step = jax.jit(own.step)
     for index in range(Q):
-        out, cache = step(x[:, :, index], cache, index)
+        mask = np.eye(beams, dtype=bool)[:, None] & (np.arange(Q + 2) <= index)[:, None]
+        mask = np.broadcast_to(mask.reshape(beams, -1), (B, beams, (Q + 2) * beams))
+        out, cache = step(x[:, :, index], cache, index, mask)
         np.testing.assert_allclose(out, expected[:, :, index], atol=1e-5)
 
 
+def test_a_step_of_cross_attention_is_cross_attention(cross, memory):
+    x = jnp.asarray(noise(B, Q, D))
+    expected, weights = cross(x, memory.x, memory.mask, return_weights=True)
+    out, got = cross.step(x, *cross.prepare(memory.x), memory.mask)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    np.testing.assert_allclose(got, weights, atol=1e-6)
+
+
+def plain_attention(query, key, value, mask):
+    return jnp.einsum("bhqn,bhnk->bhqk", attention_weights(query, key, mask), value)
+
+
+@pytest.mark.parametrize("mask", [None, "causal", "random"])
+def test_gradients_of_attention_are_those_of_its_formula(mask):
+    query, key, value, of_out = (jnp.asarray(noise(B, HEADS, n, 4, seed=i)) for i, n in enumerate((Q, N, N, Q)))
+    if mask:
+        mask = jnp.tri(Q, N, dtype=bool) if mask == "causal" else jnp.asarray(noise(B, 1, Q, N, seed=9) > 0)
+    for name, of, expected in zip(
+        ("query", "key", "value"),
+        jax.vjp(lambda *qkv: attend(*qkv, mask), query, key, value)[1](of_out),
+        jax.vjp(lambda *qkv: plain_attention(*qkv, mask), query, key, value)[1](of_out),
+        strict=True,
+    ):
+        np.testing.assert_allclose(of, expected, atol=2e-6, err_msg=name)
+
+
 def test_weights_are_float32_and_sum_to_one_over_what_may_be_seen():
-    query, key = (jnp.asarray(noise(B, n, HEADS, 4, seed=n) * 20).astype(jnp.bfloat16) for n in (Q, N))
+    query, key = (jnp.asarray(noise(B, HEADS, n, 4, seed=n) * 20).astype(jnp.bfloat16) for n in (Q, N))
     mask = jnp.asarray(np.random.default_rng(0).random((B, 1, Q, N)) < 0.5).at[..., 0].set(True)
     weights = attention_weights(query, key, mask)
     assert weights.dtype == jnp.float32
@@ -97,11 +125,11 @@ def test_weights_are_float32_and_sum_to_one_over_what_may_be_seen():
 
 
 def _cross(attention, x, memory):
-    return attention(x, *attention.project(memory.x), memory.mask)[0]
+    return attention(x, memory.x, memory.mask)[0]
 
 
 def _cross_with_weights(attention, x, memory):
-    return attention(x, *attention.project(memory.x), memory.mask, return_weights=True)[0]
+    return attention(x, memory.x, memory.mask, return_weights=True)[0]
 
 
 def _additive(attention, x, memory):
@@ -159,7 +187,7 @@ def test_additive_attention_is_the_sum_of_the_papers(additive, memory):
 
 
 def test_attention_of_bfloat16_stays_near_that_of_float32():
-    query, key, value = (noise(B, n, HEADS, 4, seed=n) for n in (Q, N, N))
+    query, key, value = (noise(B, HEADS, n, 4, seed=n) for n in (Q, N, N))
     exact = attend(*map(jnp.asarray, (query, key, value)))
     half = attend(*(jnp.asarray(x).astype(jnp.bfloat16) for x in (query, key, value)))
     assert half.dtype == jnp.bfloat16

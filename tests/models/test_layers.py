@@ -9,7 +9,7 @@ from drawn_models import draw_model
 from flax import nnx
 
 from capjax.models.functional import make_key, params_of
-from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, scan, sinusoid, stack, unstack
+from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, gelu, scan, sinusoid, stack, unstack
 
 D, HIDDEN, LAYERS = 16, 24, 3
 
@@ -66,7 +66,7 @@ def test_linear_is_torchs(bias):
 def test_mlp_and_its_gradient_are_torchs(mlp):
     x = noise(2, 3, D)
     given = torch.tensor(x, requires_grad=True)
-    hidden = torch.nn.functional.gelu(to_torch(mlp.up)(given), approximate="tanh")
+    hidden = torch.nn.functional.gelu(to_torch(mlp.up)(given))
     expected = to_torch(mlp.down)(hidden)
     expected.square().sum().backward()
     np.testing.assert_allclose(mlp(jnp.asarray(x)), expected.detach(), atol=1e-5)
@@ -186,3 +186,12 @@ def test_each_layer_of_a_stack_starts_with_its_own_draw_of_the_usual_size():
         assert values[i].std() == pytest.approx((2 / 128) ** 0.5, rel=0.05), "Glorot: variance 2 / (d_in + d_out)"
         correlation = np.corrcoef(values[i].ravel(), values[i - 1].ravel())[0, 1]
         assert abs(correlation) < 0.06
+
+
+def test_gelu_and_its_gradient_are_torchs():
+    x = np.linspace(-8, 8, 1001, dtype=np.float32)
+    given = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.functional.gelu(given)
+    expected.sum().backward()
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), expected.detach(), atol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda x: gelu(x).sum())(jnp.asarray(x)), given.grad, atol=1e-6)

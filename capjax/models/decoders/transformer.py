@@ -1,9 +1,11 @@
 """A pre-norm transformer decoder with cross-attention (Vaswani et al. 2017; Xiong et al. 2020 for pre-norm)."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.attention import CrossAttention, SelfAttention
+from capjax.models.decoders.cache import InPlace
 from capjax.models.decoders.embedding import TokenEmbedding
 from capjax.models.decoders.registry import DECODERS
 from capjax.models.layers import LayerNorm, Mlp, dropout, scan, split, stack, unstack
@@ -25,22 +27,19 @@ class Block(nnx.Module):
     def __call__(self, x, memory: Memory, key, *, return_attention: bool):
         keys = split(key, 4)
         x = x + dropout(self.self_attention(self.self_norm(x), causal=True), self.rate, keys[0])
-        memory_key, memory_value = self.cross_attention.project(memory.x)
         # All captions of an item are queries of its one memory.
         queries = self.cross_norm(x).reshape(memory.x.shape[0], -1, x.shape[-1])
-        seen, weights = self.cross_attention(
-            queries, memory_key, memory_value, memory.mask, return_weights=return_attention
-        )
+        seen, weights = self.cross_attention(queries, memory.x, memory.mask, return_weights=return_attention)
         weights = weights if weights is None else weights.reshape(*x.shape[:2], -1)
         x = x + dropout(seen.reshape(x.shape), self.rate, keys[1])
         x = x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[2]), self.rate, keys[3])
         return x, weights
 
-    def step(self, x, index, fixed, cache, mask):
-        """x [b, m, d] at position `index`; `fixed` is the (key, value) of the memory."""
-        out, cache = self.self_attention.step(self.self_norm(x), cache, index)
+    def step(self, x, index, fixed, cache, own_mask, mask):
+        """x [b, m, d] at position `index`; `fixed` is what cross-attention prepared of the memory."""
+        out, cache = self.self_attention.step(self.self_norm(x), cache, index, own_mask)
         x = x + out
-        seen, weights = self.cross_attention(self.cross_norm(x), *fixed, mask, return_weights=True)
+        seen, weights = self.cross_attention.step(self.cross_norm(x), *fixed, mask)
         x = x + seen
         return x + self.mlp(self.mlp_norm(x)), cache, weights
 
@@ -102,20 +101,28 @@ class TransformerDecoder(nnx.Module):
         fixed = {
             "graphdef": blocks[0][0],
             "layers": [
-                (state, nnx.merge(graphdef, state).cross_attention.project(memory.x)) for graphdef, state in blocks
+                (state, nnx.merge(graphdef, state).cross_attention.prepare(memory.x)) for graphdef, state in blocks
             ],
             "mask": memory.mask,
         }
-        empty = jnp.zeros((b, beams, length, self.heads, d // self.heads), self.dtype)
-        return fixed, [{"key": empty, "value": empty} for _ in blocks]
+        empty = jnp.zeros((b, self.heads, length * beams, d // self.heads), self.dtype)
+        caches = InPlace([{"key": empty, "value": empty} for _ in blocks])
+        return fixed, {"places": jnp.zeros((b, beams, length), jnp.int32), "caches": caches}
 
     def step(self, tokens, index, fixed, state):
         x = self.embedding(tokens) + self.position[...][index].astype(self.dtype)
+        # places [b, m, l]: of each position of a hypothesis, the beam in whose place of the caches it lies.
+        b, m, length = state["places"].shape
+        own = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32)[:, None], (b, m, 1))
+        places = jax.lax.dynamic_update_slice_in_dim(state["places"], own, index, 2)
+        own_mask = (places[..., None] == jnp.arange(m)) & (jnp.arange(length) <= index)[:, None]
+        own_mask = own_mask.reshape(b, m, length * m)
         caches = []
-        for (block, memory), cache in zip(fixed["layers"], state, strict=True):
-            x, cache, weights = nnx.merge(fixed["graphdef"], block).step(x, index, memory, cache, fixed["mask"])
+        for (block, memory), cache in zip(fixed["layers"], state["caches"].value, strict=True):
+            block = nnx.merge(fixed["graphdef"], block)
+            x, cache, weights = block.step(x, index, memory, cache, own_mask, fixed["mask"])
             caches.append(cache)
-        return self.embedding.logits(self.norm(x)), caches, weights
+        return self.embedding.logits(self.norm(x)), {"places": places, "caches": InPlace(caches)}, weights
 
     def _check_length(self, length: int):
         if length > self.max_len:
