@@ -26,7 +26,7 @@ def main() -> int:
 
     from capjax import jobs, runtime
 
-    runtime.start()
+    runtime.start(training=args.mode == "train")
     return jobs.run(args.mode, args.config, args.workdir, overrides)
 
 

@@ -1,5 +1,7 @@
 """Small parts that encoders and decoders share. d: model width, n: positions, h: heads, k: width of a head."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -31,12 +33,46 @@ class Linear(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-        return x if self.bias is None else x + self.bias[...].astype(self.dtype)
+        """[..., d_in] -> [..., d_out]."""
+        # Rows flattened: on CPU the gradient of a [b * n, d] product is a quarter faster than that of [b, n, d].
+        out = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        out = out if self.bias is None else out + self.bias[...].astype(self.dtype)
+        return out.reshape(*x.shape[:-1], -1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """Layer normalisation of x [..., d] (Ba et al. 2016), in float32 whatever the dtype: -> float32 [..., d].
+
+    The backward pass keeps x and two numbers a row, and normalises again.
+    """
+    return _layer_norm(x, scale, bias, epsilon)[0]
+
+
+def _layer_norm(x, scale, bias, epsilon):
+    whole = x.astype(jnp.float32)
+    mean = whole.mean(-1, keepdims=True)
+    # Two passes: E[x^2] - E[x]^2 loses all digits where the mean is large.
+    factor = jax.lax.rsqrt(jnp.square(whole - mean).mean(-1, keepdims=True) + epsilon)
+    return (whole - mean) * factor * scale + bias, (x, scale, mean, factor)
+
+
+def _layer_norm_backward(epsilon, saved, of_out):
+    del epsilon
+    x, scale, mean, factor = saved
+    normal = (x.astype(jnp.float32) - mean) * factor
+    scaled = of_out * scale
+    along = (scaled * normal).mean(-1, keepdims=True)
+    of_x = (scaled - scaled.mean(-1, keepdims=True) - normal * along) * factor
+    rows = tuple(range(x.ndim - 1))
+    return of_x.astype(x.dtype), (of_out * normal).sum(rows), of_out.sum(rows)
+
+
+layer_norm.defvjp(_layer_norm, _layer_norm_backward)
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalisation over the last axis, computed in float32 (Ba et al. 2016)."""
+    """`layer_norm` with its parameters."""
 
     def __init__(self, d: int, *, epsilon=1e-6, dtype=jnp.float32):
         self.scale = nnx.Param(jnp.ones(d), out_sharding=("embed",))
@@ -44,12 +80,7 @@ class LayerNorm(nnx.Module):
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.astype(jnp.float32)
-        mean = x.mean(-1, keepdims=True)
-        # Two passes: E[x^2] - E[x]^2 loses all digits where the mean is large.
-        variance = jnp.square(x - mean).mean(-1, keepdims=True)
-        x = (x - mean) * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...] + self.bias[...]
-        return x.astype(self.dtype)
+        return layer_norm(x, self.scale[...], self.bias[...], self.epsilon).astype(self.dtype)
 
 
 @jax.custom_vjp
@@ -80,10 +111,7 @@ class Mlp(nnx.Module):
         self.down = Linear(hidden, d, axes=("mlp", "embed"), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, rate: float = 0.0, key=None) -> jax.Array:
-        # Tokens flattened: on CPU the gradient of a [b * n, d] product is a quarter faster than that of [b, n, d].
-        flat = x.reshape(-1, x.shape[-1])
-        hidden = dropout(gelu(self.up(flat)), rate, key)
-        return self.down(hidden).reshape(x.shape)
+        return self.down(dropout(gelu(self.up(x)), rate, key))
 
 
 def sinusoid(positions: jax.Array, d: int, *, longest: float = 10_000.0) -> jax.Array:

@@ -17,7 +17,7 @@ import numpy as np
 
 VOCAB, WIDTH, TEXT_LEN = 8192, 384, 32
 # What is timed -> images a call.
-TASKS = {"parameters": 0, "training step, batch 8": 8, "captions, batch 8, beams 4": 8, "captions, batch 1, greedy": 1}
+TASKS = {"training step, batch 8": 8, "captions, batch 8, beams 4": 8, "captions, batch 1, greedy": 1}
 
 
 def our_batch(b: int) -> dict:
@@ -31,7 +31,12 @@ def our_batch(b: int) -> dict:
     }
 
 
-def make_ours() -> dict:
+def make_ours(task: str):
+    """(a call that does the task, parameters of the model)"""
+    from capjax import runtime
+
+    runtime.start(training="training" in task)  # as every command of ours does
+
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -51,19 +56,26 @@ def make_ours() -> dict:
         )  # fmt: skip
 
     functional = Functional.of(make)
-    config = load(str(Path(__file__).parents[2] / "configs/common.py"))
-    names = list(functional.shapes)
-    optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-    box = [jax.jit(make_init(functional, optimizer, names, ema=False))(make_key(0), {}, {})]
-    train = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0), donate_argnums=0)
-    params, stats = jax.jit(functional.init)(make_key(0))
-    never_ends = jnp.arange(VOCAB) == 2  # both write all 20 tokens
+    names, batch = list(functional.shapes), our_batch(TASKS[task])
+    size = sum(int(np.prod(value.shape)) for value in functional.shapes.values())
 
-    def step(batch):
-        box[0], metrics = train(box[0], batch)
-        jax.block_until_ready(metrics)
+    def training():
+        config = load(str(Path(__file__).parents[2] / "configs/common.py"))
+        optimizer, schedule = make_optimizer(config.optimizer, 100, names)
+        box = [jax.jit(make_init(functional, optimizer, names, ema=False))(make_key(0), {}, {})]
+        train = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0), donate_argnums=0)
 
-    def generate(beams):
+        def step():
+            box[0], metrics = train(box[0], batch)
+            jax.block_until_ready(metrics)
+
+        return step
+
+    def decoding(beams):
+        params, stats = jax.jit(functional.init)(make_key(0))
+        never_ends = jnp.arange(VOCAB) == 2  # both write all 20 tokens
+
+        @jax.jit
         def run(params, batch):
             model = functional.bind(params, stats)
             fixed, state = model.decoder.init_cache(model.encode(batch), beams, 21)
@@ -78,19 +90,13 @@ def make_ours() -> dict:
                 return greedy_search(step_fn, state, prefix, **options).tokens
             return beam_search(step_fn, state, prefix, beams=beams, **options).tokens
 
-        return jax.jit(run)
+        return lambda: jax.block_until_ready(run(params, batch))
 
-    beam, greedy, eight, one = generate(4), generate(1), our_batch(8), our_batch(1)
-    calls = (
-        lambda: sum(int(np.prod(value.shape)) for value in functional.shapes.values()),
-        lambda: step(eight),
-        lambda: jax.block_until_ready(beam(params, eight)),
-        lambda: jax.block_until_ready(greedy(params, one)),
-    )
-    return dict(zip(TASKS, calls, strict=True))
+    return (training() if "training" in task else decoding(4 if "beams" in task else 1)), size
 
 
-def make_git() -> dict:
+def make_git(task: str):
+    """(a call that does the task, parameters of the model)"""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
 
@@ -115,72 +121,70 @@ def make_git() -> dict:
             **size,
         )
     )
-    pixels = torch.rand(8, 3, 224, 224)
-    ids = torch.randint(3, VOCAB, (8, TEXT_LEN))
+    git.library = library  # its names last as long as it does
+    b, beams = TASKS[task], 4 if "beams" in task else 1
+    pixels = torch.rand(b, 3, 224, 224)
+    ids = torch.randint(3, VOCAB, (b, TEXT_LEN))
     adamw = torch.optim.AdamW(git.parameters(), lr=1e-4)
 
     def step():
-        git.train()
         adamw.zero_grad()
         git(input_ids=ids, pixel_values=pixels, labels=ids).loss.backward()
         torch.nn.utils.clip_grad_norm_(git.parameters(), 1.0)
         adamw.step()
 
-    def generate(b, beams):
-        git.eval()
-        with torch.no_grad():
-            git.generate(
-                pixel_values=pixels[:b], num_beams=beams, max_new_tokens=20, min_new_tokens=20, do_sample=False
-            )
+    @torch.no_grad
+    def generate():
+        git.generate(pixel_values=pixels, num_beams=beams, max_new_tokens=20, min_new_tokens=20, do_sample=False)
 
-    calls = (
-        lambda: sum(value.numel() for value in git.parameters()),
-        step,
-        lambda: generate(8, 4),
-        lambda: generate(1, 1),
-    )
-    return dict(zip(TASKS, calls, strict=True)) | {"library": library}  # its names last as long as it does
+    git.train("training" in task)
+    return (step if "training" in task else generate), sum(value.numel() for value in git.parameters())
 
 
-def serve(make, pipe):
-    """Does what the pipe asks for by name, and answers with (seconds, result)."""
-    calls = make()
-    while (task := pipe.recv()) is not None:
+def serve(make, task: str, pipe):
+    """Answers with the parameters, then with the seconds of a call for each message."""
+    call, size = make(task)
+    call()
+    pipe.send(size)
+    while pipe.recv():
         start = time.perf_counter()
-        result = calls[task]()
-        pipe.send((time.perf_counter() - start, result if isinstance(result, int) else None))
+        call()
+        pipe.send(time.perf_counter() - start)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
+def compare(task: str, rounds: int) -> tuple[list[float], list[int]]:
+    """Seconds of the fastest call of each, and parameters of each."""
     context = multiprocessing.get_context("spawn")
     pipes, children = [], []
     for make in (make_ours, make_git):
         near, far = context.Pipe()
-        children.append(context.Process(target=serve, args=(make, far), daemon=True))
+        children.append(context.Process(target=serve, args=(make, task, far), daemon=True))
         children[-1].start()
         pipes.append(near)
+    sizes, times = [pipe.recv() for pipe in pipes], [[], []]
+    for _ in range(rounds):
+        for pipe, taken in zip(pipes, times, strict=True):
+            time.sleep(0.3)  # until the other's threads, which spin for a while after their work, sleep
+            pipe.send(True)
+            taken.append(pipe.recv())
+    for pipe, child in zip(pipes, children, strict=True):
+        pipe.send(False)
+        child.join()
+    return [min(taken) for taken in times], sizes
 
-    def ask(pipe, task):
-        time.sleep(0.3)  # until the other's threads, which spin for a while after their work, sleep
-        pipe.send(task)
-        return pipe.recv()
 
-    ours, theirs = (ask(pipe, "parameters")[1] / 1e6 for pipe in pipes)
-    print(f"parameters: capjax {ours:.1f} M, GIT {theirs:.1f} M", flush=True)
-    for task, items in list(TASKS.items())[1:]:
-        times = [[ask(pipe, task)[0] for pipe in pipes] for _ in range(args.rounds + 1)][1:]
-        ours, theirs = map(min, zip(*times, strict=True))
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    for task, items in TASKS.items():
+        (ours, theirs), sizes = compare(task, args.rounds)
         print(
-            f"{task:28} capjax {ours * 1e3:7.0f} ms ({items / ours:6.1f} images/s)   "
-            f"GIT {theirs * 1e3:7.0f} ms ({items / theirs:6.1f} images/s)   ratio {theirs / ours:5.2f}",
+            f"{task:28} capjax ({sizes[0] / 1e6:.1f} M) {ours * 1e3:5.0f} ms, {items / ours:5.1f} images/s   "
+            f"GIT ({sizes[1] / 1e6:.1f} M) {theirs * 1e3:5.0f} ms, {items / theirs:5.1f} images/s   "
+            f"ratio {theirs / ours:5.2f}",
             flush=True,
         )
-    for pipe, child in zip(pipes, children, strict=True):
-        pipe.send(None)
-        child.join()
 
 
 if __name__ == "__main__":
