@@ -3,7 +3,7 @@
     python -m data_prep flickr8k --input DOWNLOAD --output data/flickr8k
     python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
     python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 \\
-        --encoder efficientnet_lite0 --views 8
+        --encoder efficientnet_lite0 --views 12 --flips
     python launch.py --config configs/flickr8k.py --workdir runs/flickr8k
 
 With the argument `five` (configs/flickr8k.py:five) one model writes English, German, French, Chinese and Arabic; give
@@ -50,8 +50,8 @@ def get_config(arg="en"):
         config.data.language_weights = {"en": 2.0}
         config.train.steps = 1920
         config.train.eval_every = 480
-        config.data.target_len = 40
-        config.decode.max_len = 36
+        config.data.target_len = 34
+        config.decode.max_len = 31
     elif arg != "en":
         raise ValueError(f"flickr8k takes no argument, or `five`; not {arg!r}")
     return config

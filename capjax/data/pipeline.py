@@ -8,8 +8,10 @@ b: batch, t: frames, n: positions of a feature grid, d: channels, l: pieces of a
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -194,8 +196,8 @@ class _Training(_Loader):
 
 def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
     """An index with probability proportional to its weight."""
-    edges = np.cumsum(weights)
-    return int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))
+    edges = list(accumulate(weights))
+    return min(bisect_right(edges, rng.random() * edges[-1]), len(edges) - 1)
 
 
 class _Batches(grain.MapDataset):

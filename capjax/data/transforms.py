@@ -4,6 +4,8 @@ Evaluation sees the whole picture, squashed to a square: a caption may speak of 
 Both go through `view`, so that features, training, evaluation and prediction agree to the pixel.
 """
 
+import math
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -27,7 +29,14 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int]:
     return height, width
 
 
-def view(jpeg: bytes, size: int, box: Box | None = None, out: np.ndarray | None = None) -> np.ndarray:
+def view(
+    jpeg: bytes,
+    size: int,
+    box: Box | None = None,
+    out: np.ndarray | None = None,
+    *,
+    shape: tuple[int, int] | None = None,
+) -> np.ndarray:
     """A part of a picture as uint8 [size, size, 3] RGB.
 
     Decodes at 1/2, 1/4 or 1/8 scale (the fast cases of libjpeg-turbo) where that still has 0.8 pixels a side for each
@@ -37,11 +46,12 @@ def view(jpeg: bytes, size: int, box: Box | None = None, out: np.ndarray | None 
     Args:
       box: (x0, y0, x1, y1) in pixels of the full picture; None: all of it.
       out: where to write, uint8 [size, size, 3].
+      shape: (height, width) of the full picture, where it is known already.
 
     Raises:
       ValueError: not a JPEG, or a damaged one.
     """
-    height, width = jpeg_size(jpeg)
+    height, width = shape or jpeg_size(jpeg)
     x0, y0, x1, y1 = box or (0.0, 0.0, float(width), float(height))
     factor = 1
     while factor < 8 and min(x1 - x0, y1 - y0) >= 1.6 * factor * size:
@@ -59,13 +69,14 @@ def random_box(
 ) -> Box:
     """A random crop as in Inception training (Szegedy et al. 2015): a share of the area in `scale`, a ratio of width to
     height in `aspect` (log-uniform), anywhere; if ten draws do not fit, the whole picture."""
+    least, most = math.log(aspect[0]), math.log(aspect[1])  # math: numpy takes ten times as long for one number
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
-        ratio = np.exp(rng.uniform(*np.log(aspect)))
-        w, h = np.sqrt(area * ratio), np.sqrt(area / ratio)
+        ratio = math.exp(rng.uniform(least, most))
+        w, h = math.sqrt(area * ratio), math.sqrt(area / ratio)
         if w <= width and h <= height:
             x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-            return float(x), float(y), float(x + w), float(y + h)
+            return x, y, x + w, y + h
     return 0.0, 0.0, float(width), float(height)
 
 
@@ -75,7 +86,7 @@ def training_view(
     """A random crop, uint8 [size, size, 3]; mirrored half of the time if `flip`."""
     height, width = jpeg_size(jpeg)
     box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)
-    pixels = view(jpeg, size, box, out)
+    pixels = view(jpeg, size, box, out, shape=(height, width))
     if flip and rng.random() < 0.5:
         pixels[:] = pixels[:, ::-1].copy()
     return pixels

@@ -54,10 +54,13 @@ def natural_noise(rng: np.random.Generator, height: int = 480, width: int = 640)
 
 
 def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
+    from capjax import runtime
     from capjax.data.pipeline import make_train_iterator
     from capjax.data.record import Caption, Record
     from capjax.text import vocabulary
     from configs.common import get_config
+
+    runtime.start(training=True)  # as launch.py does
 
     class Files:
         def __len__(self):
