@@ -44,6 +44,7 @@ def get_config(arg="en"):
     config.decode.neighbours = 15
     config.decode.max_len = 24
     config.decode.length_penalty = 0.7
+    config.decode.no_repeat_ngram = 3
     config.eval.batch_size = 113
     if arg == "five":
         config.data.languages = ("en", "de", "fr", "zh", "ar")
