@@ -98,7 +98,12 @@ def load_encoder(config) -> tuple[Arrays, Arrays]:
         return {}, {}
     from capjax.models.pretrained import load_pretrained
 
-    module = ENCODERS.make(encoder.name, image_size=config.data.image_size, rngs=nnx.Rngs(0), **dict(encoder.options))
+    # Abstract: nothing is drawn at random only to be thrown away.
+    module = nnx.eval_shape(
+        lambda: ENCODERS.make(
+            encoder.name, image_size=config.data.image_size, rngs=nnx.Rngs(0), **dict(encoder.options)
+        )
+    )
     source = encoder.weights if encoder.weights.startswith("pip:") else Path(encoder.weights)
     load_pretrained(module, source)
     return tuple(

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,7 +31,7 @@ class Reporter:
         self._bar = tqdm(
             total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None, file=sys.stderr, leave=True
         )
-        self._tensorboard = _tensorboard_writer(tensorboard_dir) if tensorboard_dir else None
+        self._tensorboard = _TensorBoard(tensorboard_dir) if tensorboard_dir else None
 
     def advance(self, step: int):
         self._bar.update(step - self._bar.n)
@@ -85,8 +86,38 @@ def read_metrics(path: Path) -> list[dict]:
     return rows
 
 
-def _tensorboard_writer(directory: Path):
-    """clu's summary writer, or None where the extra is not installed. It imports TensorFlow, which takes seconds."""
+class _TensorBoard:
+    """Writes summaries in a thread of its own, which first imports TensorFlow for clu: seconds that no step waits for.
+
+    An error there is raised by the next call here.
+    """
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self._thread = ThreadPoolExecutor(1, "tensorboard")
+        self._writer: Future | None = None
+        self._written: Future | None = None
+
+    def write_scalars(self, step: int, values: dict[str, float]):
+        if self._writer is None:
+            self._writer = self._thread.submit(_summary_writer, self._directory)
+        if self._written and self._written.done():
+            self._written.result()
+        self._written = self._thread.submit(self._write, step, values)
+
+    def _write(self, step: int, values: dict[str, float]):
+        if (writer := self._writer.result()) is not None:
+            writer.write_scalars(step, values)
+
+    def close(self):
+        self._thread.shutdown()
+        if self._writer and (writer := self._writer.result()) is not None:
+            writer.close()
+            self._written.result()
+
+
+def _summary_writer(directory: Path):
+    """clu's summary writer, or None where the extra is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it writes summaries only, and would announce oneDNN
     try:
@@ -94,4 +125,4 @@ def _tensorboard_writer(directory: Path):
     except ImportError:
         log.info("no TensorBoard files: pip install 'capjax[tensorboard]' brings them; metrics.jsonl has the same")
         return None
-    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(directory)))
+    return metric_writers.SummaryWriter(str(directory))

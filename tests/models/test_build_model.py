@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.models import pretrained
@@ -113,7 +114,12 @@ def test_an_encoder_alone_has_the_captioners_names(config):
 def test_pretrained_arrays_have_the_names_of_the_model(config, weights, monkeypatch):
     config.model.encoder.weights = weights
     asked = []
-    monkeypatch.setattr(pretrained, "load_pretrained", lambda encoder, source: asked.append(source))
+
+    def load(encoder, source):
+        asked.append(source)
+        nnx.update(encoder, jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), nnx.state(encoder)))
+
+    monkeypatch.setattr(pretrained, "load_pretrained", load)
     params, stats = load_encoder(config)
     functional = make_functional(config, vocab=50)
     if not weights:
