@@ -10,7 +10,7 @@ penalty, is published by nobody; its name is given here, as everywhere, to this 
 import numpy as np
 
 from capjax.metrics.idf import Idf
-from capjax.metrics.ngrams import Corpus, Grams, match, texts
+from capjax.metrics.ngrams import Corpus, Grams, distinct, match, texts
 
 SIGMA = 6.0
 
@@ -47,7 +47,7 @@ def _document_frequency(corpus: Corpus, grams: Grams) -> np.ndarray:
     """In how many items' references each n-gram stands, int64 [size]."""
     of_references = grams.sentence >= corpus.items
     keys = corpus.item[grams.sentence[of_references]] * grams.size + grams.gram[of_references]
-    return np.bincount(np.unique(keys) % grams.size, minlength=grams.size)
+    return np.bincount(distinct(keys) % grams.size, minlength=grams.size)
 
 
 def _cosines(corpus: Corpus, grams: Grams, idf: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
     result = []
     ids, sentence = corpus.tokens, corpus.sentence
     base = int(ids.max()) + 1 if len(ids) else 1
-    distinct = np.zeros(0, np.int64)
+    pairs = np.zeros(0, np.int64)
     for n in range(1, longest + 1):
         if n > 1:
             # An n-gram is an (n - 1)-gram and the next word, where both are of one sentence.
@@ -75,15 +75,15 @@ def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
             ids = (ids[:-1] * base + corpus.tokens[n - 1 :])[inside] if len(ids) else ids
             starts = np.flatnonzero(inside)
             whole = np.full(max(len(sentence) - 1, 0), -1, np.int64)
-            distinct, compact = np.unique(ids, return_inverse=True)
+            pairs, compact = np.unique(ids, return_inverse=True)
             whole[starts] = compact
             sentence = np.where(inside, sentence[: len(sentence) - 1], -1)
-            ids, size = whole, max(len(distinct), 1)
+            ids, size = whole, max(len(pairs), 1)
         else:
             size = base
         real = sentence >= 0
         keys, count = np.unique(sentence[real] * size + ids[real], return_counts=True)
-        result.append(Grams(keys // size, keys % size, count, size, distinct // base, distinct % base))
+        result.append(Grams(keys // size, keys % size, count, size, pairs // base, pairs % base))
     return result
 
 
@@ -99,6 +99,12 @@ def texts(corpus: Corpus, counts: list[Grams]) -> list[list[str]]:
             ]
         )
     return result
+
+
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """Sorted, each once: `np.unique` without its hash table, which is slower than sorting when most keys differ."""
+    keys = np.sort(keys)
+    return keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
 
 
 def match(keys: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
