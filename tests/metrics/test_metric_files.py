@@ -269,7 +269,7 @@ def test_a_folder_and_a_missing_file_are_said_so(tmp_path):
         read_references(tmp_path / "nowhere.json")
 
 
-KEYS = "images annotations image_id id caption captions sentences raw results lang".split()
+KEYS = ["images", "annotations", "image_id", "id", "caption", "captions", "sentences", "raw", "results", "lang"]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: (
