@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capjax.evals.generate import Generator
 from capjax.files import write_text
-from capjax.metrics.score import score, tokenizer_for
+from capjax.metrics import score
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def evaluate(
     empty = [lang for lang in languages if not predictions[lang]]
     if empty:
         raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")
-    scores = {
-        lang: score(predictions[lang], references[lang], tokenize=tokenizer_for(lang)).corpus for lang in languages
-    }
+    scores = {lang: score(predictions[lang], references[lang], lang=lang).corpus for lang in languages}
     return Evaluation(predictions, references, scores)
 
 
