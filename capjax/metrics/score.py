@@ -149,8 +149,16 @@ FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
     "spice": _spice,
 }
 DEFAULT = ("bleu", "rouge", "cider")
-# The names that the default families give.
-METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr", "CIDEr-D")
+# What each family's metrics are called.
+NAMES = {
+    "bleu": ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"),
+    "rouge": ("ROUGE-L",),
+    "cider": ("CIDEr", "CIDEr-D"),
+    "meteor": ("METEOR",),
+    "chrf": ("chrF",),
+    "sacrebleu": ("sacreBLEU",),
+    "spice": ("SPICE",),
+}
 
 
 def score(
