@@ -116,11 +116,12 @@ def pycoco_scores(candidates: list[str], references: list[list[str]]) -> dict[st
     # The made-up words are as Penn Treebank leaves them, but for the full stop.
     groups = {i: [text.removesuffix(" .") for text in texts] for i, texts in enumerate(references)}
     guesses = {i: [text.removesuffix(" .")] for i, text in enumerate(candidates)}
-    return {
+    scores = {
         "BLEU-4": Bleu(4).compute_score(groups, guesses, verbose=0)[1][3],
-        "ROUGE-L": list(Rouge().compute_score(groups, guesses)[1]),
-        "CIDEr": list(Cider().compute_score(groups, guesses)[1]),
+        "ROUGE-L": Rouge().compute_score(groups, guesses)[1],
+        "CIDEr": Cider().compute_score(groups, guesses)[1],
     }
+    return {metric: [float(value) for value in values] for metric, values in scores.items()}
 
 
 def test_the_command_gives_what_the_published_procedure_gives_for_experts(files, capsys):
