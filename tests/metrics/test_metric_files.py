@@ -173,6 +173,8 @@ def rows_with(**changed):
         ('{"1": 5}', "'1'.*expected text, found 5"),
         ('{"1": null}', "expected text, found null"),
         ('{"1": true}', "expected text, found true"),
+        ('{"info": {"year": 2016}}', "'info'.*expected text, found an object"),
+        ('{"1": [{"text": null}]}', "expected text, found null"),
         ('{"1": []}', "no captions of '1'"),
         ('{"1": ["a", 2]}', r"'1': captions\[1\]: a caption of '1': expected text, found 2"),
         ('{"1": ["a", " "]}', r"captions\[1\] an empty caption of '1'"),
