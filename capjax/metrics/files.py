@@ -252,7 +252,7 @@ def _caption(caption: object, entry: _Entry, number: int) -> tuple[str, str | No
     lang, text = entry.lang, caption
     if isinstance(caption, dict):
         lang = caption.get("lang") or lang
-        text = caption.get("text", caption.get("caption"))
+        text = caption.get("text", caption.get("caption", caption))
     place = entry.place if len(entry.captions) == 1 else f"{entry.place}: captions[{number}]"
     if not isinstance(text, str):
         raise ValueError(f"{place}: a caption of {entry.id!r}: expected text, found {_found(text)}")
