@@ -1,8 +1,8 @@
 """The data of METEOR 1.5 for English: synonyms, paraphrases, function words, prefixes.
 
-They are read from the package pycocoevalcap, which carries the program (its jar is a zip file, which is all that is made
-of it here: no Java is started) and its paraphrase table. Reading 5 million paraphrases takes a while, so they are kept in
-the user's cache folder in a form that is memory-mapped.
+They are read from the package pycocoevalcap, which carries the program (its jar is a zip file, and read as one: no Java
+is started) and its paraphrase table. Reading 5 million paraphrases takes a while, so they are kept in the user's cache
+folder in a form that is memory-mapped.
 """
 
 import gzip
@@ -250,9 +250,7 @@ def _trie(path: Path) -> tuple[Iterable[str], dict[str, np.ndarray]]:
     nodes, edges, count = np.zeros(len(lengths), np.int64), [], 1
     for level in range(lengths.max()):
         longer = np.flatnonzero(lengths > level)
-        codes, places = np.unique(
-            nodes[longer] * len(words) + numbers[starts[longer] + level], return_inverse=True
-        )
+        codes, places = np.unique(nodes[longer] * len(words) + numbers[starts[longer] + level], return_inverse=True)
         nodes[longer] = count + places
         edges.append(codes)
         count += len(codes)

@@ -19,8 +19,8 @@ from capjax.metrics.meteor.search import align
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.20, 0.60, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # of exact, stem, synonym, paraphrase
 _MODULES = len(_WEIGHTS)
-# Rows of the statistics: words of hypothesis and reference, function words of both, chunks (0 where both match as one, in
-# full: that is no fragment); then words that matched, by [hypothesis, reference], [content, function], module.
+# Rows of the statistics: words of hypothesis and reference, function words of both, chunks (0 where both match as one,
+# in full: that is no fragment); then words that matched, by [hypothesis, reference], [content, function], module.
 _LENGTHS, _FUNCTIONS, _CHUNKS, _MATCHED = slice(0, 2), slice(2, 4), 4, 5
 STATISTICS = _MATCHED + 4 * _MODULES
 _PAIRS = 2048  # that are aligned at a time
@@ -106,11 +106,11 @@ def _counted(hypotheses, references, item, function, chosen, chunks) -> np.ndarr
         (hypotheses, item, chosen.hypothesis_start, chosen.hypothesis_length),
         (references, np.arange(pairs), chosen.start, chosen.length),
     )
-    for side, (sentences, row, start, length) in enumerate(sides):
-        out[side] = sentences.lengths[row]
-        functions = np.bincount(sentences.owners, function[sentences.words], minlength=len(sentences.starts) - 1)
+    for side, (lines, row, start, length) in enumerate(sides):
+        out[side] = lines.lengths[row]
+        functions = np.bincount(lines.owners, function[lines.words], minlength=len(lines.starts) - 1)
         out[_FUNCTIONS.start + side] = functions[row]
-        words = sentences.words[ranges(sentences.starts[row[chosen.pair]] + start, length)]
+        words = lines.words[ranges(lines.starts[row[chosen.pair]] + start, length)]
         kinds = function[words] * _MODULES + np.repeat(chosen.module, length)
         counts = np.bincount(np.repeat(chosen.pair, length) * 2 * _MODULES + kinds, minlength=pairs * 2 * _MODULES)
         begin = _MATCHED + side * 2 * _MODULES

@@ -10,15 +10,15 @@ _VOWELS = "aeiouy"  # `Y` stands for a consonant y
 _WHOLE = {
     "skis": "ski", "skies": "sky", "dying": "die", "lying": "lie", "tying": "tie", "idly": "idl", "gently": "gentl",
     "ugly": "ugli", "early": "earli", "only": "onli", "singly": "singl",
-} | {word: word for word in "sky news howe atlas cosmos bias andes".split()}  # fmt: skip
-_KEPT = frozenset("inning outing canning herring earring proceed exceed succeed".split())
+} | {word: word for word in ["sky", "news", "howe", "atlas", "cosmos", "bias", "andes"]}  # fmt: skip
+_KEPT = frozenset(["inning", "outing", "canning", "herring", "earring", "proceed", "exceed", "succeed"])
 _PREFIX = re.compile("gener|commun|arsen")
 _REGION = re.compile("[aeiouy][^aeiouy]")
 _CONSONANT_Y = re.compile("([aeiouy])y")
 _HAS_VOWEL = re.compile("[aeiouy]")
 # A syllable is short that ends so.
 _SHORT = re.compile("(?:[^aeiouy][aeiouy][^aeiouywxY]|^[aeiouy][^aeiouy])$")
-_DOUBLES = frozenset("bb dd ff gg mm nn pp rr tt".split())
+_DOUBLES = frozenset(["bb", "dd", "ff", "gg", "mm", "nn", "pp", "rr", "tt"])
 _LI = frozenset("cdeghkmnrt")
 
 
@@ -37,10 +37,11 @@ _STEP_3 = _longest_first({
     "tional": "tion", "ational": "ate", "alize": "al", "icate": "ic", "iciti": "ic", "ical": "ic", "ful": "",
     "ness": "", "ative": "",
 })  # fmt: skip
-# Removed within R2.
-_STEP_4 = sorted(
-    "al ance ence er ic able ible ant ement ment ent ism ate iti ous ive ize ion".split(), key=len, reverse=True
-)
+# Removed within R2; longest first.
+_STEP_4 = (
+    "ement", "ance", "ence", "able", "ible", "ment", "ant", "ent", "ism", "ate", "iti", "ous", "ive", "ize", "ion",
+    "al", "er", "ic",
+)  # fmt: skip
 
 
 def stem(word: str) -> str:

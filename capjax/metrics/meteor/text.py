@@ -7,7 +7,8 @@ quotes are made alike. Denkowski & Lavie, "Meteor Universal" (2014), section 2, 
 import re
 from collections.abc import Mapping
 
-_ALPHA = "A-Za-z\u0160\u017d\u0161\u017e\u0178À-ÖØ-öø-\u017e\u0400-\u04ff\u0500-\u0527\ua640-\ua66e\ua67e-\ua697\u1d00-\u1d7f"
+# Latin and Cyrillic letters, as the program has them.
+_ALPHA = "A-Za-z\u0160\u017d\u0178À-ÖØ-öø-\u017e\u0400-\u0527\ua640-\ua66e\ua67e-\ua697\u1d00-\u1d7f"
 _ALNUM = "0-9" + _ALPHA
 # Where nothing else occurs, words are what stands between blanks.
 _PLAIN = re.compile("[a-z0-9 ]*")
@@ -53,7 +54,8 @@ def words(text: str, prefixes: Mapping[str, int]) -> list[str]:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     parts = [part for part in _BLANKS.split(text) if part]
-    text = "".join(_dotted(part, following, prefixes) + " " for part, following in zip(parts, [*parts[1:], ""]))
+    pairs = zip(parts, [*parts, ""][1:], strict=True)
+    text = "".join(_dotted(part, following, prefixes) + " " for part, following in pairs)
     text = _SPACES.sub(" ", text).strip(_CONTROLS).lower()
     return [word for word in _BLANKS.split(text) if word]
 
