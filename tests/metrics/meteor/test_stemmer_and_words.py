@@ -35,8 +35,8 @@ def test_stems(word, expected):
 
 
 PIECES = """
-a man the Mr. U.S. u.s. it's don't dogs' 1990's 'tis ... .. . .... , 1,000 a,b 3,a b,4 - -- – — well-known a- -b " “ ” ''
-`` ` ‘ ’ é Ž ж 中 😀 ! ? ( ) $5.00 p.m. no. St. Street. ' x' 'y 5's '5 & / # İ ΑΣ e.g. 3.5 3.
+a man the Mr. U.S. u.s. it's don't dogs' 1990's 'tis ... .. . .... , 1,000 a,b 3,a b,4 - -- – — well-known a- -b " “ ”
+'' `` ` ‘ ’ é Ž ж 中 😀 ! ? ( ) $5.00 p.m. no. St. Street. ' x' 'y 5's '5 & / # İ ΑΣ e.g. 3.5 3.
 """
 SPACED = ["\xa0", "\u2003", "\x01", "\t", "No. 5", "Inc. the", "pp. 3", "pp. a"]
 
