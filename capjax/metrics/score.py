@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from capjax.metrics import bleu, sacre, spice
+from capjax.metrics import bleu, meteor, sacre, spice
 from capjax.metrics.cider import cider
 from capjax.metrics.idf import Idf
 from capjax.metrics.ngrams import Corpus, Grams, grams
 from capjax.metrics.rouge import rouge_l
-from capjax.metrics.signature import signature, spread
+from capjax.metrics.signature import Absent, signature, spread
 from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
 
 
@@ -128,6 +128,15 @@ def _cider(captions: _Captions) -> dict[str, Measure]:
     return {name: captions.mean(name, values, idf=source) for name in ("CIDEr", "CIDEr-D")}
 
 
+def _meteor(captions: _Captions) -> dict[str, Measure]:
+    if not is_english(captions.lang):
+        raise Absent("METEOR 1.5 has its synonyms and paraphrases for English only here")
+    statistics = meteor.statistics(captions.hypotheses, captions.groups)
+    whole, items = meteor.aggregate(statistics.sum(1)), meteor.aggregate(statistics)
+    told = captions.signature("METEOR", version="1.5", task="rank", norm="yes")
+    return {"METEOR": Measure(float(whole), items, statistics, meteor.aggregate, told)}
+
+
 def _sacre(captions: _Captions, name: str) -> dict[str, Measure]:
     value, items, told = sacre.compute(name, captions.predictions, captions.references, captions.lang)
     return {name: Measure(value, items, None, None, signature(name, items=len(items), sacrebleu=told))}
@@ -135,7 +144,7 @@ def _sacre(captions: _Captions, name: str) -> dict[str, Measure]:
 
 def _spice(captions: _Captions) -> dict[str, Measure]:
     if not is_english(captions.lang):
-        raise spice.Absent("it is defined for English only")
+        raise Absent("it is defined for English only")
     return {"SPICE": captions.mean("SPICE", spice.compute(captions.predictions, captions.references), tok="corenlp")}
 
 
@@ -144,6 +153,7 @@ FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
     "bleu": _bleu,
     "rouge": _rouge,
     "cider": _cider,
+    "meteor": _meteor,
     "chrf": lambda captions: _sacre(captions, "chrF"),
     "sacrebleu": lambda captions: _sacre(captions, "sacreBLEU"),
     "spice": _spice,
@@ -200,7 +210,7 @@ def score(
     for name in metrics:
         try:
             measures |= FAMILIES[name](captions)
-        except spice.Absent as why:
+        except Absent as why:
             absent[name] = str(why)
     return Scores(measures, ids, absent, _traps(captions, metrics))
 

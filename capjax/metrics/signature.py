@@ -1,8 +1,12 @@
-"""What must be said of a score so that somebody else gets the same: as sacrebleu does, in one line."""
+"""What must be said of a score so that somebody else gets the same, in one line; or why there is none."""
 
 import importlib.metadata
 from collections.abc import Iterable
 from functools import cache
+
+
+class Absent(Exception):
+    """A metric cannot be computed here, and has no figure; the message says why."""
 
 
 @cache

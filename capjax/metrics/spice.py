@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from capjax.metrics.signature import Absent
+
 _MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
-
-
-class Absent(Exception):
-    """A metric cannot be computed here; the message says why."""
 
 
 def _package() -> Path:

@@ -1,0 +1,120 @@
+"""METEOR 1.5 for English, of hypotheses with one reference or more.
+
+Denkowski & Lavie, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language" (2014), with the
+parameters of the task `rank`: what pycocoevalcap asks of the Java program (`-l en -norm`). Equal to it, sentence by
+sentence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from capjax.metrics.meteor import resources, text
+from capjax.metrics.meteor.matches import Vocabulary, find, sentences
+from capjax.metrics.meteor.ragged import ranges, starts_of
+from capjax.metrics.meteor.search import align
+
+# alpha weighs recall against precision; beta and gamma shape the penalty of fragments; delta weighs content words
+# against function words.
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.20, 0.60, 0.75
+_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # of exact, stem, synonym, paraphrase
+_MODULES = len(_WEIGHTS)
+# Rows of the statistics: words of hypothesis and reference, function words of both, chunks (0 where both match as one,
+# in full: that is no fragment); then words that matched, by [hypothesis, reference], [content, function], module.
+_LENGTHS, _FUNCTIONS, _CHUNKS, _MATCHED = slice(0, 2), slice(2, 4), 4, 5
+STATISTICS = _MATCHED + 4 * _MODULES
+_PAIRS = 2048  # that are aligned at a time
+
+
+def statistics(hypotheses: Sequence[Sequence[str]], groups: Sequence[Sequence[Sequence[str]]]) -> np.ndarray:
+    """What METEOR is made of, of each hypothesis with the best of its references. float64 [STATISTICS, items].
+
+    Args:
+      hypotheses: words of each.
+      groups: references of each, each a sequence of words.
+
+    Raises:
+      ModuleNotFoundError: pycocoevalcap, which has the data, is not installed.
+    """
+    data = resources.load()
+    vocabulary = Vocabulary(data)
+    out = np.zeros((STATISTICS, len(hypotheses)))
+    begin, count = 0, 0
+    for end, group in enumerate(groups, 1):
+        count += len(group)
+        if count >= _PAIRS or end == len(groups):
+            out[:, begin:end] = _best(hypotheses[begin:end], groups[begin:end], vocabulary, data)
+            begin, count = end, 0
+    return out
+
+
+def aggregate(sums: np.ndarray) -> np.ndarray:
+    """METEOR of statistics, of an item's or summed over items. [STATISTICS, ...] -> float64 [...]."""
+    lengths, functions = sums[_LENGTHS], sums[_FUNCTIONS]
+    matched = sums[_MATCHED:].reshape(2, 2, _MODULES, *sums.shape[1:])
+    weighted = np.zeros(lengths.shape)
+    # In the order of the program, so that references of equal worth are equal to the last bit.
+    for kind, factor in ((0, _DELTA), (1, 1.0 - _DELTA)):
+        for module in range(_MODULES):
+            weighted = weighted + matched[:, kind, module] * _WEIGHTS[module] * factor
+    total = _DELTA * (lengths - functions) + (1.0 - _DELTA) * functions
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = weighted / total
+        mean = 1.0 / ((1.0 - _ALPHA) / precision + _ALPHA / recall)
+        fragments = sums[_CHUNKS] / (matched.sum((0, 1, 2)) / 2)
+        scores = mean * (1.0 - _GAMMA * fragments**_BETA)
+    return np.where(np.isnan(scores), 0.0, np.maximum(scores, 0.0))
+
+
+def _best(hypotheses, groups, vocabulary: Vocabulary, data: resources.Resources) -> np.ndarray:
+    """Statistics of each hypothesis with the first of its references that score highest."""
+
+    def numbered(sentence: Sequence[str]) -> list[int]:
+        return vocabulary.numbers(text.words(" ".join(sentence), data.prefixes))
+
+    ours = [numbered(hypothesis) for hypothesis in hypotheses]
+    theirs = [numbered(reference) for group in groups for reference in group]
+    item = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    every = _pairs(ours, theirs, item, vocabulary, data)
+    scores = aggregate(every)
+    order = np.lexsort((np.arange(len(item)), -scores, item))
+    best = order[starts_of(np.bincount(item, minlength=len(groups)))[:-1]]
+    return every[:, best]
+
+
+def _pairs(ours, theirs, item, vocabulary: Vocabulary, data: resources.Resources) -> np.ndarray:
+    """Statistics of each reference with the hypothesis of its item. float64 [STATISTICS, references]."""
+    identical = np.array([ours[row] == their for row, their in zip(item.tolist(), theirs, strict=True)], bool)
+    hypotheses, references = sentences(ours), sentences(theirs)
+    # The words of these few sentences get small numbers.
+    known, places = np.unique(np.concatenate([hypotheses.words, references.words]), return_inverse=True)
+    facts = vocabulary.facts(known)
+    hypotheses.words[:], references.words[:] = np.split(places, [len(hypotheses.words)])
+    function = np.array([fact[2] for fact in facts], bool)
+
+    matches = find(hypotheses, references, item, identical, facts, data)
+    alignments = align(matches, hypotheses.lengths[item], references.lengths)
+    chosen = matches.select(alignments.chosen)
+    return _counted(hypotheses, references, item, function, chosen, alignments.chunks)
+
+
+def _counted(hypotheses, references, item, function, chosen, chunks) -> np.ndarray:
+    """The statistics of alignments."""
+    pairs = len(item)
+    out = np.zeros((STATISTICS, pairs))
+    sides = (
+        (hypotheses, item, chosen.hypothesis_start, chosen.hypothesis_length),
+        (references, np.arange(pairs), chosen.start, chosen.length),
+    )
+    for side, (lines, row, start, length) in enumerate(sides):
+        out[side] = lines.lengths[row]
+        functions = np.bincount(lines.owners, function[lines.words], minlength=len(lines.starts) - 1)
+        out[_FUNCTIONS.start + side] = functions[row]
+        words = lines.words[ranges(lines.starts[row[chosen.pair]] + start, length)]
+        kinds = function[words] * _MODULES + np.repeat(chosen.module, length)
+        counts = np.bincount(np.repeat(chosen.pair, length) * 2 * _MODULES + kinds, minlength=pairs * 2 * _MODULES)
+        begin = _MATCHED + side * 2 * _MODULES
+        out[begin : begin + 2 * _MODULES] = counts.reshape(pairs, 2 * _MODULES).T
+    words = out[_MATCHED:].reshape(2, 2 * _MODULES, pairs).sum(1)
+    out[_CHUNKS] = np.where((words == out[_LENGTHS]).all(0) & (chunks == 1), 0, chunks)
+    return out
