@@ -7,6 +7,8 @@ with tf-idf vectors c, r of the n-grams and sigma = 6. The plain CIDEr of the pa
 penalty, is published by nobody; its name is given here, as everywhere, to this figure.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from capjax.metrics.idf import Idf
@@ -21,26 +23,31 @@ def cider(corpus: Corpus, counts: list[Grams], idf: Idf | None = None) -> tuple[
     Without `idf` the document frequencies are those of the references given. So one item alone scores 0: every n-gram
     of it is in all documents.
     """
-    items, references = corpus.items, len(corpus.lengths) - corpus.items
+    references = len(corpus.lengths) - corpus.items
     # pycocoevalcap measures length in bigrams.
     length = np.maximum(corpus.lengths - 1, 0).astype(np.float64)
     item = corpus.item[corpus.items :]
     penalty = np.exp(-np.square(length[item] - length[corpus.items :]) / (2 * SIGMA**2))
     total = np.zeros(references)
-    names = texts(corpus, counts) if idf else [None] * len(counts)
-    for grams, name in zip(counts, names, strict=True):
-        if idf is None:
-            documents, frequency = items, _document_frequency(corpus, grams)
-        else:
-            documents = idf.documents
-            frequency = np.zeros(grams.size)
-            frequency[: len(name)] = [idf.frequency.get(gram, 0) for gram in name]
-        weights = np.log(float(documents)) - np.log(np.maximum(frequency, 1.0))
+    for grams, weights in zip(counts, inverse_frequencies(corpus, counts, idf), strict=True):
         total += _cosines(corpus, grams, weights) * penalty
     per_reference = 10.0 * total / len(counts)
     count = np.bincount(item, minlength=corpus.items)
     per_item = np.bincount(item, per_reference, minlength=corpus.items) / count
     return float(per_item.mean()), per_item
+
+
+def inverse_frequencies(corpus: Corpus, counts: list[Grams], idf: Idf | None) -> Iterator[np.ndarray]:
+    """For each n the weight of each n-gram, log of documents over those it stands in. float64 [size]."""
+    names = texts(corpus, counts) if idf else [None] * len(counts)
+    for grams, name in zip(counts, names, strict=True):
+        if idf is None:
+            documents, frequency = corpus.items, _document_frequency(corpus, grams)
+        else:
+            documents = idf.documents
+            frequency = np.zeros(grams.size)
+            frequency[: len(name)] = [idf.frequency.get(gram, 0) for gram in name]
+        yield np.log(float(documents)) - np.log(np.maximum(frequency, 1.0))
 
 
 def _document_frequency(corpus: Corpus, grams: Grams) -> np.ndarray:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capjax.metrics.meteor.ragged import group, look_up, ranges, starts_of
 from capjax.metrics.meteor.resources import Resources
+from capjax.metrics.ragged import group, look_up, ranges, starts_of
 
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from capjax.metrics.meteor import text
-from capjax.metrics.meteor.ragged import ranges
 from capjax.metrics.meteor.stemmer import stem
+from capjax.metrics.ragged import ranges
 
 _LAYOUT = 1  # of the cache; a change of it makes the cache anew
 _JAR, _PARAPHRASES = "meteor-1.5.jar", "data/paraphrase-en.gz"

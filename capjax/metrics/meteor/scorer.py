@@ -11,8 +11,8 @@ import numpy as np
 
 from capjax.metrics.meteor import resources, text
 from capjax.metrics.meteor.matches import Vocabulary, find, sentences
-from capjax.metrics.meteor.ragged import ranges, starts_of
 from capjax.metrics.meteor.search import align
+from capjax.metrics.ragged import ranges, starts_of
 
 # alpha weighs recall against precision; beta and gamma shape the penalty of fragments; delta weighs content words
 # against function words.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capjax.metrics.meteor.matches import EXACT, Matches
-from capjax.metrics.meteor.ragged import group, ranges, starts_of
+from capjax.metrics.ragged import group, ranges, starts_of
 
 BEAM = 40
 _BITS = 64
