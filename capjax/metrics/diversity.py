@@ -1,9 +1,9 @@
 """What scores against references hide: captions that are all alike, learned by heart, or that stammer.
 
-Of one caption an item: shares of distinct n-grams (Li et al. 2016, "A diversity-promoting objective function"), of novel
-captions and of the vocabulary (van Miltenburg et al. 2018, "Measuring the diversity of automatic image descriptions"),
-of n-grams repeated within a caption (Welleck et al. 2020, "Neural text generation with unlikelihood training", seq-rep).
-Of several captions an item, as a sampler makes them: Self-CIDEr and mBLEU, how far those of an item are alike.
+Of one caption an item: shares of distinct n-grams (Li et al. 2016, "A diversity-promoting objective function"), of
+novel captions and of the vocabulary (van Miltenburg et al. 2018, "Measuring the diversity of automatic image
+descriptions"), of n-grams repeated within a caption (Welleck et al. 2020, "Neural text generation with unlikelihood
+training", seq-rep). Of several captions an item, as a sampler makes them: Self-CIDEr and mBLEU, how alike they are.
 """
 
 from collections.abc import Sequence
