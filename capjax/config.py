@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from capjax.metrics import METRICS
+from capjax.metrics import NAMES, check_metrics
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
@@ -23,7 +23,6 @@ _CHOICES = {
     "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
-    "checkpoint.best": METRICS,
 }
 _POSITIVE = (
     "data.image_size", "data.captions", "data.target_len", "data.threads", "data.prefetch", "model.width",
@@ -167,6 +166,16 @@ def check(config: ConfigDict):
             raise ConfigError(
                 f"data.language_weights.{lang} = {weight}: expected more than 0; data.languages leaves out"
             )
+    try:
+        families = check_metrics(values["eval.metrics"])
+    except ValueError as error:
+        raise ConfigError(f"eval.metrics: {error}") from error
+    names = [name for family in families for name in NAMES[family]]
+    if values["checkpoint.best"] not in names:
+        raise ConfigError(
+            f"checkpoint.best = {values['checkpoint.best']!r}: {nearest(values['checkpoint.best'], names)}; "
+            f"eval.metrics is {', '.join(families)}"
+        )
     if not values["data.languages"]:
         raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
 

@@ -90,6 +90,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 32
     config.eval.limit = 0  # records; 0: all
+    config.eval.metrics = ("bleu", "rouge", "cider")  # also meteor, chrf, sacrebleu, spice: see README, Scores
     config.eval.samples = 16  # captions shown in samples.md
 
     config.mesh = ConfigDict()

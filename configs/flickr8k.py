@@ -41,9 +41,10 @@ def get_config(arg="en"):
     config.optimizer.weight_decay = 0.02
     config.checkpoint.every = 320
     config.decode.beams = 20
-    config.decode.neighbours = 15
+    config.decode.neighbours = 20
+    config.decode.consensus = 100.0
     config.decode.max_len = 24
-    config.decode.length_penalty = 0.7
+    config.decode.length_penalty = 0.85
     config.decode.no_repeat_ngram = 3
     config.eval.batch_size = 113
     if arg == "five":

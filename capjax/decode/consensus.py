@@ -21,7 +21,10 @@ from scipy.sparse import csr_array
 from capjax.files import write_bytes
 from capjax.metrics import tokenizer_for
 
-LONGEST = 4  # words of an n-gram, as in CIDEr
+# Of the cosines of n-grams of one to four words. CIDEr weighs them alike; phrases that people share choose better
+# (seven models of configs/flickr8k.py, dev: CIDEr 0.428 against 0.422, BLEU-4 0.176 against 0.173, mean over settings).
+WEIGHTS = (0.1, 0.2, 0.3, 0.4)
+LONGEST = len(WEIGHTS)
 SIGMA = 6.0  # of the penalty on a difference in length, as in CIDEr-D
 
 
@@ -72,7 +75,9 @@ class _Captions:
             if not len(rows):
                 continue
             mine = slice(i * m, (i + 1) * m)
-            similarity = sum((a[mine] @ b[rows].T).toarray() for a, b in zip(ours, theirs, strict=True)) / LONGEST
+            similarity = sum(
+                weight * (a[mine] @ b[rows].T).toarray() for weight, a, b in zip(WEIGHTS, ours, theirs, strict=True)
+            )
             apart = our_lengths[mine, None] - their_lengths[rows]
             similarity = np.sort(similarity * np.exp(-(apart**2) / (2 * SIGMA**2)), axis=1)
             out[i] = similarity[:, len(rows) // 2 :].mean(1)

@@ -1,13 +1,13 @@
 """A model and a split to predictions and scores."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capjax.evals.generate import Generator
 from capjax.files import write_text
-from capjax.metrics.score import score, tokenizer_for
+from capjax.metrics import DEFAULT, score
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,24 @@ class Evaluation:
 
     Attributes:
       predictions: {lang: {record id: caption}}; references: {lang: {record id: captions}}.
-      scores: {lang: {metric: value}}.
+      scores: {lang: {metric: value}}; signatures: {lang: {metric: how it was computed}}.
+      warnings: what to know before a figure is believed.
     """
 
     predictions: dict[str, dict[str, str]]
     references: dict[str, dict[str, list[str]]]
     scores: dict[str, dict[str, float]]
+    signatures: dict[str, dict[str, str]]
+    warnings: list[str]
 
     def means(self) -> dict[str, float]:
-        """Each metric's mean over the languages."""
+        """Each metric's mean over the languages, of those that every language has."""
         return _means(self.scores)
 
 
 def _means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
-    metrics = next(iter(scores.values()))
+    first, *others = scores.values()
+    metrics = [metric for metric in first if all(metric in values for values in others)]
     return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
 
 
@@ -41,13 +45,14 @@ def read_scores(directory: Path) -> dict[str, float]:
 
 def evaluate(
     generator: Generator, params, stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
-    seed: int = 0, progress: Callable[[int], None] | None = None,
+    metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
     Args:
       batches: as the pipeline's evaluation iterator gives them, with `ids`, `references` and `valid`.
       to_device: host batch -> device batch of the model's inputs.
+      metrics: names of capjax.metrics.FAMILIES.
       progress: called with the number of records done in each batch.
     """
     import jax
@@ -70,10 +75,13 @@ def evaluate(
     empty = [lang for lang in languages if not predictions[lang]]
     if empty:
         raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")
-    scores = {
-        lang: score(predictions[lang], references[lang], tokenize=tokenizer_for(lang)).corpus for lang in languages
-    }
-    return Evaluation(predictions, references, scores)
+    scores = {lang: score(predictions[lang], references[lang], lang=lang, metrics=metrics) for lang in languages}
+    warnings = [f"{lang}: {warning}" for lang, found in scores.items() for warning in found.warnings]
+    warnings += [f"{lang}: {name} is absent: {why}" for lang in scores for name, why in scores[lang].absent.items()]
+    return Evaluation(
+        predictions, references, {lang: found.corpus for lang, found in scores.items()},
+        {lang: found.signatures for lang, found in scores.items()}, warnings,
+    )  # fmt: skip
 
 
 def _image_id(record_id: str) -> int | str:
@@ -91,6 +99,7 @@ def write(evaluation: Evaluation, directory: Path, *, step: int, split: str, sam
         write_text(directory / name, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     items = {lang: len(predictions) for lang, predictions in evaluation.predictions.items()}
     report = {"step": step, "split": split, "items": items, "scores": evaluation.scores}
+    report |= {"signatures": evaluation.signatures, "warnings": evaluation.warnings}
     write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
     lines = [f"# Captions of {split} at step {step}", ""]
     for lang, predictions in evaluation.predictions.items():

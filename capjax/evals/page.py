@@ -13,7 +13,7 @@ from pathlib import Path
 
 from capjax.data.pipeline import Part
 from capjax.files import write_text
-from capjax.metrics import agreement, tokenizer_for
+from capjax.metrics import leave_one_out
 from capjax.train.report import read_metrics
 from capjax.train.workdir import Workdir
 
@@ -80,7 +80,7 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
         references[record.id] = texts
         if len(figures) < pictures and record.frames:
             figures.append(_figure(record.frames[0], predictions[record.id], texts))
-    people = agreement(references, tokenize=tokenizer_for(lang)) if any(len(r) > 1 for r in references.values()) else {}
+    people = leave_one_out(references, lang=lang) if any(len(r) > 1 for r in references.values()) else {}
     metrics = read_metrics(workdir.metrics_path)
     rows = "".join(
         f"<tr><td>{name}</td><td>{value:.3f}</td><td>{_cell(people.get(name))}</td>"

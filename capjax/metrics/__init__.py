@@ -1,6 +1,18 @@
 """Text to scores, in pure Python and numpy. Imports nothing else of capjax."""
 
-from capjax.metrics.score import METRICS, Scores, agreement, score
+from capjax.metrics.idf import Idf
+from capjax.metrics.score import DEFAULT, FAMILIES, NAMES, Measure, Scores, check_metrics, leave_one_out, score
 from capjax.metrics.tokenize import tokenizer_for
 
-__all__ = ["METRICS", "Scores", "agreement", "score", "tokenizer_for"]
+__all__ = [
+    "DEFAULT",
+    "FAMILIES",
+    "NAMES",
+    "Idf",
+    "Measure",
+    "Scores",
+    "check_metrics",
+    "leave_one_out",
+    "score",
+    "tokenizer_for",
+]

@@ -13,25 +13,29 @@ def bleu(corpus: Corpus, counts: list[Grams]) -> tuple[list[float], list[np.ndar
 
     The corpus score is not the mean of the items': counts are summed first.
     """
-    items = corpus.items
-    guessed = corpus.lengths[:items]
-    closest = _closest_lengths(corpus)
-    correct = np.stack([_clipped(corpus, grams) for grams in counts])
-    possible = np.stack([np.maximum(guessed - n, 0) for n in range(len(counts))])
-    per_item = _scores(correct, possible, guessed, closest)
-    whole = _scores(correct.sum(1, keepdims=True), possible.sum(1, keepdims=True), guessed.sum(), closest.sum())
-    return [float(score[0]) for score in whole], per_item
+    sums = statistics(corpus, counts)
+    return aggregate(sums.sum(1)).tolist(), list(aggregate(sums))
 
 
-def _scores(correct, possible, length, closest) -> list[np.ndarray]:
-    """Geometric means of the clipped precisions up to each n, times the brevity penalty. Shapes [n, items]."""
+def statistics(corpus: Corpus, counts: list[Grams]) -> np.ndarray:
+    """What BLEU sums over items, float64 [2 * n + 2, items]: for each n the n-grams found in a reference, for each n
+    those there are, the words of the prediction, the words of the reference nearest in length."""
+    guessed = corpus.lengths[: corpus.items]
+    correct = [_clipped(corpus, grams) for grams in counts]
+    possible = [np.maximum(guessed - n, 0) for n in range(len(counts))]
+    return np.array([*correct, *possible, guessed, _closest_lengths(corpus)], np.float64)
+
+
+def aggregate(sums: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-n of sums of `statistics`, [2 * n + 2, ...] to [n, ...]: geometric means of the clipped
+    precisions up to each n, times the brevity penalty."""
+    longest = len(sums) // 2 - 1
+    correct, possible, (length, closest) = sums[:longest], sums[longest : 2 * longest], sums[2 * longest :]
     ratio = (length + _TINY) / (closest + _SMALL)
-    penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
-    product, scores = 1.0, []
-    for n in range(len(correct)):
-        product = product * (correct[n] + _TINY) / (possible[n] + _SMALL)
-        scores.append(product ** (1.0 / (n + 1)) * penalty)
-    return scores
+    penalty = np.exp(np.minimum(1 - 1 / ratio, 0.0))
+    product = np.cumprod((correct + _TINY) / (possible + _SMALL), axis=0)
+    power = 1.0 / np.arange(1, longest + 1).reshape(-1, *[1] * (sums.ndim - 1))
+    return product**power * penalty
 
 
 def _closest_lengths(corpus: Corpus) -> np.ndarray:

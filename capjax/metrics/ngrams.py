@@ -19,6 +19,7 @@ class Corpus:
       tokens: int64 [words]; sentence: int64 [words], which sentence each word is of.
       lengths: int64 [sentences]; item: int64 [sentences], which item each sentence is of.
       items: how many items; the sentences below it are the predictions.
+      words: the word of each token id.
     """
 
     tokens: np.ndarray
@@ -26,6 +27,7 @@ class Corpus:
     lengths: np.ndarray
     item: np.ndarray
     items: int
+    words: list[str]
 
     @classmethod
     def of(cls, predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> "Corpus":
@@ -40,7 +42,7 @@ class Corpus:
         item = np.concatenate(
             [np.arange(len(predictions)), np.repeat(np.arange(len(references)), [len(group) for group in references])]
         )
-        return cls(tokens, np.repeat(np.arange(len(sentences)), lengths), lengths, item, len(predictions))
+        return cls(tokens, np.repeat(np.arange(len(sentences)), lengths), lengths, item, len(predictions), list(ids))
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,15 @@ class Grams:
 
     Attributes:
       sentence, gram, count: int64 [entries]; gram is below `size`.
+      shorter, last: int64 [size], the (n - 1)-gram and the word that an n-gram is made of; empty for n = 1.
     """
 
     sentence: np.ndarray
     gram: np.ndarray
     count: np.ndarray
     size: int
+    shorter: np.ndarray
+    last: np.ndarray
 
 
 def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
@@ -62,6 +67,7 @@ def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
     result = []
     ids, sentence = corpus.tokens, corpus.sentence
     base = int(ids.max()) + 1 if len(ids) else 1
+    pairs = np.zeros(0, np.int64)
     for n in range(1, longest + 1):
         if n > 1:
             # An n-gram is an (n - 1)-gram and the next word, where both are of one sentence.
@@ -69,16 +75,36 @@ def grams(corpus: Corpus, longest: int = 4) -> list[Grams]:
             ids = (ids[:-1] * base + corpus.tokens[n - 1 :])[inside] if len(ids) else ids
             starts = np.flatnonzero(inside)
             whole = np.full(max(len(sentence) - 1, 0), -1, np.int64)
-            distinct, compact = np.unique(ids, return_inverse=True)
+            pairs, compact = np.unique(ids, return_inverse=True)
             whole[starts] = compact
             sentence = np.where(inside, sentence[: len(sentence) - 1], -1)
-            ids, size = whole, max(len(distinct), 1)
+            ids, size = whole, max(len(pairs), 1)
         else:
             size = base
         real = sentence >= 0
         keys, count = np.unique(sentence[real] * size + ids[real], return_counts=True)
-        result.append(Grams(keys // size, keys % size, count, size))
+        result.append(Grams(keys // size, keys % size, count, size, pairs // base, pairs % base))
     return result
+
+
+def texts(corpus: Corpus, counts: list[Grams]) -> list[list[str]]:
+    """The n-grams themselves, for each n: words with spaces between, in the order of their numbers."""
+    result = [corpus.words]
+    for grams in counts[1:]:
+        shorter = result[-1]
+        result.append(
+            [
+                f"{shorter[i]} {corpus.words[j]}"
+                for i, j in zip(grams.shorter.tolist(), grams.last.tolist(), strict=True)
+            ]
+        )
+    return result
+
+
+def distinct(keys: np.ndarray) -> np.ndarray:
+    """Sorted, each once: `np.unique` without its hash table, which is slower than sorting when most keys differ."""
+    keys = np.sort(keys)
+    return keys[np.append(True, keys[1:] != keys[:-1])] if len(keys) else keys
 
 
 def match(keys: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,17 +9,22 @@ from capjax.metrics.ngrams import Tokens
 BETA = 1.2
 
 
-def lcs_length(a: Tokens, b: Tokens) -> int:
-    """Length of the longest common subsequence, each row of the table in the bits of one integer (Hyyro 2004)."""
+def lcs_lengths(a: Tokens, others: Sequence[Tokens]) -> list[int]:
+    """Lengths of the longest common subsequences of `a` and each other, a row of the table in the bits of one integer
+    (Hyyro 2004)."""
     places: dict[str, int] = {}
     for bit, token in enumerate(a):
         places[token] = places.get(token, 0) | 1 << bit
-    full = (1 << len(a)) - 1
-    row = full
-    for token in b:
-        here = row & places.get(token, 0)
-        row = ((row + here) | (row - here)) & full
-    return len(a) - row.bit_count()
+    full, at = (1 << len(a)) - 1, places.get
+    lengths = []
+    for other in others:
+        row = full
+        for token in other:
+            here = row & at(token, 0)
+            if here:
+                row = ((row + here) | (row - here)) & full
+        lengths.append(len(a) - row.bit_count())
+    return lengths
 
 
 def rouge_l(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> tuple[float, np.ndarray]:
@@ -29,9 +34,8 @@ def rouge_l(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]
         # pycocoevalcap splits at single spaces, and so has one empty word in an empty caption.
         prediction = prediction or [""]
         precision = recall = 0.0
-        for reference in group:
-            reference = reference or [""]
-            common = lcs_length(reference, prediction)
+        group = [reference or [""] for reference in group]
+        for reference, common in zip(group, lcs_lengths(prediction, group), strict=True):
             precision = max(precision, common / len(prediction))
             recall = max(recall, common / len(reference))
         if precision and recall:

@@ -1,25 +1,49 @@
-"""Which tokenizer a language is scored with."""
+"""Which words a language is scored by.
 
-import re
+English is tokenized by Penn Treebank's rules, as all published figures are; every other language by the word
+boundaries of ICU (Unicode Standard Annex 29, with ICU's dictionaries for Chinese, Japanese, Thai, Khmer, Lao, Burmese).
+"""
+
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 from capjax.metrics import ptb
 
 Tokenizer = Callable[[str], list[str]]
 
-# Scripts written without spaces: each character is a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORDS = re.compile(
-    rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\w\u0300-\u036f\u0591-\u05bd\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f])+"
-)
+
+def words(text: str, lang: str = "") -> list[str]:
+    """Lower-cased words by ICU's boundaries, without punctuation and spaces; symbols such as emoji are words.
+
+    >>> words("两只狗在玩耍。", "zh")
+    ['两只', '狗', '在', '玩耍']
+    """
+    from icu4py.breakers import WordBreaker
+
+    text = unicodedata.normalize("NFC", text).lower()
+    return [word for word in WordBreaker(text, lang) if _tells(word)]
 
 
-def words(text: str) -> list[str]:
-    """Lower-cased runs of letters, digits and marks; Chinese and Japanese characters one by one; no punctuation."""
-    return _WORDS.findall(unicodedata.normalize("NFC", text).lower())
+@lru_cache(maxsize=1 << 16)
+def _tells(word: str) -> bool:
+    """Whether a segment has a letter, a digit or a symbol in it, rather than only punctuation or space."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in word)
+
+
+def is_english(lang: str) -> bool:
+    return lang.replace("_", "-").split("-")[0].lower() == "en"
 
 
 def tokenizer_for(lang: str) -> Tokenizer:
-    """Penn Treebank for English, as published; `words` for all others."""
-    return ptb.tokenize if lang.split("-")[0].lower() == "en" else words
+    """A language's tokenizer, by its BCP 47 code, such as `en`, `zh` or `pt-BR`."""
+    return ptb.tokenize if is_english(lang) else partial(words, lang=lang)
+
+
+def tokenizer_name(lang: str) -> str:
+    """What a signature says of `tokenizer_for(lang)`: the same name, the same words."""
+    if is_english(lang):
+        return "ptb-3.4.1"
+    from icu4py import icu_version
+
+    return f"icu-{icu_version}-{lang}"

@@ -212,6 +212,8 @@ def _run(job: _Job):
             if evaluates:
                 result = run_eval(job.generator, state.for_eval(), config, job.vocabulary, job.rules)
                 reporter.scores(step, result.means())
+                for warning in result.warnings:
+                    reporter.say(f"warning: {warning}")
                 score = result.means()[config.checkpoint.best]
                 if checkpoints.beats_best(step, score):
                     # Files first: a run killed between the two writes them again.
@@ -241,7 +243,7 @@ def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules) ->
     )  # fmt: skip
     return evals.evaluate(
         generator, *weights, batches, languages=config.data.languages, to_device=lambda b: to_device(b, rules),
-        seed=config.seed,
+        metrics=config.eval.metrics, seed=config.seed,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from capjax.metrics.score import score
-from capjax.metrics.tokenize import tokenizer_for
 from data_prep.shapes.grammar import LANGUAGES, PARAPHRASES, captions, is_true
 from data_prep.shapes.scene import COLOURS, PLACES, SHAPES, Message, Scene, Thing, make_scene
 
@@ -149,6 +148,6 @@ def test_false_captions_score_clearly_below_true_ones(lang):
     def cider(sentences):
         references = {i: texts[1:] for i, texts in enumerate(told)}
         predictions = {i: texts[0] for i, texts in enumerate(sentences)}
-        return np.array(score(predictions, references, tokenize=tokenizer_for(lang)).items["CIDEr-D"])[ordered].mean()
+        return np.array(score(predictions, references, lang=lang).items["CIDEr-D"])[ordered].mean()
 
     assert cider(false) < 0.78 * cider(told)

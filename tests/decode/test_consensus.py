@@ -32,7 +32,7 @@ def grams(text: str, n: int) -> list[tuple]:
 
 
 def plain_similarity(one: str, other: str) -> float:
-    """Mean over n of the cosine of tf-idf vectors, times the Gaussian of the difference in length."""
+    """Mean over n, weighted by n, of the cosine of tf-idf vectors, times the Gaussian of the difference in length."""
     pictures, total = [texts for texts in CAPTIONS if texts], 0.0
     for n in range(1, 5):
         frequency = Counter(gram for texts in pictures for gram in {g for text in texts for g in grams(text, n)})
@@ -41,9 +41,9 @@ def plain_similarity(one: str, other: str) -> float:
             for text in (one, other)
         )
         norms = math.sqrt(sum(v * v for v in a.values())) * math.sqrt(sum(v * v for v in b.values()))
-        total += sum(a[g] * b.get(g, 0.0) for g in a) / norms if norms else 0.0
+        total += n * sum(a[g] * b.get(g, 0.0) for g in a) / norms if norms else 0.0
     apart = len(one.split()) - len(other.split())
-    return total / 4 * math.exp(-(apart**2) / 72)
+    return total / 10 * math.exp(-(apart**2) / 72)
 
 
 def plain_choice(vector, texts, scores, count: int, weight: float) -> int:

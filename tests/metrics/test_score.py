@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from capjax.metrics import score
-from capjax.metrics.rouge import lcs_length
+from capjax.metrics.rouge import lcs_lengths
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 
@@ -105,7 +105,7 @@ def test_lcs_equals_the_textbook_table(a, b):
     for i, x in enumerate(a):
         for j, y in enumerate(b):
             table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
-    assert lcs_length(a, b) == table[-1, -1]
+    assert lcs_lengths(a, [b, a, b]) == [table[-1, -1], len(a), table[-1, -1]]
 
 
 @pytest.mark.parametrize(

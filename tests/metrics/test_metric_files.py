@@ -1,0 +1,424 @@
+"""Captions are read from every kind of file people have, and whatever is wrong in one is named with its place."""
+
+import json
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capjax.metrics.files import align, kind_of, read_prediction_sets, read_predictions, read_references
+
+COCO = {
+    "images": [{"id": 1, "file_name": "000000000001.jpg"}, {"id": 2, "file_name": "000000000002.jpg"}],
+    "annotations": [
+        {"id": 10, "image_id": 1, "caption": "a cat"},
+        {"id": 11, "image_id": 2, "caption": "a dog"},
+        {"id": 12, "image_id": 1, "caption": "one cat"},
+    ],
+}
+KARPATHY = {
+    "dataset": "coco",
+    "images": [
+        {"cocoid": 1, "filename": "COCO_a_1.jpg", "split": "test", "sentences": [{"raw": "a cat"}, {"raw": "one cat"}]},
+        {"cocoid": 2, "filename": "COCO_a_2.jpg", "split": "restval", "sentences": [{"raw": "a dog"}]},
+    ],
+}
+ROWS = [
+    {"image": "cats/1.jpg", "captions": ["A cat.", {"text": "Eine Katze.", "lang": "de"}], "split": "train"},
+    {"id": "two", "image": "2.jpg", "caption": "A dog.", "lang": "EN", "split": "dev"},
+]
+DENSE = {"v_1": {"duration": 9.5, "timestamps": [[0, 3]], "sentences": ["A man runs."]}}
+SUBMISSION = {"version": "VERSION 1.0", "results": {"v_1": [{"sentence": "a man", "timestamp": [0, 3]}]}}
+RESULTS = [{"image_id": 1, "caption": "a cat"}, {"image_id": 2, "caption": ""}]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name="captions.json"):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        elif path.suffix == ".jsonl":
+            path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8")
+        else:
+            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (COCO, "coco"),
+        (KARPATHY, "karpathy"),
+        (ROWS, "jsonl"),
+        (ROWS[0], "jsonl"),
+        ({"1": "a cat"}, "mapping"),
+        ({"1": ["a cat"]}, "mapping"),
+        (RESULTS, "coco_results"),
+        (DENSE, "activitynet"),
+        (SUBMISSION, "activitynet_submission"),
+    ],
+)
+def test_every_kind_is_recognised_in_a_file_and_as_data(write, content, kind):
+    assert kind_of(content) == kind
+    assert kind_of(write(content)) == kind == kind_of(str(write(content)))
+
+
+def test_json_lines_are_recognised_by_name_and_by_form(write):
+    lines = "".join(json.dumps(row) + "\r\n\r\n" for row in ROWS)
+    for name in ("a.jsonl", "a.json", "a.txt"):
+        path = write(lines, name)
+        assert kind_of(path) == "jsonl"
+        assert read_references(path, lang="en") == {"cats/1.jpg": ["A cat."], "two": ["A dog."]}
+
+
+def test_references_of_coco_are_gathered_by_image(write):
+    assert read_references(write(COCO)) == {1: ["a cat", "one cat"], 2: ["a dog"]}
+
+
+def test_references_of_karpathy_are_chosen_by_split(write):
+    path = write(KARPATHY)
+    assert read_references(path) == {1: ["a cat", "one cat"], 2: ["a dog"]}
+    assert read_references(path, split="test") == {1: ["a cat", "one cat"]}
+    with pytest.raises(ValueError, match=r"no item is of the split 'val'; there are test \(1\), restval \(1\)"):
+        read_references(path, split="val")
+
+
+@pytest.mark.parametrize(("missing", "id"), [("cocoid", "COCO_a_1.jpg"), (("cocoid", "filename"), 7)])
+def test_karpathy_without_coco_ids_goes_by_file_name_then_number(write, missing, id):
+    row = {k: v for k, v in KARPATHY["images"][0].items() if k not in missing} | {"imgid": 7}
+    assert list(read_references(write({"images": [row]}))) == [id]
+
+
+def test_a_mapping_may_hold_texts_lists_and_objects(write):
+    mapping = {"1": "a cat", "2": ["a dog", "one dog"], "3": [{"caption": "a cow"}]}
+    assert read_references(write(mapping)) == {"1": ["a cat"], "2": ["a dog", "one dog"], "3": ["a cow"]}
+
+
+def test_lang_chooses_captions_and_must_be_said_where_there_are_several(write):
+    path = write([*ROWS[:1], {"image": "2.jpg", "caption": "Ein Hund.", "lang": "de"}], "a.jsonl")
+    assert read_references(path, lang="de") == {"cats/1.jpg": ["A cat.", "Eine Katze."], "2.jpg": ["Ein Hund."]}
+    rows = [{"id": 1, "captions": [{"text": "x", "lang": "pt_BR"}, {"text": "y", "lang": "en"}]}]
+    assert read_references(write(rows, "b.jsonl"), lang="pt-br") == {1: ["x"]}
+    with pytest.raises(ValueError, match="several languages .en, pt-br.; say which"):
+        read_references(write(rows, "b.jsonl"))
+    with pytest.raises(ValueError, match="no caption is in 'fr'; there are en, pt-br"):
+        read_references(write(rows, "b.jsonl"), lang="fr")
+
+
+def test_splits_of_json_lines_go_by_any_common_name(write):
+    path = write(ROWS, "a.jsonl")
+    assert list(read_references(path, split="val")) == ["two"] == list(read_references(path, split="validation"))
+
+
+def test_what_the_command_writes_is_read_as_predictions(write):
+    rows = [{"path": "photos/ä 1.jpg", "caption": "a\u2028cat", "lang": "en", "score": -1.5}]
+    path = write(rows, "out.jsonl")
+    assert read_predictions(path) == {"photos/ä 1.jpg": "a\u2028cat"}
+
+
+def test_predictions_of_each_kind(write):
+    assert read_predictions(write(RESULTS)) == {1: "a cat", 2: ""}
+    assert read_predictions(write({"a": "x", "b": ["y"]})) == {"a": "x", "b": "y"}
+    assert read_predictions(write([{"id": 3, "captions": ["z"]}], "a.jsonl")) == {3: "z"}
+
+
+def test_an_image_id_is_the_items_though_the_caption_has_an_id_too(write):
+    assert read_predictions(write([{"id": 7, "image_id": 3, "caption": "z"}], "a.jsonl")) == {3: "z"}
+
+
+def test_sets_of_predictions_are_gathered_from_lists_and_from_repeated_ids(write):
+    assert read_prediction_sets(write([*RESULTS, {"image_id": 1, "caption": "c"}])) == {1: ["a cat", "c"], 2: [""]}
+    assert read_prediction_sets(write({"a": ["x", "y"], "b": "z"})) == {"a": ["x", "y"], "b": ["z"]}
+
+
+def test_a_byte_order_mark_changes_nothing(write):
+    plain = json.dumps({"1": "größer"}, ensure_ascii=False).encode()
+    assert read_predictions(write(b"\xef\xbb\xbf" + plain)) == {"1": "größer"}
+
+
+def rows_with(**changed):
+    return [{"id": 1, "caption": "x"}, {"id": 2, "caption": "y"} | changed]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the file is empty"),
+        (" \n", "the file is empty"),
+        ("[]", "a list that is empty"),
+        ("{}", "an object that is empty"),
+        ("3", "3; expected captions"),
+        ('["a cat"]', "a list of which the first is 'a cat'; expected image_id and caption"),
+        ('{\n "1": "a c', "line 2, column 7: not JSON: .*cut off"),
+        ('{"1": "a",\n "2": ', "line 2.*cut off"),
+        ('{"1": "a",\n "2" "b"}', r"line 2, column 6: not JSON: Expecting ':'"),
+        ('{"1": "a"} {"2": "b"}', "line 1: more follows"),
+        ('{"1": "a", "1": "b"}', "the key '1' stands twice"),
+        ('{"1": NaN}', "NaN is no JSON"),
+        ('[{"image_id": -Infinity, "caption": "x"}]', "-Infinity is no JSON"),
+        ("[" * 200_000, "nested too deep"),
+        ('{"a":' * 200_000, "nested too deep"),
+        ('{"1": ' + "[" * 500 + "]" * 500 + "}", "'1'.*expected text, found a list"),
+        ('{"1": ' + "9" * 5000 + "}", "4300"),
+        (b'{"1": "gr\xfc\xdfe"}', r"not UTF-8: byte 0xfc at offset 9 \(line 1\)"),
+        ('{"1": "a"}'.encode("utf-16"), "UTF-16"),
+        (b"\x1f\x8b\x08\x00", "compressed"),
+        ('{"1": 5}', "'1'.*expected text, found 5"),
+        ('{"1": null}', "expected text, found null"),
+        ('{"1": true}', "expected text, found true"),
+        ('{"1": []}', "no captions of '1'"),
+        ('{"1": ["a", 2]}', r"'1': captions\[1\]: a caption of '1': expected text, found 2"),
+        ('{"1": ["a", " "]}', r"captions\[1\] an empty caption of '1'"),
+        ('{"": "a"}', "id: expected text or a whole number, found ''"),
+        (r'{"1": "\ud83d"}', "surrogate"),
+        ({"images": [], "annotations": [{"image_id": 1}]}, r"annotations\[0\]: expected image_id and caption, found"),
+        ({"annotations": [{"caption": "x"}]}, r"annotations\[0\]: expected image_id, found 'caption'"),
+        ({"annotations": [{"image_id": 1.0, "caption": "x"}]}, "id: expected text or a whole number, found 1.0"),
+        ({"annotations": [{"image_id": True, "caption": "x"}]}, "found true"),
+        ({"annotations": [7]}, r"annotations\[0\]: expected an object, found 7"),
+        ({"annotations": []}, "no captions in it"),
+        (COCO | {"images": COCO["images"][:1]}, r"annotations\[1\]: image_id 2 is the id of none of the images"),
+        (COCO | {"images": COCO["images"] * 2}, r"images\[2\]: the id 1 stood before, at .*images\[0\]"),
+        (COCO | {"annotations": COCO["annotations"][:1] * 2}, r"annotations\[1\]: the id 10 stood before"),
+        (COCO | {"images": 3}, "images: expected a list, found 3"),
+        ({"images": COCO["images"]}, "images without captions"),
+        ({"images": [*KARPATHY["images"], KARPATHY["images"][0]]}, r"images\[2\]: the id 1 stood before"),
+        ({"images": [KARPATHY["images"][0], {"cocoid": 3}]}, r"images\[1\]: sentences: expected a list, found null"),
+        ({"images": [{"sentences": [{"raw": "a"}]}]}, r"images\[0\]: expected cocoid or filename or imgid"),
+        ({"images": [{"cocoid": 1, "sentences": ["a"]}]}, r"sentences\[0\]: expected an object, found 'a'"),
+        ({"images": [{"cocoid": 1, "sentences": [{"raw": ""}]}]}, r"images\[0\]: an empty caption of 1"),
+        (DENSE, "capjax.metrics.activitynet"),
+        (SUBMISSION, "capjax.metrics.activitynet"),
+    ],
+)
+def test_a_bad_file_of_references_is_named_with_the_place(write, content, message):
+    path = write(content)
+    with pytest.raises(ValueError, match=f"(?s).*{message}") as error:
+        read_references(path)
+    assert str(path) in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"id": 1, "caption": "x"}\n{"id": 2, "caption": "y"', ":2: column .*not JSON"),
+        ('{"id": 1, "caption": "x"}\n[1]', ":2: expected an object, found a list"),
+        ('{"id": 1, "caption": "x"}\n{"id": 1, "id": 2}', ":2: the key 'id' stands twice"),
+        ('{"id": 1, "caption": "x"}\n{"id": 2, "caption": Infinity}', ":2: Infinity"),
+        ('{"id": 1, "caption": "x"}\n' + "[" * 100_000, ":2: .*nested too deep"),
+        (b'{"id": 1, "caption": "x"}\n{"id": "\xff"}', r"0xff at offset 34 \(line 2\)"),
+        (rows_with(id=1), ":2: the id 1 stood before, at .*:1"),
+        (rows_with(id="1"), ":2: the id '1' stood before"),
+        (rows_with(id=None), ":2: id: expected text or a whole number, found null"),
+        (rows_with(id=1.5), ":2: .*found 1.5"),
+        (rows_with(id=[1]), ":2: .*found a list"),
+        (rows_with(caption=None), ":2: a caption of 2: expected text, found null"),
+        (rows_with(captions=["z"]), ":2: expected caption or captions, found 'id', 'caption', 'captions'"),
+        (rows_with(lang=4), ":2: lang: expected a code such as en, found 4"),
+        ([{"id": 1, "captoins": ["x"]}], ":1: expected caption or captions, found 'id', 'captoins'"),
+        ([{"id": 1, "captions": "x"}], ":1: captions: expected a list, found 'x'"),
+        ([{"id": 1, "captions": []}], ":1: no captions of 1"),
+        ([{"caption": "x"}], ":1: expected image_id or id or image or path, found 'caption'"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_references, read_predictions])
+def test_a_bad_line_is_named_by_file_and_number(write, read, content, message):
+    with pytest.raises(ValueError, match=f"captions.jsonl.*{message}"):
+        read(write(content, "captions.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (COCO, "has references; expected predictions"),
+        (KARPATHY, "has references; expected predictions"),
+        (DENSE, "capjax.metrics.activitynet"),
+        ([*RESULTS, RESULTS[0]], r"\[2\]: the id 1 stood before, at .*\[0\]; keep one prediction"),
+        ({"a": ["x", "y"]}, "2 captions for 'a'; expected one to score"),
+    ],
+)
+def test_what_is_no_file_of_predictions_is_an_error(write, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_predictions(write(content))
+
+
+def test_a_split_is_not_asked_of_a_file_that_names_none(write):
+    with pytest.raises(ValueError, match="kind coco names no splits"):
+        read_references(write(COCO), split="val")
+    with pytest.raises(ValueError, match=":1: split: expected text, found null"):
+        read_references(write(rows_with(), "a.jsonl"), split="val")
+
+
+def test_empty_references_can_be_left_out(write):
+    path = write({"1": ["a", ""], "2": " "})
+    assert read_references(path, drop_empty=True) == {"1": ["a"]}
+
+
+def test_a_folder_and_a_missing_file_are_said_so(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file, such as x.json"):
+        read_references(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere.json: no such file"):
+        read_references(tmp_path / "nowhere.json")
+
+
+KEYS = ["images", "annotations", "image_id", "id", "caption", "captions", "sentences", "raw", "results", "lang"]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=json_values, lines=st.booleans())
+def test_any_json_is_either_read_as_text_or_refused_with_a_message(tmp_path_factory, data, lines):
+    path = tmp_path_factory.getbasetemp() / ("any.jsonl" if lines else "any.json")
+    path.write_text(json.dumps(data))
+    for read in (read_references, read_predictions, read_prediction_sets):
+        try:
+            found = read(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            assert found
+            for id, captions in found.items():
+                assert type(id) in (int, str)
+                assert all(type(text) is str for text in ([captions] if read is read_predictions else captions))
+
+
+@settings(max_examples=300, deadline=None)
+@given(damage=st.binary(max_size=3), start=st.integers(0, 400), end=st.integers(0, 6))
+def test_a_damaged_file_is_either_read_or_refused(tmp_path_factory, damage, start, end):
+    path = tmp_path_factory.getbasetemp() / "damaged.json"
+    whole = json.dumps(COCO).encode()
+    path.write_bytes(whole[:start] + damage + whole[start + end :])
+    try:
+        assert read_references(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+
+
+# align
+
+
+def test_aligned_items_have_the_ids_and_order_of_the_references():
+    predictions, references, counts = align({"2": "b", "1": " "}, {1: ["x"], 2: ["y", "z"]})
+    assert list(predictions.items()) == [(1, " "), (2, "b")] and references == {1: ["x"], 2: ["y", "z"]}
+    assert counts == {"items": 2, "missing": 0, "extra": 0, "empty": 1, "matched_by": "id"}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "referred", "rule"),
+    [
+        ("COCO_val2014_000000391895.jpg", 391895, "COCO's image number"),
+        ("val2017/000000391895.jpg", "391895", "COCO's image number"),
+        (391895, "COCO_train2014_000000391895.jpg", "COCO's image number"),
+        ("/data/photos/a b.jpg", "a b.jpg", "file name"),
+        ("C:\\photos\\a.jpg", "x/a.jpg", "file name"),
+        ("1000268201_693b08cb0e", "1000268201_693b08cb0e.jpg", "file name without suffix"),
+    ],
+)
+def test_ids_written_differently_are_matched_by_documented_rules(predicted, referred, rule):
+    predictions, _, counts = align({predicted: "a"}, {referred: ["b"]})
+    assert predictions == {referred: "a"} and counts["matched_by"] == rule
+
+
+def test_ids_that_become_one_are_an_error():
+    with pytest.raises(ValueError, match="'a/1.jpg' and 'b/1.jpg' are one by"):
+        align({"a/1.jpg": "x", "b/1.jpg": "y"}, {1: ["z"]})
+    with pytest.raises(ValueError, match="references: 12 and '12' are one by id"):
+        align({12: "x"}, {12: ["a"], "12": ["b"]})
+
+
+def test_ids_are_not_matched_loosely_where_some_are_the_same():
+    with pytest.raises(ValueError, match="no references for 'x/b.jpg'"):
+        align({"a.jpg": "x", "x/b.jpg": "y"}, {"a.jpg": ["z"], "b.jpg": ["z"]})
+
+
+def test_missing_predictions_are_an_error_that_names_five_and_tells_what_to_do():
+    references = {i: ["x"] for i in range(9)}
+    with pytest.raises(ValueError, match="no prediction for 1, 2, 3, 4, 5 and 3 more; .*missing=zero"):
+        align({0: "x"}, references)
+
+
+def test_missing_predictions_are_counted_as_empty_or_left_out_when_asked():
+    references = {1: ["x"], 2: ["y"]}
+    predictions, kept, counts = align({2: "b"}, references, missing="zero")
+    assert predictions == {1: "", 2: "b"} and kept == references and counts["missing"] == 1 and counts["empty"] == 0
+    predictions, kept, counts = align({2: "b"}, references, missing="drop")
+    assert predictions == {2: "b"} and kept == {2: ["y"]} and counts["missing"] == 1 and counts["items"] == 1
+
+
+def test_sets_of_predictions_are_aligned_too():
+    predictions, _, counts = align({1: ["a", ""], 2: [""]}, {"1": ["x"], "2": ["x"], "3": ["x"]}, missing="zero")
+    assert predictions == {"1": ["a", ""], "2": [""], "3": [""]} and counts["empty"] == 1
+
+
+def test_extra_predictions_are_an_error_unless_ignored():
+    for missing in ("error", "zero", "drop"):
+        with pytest.raises(ValueError, match="no references for 'q'; .*extra=ignore"):
+            align({"a": "x", "q": "y"}, {"a": ["x"]}, missing=missing)
+    predictions, _, counts = align({"a": "x", "q": "y"}, {"a": ["x"]}, extra="ignore")
+    assert predictions == {"a": "x"} and counts["extra"] == 1
+
+
+def test_ids_with_nothing_in_common_are_shown_from_both_sides():
+    with pytest.raises(ValueError, match="predictions of 'a'; references of 1, 2"):
+        align({"a": "x"}, {1: ["x"], 2: ["x"]})
+
+
+@pytest.mark.parametrize(("options", "message"), [({"missing": "0"}, "missing='0'"), ({"extra": "x"}, "extra='x'")])
+def test_unknown_options_are_an_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        align({1: "x"}, {1: ["x"]}, **options)
+
+
+ids = st.one_of(st.integers(), st.text(min_size=1, max_size=6))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(ids, st.text(max_size=4), min_size=1, max_size=8))
+def test_every_prediction_goes_to_its_own_references_or_none_does(predictions):
+    references = {id: [f"of {id!r}"] for id in predictions}
+    try:
+        aligned, kept, _ = align({id: f"of {id!r}" for id in predictions}, references)
+    except ValueError as error:
+        assert len({str(id) for id in predictions}) < len(predictions), error  # noqa: PT017
+    else:
+        assert kept == references and all(aligned[id] == kept[id][0] for id in kept)
+
+
+def test_a_hundred_thousand_items_take_seconds_and_memory_in_proportion(write):
+    def captions(items):
+        return {
+            "images": [{"id": i} for i in range(items)],
+            "annotations": [
+                {"id": i * 5 + k, "image_id": i, "caption": f"caption {k} of {i}, ten words or so in all"}
+                for i in range(items)
+                for k in range(5)
+            ],
+        }
+
+    path = write(json.dumps(captions(100_000)))
+    start = time.process_time()
+    references = read_references(path)
+    align({str(i): "a" for i in references}, references)
+    assert time.process_time() - start < 30  # 3 s where it was written
+    assert len(references) == 100_000
+    size = path.stat().st_size / 10
+    path = write(json.dumps(captions(10_000)))
+    tracemalloc.start()
+    read_references(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * size
