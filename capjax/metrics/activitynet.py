@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from capjax.metrics import strict_json
+
 
 class Event(NamedTuple):
     """A stretch of a video, in seconds, and what happens there."""
@@ -90,7 +92,9 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
     path = Path(path)
     data = _load(path)
     if not isinstance(data.get("results"), dict):
-        found = f"key 'results' holds {_show(data['results'])}" if "results" in data else f"its keys are {list(data)[:5]}"
+        found = (
+            f"key 'results' holds {_show(data['results'])}" if "results" in data else f"its keys are {list(data)[:5]}"
+        )
         raise ValueError(f"{path}: a submission has its events by video under the key 'results'; {found}")
     predictions = {}
     for video, value in data["results"].items():
@@ -182,25 +186,7 @@ def _event(event: Sequence) -> Event:
 
 
 def _load(path: Path) -> dict:
-    """A JSON object, in which no key stands twice and no number is infinite or NaN."""
-
-    def unique(pairs):
-        value = dict(pairs)
-        if len(value) < len(pairs):
-            seen = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-            raise ValueError(f"{path}: the key {twice!r} stands twice in one object; keep one")
-        return value
-
-    def refuse(constant):
-        raise ValueError(f"{path}: {constant} is no JSON number; a time is a number of seconds")
-
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno}, column {error.colno}: no JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no UTF-8 text: {error}") from error
+    data = strict_json.parse(path)
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a JSON object by video, found {_show(data)}")
     return data

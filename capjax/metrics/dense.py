@@ -240,7 +240,9 @@ def _matched_pairs(videos, texts: _Texts, tious, garbage: int) -> tuple[Pairs, n
     owner = np.repeat(np.arange(len(sizes)), np.array(sizes, np.int64))
     empty = [np.zeros(0, np.int64)]
     return (
-        Pairs(texts.tokens, np.concatenate(hypotheses or empty), np.concatenate(references or empty), owner, len(sizes)),
+        Pairs(
+            texts.tokens, np.concatenate(hypotheses or empty), np.concatenate(references or empty), owner, len(sizes)
+        ),
         set_of,
     )
 
@@ -248,13 +250,14 @@ def _matched_pairs(videos, texts: _Texts, tious, garbage: int) -> tuple[Pairs, n
 def _localization(scores: DenseScores, videos, tious):
     """Precision, recall and F1 at each threshold."""
     precision, recall = np.zeros((2, len(videos), len(tious)))
+    levels = np.asarray(tious, np.float64)[:, None, None]
     for v, video in enumerate(videos):
         for _, _, tiou in video.annotated:
             if tiou.size:
-                for t, level in enumerate(tious):
-                    found = tiou > level
-                    precision[v, t] = max(precision[v, t], found.any(1).mean())
-                    recall[v, t] = max(recall[v, t], found.any(0).mean())
+                found = tiou > levels
+                predicted, annotated = tiou.shape
+                precision[v] = np.maximum(precision[v], found.any(2).sum(1) / predicted)
+                recall[v] = np.maximum(recall[v], found.any(1).sum(1) / annotated)
     for name, values in (("Precision", precision), ("Recall", recall)):
         _put(scores, name, tious, values.mean(0), values, videos)
     for figures in (scores.corpus, *scores.videos.values()):
@@ -303,7 +306,9 @@ def _pair_scores(videos, texts: _Texts, metric: Metric) -> dict[tuple[int, int],
     for v, video in enumerate(videos):
         for number, events, tiou in video.annotated:
             row, column = np.nonzero(tiou)
-            blocks.append((v, number, tiou.shape, row, column, video.predicted.sentences[row], events.sentences[column]))
+            blocks.append(
+                (v, number, tiou.shape, row, column, video.predicted.sentences[row], events.sentences[column])
+            )
     size = len(texts.tokens)
     keys = np.concatenate([predicted * size + annotated for *_, predicted, annotated in blocks])
     distinct, which = np.unique(keys, return_inverse=True)
