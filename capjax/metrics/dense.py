@@ -24,9 +24,10 @@ Precision is the share of predicted events that find one, recall the share of an
 video the best over annotation sets, each for itself, then the mean over videos. F1 is of the mean precision and recall,
 as in papers; the program prints none.
 
-**Paragraphs** (para-evaluate.py, Park et al. 2019): sentences of a video in order of their starts. The paragraphs of all
-annotation sets are the references of one item, and the metric's corpus score is over all videos. The program splits
-these into runs of the letters a to z, dropping all else, where it splits events' sentences by Penn Treebank's rules.
+**Paragraphs** (para-evaluate.py, Park et al. 2019): sentences of a video in order of their starts. The paragraphs of
+all annotation sets are the references of one item, and the metric's corpus score is over all videos. The program
+splits these into runs of the letters a to z, dropping all else, where it splits events' sentences by Penn Treebank's
+rules.
 
 Sentences are stripped of all but ASCII first, as the program does. With a `tokenize` of your own nothing is stripped,
 and paragraphs are split by it too.
@@ -107,7 +108,7 @@ class _Events:
 
 @dataclass(frozen=True)
 class _Video:
-    """A video's predictions and, for each annotation set that has it: set number, events, tIoU [predicted, annotated]."""
+    """A video's predictions; for each annotation set that has it: set number, events, tIoU [predicted, annotated]."""
 
     id: str
     predicted: _Events
@@ -124,6 +125,7 @@ def score_dense(
     missing: str = "error",
     soda_metric: str = "METEOR",
     soda_sets: str = "mean",
+    soda_swapped: bool = True,
     max_proposals: int = 1000,
     garbage: str = GARBAGE["2021"],
 ) -> DenseScores:
@@ -133,12 +135,13 @@ def score_dense(
       predictions: events (start, end, sentence) of each video, times in seconds.
       references: annotation sets, each {video: (duration, events)}; a video may be missing in some.
       tious: thresholds of temporal intersection over union.
-      metrics: {name: metric}, see capjax.metrics.pairs. METEOR is among them only if you give it.
+      metrics: {name: metric}, such as `pairs.metrics_of(["meteor", "cider"])`. METEOR is not among the default.
       tokenize: text -> words; by default `published_words`, and `published_paragraph_words` for paragraphs.
       missing: "error", or "zero": a video without predictions, or an event without a word, is scored (0 mostly).
       soda_metric: the metric of single pairs that SODA_c takes; absent if `metrics` has none of this name. The figure
         is called SODA_c with METEOR, and SODA_c (name) with another.
       soda_sets: how SODA combines annotation sets: "mean", "best" or "merged"; see capjax.metrics.soda.
+      soda_swapped: whether SODA_c's metric takes the annotated sentence for the hypothesis, as the program has it.
       max_proposals: of each video the first so many events are scored.
       garbage: what the sentence of an event is held against that finds nothing.
 
@@ -153,7 +156,7 @@ def score_dense(
     scores = DenseScores({}, {id: {} for id in ids}, {})
     _texts_at_tious(scores, videos, texts, tious, metrics, garbage)
     _localization(scores, videos, tious)
-    _soda(scores, videos, texts, len(references), metrics, soda_metric, soda_sets)
+    _soda(scores, videos, texts, len(references), metrics, soda_metric, soda_sets, soda_swapped)
     split = tokenize or published_paragraph_words
     _paragraphs(scores, ids, predictions, references, split, metrics, max_proposals)
     _temporal(scores, videos)
@@ -276,7 +279,7 @@ def _put(scores: DenseScores, name: str, tious, whole: np.ndarray, by_video: np.
         scores.videos[video.id][name] = mean
 
 
-def _soda(scores: DenseScores, videos, texts: _Texts, sets: int, metrics, metric: str, how: str):
+def _soda(scores: DenseScores, videos, texts: _Texts, sets: int, metrics, metric: str, how: str, swapped: bool):
     """SODA_d, and SODA_c where its text metric is given."""
     if how == "merged":
         videos, how, sets = [_merge(video) for video in videos], "mean", 1
@@ -287,7 +290,7 @@ def _soda(scores: DenseScores, videos, texts: _Texts, sets: int, metrics, metric
     elif not getattr(metrics[metric], "pairwise", True):
         scores.absent[name] = f"{metric} is not defined for a single pair of sentences"
     else:
-        text = _pair_scores(videos, texts, metrics[metric])
+        text = _pair_scores(videos, texts, metrics[metric], swapped)
         _put_soda(scores, name, _soda_by_set(videos, sets, "c", text), how)
 
 
@@ -300,7 +303,7 @@ def _merge(video: _Video) -> _Video:
     return _Video(video.id, video.predicted, [(0, events, tiou)])
 
 
-def _pair_scores(videos, texts: _Texts, metric: Metric) -> dict[tuple[int, int], np.ndarray]:
+def _pair_scores(videos, texts: _Texts, metric: Metric, swapped: bool) -> dict[tuple[int, int], np.ndarray]:
     """{(video number, annotation set): metric of each pair that overlaps, else 0, [predicted, annotated]}."""
     blocks = []
     for v, video in enumerate(videos):
@@ -313,9 +316,9 @@ def _pair_scores(videos, texts: _Texts, metric: Metric) -> dict[tuple[int, int],
     keys = np.concatenate([predicted * size + annotated for *_, predicted, annotated in blocks])
     distinct, which = np.unique(keys, return_inverse=True)
     predicted, annotated = np.divmod(distinct, size)
-    # The annotated sentence is the hypothesis: see capjax.metrics.soda.
-    hypotheses = [texts.tokens[i] for i in annotated.tolist()]
-    groups = [[texts.tokens[i]] for i in predicted.tolist()]
+    hypothesis, reference = (annotated, predicted) if swapped else (predicted, annotated)
+    hypotheses = [texts.tokens[i] for i in hypothesis.tolist()]
+    groups = [[texts.tokens[i]] for i in reference.tolist()]
     values = metric(hypotheses, groups)[1][which] if len(distinct) else np.zeros(0)
     result, at = {}, 0
     for v, number, shape, row, column, *_ in blocks:

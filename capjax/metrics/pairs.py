@@ -13,15 +13,16 @@ and is called once for each set. Where more is known of it, the sets share work:
   scores 0, since all its n-grams are in every document.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
 
-from capjax.metrics import bleu
+from capjax.metrics import bleu, meteor
 from capjax.metrics.cider import SIGMA, cider
 from capjax.metrics.ngrams import Corpus, Grams, Tokens, grams, match
+from capjax.metrics.ragged import ranges
 from capjax.metrics.rouge import rouge_l
 
 Groups = Sequence[Sequence[Tokens]]
@@ -82,11 +83,10 @@ class Pairs:
 
 
 def expand(entries: Grams, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """n-grams of the sentences with these numbers: (index into `sentences`, n-gram, count), ordered by the first two."""
+    """n-grams of the sentences with these numbers: (index into `sentences`, n-gram, count), in this order."""
     start, stop = np.searchsorted(entries.sentence, [sentences, sentences + 1])
-    length = stop - start
-    owner = np.repeat(np.arange(len(sentences)), length)
-    at = np.arange(len(owner)) + np.repeat(start - np.append(0, np.cumsum(length)[:-1]), length)
+    owner = np.repeat(np.arange(len(sentences)), stop - start)
+    at = ranges(start, stop - start)
     return owner, entries.gram[at], entries.count[at]
 
 
@@ -215,12 +215,36 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
 
 _BLEU_STATISTICS = _BleuStatistics()
 
-# The metrics of the published scorers that need no data of their own. METEOR is given by who has it.
-METRICS: dict[str, Metric] = {
-    **{f"BLEU-{n}": Additive(_BLEU_STATISTICS, partial(_bleu, n)) for n in range(1, _ORDER + 1)},
-    "ROUGE-L": Additive(_rouge_statistics, _ratio),
-    "CIDEr": Cider(),
+
+def _meteor_statistics(hypotheses: Sequence[Tokens], groups: Groups) -> np.ndarray:
+    return meteor.statistics(hypotheses, groups).T
+
+
+def _meteor(sums: np.ndarray) -> np.ndarray:
+    return meteor.aggregate(sums.T)
+
+
+# The metrics of the published scorers, by family; those of METRICS need no data of their own.
+FAMILIES: dict[str, dict[str, Metric]] = {
+    "bleu": {f"BLEU-{n}": Additive(_BLEU_STATISTICS, partial(_bleu, n)) for n in range(1, _ORDER + 1)},
+    "rouge": {"ROUGE-L": Additive(_rouge_statistics, _ratio)},
+    "cider": {"CIDEr": Cider()},
+    "meteor": {"METEOR": Additive(_meteor_statistics, _meteor)},
 }
+METRICS: dict[str, Metric] = {**FAMILIES["bleu"], **FAMILIES["rouge"], **FAMILIES["cider"]}
+
+
+def metrics_of(families: Iterable[str]) -> dict[str, Metric]:
+    """{name: metric} of families; METEOR first, as papers have it.
+
+    Raises:
+      ValueError: a family is not computed for pairs of events.
+    """
+    families = list(families)
+    if unknown := [name for name in families if name not in FAMILIES]:
+        raise ValueError(f"dense captions are not scored by {unknown[0]!r}; choose from {', '.join(FAMILIES)}")
+    ordered = sorted(families, key=lambda name: name != "meteor")
+    return {name: metric for family in ordered for name, metric in FAMILIES[family].items()}
 
 
 def _cosines(pairs: Pairs, chunk: slice, entries: Grams) -> np.ndarray:

@@ -12,8 +12,8 @@ pair at most, and the sum of a pair score is greatest. With S that sum,
 SODA_c is the one that papers publish. What follows of the published program, since its figures do:
 
 - It hands the text metric its arguments the wrong way round: the annotated sentence is the hypothesis, the predicted
-  one the reference. METEOR weighs recall nine times precision, so this changes the figure. `swapped=False` scores
-  prediction against annotation.
+  one the reference. METEOR weighs recall nine times precision, so this changes the figure. `soda_swapped=False` of
+  `score_dense` scores prediction against annotation.
 - Precision, recall and F are those of each video, averaged over videos. (Its first version divided sums over all.)
 - With several annotation sets, papers average the figures of each set (`sets="mean"`). The program itself takes for
   each video the set with the best F (`sets="best"`), or, by default, all events of all sets as one (`sets="merged"`).

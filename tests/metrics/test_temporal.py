@@ -1,0 +1,69 @@
+"""Where events lie in time: held against every matching there is, and against scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from capjax.metrics.temporal import align, kendall_tau, match_events, summarize, tiou_matrix
+
+times = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted), min_size=1, max_size=5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(times, times)
+def test_tiou_is_the_seconds_in_common_over_the_seconds_of_either(ours, theirs):
+    found = tiou_matrix(np.array(ours), np.array(theirs))
+    for (i, a), (j, b) in itertools.product(enumerate(ours), enumerate(theirs)):
+        # Whole seconds can be counted.
+        first, second = set(range(*a)), set(range(*b))
+        expected = len(first & second) / len(first | second) if first and second else 0
+        assert found[i, j] == pytest.approx(expected, abs=1e-7)
+
+
+@settings(max_examples=100, deadline=None)
+@given(times, times)
+def test_matched_events_have_the_greatest_sum_of_tiou(ours, theirs):
+    tiou = tiou_matrix(np.array(ours), np.array(theirs))
+    rows, columns = match_events(tiou)
+    few, many = sorted(tiou.shape)
+    wide = tiou if tiou.shape[0] == few else tiou.T
+    best = max(sum(wide[i, j] for i, j in enumerate(order)) for order in itertools.permutations(range(many), few))
+    assert tiou[rows, columns].sum() == pytest.approx(best)
+    assert len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns)
+    assert (tiou[rows, columns] > 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=8))
+def test_kendalls_tau_is_scipys(pairs):
+    from scipy.stats import kendalltau
+
+    a, b = np.array(pairs).T
+    assume(len(set(a.tolist())) > 1 and len(set(b.tolist())) > 1)
+    assert kendall_tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
+
+
+def test_nothing_has_no_order():
+    assert kendall_tau(np.array([1.0]), np.array([2.0])) is None
+    assert kendall_tau(np.array([1.0, 1.0]), np.array([1.0, 2.0])) is None
+
+
+def test_boundary_errors_are_of_starts_and_ends_of_matched_events():
+    predicted, annotated = np.array([[0.0, 9.0], [10.0, 24.0], [70, 80]]), np.array([[1.0, 10.0], [10.0, 20.0]])
+    found = summarize([align(predicted, annotated, tiou_matrix(predicted, annotated))])
+    assert found["matched events"] == 1
+    assert found["matched tIoU"] == pytest.approx((8 / 10 + 10 / 14) / 2)
+    errors = [1, 0, 1, 4]
+    assert found["boundary error median (s)"] == np.median(errors)
+    assert found["boundary error p90 (s)"] == np.percentile(errors, 90)
+    assert found["Kendall tau"] == 1
+
+
+def test_events_told_in_reverse_have_the_reverse_order():
+    predicted = np.array([[10.0, 20.0], [0.0, 12.0]])
+    tiou = np.array([[0.5, 0.0], [0.0, 0.5]])
+    annotated = np.array([[0.0, 15.0], [5.0, 20.0]])
+    assert align(predicted, annotated, tiou).tau == -1
