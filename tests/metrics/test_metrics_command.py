@@ -155,9 +155,8 @@ def test_dense_captions_are_scored_from_activitynets_files(capsys, tmp_path):
     assert zero["counts"] == {"items": 2, "missing": 1, "extra": 0, "events": 2}
     assert drop["scores"]["Precision@0.5"] == 1 and zero["scores"]["Precision@0.5"] == 0.5
     assert zero["signatures"]["dense"].startswith("dense|videos:2|sets:2|tok:ptb-3.4.1-ascii|")
-    assert (
-        main([*arguments, "--missing", "zero", "--metrics", "bleu", "--per-item", str(tmp_path / "items.jsonl")]) == 0
-    )
+    items = tmp_path / "items.jsonl"
+    assert main([*arguments, "--missing", "zero", "--metrics", "bleu", "--per-item", str(items)]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["tIoU", "0.3", "0.5", "0.7", "0.9", "mean"]
     assert any(line.startswith("SODA_c") and "absent: " in line for line in table)
