@@ -8,46 +8,52 @@
     paragraph METEOR, CIDEr, ...                   all sentences of a video as one text
     matched tIoU, boundary error, Kendall tau      see capjax.metrics.temporal
 
-**Text at a tIoU threshold**, as the challenge's program (densevid_eval, 2017 to 2021) computes it:
+**Text at a tIoU threshold**, as the challenge's program (densevid_eval, 2018 to 2021) computes it:
 
 - Each predicted event makes a pair with every annotated event, of all annotation sets, whose tIoU with it is at least
   the threshold. A predicted event without such a pair makes one with garbage, which scores 0.
 - The pairs of a video are a corpus: the metric's corpus score of them is the video's. For METEOR and BLEU this is no
   mean over pairs (counts are summed first), and CIDEr's document frequencies are those of the video's own pairs.
 - A video without predictions has 0. The score is the mean over videos; without "@" in its name, over thresholds too.
-- The program draws its garbage at random: 10 to 20 letters, one word that is in no caption. Here it is always the same
-  such word, so that a score is the same twice; `GARBAGE` has the program's older word too, which METEOR counts as
-  several, and with which METEOR is lower (papers call the two METEOR2018 and METEOR2021).
+- The program of 2021 draws its garbage at random: 10 to 20 letters, one word that is in no caption. Here it is always
+  the same such word, so that a score is the same twice, and the same as for any draw. `GARBAGE` has the older
+  program's too, which METEOR counts as several words, and with which METEOR is lower (papers call the two METEOR2018
+  and METEOR2021).
+- (The program of 2017, which no paper since uses, held an event against all its matches at once.)
 
 **Localization**: an event is found where the tIoU is *above* the threshold (the program has >= for text and > here).
 Precision is the share of predicted events that find one, recall the share of annotated events that are found, for each
 video the best over annotation sets, each for itself, then the mean over videos. F1 is of the mean precision and recall,
 as in papers; the program prints none.
 
-**Paragraphs** (para-evaluate.py, Park et al. 2019): sentences of a video in order of their starts. The paragraphs of
-all annotation sets are the references of one item, and the metric's corpus score is over all videos. The program
-splits these into runs of the letters a to z, dropping all else, where it splits events' sentences by Penn Treebank's
-rules.
+**Paragraphs** (para-evaluate.py, Park et al. 2019): sentences of a video in order of their starts (the program has them
+in the submission's order, which papers sort first). The paragraphs of all annotation sets are the references of one
+item, and the metric's corpus score is over all videos. The program splits these into runs of the letters a to z,
+dropping all else, where it splits events' sentences by Penn Treebank's rules.
 
-Sentences are stripped of all but ASCII first, as the program does. With a `tokenize` of your own nothing is stripped,
-and paragraphs are split by it too.
+English sentences are stripped of all but ASCII first, as the program does. In other languages, or with a `tokenize` of
+your own, nothing is stripped, and paragraphs are split as events' sentences are.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from capjax.metrics import ptb, soda
-from capjax.metrics.activitynet import Annotation, Event, check_events
-from capjax.metrics.pairs import METRICS, Metric, Pairs, corpus_scores, over_sets
-from capjax.metrics.temporal import FIGURES, align, summarize, tiou_matrix
-from capjax.metrics.tokenize import Tokenizer
+from capjax.metrics import dense_traps, ptb, soda
+from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.pairs import METRICS, Metric, Pairs, corpus_scores, metrics_of, over_sets
+from capjax.metrics.signature import signature
+from capjax.metrics.temporal import FIGURES, align, summarize
+from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.videos import Texts, choose, ids_of, prepare
 
 TIOUS = (0.3, 0.5, 0.7, 0.9)
 # What a predicted event is held against that finds nothing, by the year of the program.
 GARBAGE = {"2018": "abc123!@#", "2021": "qzxjkvwqzxjkvw"}
+# What SODA_c's text metric is where none is named: the first of these that is given.
+_SODA_METRICS = ("METEOR", "ROUGE-L", "CIDEr")
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _LETTERS = re.compile("[a-z]+")
@@ -59,11 +65,21 @@ class DenseScores:
     corpus: {name: value}; shares and metrics as fractions, not multiplied by 100.
     videos: {video: {name: value}}, the figures of each video by itself.
     absent: {name: why}, figures that are not defined for this input. They stand in neither of the others.
+    signatures: {"dense": how all this was computed}.
+    counts: `items` (videos scored), `events` (predicted in them), `missing` and `extra` videos.
+    warnings: what to know before a figure is believed.
     """
 
     corpus: dict[str, float]
     videos: dict[str, dict[str, float]]
     absent: dict[str, str]
+    signatures: dict[str, str]
+    counts: dict[str, int]
+    warnings: list[str]
+
+    def rows(self) -> Iterator[dict]:
+        """A row for each video: its id, then its figures."""
+        return ({"id": id, **figures} for id, figures in self.videos.items())
 
 
 def published_words(text: str) -> list[str]:
@@ -76,54 +92,17 @@ def published_paragraph_words(text: str) -> list[str]:
     return _LETTERS.findall(_NOT_ASCII.sub(" ", text).lower())
 
 
-@dataclass
-class _Texts:
-    """Sentences by number, each tokenized once."""
-
-    tokenize: Tokenizer
-    tokens: list[list[str]] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def number(self, text: str) -> int:
-        if text not in self.numbers:
-            self.numbers[text] = len(self.tokens)
-            self.tokens.append(self.tokenize(text))
-        return self.numbers[text]
-
-
-@dataclass(frozen=True)
-class _Events:
-    """Events of a video: times float64 [n, 2], sentences int64 [n], order int64 [n] by start, ties as given."""
-
-    times: np.ndarray
-    sentences: np.ndarray
-    order: np.ndarray
-
-    @classmethod
-    def of(cls, events: Sequence[Event], texts: _Texts) -> "_Events":
-        times = np.array([event[:2] for event in events], np.float64).reshape(-1, 2)
-        sentences = np.array([texts.number(event[2]) for event in events], np.int64)
-        return cls(times, sentences, np.argsort(times[:, 0], kind="stable"))
-
-
-@dataclass(frozen=True)
-class _Video:
-    """A video's predictions; for each annotation set that has it: set number, events, tIoU [predicted, annotated]."""
-
-    id: str
-    predicted: _Events
-    annotated: list[tuple[int, _Events, np.ndarray]]
-
-
 def score_dense(
     predictions: Mapping[str, Sequence[Event]],
     references: Sequence[Mapping[str, Annotation]],
     *,
     tious: Sequence[float] = TIOUS,
-    metrics: Mapping[str, Metric] = METRICS,
+    metrics: Mapping[str, Metric] | Iterable[str] = METRICS,
+    lang: str = "en",
     tokenize: Tokenizer | None = None,
     missing: str = "error",
-    soda_metric: str = "METEOR",
+    extra: str = "error",
+    soda_metric: str | None = None,
     soda_sets: str = "mean",
     soda_swapped: bool = True,
     max_proposals: int = 1000,
@@ -135,81 +114,87 @@ def score_dense(
       predictions: events (start, end, sentence) of each video, times in seconds.
       references: annotation sets, each {video: (duration, events)}; a video may be missing in some.
       tious: thresholds of temporal intersection over union.
-      metrics: {name: metric}, such as `pairs.metrics_of(["meteor", "cider"])`. METEOR is not among the default.
-      tokenize: text -> words; by default `published_words`, and `published_paragraph_words` for paragraphs.
-      missing: "error", or "zero": a video without predictions, or an event without a word, is scored (0 mostly).
-      soda_metric: the metric of single pairs that SODA_c takes; absent if `metrics` has none of this name. The figure
-        is called SODA_c with METEOR, and SODA_c (name) with another.
+      metrics: families such as ["meteor", "cider"] (see `pairs.metrics_of`), or {name: metric} with metrics of your
+        own (see capjax.metrics.pairs). METEOR is not among the default.
+      lang: which language the sentences are in; it decides how they are tokenized.
+      tokenize: text -> words, in place of the language's own.
+      missing: of annotated videos without an entry in the predictions: "error"; "zero", they count as 0 (and an event
+        without a word is scored, else it is an error); or "drop", they are left out.
+      extra: of predicted videos without annotations: "error" or "ignore".
+      soda_metric: the metric of single pairs that SODA_c takes, by its name in `metrics`. The figure is called SODA_c
+        with METEOR, and SODA_c (name) with another: without METEOR, SODA_c is absent, and ROUGE-L or else CIDEr takes
+        its place where none is named.
       soda_sets: how SODA combines annotation sets: "mean", "best" or "merged"; see capjax.metrics.soda.
       soda_swapped: whether SODA_c's metric takes the annotated sentence for the hypothesis, as the program has it.
       max_proposals: of each video the first so many events are scored.
       garbage: what the sentence of an event is held against that finds nothing.
 
     Raises:
-      ValueError: videos that are only predicted, or not predicted; events with bad times or empty sentences; the
-        message names them.
+      ValueError: videos that are only predicted, or not predicted; events with bad times or empty sentences; a
+        duration that is none; the message names set, video and event. Unknown metrics and options.
       TypeError: an event or sentence of a wrong type.
+      ModuleNotFoundError: METEOR was asked for and its data is not installed.
     """
-    ids = _check(predictions, references, tious, metrics, missing)
-    texts = _Texts(tokenize or published_words)
-    videos = _prepare(ids, predictions, references, texts, max_proposals)
-    scores = DenseScores({}, {id: {} for id in ids}, {})
+    if max_proposals < 1:
+        raise ValueError(f"max_proposals={max_proposals}: expected at least one event of each video")
+    if soda_sets not in ("mean", "best", "merged"):
+        raise ValueError(f"soda_sets={soda_sets!r}: expected mean, best or merged")
+    tious = _check_tious(tious)
+    metrics, absent = _check_metrics(metrics, lang, tokenize)
+    all_events, sets, counts = choose(predictions, references, missing, extra)
+    events = {id: list(found[:max_proposals]) for id, found in all_events.items()}
+    split = tokenize or (published_words if is_english(lang) else tokenizer_for(lang))
+    split_paragraph = tokenize or (published_paragraph_words if is_english(lang) else tokenizer_for(lang))
+    texts = Texts(split)
+    videos = prepare(events, sets, texts)
+    scores = DenseScores({}, {video.id: {} for video in videos}, absent, {}, counts, [])
     _texts_at_tious(scores, videos, texts, tious, metrics, garbage)
     _localization(scores, videos, tious)
-    _soda(scores, videos, texts, len(references), metrics, soda_metric, soda_sets, soda_swapped)
-    split = tokenize or published_paragraph_words
-    _paragraphs(scores, ids, predictions, references, split, metrics, max_proposals)
+    chosen = _soda(scores, videos, texts, len(sets), metrics, soda_metric, soda_sets, soda_swapped)
+    _paragraphs(scores, events, sets, split_paragraph, metrics)
     _temporal(scores, videos)
+    if tokenize:
+        tokenizer = f"custom:{getattr(tokenize, '__name__', 'unnamed')}"
+    else:
+        tokenizer = tokenizer_name(lang) + ("-ascii" if is_english(lang) else "")
+    scores.signatures["dense"] = signature(
+        "dense", videos=len(videos), sets=len(sets), tok=tokenizer, tious=",".join(f"{tiou:g}" for tiou in tious),
+        garbage=next((year for year, text in GARBAGE.items() if text == garbage), "custom"),
+        soda=",".join([chosen or "none", "swapped" if soda_swapped else "straight", soda_sets]),
+        paragraphs="letters" if split_paragraph is published_paragraph_words else "tok",
+        meteor="1.5" if "METEOR" in metrics else None, missing=None if missing == "error" else missing,
+        cut=max_proposals, annotated=",".join(str(len(annotations)) for annotations in sets),
+    )  # fmt: skip
+    scores.warnings.extend(dense_traps.find(all_events, sets, videos, texts, max_proposals, min(tious), metrics))
     return scores
 
 
-def _check(predictions, references, tious, metrics, missing) -> list[str]:
-    """The ids of all annotated videos, or an error."""
+def _check_tious(tious) -> list[float]:
+    if isinstance(tious, str) or not isinstance(tious, Iterable):
+        raise TypeError(f"tious are thresholds such as [0.3, 0.5], not {tious!r}")
+    tious = [float(tiou) for tiou in tious]
+    if not tious or not all(0 <= tiou <= 1 for tiou in tious):
+        raise ValueError(f"tIoU thresholds lie in 0 .. 1, at least one; found {tious}")
+    if len({f"{tiou:g}" for tiou in tious}) < len(tious):
+        raise ValueError(f"the same tIoU threshold stands twice in {tious}")
+    return tious
 
-    def some(ids) -> str:
-        return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
-    if missing not in ("error", "zero"):
-        raise ValueError(f"missing is 'error' or 'zero', not {missing!r}")
-    if not len(tious) or not all(0 <= tiou <= 1 for tiou in tious):
-        raise ValueError(f"tIoU thresholds lie in 0 .. 1, at least one; found {list(tious)}")
+def _check_metrics(metrics, lang: str, tokenize) -> tuple[dict[str, Metric], dict[str, str]]:
+    """({name: metric}, {name: why it is absent})."""
+    if isinstance(metrics, str):
+        raise TypeError(f"metrics are a list of names, [{metrics!r}], or {{name: function}}")
+    if not isinstance(metrics, Mapping):
+        metrics = metrics_of(metrics)
     if wrong := [name for name, metric in metrics.items() if not callable(metric)]:
         raise TypeError(f"metric {wrong[0]!r} is no function of hypotheses and references: {metrics[wrong[0]]!r}")
-    if isinstance(references, Mapping) or not len(references) or not all(references):
-        raise ValueError("references are a list of annotation sets, [{video: (duration, events)}, ...], none empty")
-    for number, annotations in enumerate(references):
-        for id, annotation in annotations.items():
-            if isinstance(annotation, str) or not isinstance(annotation, Sequence) or len(annotation) != 2:
-                found = repr(annotation)[:80]
-                raise TypeError(f"annotation set {number}: video {id!r}: expected (duration, events), found {found}")
-            if not len(annotation[1]):
-                raise ValueError(f"annotation set {number}: video {id!r} has no events; leave it out")
-        events = {id: annotation[1] for id, annotation in annotations.items()}
-        check_events(events, f"annotation set {number}", inverted=True)
-    ids = list(dict.fromkeys(id for annotations in references for id in annotations))
-    annotated = set(ids)
-    if extra := [id for id in predictions if id not in annotated]:
-        raise ValueError(f"no annotations for the predicted videos {some(extra)}")
-    if missing == "error" and (absent := [id for id in ids if id not in predictions]):
-        raise ValueError(f"no predictions for {some(absent)}; missing='zero' counts them as 0")
-    check_events(predictions, "predictions", empty_sentences=missing == "zero")
-    return ids
+    absent = {}
+    if "METEOR" in metrics and not is_english(lang):
+        absent["METEOR"] = "METEOR 1.5 has its synonyms and paraphrases for English only here"
+    return {name: metric for name, metric in metrics.items() if name not in absent}, absent
 
 
-def _prepare(ids, predictions, references, texts: _Texts, max_proposals: int) -> list[_Video]:
-    videos = []
-    for id in ids:
-        predicted = _Events.of(predictions.get(id, ())[:max_proposals], texts)
-        annotated = []
-        for number, annotations in enumerate(references):
-            if id in annotations:
-                events = _Events.of(annotations[id][1], texts)
-                annotated.append((number, events, tiou_matrix(predicted.times, events.times)))
-        videos.append(_Video(id, predicted, annotated))
-    return videos
-
-
-def _texts_at_tious(scores: DenseScores, videos, texts: _Texts, tious, metrics, garbage: str):
+def _texts_at_tious(scores: DenseScores, videos, texts: Texts, tious, metrics, garbage: str):
     """Metrics over the pairs of each video at each threshold."""
     pairs, set_of = _matched_pairs(videos, texts, tious, texts.number(garbage))
     none = set_of < 0
@@ -219,7 +204,7 @@ def _texts_at_tious(scores: DenseScores, videos, texts: _Texts, tious, metrics, 
         _put(scores, name, tious, by_video.mean(0), by_video, videos)
 
 
-def _matched_pairs(videos, texts: _Texts, tious, garbage: int) -> tuple[Pairs, np.ndarray]:
+def _matched_pairs(videos, texts: Texts, tious, garbage: int) -> tuple[Pairs, np.ndarray]:
     """All different sets of pairs, and which is each video's at each threshold: int64 [videos, tious], -1 for none."""
     set_of = np.full((len(videos), len(tious)), -1, np.int64)
     hypotheses, references, sizes = [], [], []
@@ -279,84 +264,42 @@ def _put(scores: DenseScores, name: str, tious, whole: np.ndarray, by_video: np.
         scores.videos[video.id][name] = mean
 
 
-def _soda(scores: DenseScores, videos, texts: _Texts, sets: int, metrics, metric: str, how: str, swapped: bool):
-    """SODA_d, and SODA_c where its text metric is given."""
-    if how == "merged":
-        videos, how, sets = [_merge(video) for video in videos], "mean", 1
-    _put_soda(scores, "SODA_d", _soda_by_set(videos, sets, "d", None), how)
-    name = "SODA_c" if metric == "METEOR" else f"SODA_c ({metric})"
+def _soda(scores: DenseScores, videos, texts: Texts, sets: int, metrics, metric: str | None, how: str, swapped: bool):
+    """SODA_d, and SODA_c by the metric that is named or else can be had. Returns its name, or None."""
+    _put_soda(scores, "SODA_d", soda.score_videos(videos, sets, how))
+    if metric is None:
+        metric = next((name for name in _SODA_METRICS if name in metrics), "METEOR")
+    for wanted in ("METEOR", metric):
+        if wanted not in metrics:
+            scores.absent[_soda_name(wanted)] = f"needs {wanted}, which is not among the metrics"
     if metric not in metrics:
-        scores.absent[name] = f"needs {metric}, which is not among the metrics"
-    elif not getattr(metrics[metric], "pairwise", True):
-        scores.absent[name] = f"{metric} is not defined for a single pair of sentences"
-    else:
-        text = _pair_scores(videos, texts, metrics[metric], swapped)
-        _put_soda(scores, name, _soda_by_set(videos, sets, "c", text), how)
+        return None
+    _put_soda(scores, _soda_name(metric), soda.score_videos(videos, sets, how, metrics[metric], texts, swapped))
+    return metric
 
 
-def _merge(video: _Video) -> _Video:
-    """The events of all annotation sets as one set."""
-    times = np.concatenate([events.times for _, events, _ in video.annotated])
-    sentences = np.concatenate([events.sentences for _, events, _ in video.annotated])
-    tiou = np.concatenate([matrix for _, _, matrix in video.annotated], axis=1)
-    events = _Events(times, sentences, np.argsort(times[:, 0], kind="stable"))
-    return _Video(video.id, video.predicted, [(0, events, tiou)])
+def _soda_name(metric: str) -> str:
+    return "SODA_c" if metric == "METEOR" else f"SODA_c ({metric})"
 
 
-def _pair_scores(videos, texts: _Texts, metric: Metric, swapped: bool) -> dict[tuple[int, int], np.ndarray]:
-    """{(video number, annotation set): metric of each pair that overlaps, else 0, [predicted, annotated]}."""
-    blocks = []
-    for v, video in enumerate(videos):
-        for number, events, tiou in video.annotated:
-            row, column = np.nonzero(tiou)
-            blocks.append(
-                (v, number, tiou.shape, row, column, video.predicted.sentences[row], events.sentences[column])
-            )
-    size = len(texts.tokens)
-    keys = np.concatenate([predicted * size + annotated for *_, predicted, annotated in blocks])
-    distinct, which = np.unique(keys, return_inverse=True)
-    predicted, annotated = np.divmod(distinct, size)
-    hypothesis, reference = (annotated, predicted) if swapped else (predicted, annotated)
-    hypotheses = [texts.tokens[i] for i in hypothesis.tolist()]
-    groups = [[texts.tokens[i]] for i in reference.tolist()]
-    values = metric(hypotheses, groups)[1][which] if len(distinct) else np.zeros(0)
-    result, at = {}, 0
-    for v, number, shape, row, column, *_ in blocks:
-        result[v, number] = np.zeros(shape)
-        result[v, number][row, column] = values[at : at + len(row)]
-        at += len(row)
-    return result
-
-
-def _soda_by_set(videos, sets: int, kind: str, text) -> list[dict[str, tuple[float, float, float]]]:
-    by_set = [{} for _ in range(sets)]
-    for v, video in enumerate(videos):
-        for number, events, tiou in video.annotated:
-            ordered = np.ix_(video.predicted.order, events.order)
-            words = text[v, number][ordered] if text else None
-            by_set[number][video.id] = soda.soda_video(tiou[ordered], words, kind)
-    return by_set
-
-
-def _put_soda(scores: DenseScores, name: str, by_set, how: str):
-    result = soda.combine(by_set, how)
-    whole = {name: result.f, f"{name} precision": result.precision, f"{name} recall": result.recall}
-    scores.corpus.update(whole)
-    for id, (precision, recall, f) in result.videos.items():
+def _put_soda(scores: DenseScores, name: str, found: soda.Soda):
+    scores.corpus.update({name: found.f, f"{name} precision": found.precision, f"{name} recall": found.recall})
+    for id, (precision, recall, f) in found.videos.items():
         scores.videos[id].update({name: f, f"{name} precision": precision, f"{name} recall": recall})
 
 
-def _paragraphs(scores: DenseScores, ids, predictions, references, split: Tokenizer, metrics, max_proposals: int):
+def _paragraphs(scores: DenseScores, predictions, sets, split: Tokenizer, metrics):
     """Metrics of a video's whole text against each annotation set's."""
 
     def paragraph(events) -> list[str]:
         return [word for event in sorted(events, key=lambda event: event[0]) for word in split(event[2])]
 
-    hypotheses = [paragraph(predictions.get(id, ())[:max_proposals]) for id in ids]
-    groups = [[paragraph(annotations[id][1]) for annotations in references if id in annotations] for id in ids]
+    ids = ids_of(sets)
+    hypotheses = [paragraph(predictions.get(id, ())) for id in ids]
+    groups = [[paragraph(annotations[id][1]) for annotations in sets if id in annotations] for id in ids]
     for name, (whole, items) in corpus_scores(metrics, hypotheses, groups).items():
         scores.corpus[f"paragraph {name}"] = float(whole)
-        for id, value in zip(ids, items.tolist(), strict=True):
+        for id, value in zip(ids, np.asarray(items).tolist(), strict=True):
             scores.videos[id][f"paragraph {name}"] = value
 
 

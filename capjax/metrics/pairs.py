@@ -11,6 +11,9 @@ and is called once for each set. Where more is known of it, the sets share work:
 - `Cider`: the inverse document frequencies are those of the set, in which each pair counts as a document, even where
   two have the same reference. So n-grams are found once, but weights and norms are of each set. A set of one pair
   scores 0, since all its n-grams are in every document.
+
+A metric whose score of an item depends on the other items, as CIDEr's does, has a function `in_sets(pairs: Pairs) ->
+float64 [pairs]` beside: SODA takes the scores of single pairs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,8 +119,6 @@ class Additive:
 class Cider:
     """CIDEr-D with the document frequencies of the items it is given, or of each set."""
 
-    pairwise = False  # the score of a pair depends on the others
-
     def __call__(self, hypotheses: Sequence[Tokens], groups: Groups) -> tuple[float, np.ndarray]:
         corpus = Corpus.of(hypotheses, groups)
         return self.of_counts(corpus, grams(corpus, _ORDER))
@@ -125,7 +126,8 @@ class Cider:
     def of_counts(self, corpus: Corpus, counts: list[Grams]) -> tuple[float, np.ndarray]:
         return cider(corpus, counts)
 
-    def over_sets(self, pairs: Pairs) -> np.ndarray:
+    def in_sets(self, pairs: Pairs) -> np.ndarray:
+        """Score of each pair among those of its set: float64 [pairs]."""
         first = np.searchsorted(pairs.owner, np.arange(pairs.sets + 1))
         total, start = np.zeros(len(pairs.owner)), 0
         while start < pairs.sets:
@@ -137,8 +139,10 @@ class Cider:
             start = stop
         length = np.maximum(pairs.lengths - 1, 0).astype(np.float64)  # in bigrams, as pycocoevalcap has it
         penalty = np.exp(-np.square(length[pairs.hypothesis] - length[pairs.reference]) / (2 * SIGMA**2))
-        scores = 10.0 * total * penalty / _ORDER
-        return np.bincount(pairs.owner, scores, minlength=pairs.sets) / np.diff(first)
+        return 10.0 * total * penalty / _ORDER
+
+    def over_sets(self, pairs: Pairs) -> np.ndarray:
+        return np.bincount(pairs.owner, self.in_sets(pairs), minlength=pairs.sets) / np.bincount(pairs.owner)
 
 
 def over_sets(metric: Metric, pairs: Pairs) -> np.ndarray:

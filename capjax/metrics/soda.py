@@ -12,21 +12,27 @@ pair at most, and the sum of a pair score is greatest. With S that sum,
 SODA_c is the one that papers publish. What follows of the published program, since its figures do:
 
 - It hands the text metric its arguments the wrong way round: the annotated sentence is the hypothesis, the predicted
-  one the reference. METEOR weighs recall nine times precision, so this changes the figure. `soda_swapped=False` of
+  one the reference. METEOR weighs recall above precision, so this changes the figure. `soda_swapped=False` of
   `score_dense` scores prediction against annotation.
+- So CIDEr's document frequencies are those of a video's predicted sentences (of its annotated ones, not swapped). In a
+  video with a single one all n-grams are in every document, and SODA_c by CIDEr is 0.
 - Precision, recall and F are those of each video, averaged over videos. (Its first version divided sums over all.)
 - With several annotation sets, papers average the figures of each set (`sets="mean"`). The program itself takes for
   each video the set with the best F (`sets="best"`), or, by default, all events of all sets as one (`sets="merged"`).
 - It leaves out videos without an entry in the predictions. Here they have to be asked for (see `score_dense`), and
   count as 0, so that no system gains by leaving out what is hard.
 
-Its SODA_a and SODA_b are not reproduced where its search for the pairs takes an alignment that is not the best.
+Its SODA_a and SODA_b are not reproduced where its search for the pairs takes an alignment that is not the best, nor
+the 0 that it gives to a video with so many events that its recursion ends in an error.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from capjax.metrics.pairs import Metric, Pairs
+from capjax.metrics.videos import Texts, Video
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 KINDS = ("a", "b", "c", "d")
@@ -137,3 +143,67 @@ def combine(by_set: Sequence[Mapping[str, tuple[float, float, float]]], how: str
 def _f_measure(precision: float, recall: float) -> tuple[float, float, float]:
     total = precision + recall
     return precision, recall, 2 * precision * recall / total if total else 0.0
+
+
+def score_videos(
+    videos: Sequence[Video], sets: int, how: str = "mean", metric: Metric | None = None,
+    texts: Texts | None = None, swapped: bool = True,
+) -> Soda:  # fmt: skip
+    """SODA_c by a text metric, or SODA_d without one, of all videos.
+
+    Args:
+      sets: how many annotation sets there are.
+      how: they are combined: "mean", "best" or "merged".
+      metric: see capjax.metrics.pairs; texts: the sentences that `videos` have numbers of.
+      swapped: whether the annotated sentences are the metric's hypotheses, as in the published program.
+    """
+    if how == "merged":
+        videos, how, sets = [video.merged() for video in videos], "mean", 1
+    text = _text_scores(videos, texts, metric, swapped) if metric else None
+    by_set: list[dict] = [{} for _ in range(sets)]
+    for v, video in enumerate(videos):
+        for number, events, tiou in video.annotated:
+            ordered = np.ix_(video.predicted.order, events.order)
+            words = text[v, number][ordered] if text else None
+            by_set[number][video.id] = soda_video(tiou[ordered], words, "c" if text else "d")
+    return combine(by_set, how)
+
+
+def _text_scores(videos, texts: Texts, metric: Metric, swapped: bool) -> dict[tuple[int, int], np.ndarray]:
+    """{(video number, annotation set): metric of each pair of events, [predicted, annotated]}.
+
+    Where the metric can be taken of a pair by itself, pairs that do not overlap are left at 0: their tIoU is.
+    """
+    alone = not hasattr(metric, "in_sets")
+    blocks, rows, columns, hypotheses, references, sizes = [], [], [], [], [], []
+    for v, video in enumerate(videos):
+        for number, events, tiou in video.annotated:
+            # In the order of the hypotheses, so that pairs with the same one, which are a set, stand together.
+            chosen = tiou if alone else np.ones(tiou.shape)
+            row, column = np.nonzero(chosen.T)[::-1] if swapped else np.nonzero(chosen)
+            predicted, annotated = video.predicted.sentences[row], events.sentences[column]
+            hypothesis, reference = (annotated, predicted) if swapped else (predicted, annotated)
+            blocks.append((v, number, tiou.shape))
+            rows.append(row)
+            columns.append(column)
+            hypotheses.append(hypothesis)
+            references.append(reference)
+            if tiou.size:
+                sizes += [tiou.shape[0]] * tiou.shape[1] if swapped else [tiou.shape[1]] * tiou.shape[0]
+    hypothesis, reference = np.concatenate(hypotheses), np.concatenate(references)
+    if not len(hypothesis):
+        values = np.zeros(0)
+    elif alone:
+        distinct, which = np.unique(hypothesis * len(texts.tokens) + reference, return_inverse=True)
+        hypothesis, reference = (numbers.tolist() for numbers in np.divmod(distinct, len(texts.tokens)))
+        values = metric([texts.tokens[i] for i in hypothesis], [[texts.tokens[i]] for i in reference])[1][which]
+    else:
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        values = metric.in_sets(Pairs(texts.tokens, hypothesis, reference, owner, len(sizes)))
+    result = {}
+    ends = np.cumsum([len(row) for row in rows])[:-1]
+    for block, row, column, scores in zip(blocks, rows, columns, np.split(values, ends), strict=True):
+        v, number, shape = block
+        result[v, number] = np.zeros(shape)
+        result[v, number][row, column] = scores
+    return result

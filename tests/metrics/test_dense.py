@@ -265,7 +265,7 @@ def test_a_lone_video_is_scored_as_each_video_by_itself():
         ({"v": []}, [{"v": (20.0, [])}], {}, ValueError, "annotation set 0: video 'v' has no events"),
         ({"v": []}, PARK, {"tious": [3]}, ValueError, "thresholds lie in 0 .. 1"),
         ({"v": []}, PARK, {"tious": []}, ValueError, "at least one"),
-        ({"v": []}, PARK, {"missing": "drop"}, ValueError, "missing is 'error' or 'zero'"),
+        ({"v": []}, PARK, {"missing": "skip"}, ValueError, "missing='skip': expected error, zero or drop"),
         ({"v": []}, PARK, {"metrics": {"X": 3}}, TypeError, "metric 'X' is no function"),
     ],
 )
