@@ -26,9 +26,7 @@ def find(
         return ["no event is predicted in any video: all is 0"]
     warnings = []
     if silent:
-        warnings.append(
-            f"{len(silent)} of {len(videos)} videos have no predicted event, and count as 0: {some(silent)}"
-        )
+        warnings.append(f"{len(silent)} of {len(videos)} videos have no predicted event: they score 0 ({some(silent)})")
     if cut := sum(max(len(events) - max_proposals, 0) for events in predictions.values()):
         warnings.append(f"{cut} predicted events were left out: only the first {max_proposals} of a video are scored")
     warnings += _times(predictions, sets)

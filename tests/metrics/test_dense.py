@@ -1,186 +1,112 @@
 """Dense captioning scores equal plain, slow programs of their definitions."""
 
-import random
-
 import numpy as np
 import pytest
-from pycocoevalcap.bleu.bleu import Bleu
-from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.rouge.rouge import Rouge
+from dense_cases import (
+    GARBAGE,
+    TIOUS,
+    case,
+    coco,
+    harmonic,
+    mean,
+    plain_localization,
+    plain_paragraph,
+    plain_temporal,
+    plain_text,
+)
+from java_meteor import conversation, needs_java
 
 from capjax.metrics import dense, meteor
-from capjax.metrics.activitynet import Annotation, Event
-from capjax.metrics.dense import GARBAGE, score_dense
+from capjax.metrics.activitynet import Annotation, Event, read_annotations
+from capjax.metrics.dense import score_dense
 from capjax.metrics.pairs import METRICS, metrics_of
 
-WORDS = ["a", "man", "woman", "runs", "jumps", "the", "dog", "ball", "park", "and", "then", "they", "talk"]
-TIOUS = (0.3, 0.5, 0.7, 0.9)
+NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
+PARK = [{"v": Annotation(20.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}]
 
 
-def sentence(rng) -> str:
-    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 8)))
+def scored(predictions, sets, **arguments):
+    return score_dense(predictions, sets, missing="zero", garbage=GARBAGE, **arguments)
 
 
-def events(rng, count, duration):
-    found = []
-    for _ in range(count):
-        start = rng.choice([0.0, rng.uniform(0, duration)])
-        found.append(Event(start, rng.uniform(start, duration), sentence(rng)))
-    return found
+# Ten cases a test, or the list of tests would be longer than they take.
+@pytest.mark.parametrize("first", range(0, 250, 10))
+def test_text_and_localization_are_those_of_a_plain_program(first):
+    for seed in range(first, first + 10):
+        predictions, sets = case(seed)
+        found = scored(predictions, sets).corpus
+        for tiou in TIOUS:
+            for name in NAMES:
+                expected = plain_text(name, predictions, sets, tiou)
+                assert found[f"{name}@{tiou:g}"] == pytest.approx(expected, abs=1e-9), (seed, name, tiou)
+            precision, recall = plain_localization(predictions, sets, tiou)
+            assert found[f"Precision@{tiou:g}"] == pytest.approx(precision), (seed, tiou)
+            assert found[f"Recall@{tiou:g}"] == pytest.approx(recall), (seed, tiou)
+            assert found[f"F1@{tiou:g}"] == pytest.approx(harmonic(precision, recall)), (seed, tiou)
+        for name in (*NAMES, "Precision", "Recall"):
+            assert found[name] == pytest.approx(mean(found[f"{name}@{tiou:g}"] for tiou in TIOUS)), (seed, name)
+        assert found["F1"] == pytest.approx(harmonic(found["Precision"], found["Recall"])), seed
 
 
-def near(rng, annotated, duration):
-    """Predictions some of which are almost an annotated event."""
-    found = []
-    for event in annotated:
-        if rng.random() < 0.7:
-            start = max(0.0, event.start + rng.gauss(0, 2))
-            found.append(
-                Event(start, max(start, event.end + rng.gauss(0, 2)), rng.choice([event.sentence, sentence(rng)]))
-            )
-    return found + events(rng, rng.randint(0, 2), duration)
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_paragraphs_are_all_sentences_of_a_video_in_time(first):
+    for seed in range(first, first + 20):
+        predictions, sets = case(seed)
+        found = scored(predictions, sets).corpus
+        for name in NAMES:
+            expected = plain_paragraph(name, predictions, sets)
+            assert found[f"paragraph {name}"] == pytest.approx(expected, abs=1e-9), (seed, name)
 
 
-def case(seed):
-    """(predictions, annotation sets): some videos in one set alone, some without predictions."""
-    rng = random.Random(seed)
-    sets, predictions = [{} for _ in range(rng.randint(1, 3))], {}
-    for number in range(rng.randint(1, 4)):
-        duration = rng.uniform(10, 60)
-        for annotations in rng.sample(sets, rng.randint(1, len(sets))):
-            annotations[f"v{number}"] = Annotation(duration, events(rng, rng.randint(1, 5), duration))
-        if rng.random() < 0.9:
-            own = next(annotations[f"v{number}"] for annotations in sets if f"v{number}" in annotations)
-            predictions[f"v{number}"] = near(rng, own.events, duration)
-    return predictions, [annotations for annotations in sets if annotations]
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_temporal_figures_are_those_of_every_matching(first):
+    for seed in range(first, first + 20):
+        predictions, sets = case(seed, whole=False)
+        found = scored(predictions, sets)
+        expected = plain_temporal(predictions, sets)
+        names = dense.FIGURES.keys()
+        assert {name: found.corpus[name] for name in names if name in found.corpus} == pytest.approx(expected), seed
+        assert names - expected.keys() == names & found.absent.keys(), seed
 
 
-def iou(a, b) -> float:
-    intersection = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
-    union = min(max(a[1], b[1]) - min(a[0], b[0]), a[1] - a[0] + b[1] - b[0])
-    return intersection / (union + 1e-8)
+@needs_java
+def test_everything_with_meteor_is_that_of_the_published_programs_in_java(shared_data):
+    """Real annotations of two sets, their tokenizer and METEOR in Java, garbage of the 2018 program."""
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
+    whole = read_annotations(shared_data / "activitynet" / "train.json")
+    ids = list(whole)[:6]
+    others = list(whole.values())[100:]
+    first = {id: whole[id] for id in ids}
+    second = {id: Annotation(d, [Event(s * 0.9, e, others[i].events[0].sentence) for s, e, _ in found])
+              for i, (id, (d, found)) in enumerate(first.items()) if i != 1}  # fmt: skip
+    predictions = {id: [Event(s + 1, e + 3, " ".join(text.split()[i % 3 :]) + " naïve") for s, e, text in found]
+                   for i, (id, (_, found)) in enumerate(first.items()) if i != 2}  # fmt: skip
+    garbage = dense.GARBAGE["2018"]
+    found = [*predictions.values(), *(annotation.events for each in (first, second) for annotation in each.values())]
+    sentences = [*(event.sentence for events in found for event in events), garbage]
+    ascii_only = ["".join(c if ord(c) < 128 else " " for c in text) for text in sentences]
+    tokens = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(ascii_only)})
+    split = {text: tokens[i][0] for i, text in enumerate(sentences)}
 
-def coco(name, pairs) -> float:
-    """The corpus score of (hypothesis, references), by pycocoevalcap."""
-    hypotheses = {i: [hypothesis] for i, (hypothesis, _) in enumerate(pairs)}
-    references = {i: group for i, (_, group) in enumerate(pairs)}
-    if name.startswith("BLEU"):
-        return Bleu(4).compute_score(references, hypotheses, verbose=0)[0][int(name[-1]) - 1]
-    return float({"ROUGE-L": Rouge, "CIDEr": Cider}[name]().compute_score(references, hypotheses)[0])
+    with conversation("Meteor", "-", "-", "-stdio", "-l", "en", "-norm") as say:
 
+        def java(name, pairs):
+            statistics = [say(" ||| ".join(["SCORE", *group, hypothesis]))[0] for hypothesis, group in pairs]
+            *items, corpus = map(float, say(" ||| ".join(["EVAL", *statistics]), answers=len(pairs) + 1))
+            return corpus, items
 
-def videos_of(sets):
-    return list(dict.fromkeys(video for annotations in sets for video in annotations))
-
-
-def plain_text(name, predictions, sets, tiou) -> float:
-    scores = []
-    for video in videos_of(sets):
-        pairs = []
-        for event in predictions.get(video, ()):
-            found = [
-                other for annotations in sets if video in annotations for other in annotations[video].events
-                if iou(event, other) >= tiou
-            ]  # fmt: skip
-            pairs += [(event.sentence, [other.sentence]) for other in found] or [(event.sentence, [GARBAGE["2021"]])]
-        scores.append(coco(name, pairs) if pairs else 0.0)
-    return float(np.mean(scores))
-
-
-def plain_localization(predictions, sets, tiou) -> tuple[float, float]:
-    precisions, recalls = [], []
-    for video in videos_of(sets):
-        precision = recall = 0.0
-        for annotations in sets:
-            if video in annotations and predictions.get(video):
-                annotated = annotations[video].events
-                hits = [[iou(event, other) > tiou for other in annotated] for event in predictions[video]]
-                precision = max(precision, sum(map(any, hits)) / len(hits))
-                recall = max(recall, sum(map(any, zip(*hits, strict=True))) / len(annotated))
-        precisions.append(precision)
-        recalls.append(recall)
-    return float(np.mean(precisions)), float(np.mean(recalls))
-
-
-def plain_soda(values) -> float:
-    """The best sum over pairs that do not cross: every way is tried."""
-    if not values or not values[0]:
-        return 0.0
-    rows, columns = len(values), len(values[0])
-    return max(
-        [0.0]
-        + [values[i][j] + plain_soda([row[j + 1 :] for row in values[i + 1 :]])
-           for i in range(rows) for j in range(columns)]
-    )  # fmt: skip
-
-
-def plain_soda_d(predictions, sets):
-    """F of each video and set, averaged over videos, then sets."""
-    by_set = []
-    for annotations in sets:
-        each = []
-        for video, (_, annotated) in annotations.items():
-            ours = sorted(predictions.get(video, ()), key=lambda event: event.start)
-            theirs = sorted(annotated, key=lambda event: event.start)
-            total = plain_soda([[iou(a, b) for b in theirs] for a in ours])
-            precision, recall = (total / len(ours) if ours else 0.0), total / len(theirs)
-            each.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
-        by_set.append(np.mean(each))
-    return float(np.mean(by_set))
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_every_figure_is_that_of_a_plain_program(seed):
-    predictions, sets = case(seed)
-    found = score_dense(predictions, sets, missing="zero").corpus
-    for tiou in TIOUS:
-        for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr"):
-            expected = plain_text(name, predictions, sets, tiou)
-            assert found[f"{name}@{tiou:g}"] == pytest.approx(expected, abs=1e-9), (name, tiou)
-        precision, recall = plain_localization(predictions, sets, tiou)
-        assert (found[f"Precision@{tiou:g}"], found[f"Recall@{tiou:g}"]) == pytest.approx((precision, recall))
-        f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-        assert found[f"F1@{tiou:g}"] == pytest.approx(f1)
-    assert found["SODA_d"] == pytest.approx(plain_soda_d(predictions, sets), abs=1e-9)
-    for name in METRICS:
-        assert found[name] == pytest.approx(np.mean([found[f"{name}@{tiou:g}"] for tiou in TIOUS]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(40, 400))
-def test_every_figure_is_that_of_a_plain_program_in_hundreds_of_cases(seed):
-    test_every_figure_is_that_of_a_plain_program(seed)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_paragraphs_are_all_sentences_of_a_video_in_time(seed):
-    predictions, sets = case(seed)
-
-    def paragraph(found) -> str:
-        return " ".join(event.sentence for event in sorted(found, key=lambda event: event.start))
-
-    pairs = [
-        (paragraph(predictions.get(video, ())), [paragraph(a[video].events) for a in sets if video in a])
-        for video in videos_of(sets)
-    ]
-    found = score_dense(predictions, sets, missing="zero").corpus
-    for name in ("BLEU-4", "ROUGE-L", "CIDEr"):
-        assert found[f"paragraph {name}"] == pytest.approx(coco(name, pairs), abs=1e-9), name
-
-
-@pytest.fixture(scope="module")
-def with_meteor():
-    pytest.importorskip("pycocoevalcap")
-    return metrics_of(["meteor", "bleu"])
-
-
-def meteor_of(hypothesis: str, reference: str) -> float:
-    return float(meteor.aggregate(meteor.statistics([hypothesis.split()], [[reference.split()]]))[0])
+        found = score_dense(predictions, [first, second], metrics=["meteor", "cider"], missing="zero", garbage=garbage)
+        for name, metric in (("METEOR", java), ("CIDEr", coco)):
+            for tiou in TIOUS:
+                expected = plain_text(name, predictions, [first, second], tiou, metric, split.get, garbage)
+                assert found.corpus[f"{name}@{tiou:g}"] == pytest.approx(expected, abs=1e-6), (name, tiou)
+            expected = plain_paragraph(name, predictions, [first, second], metric)
+            assert found.corpus[f"paragraph {name}"] == pytest.approx(expected, abs=1e-6), name
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_meteor_of_a_video_is_that_of_its_pairs_together(with_meteor, seed):
+def test_meteor_of_a_video_is_that_of_its_pairs_together(seed):
     """Whether a metric is known to be made of sums, or is any function of sentences, is of no consequence."""
     predictions, sets = case(seed)
 
@@ -188,39 +114,10 @@ def test_meteor_of_a_video_is_that_of_its_pairs_together(with_meteor, seed):
         statistics = meteor.statistics(hypotheses, groups)
         return float(meteor.aggregate(statistics.sum(1))), meteor.aggregate(statistics)
 
-    found = score_dense(predictions, sets, missing="zero", metrics=with_meteor)
-    other = score_dense(predictions, sets, missing="zero", metrics={"METEOR": plain})
+    found = scored(predictions, sets, metrics=["meteor", "bleu"])
+    other = scored(predictions, sets, metrics={"METEOR": plain})
     for name, value in other.corpus.items():
         assert found.corpus[name] == pytest.approx(value), name
-
-
-@pytest.mark.parametrize("swapped", [True, False])
-@pytest.mark.parametrize("seed", range(4))
-def test_soda_c_is_the_best_alignment_by_tiou_times_meteor(with_meteor, seed, swapped):
-    predictions, sets = case(seed)
-    by_set = []
-    for annotations in sets:
-        each = []
-        for video, (_, annotated) in annotations.items():
-            ours = sorted(predictions.get(video, ()), key=lambda event: event.start)
-            theirs = sorted(annotated, key=lambda event: event.start)
-            values = [
-                [iou(a, b) * (meteor_of(b[2], a[2]) if swapped else meteor_of(a[2], b[2])) for b in theirs]
-                for a in ours
-            ]
-            total = plain_soda(values)
-            precision, recall = (total / len(ours) if ours else 0.0), total / len(theirs)
-            each.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
-        by_set.append(np.mean(each))
-    found = score_dense(predictions, sets, missing="zero", metrics=with_meteor, soda_swapped=swapped)
-    assert found.corpus["SODA_c"] == pytest.approx(np.mean(by_set), abs=1e-9)
-
-
-def one_video(*found) -> dict:
-    return {"v": [Event(*event) for event in found]}
-
-
-PARK = [{"v": Annotation(20.0, one_video((0, 10, "a man runs"), (10, 20, "the dog jumps"))["v"])}]
 
 
 def test_a_perfect_prediction_has_the_best_of_every_figure():
@@ -230,62 +127,123 @@ def test_a_perfect_prediction_has_the_best_of_every_figure():
     assert found["boundary error median (s)"] == found["boundary error p90 (s)"] == 0
 
 
-def test_soda_c_without_meteor_is_absent_and_not_zero():
-    found = score_dense({"v": PARK[0]["v"].events}, PARK)
-    assert "SODA_c" not in found.corpus
-    assert "METEOR" in found.absent["SODA_c"]
-    assert "SODA_c (ROUGE-L)" in score_dense({"v": PARK[0]["v"].events}, PARK, soda_metric="ROUGE-L").corpus
+def test_figures_of_a_worked_example():
+    """One event found well and one that finds nothing, worked out by hand."""
+    found = score_dense(
+        {"v": [Event(0, 8, "a man runs"), Event(50, 60, "a cat")]},
+        [{"v": Annotation(60.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}],
+        tious=[0.5, 0.9],
+    ).corpus
+    assert (found["Precision@0.5"], found["Recall@0.5"], found["F1@0.5"]) == (0.5, 0.5, 0.5)
+    assert (found["Precision@0.9"], found["Recall@0.9"], found["F1@0.9"]) == (0, 0, 0)
+    # A pair of the same words and one of garbage: 1 and 0. At 0.9 there is only garbage.
+    assert (found["ROUGE-L@0.5"], found["ROUGE-L@0.9"], found["ROUGE-L"]) == (0.5, 0, 0.25)
+    # Three of five words, in two hypotheses of 5 words against 3 and 1.
+    assert found["BLEU-1@0.5"] == pytest.approx(3 / 5)
+    assert found["SODA_d"] == pytest.approx(0.4, abs=1e-8)  # 0.8 over two events, both ways
+    assert found["matched events"] == 0.5
+    assert found["boundary error p90 (s)"] == pytest.approx(1.8)  # of errors 0 and 2
 
 
-def test_a_lone_video_is_scored_as_each_video_by_itself():
-    predictions, sets = case(3)
-    found = score_dense(predictions, sets, missing="zero")
+def test_an_event_said_twice_counts_twice():
+    once = [Event(0, 10, "a man runs"), Event(40, 50, "a cat")]
+    annotated = [{"v": Annotation(60.0, [Event(0, 10, "a man runs")])}]
+    found = [score_dense({"v": events}, annotated).corpus for events in (once, once + once[:1])]
+    assert [figures["Precision@0.5"] for figures in found] == [1 / 2, pytest.approx(2 / 3)]
+    assert [figures["ROUGE-L@0.5"] for figures in found] == [1 / 2, pytest.approx(2 / 3)]
+    assert found[1]["SODA_d precision"] == pytest.approx(1 / 3)  # one annotated event, one pair
+
+
+def test_an_overlap_of_the_threshold_is_the_programs_hundred_millionth_below_it():
+    half = score_dense({"v": [Event(0, 5, "a man runs")]}, PARK).corpus
+    assert half["ROUGE-L@0.5"] == half["Recall@0.5"] == 0 and half["ROUGE-L@0.3"] == 1
+
+
+def test_at_threshold_zero_everything_is_held_against_everything_and_found_where_it_overlaps():
+    found = score_dense({"v": [Event(0, 5, "a man runs")]}, PARK, tious=[0]).corpus
+    assert found["ROUGE-L@0"] == 0.5 and found["Recall@0"] == 0.5
+
+
+def test_a_video_that_one_set_lacks_is_scored_against_the_others():
+    events = {id: [Event(0, 10, "a man runs")] for id in "vw"}
+    both = {id: Annotation(20.0, events[id]) for id in "vw"}
+    found = score_dense(events, [both, {"v": both["v"]}])
+    assert found.corpus["ROUGE-L"] == pytest.approx(1) and found.corpus["SODA_d"] == pytest.approx(1, abs=1e-8)
+    assert found.videos["w"]["Recall"] == 1
+    assert "annotated:2,1|" in found.signatures["dense"]
+
+
+@pytest.mark.parametrize("seed", [3, 11, 30])
+def test_a_lone_video_is_scored_as_each_video_by_itself(seed):
+    predictions, sets = case(seed)
+    found = scored(predictions, sets)
     for video, figures in found.videos.items():
-        alone = score_dense(
-            {video: predictions.get(video, [])}, [{video: a[video]} for a in sets if video in a], missing="zero"
-        )
-        for name in ("BLEU-4", "CIDEr@0.5", "Precision@0.7", "Recall", "SODA_d"):
+        own = {video: predictions[video]} if video in predictions else {}
+        alone = scored(own, [{video: a[video]} for a in sets if video in a])
+        for name in ("BLEU-4", "CIDEr@0.5", "Precision@0.7", "Recall", "SODA_d", "matched events"):
             assert figures[name] == pytest.approx(alone.corpus[name]), name
 
 
-@pytest.mark.parametrize(
-    ("predictions", "references", "arguments", "error", "message"),
-    [
-        ({}, PARK, {}, ValueError, "no predictions for 'v'.*missing='zero'"),
-        ({"v": [], "w": []}, PARK, {}, ValueError, "no annotations for the predicted videos 'w'"),
-        (one_video((5, 2, "a man")), PARK, {}, ValueError, "video 'v', event 0: ends at 2.0 s, before it starts"),
-        (one_video((0, float("nan"), "a man")), PARK, {}, ValueError, "event 0: nan is no time"),
-        (one_video((-1, 2, "a man")), PARK, {}, ValueError, "negative time"),
-        (one_video((0, 2, " ")), PARK, {}, ValueError, "event 0: the sentence is empty"),
-        (one_video((0, 2, 3)), PARK, {}, TypeError, "a sentence is a string, not 3"),
-        ({"v": "a man"}, PARK, {}, TypeError, "expected a list of events"),
-        ({"v": [[1, 2]]}, PARK, {}, TypeError, r"expected \(start, end, sentence\)"),
-        ({"v": []}, [], {}, ValueError, "a list of annotation sets"),
-        ({"v": []}, PARK[0], {}, ValueError, "a list of annotation sets"),
-        ({"v": []}, [{"v": (20.0, [])}], {}, ValueError, "annotation set 0: video 'v' has no events"),
-        ({"v": []}, PARK, {"tious": [3]}, ValueError, "thresholds lie in 0 .. 1"),
-        ({"v": []}, PARK, {"tious": []}, ValueError, "at least one"),
-        ({"v": []}, PARK, {"missing": "skip"}, ValueError, "missing='skip': expected error, zero or drop"),
-        ({"v": []}, PARK, {"metrics": {"X": 3}}, TypeError, "metric 'X' is no function"),
-    ],
-)
-def test_what_does_not_fit_is_named(predictions, references, arguments, error, message):
-    with pytest.raises(error, match=message):
-        score_dense(predictions, references, **arguments)
+def test_the_mean_of_videos_is_the_score_and_the_order_of_videos_is_of_no_consequence():
+    predictions, sets = case(4)
+    found = scored(predictions, sets)
+    for name in (*NAMES, "Precision", "Recall", "BLEU-4@0.3"):
+        assert found.corpus[name] == pytest.approx(mean(figures[name] for figures in found.videos.values())), name
+    turned = scored(dict(reversed(predictions.items())), [dict(reversed(a.items())) for a in reversed(sets)])
+    assert turned.corpus == pytest.approx(found.corpus)
 
 
-def test_a_family_that_is_not_for_pairs_is_named():
-    with pytest.raises(ValueError, match="dense captions are not scored by 'chrf'; choose from bleu"):
-        metrics_of(["chrf"])
+def test_what_finds_nothing_scores_zero_whatever_the_garbage_is():
+    predictions, sets = case(7)
+    a, b = (score_dense(predictions, sets, missing="zero", garbage=text).corpus for text in ("qqqq", "zzzz"))
+    assert a == b
+    far = {"v": [Event(90, 95, "a man runs")]}
+    found = score_dense(far, PARK, metrics=["meteor", "bleu", "rouge", "cider"]).corpus
+    for name in ("METEOR", "ROUGE-L", "CIDEr", "SODA_c", "SODA_d", "Precision", "Recall", "F1"):
+        assert found[name] == 0, name
+    assert found["BLEU-1"] < 1e-6  # BLEU's constants leave a trace
 
 
-def test_no_predictions_at_all_score_zero_and_what_needs_some_is_absent():
-    found = score_dense({}, PARK, missing="zero")
-    assert found.corpus["BLEU-4"] == found.corpus["Precision"] == found.corpus["SODA_d"] == 0
-    assert found.corpus["matched events"] == 0
-    assert {"matched tIoU", "Kendall tau", "boundary error p90 (s)"} <= found.absent.keys()
+def test_only_the_first_proposals_of_a_video_are_scored():
+    events = [Event(10, 20, "the dog jumps"), Event(0, 10, "a man runs")]
+    cut, alone = score_dense({"v": events}, PARK, max_proposals=1), score_dense({"v": events[:1]}, PARK)
+    assert cut.corpus == alone.corpus and cut.videos == alone.videos
+
+
+def test_other_languages_are_split_by_their_own_rules_and_have_no_meteor():
+    annotated = [{"v": Annotation(9.0, [Event(0, 9, "一个男人在跑步")])}]
+    predicted = {"v": [Event(0, 9, "一个男人在跑步")]}
+    found = score_dense(predicted, annotated, lang="zh", metrics=["rouge", "meteor"])
+    assert found.corpus["ROUGE-L"] == found.corpus["paragraph ROUGE-L"] == 1
+    assert "METEOR" not in found.corpus and "English" in found.absent["METEOR"] and "SODA_c" in found.absent
+    assert "|tok:icu-" in found.signatures["dense"]
+    assert dense.published_words("一个男人") == [], "the published program sees no word of it"
+
+
+def test_the_same_figures_with_a_tokenizer_of_ones_own():
+    found = score_dense({"v": PARK[0]["v"].events}, PARK, tokenize=str.split)
+    assert found.corpus["paragraph BLEU-4"] == pytest.approx(1)
+    assert "|tok:custom:split|" in found.signatures["dense"]
+
+
+def test_rows_have_every_videos_figures():
+    predictions, sets = case(3)
+    found = scored(predictions, sets)
+    rows = list(found.rows())
+    assert [row["id"] for row in rows] == list(found.videos)
+    assert all(np.isfinite(value) for row in rows for name, value in row.items() if name != "id")
+    assert rows[0].keys() - {"id"} == found.videos[rows[0]["id"]].keys()
 
 
 def test_words_are_those_of_the_published_programs():
     assert dense.published_words("Café: A man's dog.") == ["caf", "a", "man", "'s", "dog"]
     assert dense.published_paragraph_words("A man's 2 dogs.") == ["a", "man", "s", "dogs"]
+
+
+def test_metrics_are_named_by_families_or_given_as_functions():
+    names = score_dense({"v": PARK[0]["v"].events}, PARK, metrics=["rouge"]).corpus
+    given = score_dense({"v": PARK[0]["v"].events}, PARK, metrics={"ROUGE-L": METRICS["ROUGE-L"]}).corpus
+    assert names == given
+    assert list(metrics_of(["cider", "meteor"])) == ["METEOR", "CIDEr"]
+    with pytest.raises(ValueError, match="dense captions are not scored by 'chrf'; choose from bleu"):
+        score_dense({"v": PARK[0]["v"].events}, PARK, metrics=["chrf"])

@@ -4,9 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+from dense_cases import case, overlaps, overlaps_times, plain_soda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capjax.metrics import meteor
+from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.dense import score_dense
 from capjax.metrics.soda import best_alignment, best_pairs, combine, soda_video
 
 matrices = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31)).map(
@@ -68,3 +72,72 @@ def test_what_is_not_defined_is_named():
         soda_video(np.ones((1, 1)), None, "c")
     with pytest.raises(ValueError, match="'mean' or 'best'"):
         combine([{}], "worst")
+
+
+@pytest.mark.parametrize("how", ["mean", "best", "merged"])
+def test_soda_d_of_videos_is_that_of_every_alignment(how):
+    for seed in range(100):
+        predictions, sets = case(seed)
+        found = score_dense(predictions, sets, missing="zero", soda_sets=how).corpus
+        expected = plain_soda(predictions, sets, how, overlaps)
+        assert figures(found, "SODA_d") == pytest.approx(expected, abs=1e-9), seed
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+@pytest.mark.parametrize("name", ["ROUGE-L", "CIDEr", "BLEU-2"])
+def test_soda_c_is_the_best_alignment_by_tiou_times_text(name, swapped):
+    values = overlaps_times(name)
+    for seed in range(50):
+        predictions, sets = case(seed)
+        how = ("mean", "best", "merged")[seed % 3]
+        found = score_dense(
+            predictions, sets, missing="zero", soda_metric=name, soda_sets=how, soda_swapped=swapped
+        ).corpus
+        expected = plain_soda(predictions, sets, how, values, swapped=swapped)
+        assert figures(found, f"SODA_c ({name})") == pytest.approx(expected, abs=1e-9), (seed, how)
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_soda_c_by_meteor_weighs_its_arguments_as_it_is_told(swapped):
+    def plain(_, pairs):
+        statistics = meteor.statistics([h.split() for h, _ in pairs], [[r.split() for r in g] for _, g in pairs])
+        return 0.0, meteor.aggregate(statistics).tolist()
+
+    for seed in range(8):
+        predictions, sets = case(seed)
+        found = score_dense(predictions, sets, missing="zero", metrics=["meteor"], soda_swapped=swapped).corpus
+        expected = plain_soda(predictions, sets, "mean", overlaps_times("METEOR", plain), swapped=swapped)
+        assert figures(found, "SODA_c") == pytest.approx(expected, abs=1e-9), seed
+
+
+def figures(found, name) -> list[float]:
+    return [found[f"{name} precision"], found[f"{name} recall"], found[name]]
+
+
+def test_soda_c_without_meteor_is_absent_and_not_zero():
+    predictions, sets = case(0)
+    found = score_dense(predictions, sets, missing="zero")
+    assert "SODA_c" not in found.corpus and "METEOR" in found.absent["SODA_c"]
+    assert "SODA_c (ROUGE-L)" in found.corpus, "another metric takes its place under its own name"
+    assert "|soda:ROUGE-L,swapped,mean|" in found.signatures["dense"]
+    only = score_dense(predictions, sets, missing="zero", metrics=["cider"])
+    assert "SODA_c (CIDEr)" in only.corpus and "SODA_c (ROUGE-L)" not in only.absent
+    none = score_dense(predictions, sets, missing="zero", metrics=["bleu"])
+    assert not [name for name in none.corpus if name.startswith("SODA_c")]
+    named = score_dense(predictions, sets, missing="zero", metrics=["bleu"], soda_metric="CIDEr")
+    assert {"SODA_c", "SODA_c (CIDEr)"} <= named.absent.keys()
+
+
+def test_soda_counts_events_in_the_order_of_time_and_not_of_the_file():
+    annotated = [{"v": Annotation(20.0, [Event(10, 20, "the dog jumps"), Event(0, 10, "a man runs")])}]
+    told = [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")]
+    found = [score_dense({"v": events}, annotated).corpus["SODA_c (ROUGE-L)"] for events in (told, told[::-1])]
+    assert found == [pytest.approx(1, abs=1e-8)] * 2
+
+
+def test_a_story_told_in_the_wrong_order_loses():
+    annotated = [{"v": Annotation(20.0, [Event(0, 19, "a man runs"), Event(1, 20, "the dog jumps")])}]
+    right = {"v": [Event(0, 19, "a man runs"), Event(1, 20, "the dog jumps")]}
+    wrong = {"v": [Event(0, 19, "the dog jumps"), Event(1, 20, "a man runs")]}
+    found = [score_dense(events, annotated).corpus["SODA_c (ROUGE-L)"] for events in (right, wrong)]
+    assert found[0] == pytest.approx(1, abs=1e-8) and found[1] < 0.6
