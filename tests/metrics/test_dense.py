@@ -70,6 +70,7 @@ def test_temporal_figures_are_those_of_every_matching(first):
 
 
 @needs_java
+@pytest.mark.slow  # the Java program reads its tables for ten seconds
 def test_everything_with_meteor_is_that_of_the_published_programs_in_java(shared_data):
     """Real annotations of two sets, their tokenizer and METEOR in Java, garbage of the 2018 program."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer

@@ -67,3 +67,57 @@ def test_events_told_in_reverse_have_the_reverse_order():
     tiou = np.array([[0.5, 0.0], [0.0, 0.5]])
     annotated = np.array([[0.0, 15.0], [5.0, 20.0]])
     assert align(predicted, annotated, tiou).tau == -1
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50)).map(sorted), min_size=1, max_size=4), st.floats(0.1, 9))
+def test_tiou_is_symmetric_and_the_same_wherever_events_lie(events, shift):
+    times = np.array(events)
+    tiou = tiou_matrix(times, times)
+    np.testing.assert_allclose(tiou_matrix(times + shift, times + shift), tiou, atol=1e-3)
+    np.testing.assert_allclose(tiou, tiou.T, atol=1e-9)
+    assert (tiou >= 0).all() and (tiou <= 1).all()
+    lasting = times[:, 1] - times[:, 0] > 1e-3
+    np.testing.assert_allclose(np.diag(tiou)[lasting], 1, atol=1e-4)
+    np.testing.assert_allclose(
+        tiou_matrix(times * 2, times * 2)[lasting][:, lasting], tiou[lasting][:, lasting], atol=1e-4
+    )
+
+
+def test_events_that_last_no_time_or_end_before_they_start_overlap_nothing():
+    odd, whole = np.array([[5.0, 5.0], [9.0, 2.0]]), np.array([[0.0, 10.0], [5.0, 5.0], [9.0, 2.0]])
+    assert not tiou_matrix(odd, whole).any() and not tiou_matrix(whole, odd)[:, :1].any()
+
+
+def test_the_best_matching_is_not_the_greedy_one():
+    """The best single pair, 0.6, would leave two others with nothing."""
+    tiou = np.array([[0.6, 0.5], [0.5, 0.0]])
+    rows, columns = match_events(tiou)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+def test_one_event_and_many_events_are_matched_alike():
+    assert [found.tolist() for found in match_events(np.array([[0.4]]))] == [[0], [0]]
+    assert [found.tolist() for found in match_events(np.array([[0.0]]))] == [[], []]
+    assert [found.tolist() for found in match_events(np.array([[0.1, 0.4]]))] == [[0], [1]]
+    assert [found.tolist() for found in match_events(np.zeros((0, 3)))] == [[], []]
+
+
+def test_nothing_predicted_has_a_share_of_matched_events_and_nothing_else():
+    empty, annotated = np.zeros((0, 2)), np.array([[0.0, 5.0]])
+    assert summarize([align(empty, annotated, tiou_matrix(empty, annotated))]) == {"matched events": 0}
+    assert summarize([]) == {}
+
+
+def test_videos_are_taken_together_but_order_is_of_each():
+    """Three events of one video in order, two of another reversed: the mean of 1 and -1."""
+    first = np.array([[0.0, 10.0], [10.0, 20.0], [20.0, 30.0]])
+    second, turned = np.array([[0.0, 12.0], [6.0, 20.0]]), np.array([[7.0, 12.0], [6.0, 20.0]])
+    alignments = [
+        align(first + 1, first, tiou_matrix(first + 1, first)),
+        align(turned, second, tiou_matrix(turned, second)),
+    ]
+    found = summarize(alignments)
+    assert [a.tau for a in alignments] == [1, -1] and found["Kendall tau"] == 0
+    assert found["boundary error median (s)"] == np.median([1] * 6 + [7, 0, 0, 0])
+    assert found["boundary error p90 (s)"] == np.percentile([1] * 6 + [7, 0, 0, 0], 90)
