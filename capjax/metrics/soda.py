@@ -100,7 +100,7 @@ def soda_video(tiou: np.ndarray, text: np.ndarray | None, kind: str = "c") -> tu
         levels = THRESHOLDS if kind == "a" else (0.0,)
         sums = [float(text[best_pairs(np.where(tiou < level, 0, tiou))].sum()) for level in levels]
     figures = [_f_measure(total / tiou.shape[0], total / tiou.shape[1]) for total in sums]
-    return tuple(float(np.mean(values)) for values in zip(*figures, strict=True))
+    return tuple(sum(values) / len(values) for values in zip(*figures, strict=True))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,10 @@ def combine(by_set: Sequence[Mapping[str, tuple[float, float, float]]], how: str
             videos.setdefault(id, []).append(figure)
     if how == "mean":
         whole = np.mean([np.mean(list(figures.values()), axis=0) for figures in by_set if figures], axis=0)
-        each = {id: tuple(np.mean(figures, axis=0).tolist()) for id, figures in videos.items()}
+        each = {
+            id: tuple(sum(values) / len(values) for values in zip(*figures, strict=True))
+            for id, figures in videos.items()
+        }
     elif how == "best":
         # max takes the first of equals, as the published program does.
         each = {id: max(figures, key=lambda figure: figure[2]) for id, figures in videos.items()}
