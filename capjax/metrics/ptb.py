@@ -301,10 +301,9 @@ def _line(text: str, *, before: str = "\nA caption") -> list[str]:
             found = match(seen, at)
             if found and found.end() > stop:
                 stop, end, action = found.end(), found.end("t"), becomes
-        token = action(text[at:end]).lower()
-        at = end
-        if at == length:
-            token = token.rstrip()  # pycocoevalcap strips lines, no-break spaces too
-        if token and token not in PUNCTUATION:
+        if token := action(text[at:end]).lower():
             tokens.append(token)
-    return tokens
+        at = end
+    if tokens:
+        tokens[-1] = tokens[-1].rstrip()  # pycocoevalcap strips lines, of no-break spaces too
+    return [token for token in tokens if token and token not in PUNCTUATION]

@@ -77,9 +77,9 @@ can't cannot gonna gotta lemme gimme wanna 'tis 'twas rock'n'roll 'n' o'clock ma
 5. 555-1234 (555) 123-4567 Mr. Dr. St. U.S. a.m. p.m. Inc. etc. e.g. i.e. Ph.D. No. no. fig. pp. vs. 🐕 ❤️ 👨‍👩‍👧 🇩🇪 👍🏽
 ★ ° café naïve Zürich &amp; &lt; &nbsp; AT&T R&B & + = * ** _ __ a_b ~ ^ | \\ / :) :-) ;) :D <3 ! !! ?! ? , ; : ,, a,b
 a:b U.K.'s 12's 1980's '80s '11 3-year-old e-mail 中文 العربية ไทย the man A dog I The He Word WORD x y 10 100,000 v2.0
-C++ c# A+ anti-U.S. ok. end.Next U.S.-based Jan. Calif. Mass. mass. ill. ft. lbs. in. 6' 5'10" 5" '' " ' ` ,' .' !" (see)
-a) (b ;a 'a a' "a a" 's 't n't 'll 'em ol' 'cause c'mon l'amour qu'il she's/he's a...b …so -5 +5 -$5 5$ 5-10 5–10 5:1
-%5 a@b a@b.c.d https://x.y/z?q=1&r=2. <a -> && a&b Q&A file.txt
+C++ c# A+ anti-U.S. ok. end.Next U.S.-based Jan. Calif. Mass. mass. ill. ft. lbs. in. 6' 5'10" 5" '' " ' ` ,' .' !"
+(see) a) (b ;a 'a a' "a a" 's 't n't 'll 'em ol' 'cause c'mon l'amour qu'il she's/he's a...b …so -5 +5 -$5 5$ 5-10 5–10
+5:1 %5 a@b a@b.c.d https://x.y/z?q=1&r=2. <a -> && a&b Q&A file.txt
 """
 SPACES = ["\xa0", "\u2003", "\t", "\u200b", "\ufeff", "\xad", "soft\xadhyphen", "e\u0301"]
 CHARACTERS = "abcAB12 .,'-/&:$%\"`’“()!?_@#;*éß<>=+~^|[]{}"
