@@ -87,21 +87,24 @@ def _chosen(options) -> tuple[str, ...]:
 
 def _idf(options, references) -> Idf | None:
     """The document frequencies that were asked for; None for those of the references."""
-    name, tokenize = tokenizer_name(options.lang), tokenizer_for(options.lang)
     idf = None
     if options.idf:
         path = Path(options.idf)
         if path.suffix == ".json" and Idf.is_saved(parse(path)):
             idf = Idf.load(path)
         else:
-            captions = files.read_references(path, lang=options.lang)
-            idf = Idf.of(captions.values(), tokenize=tokenize, tokenizer=name, source=path.name)
+            idf = _counted(options, files.read_references(path, lang=options.lang), source=path.name)
     if options.save_idf:
-        saved = idf or Idf.of(
-            references.values(), tokenize=tokenize, tokenizer=name, source=Path(options.references[0]).name
-        )
-        saved.save(Path(options.save_idf))
+        (idf or _counted(options, references)).save(Path(options.save_idf))
     return idf
+
+
+def _counted(options, references, source: str | None = None) -> Idf:
+    """The document frequencies of references."""
+    return Idf.of(
+        references.values(), tokenize=tokenizer_for(options.lang), tokenizer=tokenizer_name(options.lang),
+        source=source or Path(options.references[0]).name,
+    )  # fmt: skip
 
 
 def _captions(options) -> dict:
@@ -195,7 +198,8 @@ def _diversity(options, predictions, references) -> dict[str, float]:
                       training=training)  # fmt: skip
     if options.samples:
         sets = words(files.read_prediction_sets(options.samples, lang=options.lang).values())
-        found["Self-CIDEr"] = float(self_cider(sets, _idf(options, references)).mean())
+        idf = _idf(options, references) or _counted(options, references)
+        found["Self-CIDEr"] = float(self_cider(sets, idf).mean())
         found |= {f"mBLEU-{n}": float(value) for n, value in enumerate(mbleu(sets), 1)}
     return found
 
