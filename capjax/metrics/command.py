@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from capjax.metrics import files, meteor
+from capjax.metrics import files
 from capjax.metrics.idf import Idf
-from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, score
+from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, default_metrics, score
 from capjax.metrics.signature import signature
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
@@ -79,10 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(options) -> tuple[str, ...]:
-    if options.metrics:
-        return check_metrics(options.metrics)
-    with_meteor = is_english(options.lang) and meteor.is_installed()
-    return (*DEFAULT, *(["meteor"] if with_meteor else []))
+    return check_metrics(options.metrics) if options.metrics else default_metrics(options.lang)
 
 
 def _idf(options, references) -> Idf | None:
