@@ -9,7 +9,6 @@ are scored as dense captions. Nothing is fetched, and no Java is started (but fo
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, defau
 from capjax.metrics.signature import signature
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.writing import replacing
 
 _DENSE = ("activitynet", "activitynet_submission")
 
@@ -269,14 +269,9 @@ def _write_items(path: Path, scores: Scores, predictions):
 
 def _write_lines(path: Path, rows: Iterable[dict]):
     """A line of JSON for each; written aside, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _table(report: dict) -> str:
