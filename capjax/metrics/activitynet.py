@@ -14,12 +14,12 @@ end is not after its start matches nothing (but still counts as an event to find
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from capjax.metrics import strict_json
+from capjax.metrics.writing import replacing
 
 
 class Event(NamedTuple):
@@ -132,7 +132,6 @@ def write_submission(
     Raises:
       ValueError, TypeError: an event that could not be read back, with its video and number. Nothing is written.
     """
-    path = Path(path)
     check_events(predictions, "predictions")
     data = {
         "version": version,
@@ -143,15 +142,8 @@ def write_submission(
         "external_data": {"used": False, "details": ""} if external_data is None else dict(external_data),
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text)
 
 
 def check_events(

@@ -38,7 +38,7 @@ from pathlib import Path
 import numpy as np
 
 from capjax.metrics.idf import Idf
-from capjax.metrics.score import DEFAULT, check_metrics, score
+from capjax.metrics.score import DEFAULT, check_metrics, default_metrics, score
 from capjax.metrics.tokenize import tokenizer_for, tokenizer_name
 
 # What is published for each set: which tau, and what is done about a photo's own captions.
@@ -292,7 +292,9 @@ def _arguments() -> argparse.ArgumentParser:
     judged.add_argument("--expert", type=Path, metavar="FILE", help="ExpertAnnotations.txt")
     judged.add_argument("--crowdflower", type=Path, metavar="FILE", help="CrowdFlowerAnnotations.txt")
     parser.add_argument("--captions", type=Path, required=True, metavar="FILE", help="Flickr8k.token.txt")
-    parser.add_argument("--metrics", default=",".join(DEFAULT), help="names with commas (default: %(default)s)")
+    parser.add_argument(
+        "--metrics", default=",".join(default_metrics()), help="names with commas (default: %(default)s)"
+    )
     parser.add_argument(
         "--own", choices=["drop", "remove", "keep"],
         help="judged captions that are the photo's own: drop the pair (published for --expert), remove the caption "

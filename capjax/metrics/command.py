@@ -9,17 +9,17 @@ are scored as dense captions. Nothing is fetched, and no Java is started (but fo
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from capjax.metrics import files, meteor
+from capjax.metrics import files
 from capjax.metrics.idf import Idf
-from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, score
+from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, default_metrics, score
 from capjax.metrics.signature import signature
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.writing import replacing
 
 _DENSE = ("activitynet", "activitynet_submission")
 
@@ -79,29 +79,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(options) -> tuple[str, ...]:
-    if options.metrics:
-        return check_metrics(options.metrics)
-    with_meteor = is_english(options.lang) and meteor.is_installed()
-    return (*DEFAULT, *(["meteor"] if with_meteor else []))
+    return check_metrics(options.metrics) if options.metrics else default_metrics(options.lang)
 
 
 def _idf(options, references) -> Idf | None:
     """The document frequencies that were asked for; None for those of the references."""
-    name, tokenize = tokenizer_name(options.lang), tokenizer_for(options.lang)
     idf = None
     if options.idf:
         path = Path(options.idf)
         if path.suffix == ".json" and Idf.is_saved(parse(path)):
             idf = Idf.load(path)
         else:
-            captions = files.read_references(path, lang=options.lang)
-            idf = Idf.of(captions.values(), tokenize=tokenize, tokenizer=name, source=path.name)
+            idf = _counted(options, files.read_references(path, lang=options.lang), source=path.name)
     if options.save_idf:
-        saved = idf or Idf.of(
-            references.values(), tokenize=tokenize, tokenizer=name, source=Path(options.references[0]).name
-        )
-        saved.save(Path(options.save_idf))
+        (idf or _counted(options, references)).save(Path(options.save_idf))
     return idf
+
+
+def _counted(options, references, source: str | None = None) -> Idf:
+    """The document frequencies of references."""
+    return Idf.of(
+        references.values(), tokenize=tokenizer_for(options.lang), tokenizer=tokenizer_name(options.lang),
+        source=source or Path(options.references[0]).name,
+    )  # fmt: skip
 
 
 def _captions(options) -> dict:
@@ -195,7 +195,8 @@ def _diversity(options, predictions, references) -> dict[str, float]:
                       training=training)  # fmt: skip
     if options.samples:
         sets = words(files.read_prediction_sets(options.samples, lang=options.lang).values())
-        found["Self-CIDEr"] = float(self_cider(sets, _idf(options, references)).mean())
+        idf = _idf(options, references) or _counted(options, references)
+        found["Self-CIDEr"] = float(self_cider(sets, idf).mean())
         found |= {f"mBLEU-{n}": float(value) for n, value in enumerate(mbleu(sets), 1)}
     return found
 
@@ -268,14 +269,9 @@ def _write_items(path: Path, scores: Scores, predictions):
 
 def _write_lines(path: Path, rows: Iterable[dict]):
     """A line of JSON for each; written aside, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _table(report: dict) -> str:

@@ -5,13 +5,13 @@ file they make the CIDEr of a few images, or of one, mean something, and compara
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capjax.metrics.tokenize import Tokenizer
+from capjax.metrics.writing import replacing
 
 LONGEST = 4
 _FORM = "capjax-idf-1"
@@ -55,14 +55,9 @@ class Idf:
 
     def save(self, path: Path):
         """Writes a JSON file, whole or not at all."""
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
         data = {"form": _FORM, "documents": self.documents, "tokenizer": self.tokenizer, "source": self.source}
-        try:
-            aside.write_text(json.dumps({**data, "frequency": dict(self.frequency)}, ensure_ascii=False), "utf-8")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps({**data, "frequency": dict(self.frequency)}, ensure_ascii=False))
 
     @staticmethod
     def is_saved(data: object) -> bool:

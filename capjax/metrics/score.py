@@ -171,6 +171,11 @@ NAMES = {
 }
 
 
+def default_metrics(lang: str = "en") -> tuple[str, ...]:
+    """What is computed where nobody chose: DEFAULT, and METEOR for English where its data is installed."""
+    return (*DEFAULT, "meteor") if is_english(lang) and meteor.is_installed() else DEFAULT
+
+
 def score(
     predictions: Mapping[object, str],
     references: Mapping[object, Sequence[str]],

@@ -108,6 +108,15 @@ def test_a_system_against_itself_differs_by_nothing(capsys, annotations, predict
         assert interval["low"] <= report["scores"][name] <= interval["high"], name
 
 
+def test_how_alike_several_captions_of_an_item_are(capsys, tmp_path, annotations, predictions):
+    samples = write(tmp_path / "samples.json", {id: ["a dog runs", "two cats sleep", "a man"] for id in REFERENCES})
+    report = run(capsys, "--predictions", predictions, "--references", annotations, "--samples", samples)
+    assert report["diversity"]["mBLEU-4"] < 0.01
+    assert report["diversity"]["Self-CIDEr"] > 0.9
+    assert main(["--predictions", predictions, "--references", annotations, "--samples", predictions]) == 2
+    assert "expected two or more of each" in capsys.readouterr().err
+
+
 def test_diversity_and_hallucinated_objects_are_told_when_asked(capsys, tmp_path, annotations, predictions):
     instances = {
         "images": [{"id": id, "file_name": f"{id}.jpg"} for id in REFERENCES],

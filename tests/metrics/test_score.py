@@ -82,6 +82,30 @@ def test_equal_to_pycocoevalcap_on_generated_sets(items):
     )
 
 
+TEXT = "a man dog runs on the beach with red ball two cats sleep in , . ! - -- 's n't ünï 狗 😀 "
+WORDS = [*TEXT.split(), "x" * 60]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_random_sets_score_as_in_pycocoevalcap(seed):
+    rng = random.Random(seed)
+
+    def sentence(vocabulary) -> str:
+        longest = 400 if rng.random() < 0.003 else 14
+        return " ".join(rng.choices(vocabulary, k=rng.randint(0, longest)))
+
+    for _ in range(1000):
+        vocabulary = rng.sample(WORDS, rng.randint(1, len(WORDS)))
+        items, most = rng.choice([1, 2, 3, 5, 8]), rng.choice([1, 1, 3, 5])
+        references = {i: [sentence(vocabulary) for _ in range(rng.randint(1, most))] for i in range(items)}
+        predictions = {
+            i: rng.choice(references[i]) if rng.random() < 0.2 else sentence(vocabulary) for i in range(items)
+        }
+        if any(any(texts) for texts in references.values()):  # pycocoevalcap fails where there is no word
+            assert_equal_to_pycoco(predictions, references)
+
+
 def test_no_word_in_common_scores_nothing():
     corpus = score({1: "red dog", 2: "x"}, {1: ["blue cat"], 2: ["y z"]}).corpus
     assert corpus["CIDEr"] == 0 and corpus["ROUGE-L"] == 0 and corpus["BLEU-4"] < 1e-3
