@@ -16,7 +16,6 @@ from pathlib import Path
 from capjax.metrics import files
 from capjax.metrics.idf import Idf
 from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, default_metrics, score
-from capjax.metrics.signature import signature
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing
@@ -218,45 +217,21 @@ def _dense(options) -> dict:
     """The report on dense captions: events in time, each with its sentence."""
     from capjax.metrics.activitynet import read_annotations, read_submission
     from capjax.metrics.dense import score_dense
-    from capjax.metrics.pairs import metrics_of
 
     for name in ("split", "idf", "save_idf", "bootstrap", "baseline", "diversity", "training", "samples", "objects"):
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')} is not for dense captions")
-    names = _chosen(options)
-    sets = [read_annotations(path) for path in options.references]
-    predictions = read_submission(options.predictions, empty_sentences=options.missing == "zero")
-    annotated = dict.fromkeys(id for annotations in sets for id in annotations)
-    extra = [id for id in predictions if id not in annotated]
-    missing = [id for id in annotated if id not in predictions]
-    if options.extra == "ignore":
-        predictions = {id: events for id, events in predictions.items() if id in annotated}
-    if options.missing == "drop":
-        sets = [{id: a for id, a in annotations.items() if id in predictions} for annotations in sets]
-        sets = [annotations for annotations in sets if annotations]
-    english = is_english(options.lang)
-    tokenize = None if english else tokenizer_for(options.lang)
     scores = score_dense(
-        predictions, sets, tious=options.tious, metrics=metrics_of(names), tokenize=tokenize,
-        missing="zero" if options.missing == "zero" else "error",
+        read_submission(options.predictions, empty_sentences=options.missing == "zero"),
+        [read_annotations(path) for path in options.references],
+        tious=options.tious, metrics=_chosen(options), lang=options.lang, missing=options.missing, extra=options.extra,
     )  # fmt: skip
     if options.per_item:
-        _write_lines(Path(options.per_item), ({"id": id, **values} for id, values in scores.videos.items()))
-    tokenizer = tokenizer_name(options.lang) + ("-ascii" if english else "")
-    told = {
-        "videos": len(scores.videos),
-        "sets": len(sets),
-        "tok": tokenizer,
-        "garbage": "2021",
-        "soda": "swapped,mean",
-    }
-    counts = {"items": len(scores.videos), "missing": len(missing), "extra": len(extra),
-              "events": sum(map(len, predictions.values()))}  # fmt: skip
-    report = {"scores": scores.corpus, "absent": scores.absent, "counts": counts,
-              "signatures": {"dense": signature("dense", **told)},
-              "warnings": []}  # fmt: skip
-    _count_warnings(report, counts)
-    return report
+        _write_lines(Path(options.per_item), scores.rows())
+    return {
+        "scores": scores.corpus, "absent": scores.absent, "signatures": scores.signatures, "counts": scores.counts,
+        "warnings": scores.warnings,
+    }  # fmt: skip
 
 
 def _write_items(path: Path, scores: Scores, predictions):
