@@ -175,5 +175,6 @@ def _tell(builder, seconds: float):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Not by way of SIGINT, which is ignored in what a shell started in the background.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

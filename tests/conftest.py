@@ -1,6 +1,7 @@
 """Fixtures and flags shared by all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from real_data import find_real_data
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight pretend devices, for the tests of sharding; the others use the first. Compiled fast rather than well.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+# Some tests interrupt, and a shell that starts them in the background (`make test &`) has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

@@ -73,6 +73,19 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+def test_a_run_in_the_background_which_ignores_ctrl_c_heeds_sigterm(tmp_path, make_jsonl):
+    folder = make_jsonl(480, size=(480, 320))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as from a shell's `&`
+    try:
+        process = start(folder, tmp_path / "out", "--workers", "2")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"the same command goes on from there" in errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_cleanly_and_says_how_to_go_on(tmp_path, make_jsonl, number):
     folder = make_jsonl(480, size=(480, 320))
