@@ -27,11 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0, or 2 where the input does not fit, with a message of one line."""
     options = _parser().parse_args(arguments)
     try:
+        _check_outputs(options)
         dense = files.kind_of(options.references[0]) in _DENSE
         report = _dense(options) if dense else _captions(options)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"capjax.metrics: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("capjax.metrics: interrupted; nothing was written", file=sys.stderr)
+        return 130
     for warning in report.pop("warnings"):
         print(f"warning: {warning}", file=sys.stderr)
     if options.json:
@@ -58,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--split", help="of the references, where the file names splits")
     add("--missing", choices=("error", "zero", "drop"), default="error",
-        help="an item without a prediction is an error, an empty caption, or left out (default: error)")  # fmt: skip
+        help="no prediction of an item, or an empty one: error, score it as empty, or leave it out")  # fmt: skip
     add("--extra", choices=("error", "ignore"), default="error", help="predictions of unknown items (default: error)")
     add("--idf", metavar="FILE", help="CIDEr's document frequencies: captions in any form, or a file of --save-idf")
     add("--save-idf", metavar="FILE", help="write the document frequencies that were used")
@@ -75,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--tious", type=lambda text: [float(t) for t in text.split(",")], metavar="A,B",
         default=[0.3, 0.5, 0.7, 0.9], help="thresholds of dense captions (default: 0.3,0.5,0.7,0.9)")  # fmt: skip
     return parser
+
+
+def _check_outputs(options):
+    """Before the work, whether what it finds can be written."""
+    for name in ("per_item", "save_idf"):
+        path = getattr(options, name)
+        if path and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+            why = "is a folder" if Path(path).is_dir() else "lies in no folder that there is"
+            raise ValueError(f"--{name.replace('_', '-')}: {path} {why}; name a file to write")
 
 
 def _chosen(options) -> tuple[str, ...]:
@@ -112,6 +125,14 @@ def _captions(options) -> dict:
 
     def scored(path) -> tuple[dict, dict, dict]:
         found = files.read_predictions(path, lang=options.lang)
+        empty = [id for id, text in found.items() if not text.strip()]
+        if empty and options.missing == "error":
+            some = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+            raise ValueError(
+                f"{path}: empty captions of {some}; --missing zero scores them, --missing drop leaves them out"
+            )
+        if options.missing == "drop":
+            found = {id: text for id, text in found.items() if text.strip()}
         return files.align(found, everything, missing=options.missing, extra=options.extra)
 
     predictions, references, counts = scored(options.predictions)

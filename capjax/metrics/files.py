@@ -293,7 +293,7 @@ def _dict(row: object, place: str) -> dict:
 
 def _not_dense(kind: str, path: Path):
     if kind in _DENSE:
-        raise ValueError(f"{path}: events of videos ({kind}); they are read and scored by capjax.metrics.activitynet")
+        raise ValueError(f"{path}: events of videos ({kind}), which are scored against others, not against captions")
 
 
 def _only_predictions(kind: str, path: Path):

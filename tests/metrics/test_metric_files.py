@@ -196,8 +196,8 @@ def rows_with(**changed):
         ({"images": [{"sentences": [{"raw": "a"}]}]}, r"images\[0\]: expected cocoid or filename or imgid"),
         ({"images": [{"cocoid": 1, "sentences": ["a"]}]}, r"sentences\[0\]: expected an object, found 'a'"),
         ({"images": [{"cocoid": 1, "sentences": [{"raw": ""}]}]}, r"images\[0\]: an empty caption of 1"),
-        (DENSE, "capjax.metrics.activitynet"),
-        (SUBMISSION, "capjax.metrics.activitynet"),
+        (DENSE, "events of videos"),
+        (SUBMISSION, "events of videos"),
     ],
 )
 def test_a_bad_file_of_references_is_named_with_the_place(write, content, message):
@@ -241,7 +241,7 @@ def test_a_bad_line_is_named_by_file_and_number(write, read, content, message):
     [
         (COCO, "has references; expected predictions"),
         (KARPATHY, "has references; expected predictions"),
-        (DENSE, "capjax.metrics.activitynet"),
+        (DENSE, "events of videos"),
         ([*RESULTS, RESULTS[0]], r"\[2\]: the id 1 stood before, at .*\[0\]; keep one prediction"),
         ({"a": ["x", "y"]}, "2 captions for 'a'; expected one to score"),
     ],

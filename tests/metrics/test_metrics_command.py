@@ -75,6 +75,25 @@ def test_a_missing_prediction_is_an_error_and_counts_as_nothing_when_asked(capsy
     assert report["scores"] == pytest.approx(score(PREDICTIONS | {3: ""}, REFERENCES).corpus)
 
 
+def test_an_empty_prediction_is_an_error_and_scored_or_left_out_when_asked(capsys, tmp_path, annotations):
+    some = write(tmp_path / "some.json", results(PREDICTIONS | {3: " "}))
+    assert main(["--predictions", some, "--references", annotations]) == 2
+    assert "some.json: empty captions of 3; --missing zero scores them" in capsys.readouterr().err
+    zero, drop = (
+        run(capsys, "--predictions", some, "--references", annotations, "--missing", how) for how in ("zero", "drop")
+    )
+    assert zero["counts"]["empty"] == 1 and zero["counts"]["missing"] == 0
+    assert zero["scores"] == pytest.approx(score(PREDICTIONS | {3: ""}, REFERENCES).corpus)
+    assert drop["counts"]["items"] == 2
+
+
+@pytest.mark.parametrize("option", ["--per-item", "--save-idf"])
+def test_where_nothing_can_be_written_is_told_before_the_work(capsys, tmp_path, annotations, predictions, option):
+    for path, why in ((tmp_path / "nowhere" / "x", "lies in no folder"), (tmp_path, "is a folder")):
+        assert main(["--predictions", predictions, "--references", annotations, option, str(path)]) == 2
+        assert f"{option}: {path} {why}" in capsys.readouterr().err
+
+
 def test_one_image_is_scored_by_the_statistics_of_a_training_set(capsys, tmp_path, annotations):
     one = write(tmp_path / "one.json", results({1: PREDICTIONS[1]}))
     only = write(tmp_path / "only.json", {"1": REFERENCES[1]})
