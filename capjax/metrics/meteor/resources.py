@@ -29,6 +29,7 @@ _LAYOUT = 1  # of the cache; a change of it makes the cache anew
 _JAR, _PARAPHRASES = "meteor-1.5.jar", "data/paraphrase-en.gz"
 _MEMBERS = ("function/english.words", "nonbreaking/english.prefixes", "synonym/english.exceptions",
             "synonym/english.synsets")  # fmt: skip
+_ARRAYS = ("set_offsets", "set_numbers", "edges", "heads", "offsets", "tails")  # of the cache
 _BATCH = 1 << 16  # paraphrases read at a time
 
 # Endings of inflected words and what stands for them in a base form: nouns, verbs, adjectives, as in WordNet's morphy.
@@ -123,15 +124,21 @@ def load() -> Resources:
 
     Raises:
       ModuleNotFoundError: pycocoevalcap is not installed; the message says how to install it.
-      ValueError: its files are not those of METEOR 1.5.
+      ValueError: its files are not those of METEOR 1.5, or what is kept of them is damaged.
       OSError: the cache folder cannot be written.
     """
     package = _package()
     folder = _cache() / f"meteor-1.5-{_fingerprint(package)}"
     if not folder.is_dir():
-        _gather(package, folder)
-    arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
-    texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+        try:
+            _gather(package, folder)
+        except OSError as error:
+            raise OSError(f"METEOR's data cannot be kept: {error}; $CAPJAX_CACHE may name a folder for it") from error
+    try:
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is damaged ({error}); delete it, and it is made again") from error
 
     def numbered(name: str) -> dict[str, int]:
         return {word: number for number, word in enumerate(texts[name].split("\n"))}
@@ -181,7 +188,7 @@ def _fingerprint(package: Path) -> str:
 
 def _gather(package: Path, folder: Path):
     """Reads the package's files and writes the cache: aside, then renamed."""
-    print("METEOR: gathering 5 million paraphrases, once, in", folder, file=sys.stderr, flush=True)
+    print("METEOR: gathering 5 million paraphrases, once, for some 20 seconds, in", folder, file=sys.stderr, flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".meteor-", dir=folder.parent))
     try:

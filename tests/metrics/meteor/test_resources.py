@@ -98,6 +98,19 @@ def test_an_interruption_leaves_nothing_that_could_be_taken_for_whole(package, m
     assert len(resources.load().paraphrases.tails) == len(TABLE)
 
 
+def test_a_damaged_cache_is_named_and_a_folder_that_cannot_be_written_too(package, monkeypatch, tmp_path):
+    resources.load()
+    resources.load.cache_clear()
+    tails = next((tmp_path / "cache").glob("*/tails.npy"))
+    tails.write_bytes(tails.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="is damaged.*delete it, and it is made again"):
+        resources.load()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CAPJAX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=r"cannot be kept: .*\$CAPJAX_CACHE may name a folder"):
+        resources.load()
+
+
 def test_a_broken_package_is_named(package):
     (package / "meteor-1.5.jar").write_bytes(b"not a jar")
     with pytest.raises(ValueError, match="meteor-1.5.jar is not METEOR 1.5.*install pycocoevalcap anew"):
