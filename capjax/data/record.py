@@ -21,7 +21,8 @@ import numpy as np
 class Caption:
     """A sentence about a record. `start` and `end` (s) bound the event it tells of; None: the whole record.
 
-    `kind` is the task it answers: `caption`, `event` or `summary`.
+    `kind` is the task it answers: `caption`, `event` or `summary`. `set` numbers the annotation sets of events: what
+    one person saw in the video is one set (ActivityNet's val_1 and val_2 are two).
     """
 
     text: str
@@ -29,6 +30,7 @@ class Caption:
     start: float | None = None
     end: float | None = None
     kind: str = "caption"
+    set: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Record:
       frames: t JPEG files; empty where only features are kept.
       frame_times: float32 [t], seconds.
       duration: seconds; 0 for an image.
+      video: the id of the video it is a part of; empty: it is all of it. `start`: where in that video, in seconds. An
+        event may begin before such a part, or end after it.
       audio: a FLAC file, or empty; `audio_rate` in Hz.
       features: float16 [views, t, n, d], or None. View 0 is what the encoder saw of the whole frame; further
         views are other crops of it, for training. n = rows * columns of `feature_grid`.
@@ -77,6 +81,8 @@ class Record:
     audio_rate: int = 0
     features: np.ndarray | None = None
     feature_grid: tuple[int, int] | None = None
+    video: str = ""
+    start: float = 0.0
 
 
 def tfds_features():
@@ -91,7 +97,9 @@ def tfds_features():
             "frames": f.Sequence(text),
             "frame_times": f.Sequence(number),
             "duration": number,
-            "captions": f.Sequence({"text": text, "lang": text, "start": number, "end": number, "kind": text}),
+            "captions": f.Sequence(
+                {"text": text, "lang": text, "start": number, "end": number, "kind": text, "set": f.Scalar(np.int32)}
+            ),
             "labels": f.Sequence({"name": text, "box": f.Tensor(shape=(4,), dtype=np.float32)}),
             "transcript": f.Sequence({"text": text, "start": number, "end": number, "lang": text}),
             "audio": text,
@@ -100,6 +108,8 @@ def tfds_features():
             "features": text,
             "features_shape": f.Sequence(f.Scalar(np.int32)),
             "feature_grid": f.Sequence(f.Scalar(np.int32)),
+            "video": text,
+            "start": number,
         }
     )
 
@@ -146,6 +156,7 @@ def serialize(record: Record) -> bytes:
         "captions/start": _numbers(c.start for c in captions),
         "captions/end": _numbers(c.end for c in captions),
         "captions/kind": _texts(c.kind for c in captions),
+        "captions/set": _integers(c.set for c in captions),
         "labels/name": _texts(x.name for x in labels),
         "labels/box": _numbers(v for x in labels for v in x.box or [None] * 4),
         "transcript/text": _texts(s.text for s in speech),
@@ -157,6 +168,8 @@ def serialize(record: Record) -> bytes:
         "features": _texts([features]),
         "features_shape": _integers(shape),
         "feature_grid": _integers(record.feature_grid or ()),
+        "video": _texts([record.video]),
+        "start": _numbers([record.start]),
     }
     # A tf.Example is a map, and protobuf writes maps in another order in every process unless told not to.
     example, proto = _protos()
@@ -179,9 +192,10 @@ def parse(example: bytes) -> Record:
     def integers(name: str) -> tuple[int, ...]:
         return tuple(columns[name].int64_list.value)
 
+    sentences = texts("captions/text")
     captions = zip(
-        texts("captions/text"), texts("captions/lang"), numbers("captions/start"), numbers("captions/end"),
-        texts("captions/kind"), strict=True,
+        sentences, texts("captions/lang"), numbers("captions/start"), numbers("captions/end"), texts("captions/kind"),
+        integers("captions/set") or [0] * len(sentences), strict=True,
     )  # fmt: skip
     boxes = iter(numbers("labels/box"))
     speech = zip(
@@ -205,6 +219,9 @@ def parse(example: bytes) -> Record:
         audio_rate=integers("audio_rate")[0],
         features=np.frombuffer(columns["features"].bytes_list.value[0], "<f2").reshape(shape) if shape else None,
         feature_grid=integers("feature_grid") or None,
+        # Datasets of photos that were written before there were videos have no such columns.
+        video=(texts("video") or [""])[0],
+        start=(numbers("start") or [0.0])[0],
     )
 
 

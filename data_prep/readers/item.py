@@ -1,5 +1,6 @@
 """What every reader yields: Items, and the Problems it met on the way."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from capjax.data.record import Caption, Label, Speech
 # How people write the splits that everyone has.
 _SPLITS = {
     "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
 
@@ -25,7 +26,8 @@ class Item:
 
     Attributes:
       id: unique within the dataset.
-      media: its file, or a picklable function of no arguments that returns the bytes of an image file (drawn scenes).
+      media: its file, or a picklable function of no arguments that returns the bytes of one (drawn scenes).
+      video: whether it is a video; else a photo.
       split: `train`, `val` or `test`; empty where the dataset's own split lists leave it out.
       clip: (start, end) in seconds of the file, or None for all of it.
       where: the place in the annotation, such as `captions.txt:17`.
@@ -41,6 +43,7 @@ class Item:
     transcript: tuple[Speech, ...] = ()
     where: str = ""
     name: str = ""
+    video: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Problem:
       message: what is wrong, what was expected.
       where: as in Item.
       id: the item it belongs to, if known.
-      costs: what is lost by it: a `photo` with all its captions, or one `caption`.
+      costs: what is lost by it: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that
+        the annotation names and nobody has, which is no fault of either; `nothing`: it was got over.
     """
 
     kind: str
@@ -88,8 +92,15 @@ def language(code: str) -> str:
     return "-".join([first.lower(), *(styled.get(len(part), str.lower)(part) for part in rest)])
 
 
-def make_caption(text: object, lang: object, where: str, id: str = "") -> Caption | Problem:
-    """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it."""
+def make_caption(
+    text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0
+) -> Caption | Problem:  # fmt: skip
+    """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it.
+
+    Args:
+      times: (start, end) in seconds of the event that it tells of; None: of the whole.
+      set: the number of its annotation set.
+    """
 
     def bad(kind: str, message: str) -> Problem:
         return Problem(kind, message, where, id, costs="caption")
@@ -102,9 +113,25 @@ def make_caption(text: object, lang: object, where: str, id: str = "") -> Captio
     if not text:
         return bad("empty_caption", "the caption has no text")
     try:
-        return Caption(text, language(str(lang)))
+        lang = language(str(lang))
     except ValueError as error:
         return bad("malformed", str(error))
+    if times is None:
+        return Caption(text, lang, set=set)
+    if (event := interval(times)) is None:
+        message = f"times should be [start, end] in seconds with 0 <= start < end, not {times!r:.80}"
+        return bad("bad_times", message)
+    return Caption(text, lang, *event, kind="event", set=set)
+
+
+def interval(times: object) -> tuple[float, float] | None:
+    """(start, end) in seconds, or None if `times` are no two numbers with 0 <= start < end."""
+    if not isinstance(times, list | tuple) or len(times) != 2:
+        return None
+    if any(isinstance(time, bool) or not isinstance(time, int | float) for time in times):
+        return None
+    start, end = map(float, times)
+    return (start, end) if 0 <= start < end and math.isfinite(end) else None
 
 
 def is_text(text: str) -> bool:

@@ -15,7 +15,9 @@ from capjax.data.record import Caption, Label, Record, RecordSource, Speech, par
 from data_prep.shards import write_records
 
 seconds = st.none() | st.floats(0, 1e4, width=32)
-captions = st.builds(Caption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text())
+captions = st.builds(
+    Caption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text(), st.integers(0, 3)
+)
 fraction = st.floats(0, 1, width=32)
 labels = st.builds(Label, st.text(), st.none() | st.tuples(fraction, fraction, fraction, fraction))
 speech = st.builds(Speech, st.text(), st.floats(0, 99, width=32), st.floats(0, 99, width=32))
@@ -42,6 +44,8 @@ def records(draw) -> Record:
         audio_rate=draw(st.sampled_from([0, 16_000, 48_000])),
         features=features,
         feature_grid=grid,
+        video=draw(st.text()),
+        start=draw(st.floats(0, 1e5, width=32)),
     )
 
 
@@ -103,7 +107,14 @@ def plain(record: Record) -> dict:
         "frame_times": record.frame_times,
         "duration": record.duration,
         "captions": [
-            {"text": c.text, "lang": c.lang, "start": number(c.start), "end": number(c.end), "kind": c.kind}
+            {
+                "text": c.text,
+                "lang": c.lang,
+                "start": number(c.start),
+                "end": number(c.end),
+                "kind": c.kind,
+                "set": c.set,
+            }
             for c in record.captions
         ],
         "labels": [{"name": x.name, "box": np.asarray(x.box or [nan] * 4, np.float32)} for x in record.labels],
@@ -113,6 +124,8 @@ def plain(record: Record) -> dict:
         "features": b"" if features is None else features.tobytes(),
         "features_shape": [] if features is None else list(features.shape),
         "feature_grid": list(record.feature_grid or ()),
+        "video": record.video,
+        "start": record.start,
     }
 
 
@@ -173,3 +186,13 @@ assert not {{"tensorflow", "jax", "torch"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
     assert (tmp_path / "copy").stat().st_size
+
+
+def test_a_dataset_of_photos_from_before_there_were_videos_is_still_read():
+    record = Record("1", "a.jpg", (Caption("a cat"), Caption("a dog")), frames=(b"x",))
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example.FromString(serialize(record))
+    for name in ("captions/set", "video", "start"):
+        del example.features.feature[name]
+    assert_equal(parse(example.SerializeToString()), record)
