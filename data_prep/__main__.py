@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capjax.registry import nearest
+from data_prep.clips import CUTS, ClipSettings
 from data_prep.readers import READERS
 from data_prep.readers.registry import add_arguments, read
 from data_prep.readers.translations import Source, Translations
@@ -100,7 +101,7 @@ def _build(name: str, argv: Sequence[str]) -> int:
         "--short-side",
         type=_number(int, 1),
         default=256,
-        help="of the photos, in pixels (default: 256); smaller ones are not enlarged",
+        help="of photos and frames, in pixels (default: 256); smaller ones are not enlarged",
     )
     add("--quality", type=_number(int, 1, 100), default=95, help="of the JPEGs that are written anew (default: 95)")
     add(
@@ -112,6 +113,19 @@ def _build(name: str, argv: Sequence[str]) -> int:
         help="captions in a further language, joined by photo name; lines NAME.jpg#0<TAB>TEXT, NAME.jpg#de#0<TAB>TEXT "
         "or NAME.jpg#zhc#0 TEXT; may be given again",
     )
+    add = parser.add_argument_group("videos").add_argument
+    add("--fps", type=_number(float, 0.01, 60), default=2.0, help="frames kept of a second (default: 2)")
+    add(
+        "--clips",
+        choices=CUTS,
+        default="whole",
+        help="what becomes a record: the whole video (default), each of its events with the captions of that event, "
+        "windows that overlap, or each shot from one cut to the next",
+    )
+    add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="of a window (default: 60)")
+    add("--overlap", type=_number(float, 0), default=5.0, metavar="SECONDS", help="of two windows (default: 5)")
+    add("--max-frames", type=_number(int, 1), default=1024, metavar="N",
+        help="of a record (default: 1024); what is longer is cut into windows")  # fmt: skip
     add = parser.add_argument_group("how it is written").add_argument
     add("--workers", type=_number(int, 1), help="processes (default: all cores); the result does not depend on it")
     add(
@@ -119,7 +133,8 @@ def _build(name: str, argv: Sequence[str]) -> int:
         type=_number(float, 0, 1),
         default=0.01,
         metavar="SHARE",
-        help="go on while at most this share of the photos, and of the captions, is bad (default: 0.01)",
+        help="go on while at most this share of the photos or videos, and of the captions, is bad (default: 0.01); "
+        "missing videos are listed and do not count",
     )
     add("--strict", action="store_true", help="stop at the first bad input")
     args = parser.parse_args(argv)
@@ -141,14 +156,18 @@ def _guarded(name: str, work: Callable[[], int], hint: str = "") -> int:
 
 def _run(name: str, args: argparse.Namespace) -> int:
     from data_prep.build import RecordBuilder
-    from data_prep.media import MediaSettings
+    from data_prep.media import MediaSettings, Storage
 
     start = time.monotonic()
     builder = RecordBuilder(
         name=name,
         found=read(name, args),
         output_dir=args.output,
-        settings=MediaSettings(args.short_side, args.quality),
+        settings=Storage(
+            MediaSettings(args.short_side, args.quality),
+            args.fps,
+            ClipSettings(args.clips, args.window, args.overlap, args.max_frames),
+        ),
         translations=Translations(args.translations) if args.translations else None,
         workers=args.workers,
         max_bad=args.max_bad,
@@ -161,17 +180,22 @@ def _run(name: str, args: argparse.Namespace) -> int:
 
 
 def _tell(builder, seconds: float):
-    for split, counts in builder.report.splits.items():
+    report, noun = builder.report, builder.report.noun
+    for split, counts in report.splits.items():
         captions = ", ".join(f"{count:,} in {lang}" for lang, count in counts["captions"].items())
-        print(f"{split:<6} {counts['photos']:>9,} photos   captions: {captions}   {counts['bytes'] / 2**20:,.1f} MB")
+        size = f"{counts['bytes'] / 2**20:,.1f} MB"
+        print(f"{split:<6} {counts[noun + 's']:>9,} {noun}s   captions: {captions}   {size}")
+        if there := report.videos.get(split):
+            named = there["named"]
+            print(f"{'':<6} {there['there']:,} of the {named:,} videos that the annotations name are there")
     for file, count in builder.report.translations.items():
         print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos of this dataset")
     if builder.report.left_out:
-        print(f"{builder.report.left_out:,} photos left out: they are in none of the dataset's splits")
+        print(f"{builder.report.left_out:,} {noun}s left out: they are in none of the dataset's splits")
     if builder.report.problems:
         print(f"{len(builder.report.problems):,} problems, listed in {builder.output_dir / 'report.json'}")
-    photos = sum(counts["photos"] for counts in builder.report.splits.values())
-    print(f"{builder.output_dir}: written in {seconds:.1f} s ({photos / seconds:,.0f} photos/s)")
+    records = sum(counts[noun + "s"] for counts in report.splits.values())
+    print(f"{builder.output_dir}: written in {seconds:.1f} s ({records / seconds:,.0f} {noun}s/s)")
 
 
 if __name__ == "__main__":

@@ -11,23 +11,26 @@ decided first, from the annotations alone; each is then made by one pure functio
 All work is done in OUTPUT.partial:
     dataset/        the shards, and at the end the metadata: this folder is renamed to OUTPUT as the very last step
     shards/*.json   what became of each finished shard, so that an interrupted run goes on
+    frames/         frames of long videos, so that it goes on within one
     report.json     what was skipped, when the run fails
     lock            held while a run is at work
 """
 
 import fcntl
+import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from capjax.data.record import tfds_features
-from data_prep.media import MediaSettings
+from capjax.data.record import SIZES_FILE, tfds_features
+from capjax.files import write_text
+from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
 from data_prep.readers.item import Found, InputError
@@ -35,8 +38,9 @@ from data_prep.readers.translations import Translations
 from data_prep.report import Report, TooMuchBad
 from data_prep.shards import OutputError, Shard, ShardReport, write_shard
 
-# Fewer photos than this are done before worker processes are up.
+# Fewer photos than this, or fewer bytes of videos, are done before worker processes are up.
 _WORTH_A_POOL = 300
+_BYTES_WORTH_A_POOL = 2**24
 
 
 class BuildError(RuntimeError):
@@ -77,7 +81,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         name: str,
         found: Found,
         output_dir: str | Path,
-        settings: MediaSettings | None = None,
+        settings: Storage | None = None,
         translations: Translations | None = None,
         workers: int | None = None,
         max_bad: float = 0.01,
@@ -95,7 +99,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         self.found = found
         self.output_dir = Path(output_dir).resolve()
         self.work_dir = self.output_dir.with_name(self.output_dir.name + ".partial")
-        self.settings = settings or MediaSettings()
+        self.settings = settings or Storage()
         self.translations = translations
         self.overwrite = overwrite
         self._bar = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
@@ -109,7 +113,8 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         return _Info(
             builder=self,
             features=tfds_features(),
-            description=f"Captioned photos from {self.name}, with a short side of at most {self.settings.size} pixels.",
+            description=f"Captioned {self.report.noun}s from {self.name}, with a short side of at most "
+            f"{self.settings.picture.size} pixels.",
         )
 
     def download_and_prepare(self):
@@ -143,7 +148,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
         everything = [shard for part in shards.values() for shard in part]
         clear_stale(self.work_dir, everything)
-        reports = self._write_shards(everything)
+        reports = self._write_shards(everything, sum(size for size, _ in files.values()))
         # In the order of the shards: the report must not tell who was first.
         for shard in everything:
             for problem in reports[shard.path].problems:
@@ -151,16 +156,18 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         self.report.check()
         self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
 
-    def _write_shards(self, shards: list[Shard]) -> dict[Path, ShardReport]:
+    def _write_shards(self, shards: list[Shard], file_bytes: int) -> dict[Path, ShardReport]:
         reports = {shard.path: report for shard in shards if (report := ShardReport.read(shard))}
         pending = [shard for shard in shards if shard.path not in reports]
         total, done = (sum(len(shard.items) for shard in part) for part in (shards, pending))
-        cores = available_cores() if done >= _WORTH_A_POOL else 1
-        bar = tqdm(total=total, initial=total - done, desc=self.name, unit=" images", **self._bar)
+        videos = self.report.noun == "video"
+        worth = done >= _WORTH_A_POOL or (videos and file_bytes >= _BYTES_WORTH_A_POOL)
+        cores = available_cores() if worth else 1
+        bar = tqdm(total=total, initial=total - done, desc=self.name, unit=f" {self.report.noun}s", **self._bar)
         with bar:
             for report in reports.values():
                 self._strict(report)
-            for shard, report in run(write_shard, pending, self.workers or cores, bar.update):
+            for shard, report in run(write_shard, pending, self.workers or cores, _whole(bar)):
                 reports[shard.path] = report
                 self._strict(report)
         return reports
@@ -172,7 +179,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
     def _describe(self, reports: dict[str, list[ShardReport]], shards: dict[str, list[Shard]]):
         """Writes the metadata and the report beside the shards."""
         folder = self.work_dir / "dataset"
-        infos = []
+        infos, tables = [], {}
         for split, parts in reports.items():
             records = sum(part.records for part in parts)
             if not records:  # allowed by --max-bad 1; TFDS knows no empty splits
@@ -180,12 +187,14 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
                     shard.path.unlink()
                 continue
             captions = sum((Counter(part.captions) for part in parts), Counter())
+            sizes = {name: [size for part in parts for size in part.sizes[name]] for name in parts[0].sizes}
             self.report.splits[split] = {
-                "photos": records,
+                f"{self.report.noun}s": records,
                 "shards": len(parts),
                 "bytes": sum(part.file_bytes for part in parts),
                 "captions": dict(sorted(captions.items())),
             }
+            tables[split] = sizes
             infos.append(
                 tfds.core.SplitInfo(
                     name=split,
@@ -195,13 +204,15 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
                 )
             )
         if not infos:
-            raise InputError("not one photo could be used")
+            raise InputError(f"not one {self.report.noun} could be used")
         # Not self.info, which may have been read from the dataset that is to be overwritten.
         info = self._info()
         info.set_file_format("array_record")
         info.set_splits(tfds.core.splits.SplitDict(infos))
         try:
             self.report.write(folder / "report.json", finished=True)
+            for split, sizes in tables.items():
+                write_text(folder / SIZES_FILE.format(split), json.dumps(sizes) + "\n")
             info.write_to_directory(folder)
         except OSError as error:
             raise OutputError(error.errno, error.strerror, str(folder)) from error
@@ -226,10 +237,24 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         # Only what is ours; the rest of a folder that happens to have this name stays.
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.work_dir / "shards")
+        shutil.rmtree(self.work_dir / "frames", ignore_errors=True)
         for name in ("report.json", "lock"):
             (self.work_dir / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.work_dir.rmdir()
+
+
+def _whole(bar: tqdm) -> Callable[[float], None]:
+    """Moves a bar by parts of an item; it shows two digits of them."""
+    done = float(bar.n)
+
+    def update(count: float):
+        nonlocal done
+        done += count
+        shown = round(done, 2) if abs(done - round(done)) > 0.005 else round(done)
+        bar.update(shown - bar.n)
+
+    return update
 
 
 @contextmanager

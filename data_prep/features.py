@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +29,7 @@ from capjax.files import write_bytes, write_text
 from data_prep.build import RecordBuilder
 from data_prep.plan import clear_stale
 from data_prep.readers.item import InputError
-from data_prep.shards import OutputError, ShardReport, write_records
+from data_prep.shards import OutputError, ShardReport, Tally, write_records, write_report
 
 # Raise it when the same input should give other features than before.
 _FORMAT = 1
@@ -274,7 +274,10 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
         with tqdm(total=total, initial=total - left, desc=self.name, unit=" records", **self._bar) as bar:
             for shard in pending:
                 reports[shard.path] = self._write(shard, bar.update)
-        self.report.photos = total
+        before = json.loads((self.input_dir / "report.json").read_text())
+        self.report.videos = before.get("there", {})
+        self.report.noun = "video" if self.report.videos else "photo"
+        self.report.items = total
         self.report.captions = sum(sum(report.captions.values()) for report in reports.values())
         self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
         try:
@@ -283,22 +286,18 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
             raise OutputError(error.errno, error.strerror, str(folder)) from error
 
     def _write(self, shard: _Shard, on_records: Callable[[int], None]) -> ShardReport:
-        source, captions = RecordSource(self.input_dir, shard.split), Counter()
+        source, tally = RecordSource(self.input_dir, shard.split), Tally()
 
         def records():
             for record in with_features((source[i] for i in range(shard.start, shard.stop)), self.extractor):
-                captions.update(caption.lang for caption in record.captions)
+                tally.add(record)
                 self.images += record.features.shape[0] * record.features.shape[1]
                 yield record
                 on_records(1)
 
         count, size = write_records(shard.path, records())
-        file_bytes = shard.path.stat().st_size
-        report = ShardReport(shard.fingerprint, count, size, file_bytes, dict(sorted(captions.items())), ())
-        try:
-            write_text(shard.report_path, json.dumps(asdict(report)))
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror, str(shard.report_path)) from error
+        report = tally.report(shard.fingerprint, count, size, shard.path)
+        write_report(report, shard.report_path)
         return report
 
 

@@ -1,30 +1,231 @@
 """Media files to what a record holds of them: frames with their times."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
+from capjax.data.record import Record
+from capjax.data.video import EPSILON, Video
+from data_prep.clips import Clip, ClipSettings, ShotDetector, make_clips
+from data_prep.readers.item import Item, Problem
 
-__all__ = ["Media", "MediaError", "MediaSettings", "check_file", "photo_to_jpeg", "read_file", "read_media"]
+__all__ = ["MediaError", "MediaSettings", "Storage", "check_file", "read_file", "read_photo", "read_video"]
+
+# Frames of a video from which on they are kept on disk until its records are written: then neither memory nor an
+# interruption matters.
+_LONG = 512
+_ENTRY = struct.Struct("<dIII")  # seconds, first and last moment (exclusive), bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
-    """What a record holds of a file: t JPEG frames, their times float32 [t] in seconds, the duration in seconds."""
+class Storage:
+    """How media are stored: photos, frames of videos, and how videos are cut."""
 
-    frames: tuple[bytes, ...]
-    frame_times: np.ndarray
-    duration: float = 0.0
+    picture: MediaSettings = MediaSettings()
+    fps: float = 2.0
+    clips: ClipSettings = field(default_factory=ClipSettings)
+
+    def __post_init__(self):
+        if not 0 < self.fps <= 60:
+            raise ValueError(f"fps = {self.fps} should be above 0, and at most 60")
 
 
-def read_media(source: Path | Callable[[], bytes], settings: MediaSettings) -> Media:
-    """Reads a media file, or draws what `source` draws.
+def read_photo(item: Item, storage: Storage) -> Record:
+    """Reads a photo, or draws it.
 
     Raises:
       MediaError: missing, empty, too large, damaged, or not an image.
     """
-    data = read_file(source) if isinstance(source, Path) else source()
-    return Media((photo_to_jpeg(data, settings),), np.zeros(1, np.float32))
+    data = read_file(item.media) if isinstance(item.media, Path) else item.media()
+    return Record(
+        item.id, item.name, item.captions, (photo_to_jpeg(data, storage.picture),), np.zeros(1, np.float32),
+        labels=item.labels, transcript=item.transcript,
+    )  # fmt: skip
+
+
+def read_video(
+    items: Sequence[Item], storage: Storage, on_share: Callable[[float], None], spool: Path
+) -> Iterator[Record | Problem]:
+    """Records of all items that are parts of one file, which is decoded once.
+
+    Args:
+      items: those of one `media`.
+      on_share: called with the share of the file done since the last call; what it raises ends the work.
+      spool: a file that does not exist, or was left by an interrupted call with the same arguments. The frames of a
+        long video are gathered there.
+
+    Yields:
+      Records by start, and Problems of items that cannot be had.
+    """
+    media = items[0].media
+    if isinstance(media, Path):
+        yield from _read_file(media, items, storage, on_share, spool)
+        return
+    with NamedTemporaryFile(suffix=".mp4") as file:  # drawn; FFmpeg reads files faster than Python objects
+        file.write(media())
+        file.flush()
+        yield from _read_file(Path(file.name), items, storage, on_share, spool)
+
+
+def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
+    try:
+        video = Video(path)
+        cuts = _find_cuts(video, storage, on_share) if storage.clips.cut == "shots" else ()
+    except MediaError as error:
+        yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
+        return
+    clips: list[tuple[Clip, Item]] = []
+    for item in items:
+        try:
+            parts = make_clips(item, storage.clips, storage.fps, video.duration, cuts)
+        except MediaError as error:
+            yield Problem(error.kind, f"{item.name or path}: {error}", item.where, item.id, "video")
+            continue
+        if not parts:
+            message = f"{item.name or item.id}: no part of it has a caption"
+            yield Problem("no_caption", message, item.where, item.id, "video")
+        clips += [(part, item) for part in parts]
+    if video.promised - video.duration > max(1.0, 0.05 * video.promised):
+        message = f"{path} ends after {video.duration:.1f} s of the {video.promised:.1f} s that it promises"
+        yield Problem("truncated", message, items[0].where, items[0].id, "nothing")
+    clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
+    for clip, item, frames in _gather(video, clips, storage, on_share, spool):
+        if frames:
+            yield _record(clip, item, frames)
+        else:
+            message = f"{path}: no frame could be decoded from {clip.start:.2f} to {clip.end:.2f} s"
+            yield Problem("no_frames", message, item.where, clip.id, "video")
+
+
+def _find_cuts(video: Video, storage: Storage, on_share) -> list[float]:
+    detector = ShotDetector(storage.clips.min_shot)
+    for shown in video.shown_at((), all_frames=True):
+        detector.add(shown.time, shown.frame)
+        on_share(0.0)
+    return detector.cuts()
+
+
+def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Record:
+    length = clip.end - clip.start
+    speech = (replace(s, start=s.start - clip.offset, end=s.end - clip.offset) for s in item.transcript)
+    return Record(
+        id=clip.id,
+        media=item.name,
+        captions=clip.captions,
+        frames=tuple(jpeg for _, jpeg in frames),
+        frame_times=np.asarray([max(0.0, time - clip.start) for time, _ in frames], np.float32),
+        duration=length,
+        labels=item.labels,
+        transcript=tuple(s for s in speech if s.start < length and s.end > 0),
+        video=clip.video,
+        start=clip.offset,
+    )
+
+
+def _gather(video: Video, clips, storage: Storage, on_share, spool: Path):
+    """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once."""
+    wanted = [clip.start + np.arange(0, clip.end - clip.start - EPSILON, 1 / storage.fps) for clip, _ in clips]
+    moments = np.unique(np.round(np.concatenate([*wanted, []]), 6))
+    frames = _Spool(spool) if len(moments) > _LONG else _Memory()
+    entries = _entries(video, moments, frames, storage.picture, on_share)
+    near: deque[_Entry] = deque()  # those that this clip or a later one may show
+    try:
+        for (clip, item), times in zip(clips, wanted, strict=True):
+            own = np.searchsorted(moments, np.round(times, 6))
+            while not near or near[-1].stop <= own[-1]:
+                if (entry := next(entries, None)) is None:
+                    break
+                near.append(entry)
+            shown = (entry for entry in near if _between(own, entry.first, entry.stop))
+            yield clip, item, [(entry.time, frames.read(entry.place)) for entry in shown]
+            while near and near[0].stop <= own[0]:
+                near.popleft()
+    finally:
+        frames.close()
+
+
+def _between(ordered: np.ndarray, first: int, stop: int) -> bool:
+    """Whether any of the numbers is in [first, stop)."""
+    return bool(np.searchsorted(ordered, stop) > np.searchsorted(ordered, first))
+
+
+class _Entry(NamedTuple):
+    """A frame: seconds in the file, the moments [first, stop) at which it is shown, and where its JPEG is kept."""
+
+    time: float
+    first: int
+    stop: int
+    place: object
+
+
+def _entries(video: Video, moments, frames: "_Memory | _Spool", picture, on_share) -> Iterator[_Entry]:
+    """The frames shown at `moments`, those first that are there already."""
+    done, share = 0, 1 / max(len(moments), 1)
+    for entry in frames.kept():
+        done = entry.stop
+        yield entry
+    on_share(done * share)
+    for shown in video.shown_at(moments[done:]):
+        first, stop = shown.moments.start + done, shown.moments.stop + done
+        place = frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
+        on_share((stop - first) * share)
+        yield _Entry(shown.time, first, stop, place)
+
+
+class _Memory:
+    """Frames that are kept in memory."""
+
+    def kept(self) -> Iterator[_Entry]:
+        return iter(())
+
+    def add(self, time: float, first: int, stop: int, jpeg: bytes) -> bytes:
+        return jpeg
+
+    def read(self, place: bytes) -> bytes:
+        return place
+
+    def close(self):
+        pass
+
+
+class _Spool:
+    """Frames that are kept in a file, which may have some of an interrupted run."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+
+    def kept(self) -> Iterator[_Entry]:
+        self._file.seek(0)
+        end = 0
+        while len(head := self._file.read(_ENTRY.size)) == _ENTRY.size:
+            time, first, stop, size = _ENTRY.unpack(head)
+            place = end + _ENTRY.size
+            if len(self._file.read(size)) < size:
+                break
+            end = place + size
+            yield _Entry(time, first, stop, (place, size))
+            self._file.seek(end)
+        self._file.truncate(end)  # half an entry, at which the run was killed
+
+    def add(self, time: float, first: int, stop: int, jpeg: bytes) -> tuple[int, int]:
+        place = self._file.seek(0, os.SEEK_END) + _ENTRY.size
+        self._file.write(_ENTRY.pack(time, first, stop, len(jpeg)) + jpeg)
+        self._file.flush()
+        return place, len(jpeg)
+
+    def read(self, place: tuple[int, int]) -> bytes:
+        offset, size = place
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def close(self):
+        self._file.close()

@@ -3,9 +3,11 @@
 import hashlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain, groupby
 from pathlib import Path
 
-from data_prep.media import MediaError, MediaSettings, check_file
+from data_prep.media import MediaError, Storage, check_file
 from data_prep.readers.item import Found, InputError, Item, Problem, is_text
 from data_prep.report import Report
 from data_prep.shards import Shard, fingerprint
@@ -27,31 +29,49 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
     places: dict[str, str] = {}
     for item in found:
         if isinstance(item, Problem):
-            report.photos += item.costs == "photo"
+            report.items += item.costs in ("photo", "video")
             report.captions += item.costs == "caption"
-            report.add(item)
+            if item.costs == "absent":
+                report.noun = "video"
+                report.count_video(item.split, there=False)
+                report.problems.append(item)  # no fault: --strict does not stop at it
+            else:
+                report.add(item)
             continue
         if not item.split:
             report.left_out += 1
             continue
-        report.photos += 1
+        if item.video:
+            report.noun = "video"
+            report.count_video(item.split, there=True)
+        report.items += 1
         report.captions += len(item.captions)
         if problem := _problem(item, places, files):
             report.add(problem)
             continue
         places[item.id] = item.where
         splits.setdefault(item.split, []).append(item)
-    if not report.photos:
-        raise InputError("the annotations name no photo" + (" of any split" if report.left_out else ""))
+    absent = sum(counts["named"] - counts["there"] for counts in report.videos.values())
+    if not report.items and absent:
+        first = next(problem for problem in report.problems if problem.costs == "absent")
+        raise InputError(f"none of the {absent} videos that the annotations name is there. The first: {first.message}")
+    if not report.items:
+        raise InputError(f"the annotations name no {report.noun}" + (" of any split" if report.left_out else ""))
     report.check()
     if not splits:
-        raise InputError(f"none of the {report.photos} photos can be used")
+        raise InputError(f"none of the {report.items} {report.noun}s can be used")
     order = {"train": 0, "val": 1, "test": 2}
     names = sorted(splits, key=lambda name: (order.get(name, 3), name))
     return {name: sorted(splits[name], key=_place) for name in names}, files
 
 
 def _problem(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
+    if problem := _fault(item, places, files):
+        return replace(problem, costs="video") if item.video else problem
+    return None
+
+
+def _fault(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
     if not re.fullmatch(r"\w+", item.split, re.ASCII) or item.split == "all":
         return Problem("unknown_split", f"split {item.split!r} should be letters and digits", item.where, item.id)
     if not is_text(item.id):
@@ -63,37 +83,45 @@ def _problem(item: Item, places: dict[str, str], files: dict[str, tuple[int, int
         return Problem("no_caption", f"{item.name or item.id} has no caption", item.where, item.id)
     if isinstance(item.media, Path):
         try:
-            files[item.id] = check_file(item.media)
+            files[item.id] = check_file(item.media, "video", None) if item.video else check_file(item.media)
         except MediaError as error:
             return Problem(error.kind, str(error), item.where, item.id)
     return None
 
 
-def _place(item: Item) -> tuple[bytes, str]:
-    return hashlib.blake2b(item.id.encode(), digest_size=8, person=b"capjax order").digest(), item.id
+def _place(item: Item) -> tuple:
+    """Where an item comes in its split. Parts of one video come together, in order."""
+    media = item.media.name if item.video and isinstance(item.media, Path) else item.id
+    digest = hashlib.blake2b(media.encode("utf-8", "surrogateescape"), digest_size=8, person=b"capjax order").digest()
+    return digest, media, item.clip or (0.0, 0.0), item.id
 
 
-def shard_count(items: int) -> int:
-    """Shards of a split: enough for the cores of one machine (128 items each, up to 16), and 2048 items each in the
-    large. It depends on the number of items alone, so that the files do not depend on the machine."""
+def shard_count(items: int, *, videos: bool = False) -> int:
+    """Shards of a split: enough for the cores of one machine (128 photos each, up to 16; a video each), and 2048 photos
+    or 64 videos each in the large. It depends on the number of items alone, so that the files do not depend on the
+    machine."""
+    if videos:
+        return max(min(items, 16), -(-items // 64))
     return max(min(-(-items // 128), 16), -(-items // 2048))
 
 
 def make_shards(
-    name: str, splits: dict[str, list[Item]], files: dict, settings: MediaSettings, work_dir: Path
+    name: str, splits: dict[str, list[Item]], files: dict, settings: Storage, work_dir: Path
 ) -> dict[str, list[Shard]]:
-    """Cuts each split into shards of equal size, give or take one item."""
+    """Cuts each split into shards of equal size, give or take one item; all parts of a video are in one of them."""
     shards: dict[str, list[Shard]] = {}
     for split, items in splits.items():
-        count = shard_count(len(items))
+        groups = [list(group) for _, group in groupby(items, key=lambda item: item.media if item.video else item.id)]
+        count = shard_count(len(groups), videos=any(item.video for item in items))
         shards[split] = []
         for index in range(count):
-            part = tuple(items[index * len(items) // count : (index + 1) * len(items) // count])
+            part = tuple(chain(*groups[index * len(groups) // count : (index + 1) * len(groups) // count]))
             file = f"{name}-{split}.array_record-{index:05d}-of-{count:05d}"
             shards[split].append(
                 Shard(
                     path=work_dir / "dataset" / file,
                     report_path=work_dir / "shards" / f"{file}.json",
+                    frames_dir=work_dir / "frames" / file,
                     items=part,
                     media=settings,
                     fingerprint=fingerprint(part, files, settings),
@@ -104,6 +132,7 @@ def make_shards(
 
 def clear_stale(work_dir: Path, shards: Iterable[Shard]):
     """Removes what an earlier run left that is no finished part of this one."""
+    shards = list(shards)
     wanted = {path for shard in shards for path in (shard.path, shard.report_path)}
     for folder in (work_dir / "dataset", work_dir / "shards"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,14 +26,14 @@ def available_cores() -> int:
 
 
 def run(
-    function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[int], None]
+    function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[float], None]
 ) -> Iterator[tuple[Any, Any]]:
     """Yields (task, function(task, on_step)) as they get done, in any order.
 
     Leaving the loop early stops the workers after the steps at hand.
 
     Args:
-      function: picklable; it calls `on_step()` after every step of its work, and cleans up if that raises.
+      function: picklable; it calls `on_step(count)` as its work goes on, and cleans up if that raises.
       workers: processes; 1 works in this one.
       on_steps: called now and then in this process with the number of steps done since the last call.
 
@@ -42,10 +42,10 @@ def run(
     """
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
-            yield task, function(task, lambda: on_steps(1))
+            yield task, function(task, on_steps)
         return
     context = multiprocessing.get_context("spawn")
-    steps, stop = context.Value("q", 0), context.Event()
+    steps, stop = context.Value("d", 0), context.Event()
     executor = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (steps, stop))
     told = 0
     try:
@@ -84,9 +84,9 @@ def _work(function: Callable, task):
     return function(task, _on_step)
 
 
-def _on_step():
+def _on_step(count: float):
     steps, stop = _shared
     with steps.get_lock():
-        steps.value += 1
+        steps.value += count
     if stop.is_set():
         raise Stopped

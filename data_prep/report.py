@@ -1,7 +1,8 @@
 """What was skipped and why: counts, the list for report.json, and when it is too much.
 
-The share of bad input is taken twice, and each must stay within `max_bad`: of photos (lost photos / all that the
-annotations speak of) and of captions (lost captions / all, those of lost photos not counted as lost).
+The share of bad input is taken twice, and each must stay within `max_bad`: of photos or videos (lost ones / all that
+the annotations speak of) and of captions (lost captions / all, those of lost photos not counted as lost). Videos that
+are absent are counted apart: many of the web's are gone.
 """
 
 import json
@@ -28,7 +29,10 @@ class Report:
     def __init__(self, name: str, max_bad: float, strict: bool):
         self.name, self.max_bad, self.strict = name, max_bad, strict
         self.problems: list[Problem] = []
-        self.photos = self.captions = self.left_out = 0
+        self.items = self.captions = self.left_out = 0
+        self.noun = "photo"  # or video
+        # {split: how many videos the annotations name, and how many of them are there}
+        self.videos: dict[str, dict[str, int]] = {}
         self.splits: dict[str, dict] = {}
         self.translations: dict[str, dict[str, int]] = {}
 
@@ -42,12 +46,18 @@ class Report:
         if self.strict:
             raise TooMuchBad(f"{_line(problem)}\n--strict stops at the first problem")
 
+    def count_video(self, split: str, there: bool):
+        """Notes a video that the annotations name."""
+        counts = self.videos.setdefault(split, {"named": 0, "there": 0})
+        counts["named"] += 1
+        counts["there"] += there
+
     def bad(self, costs: str) -> int:
         return sum(problem.costs == costs for problem in self.problems)
 
     def check(self):
         """Raises TooMuchBad beyond `max_bad`."""
-        for costs, total in (("photo", self.photos), ("caption", self.captions)):
+        for costs, total in ((self.noun, self.items), ("caption", self.captions)):
             bad = self.bad(costs)
             if bad > self.max_bad * total:
                 kinds = Counter(problem.kind for problem in self.problems if problem.costs == costs)
@@ -64,10 +74,11 @@ class Report:
             "name": self.name,
             "finished": finished,
             "splits": self.splits,
+            **({"there": self.videos} if self.videos else {}),
             "left_out": self.left_out,
             "translations": self.translations,
             "max_bad": self.max_bad,
-            "photos": {"found": self.photos, "bad": self.bad("photo")},
+            f"{self.noun}s": {"found": self.items, "bad": self.bad(self.noun)},
             "captions": {"found": self.captions, "bad": self.bad("caption")},
             "kinds": dict(sorted(Counter(problem.kind for problem in self.problems).items())),
             "problems": [_entry(problem) for problem in self.problems],

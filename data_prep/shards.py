@@ -10,22 +10,25 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 
+import av
 import PIL
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from capjax.data.record import Record, serialize
 from capjax.files import write_text
-from data_prep.media import MediaError, MediaSettings, read_media
+from data_prep.media import MediaError, Storage, read_photo, read_video
 from data_prep.readers.item import Item, Problem
 
 # Raise it when the same items should give other bytes than before.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class OutputError(OSError):
@@ -39,25 +42,29 @@ class Shard:
     Attributes:
       path: the file to write.
       report_path: where its ShardReport is kept until the dataset is finished.
+      frames_dir: where frames of long videos are kept until the shard is finished.
       fingerprint: of all that decides the bytes; a finished shard with another one is made anew.
     """
 
     path: Path
     report_path: Path
+    frames_dir: Path
     items: tuple[Item, ...]
-    media: MediaSettings
+    media: Storage
     fingerprint: str
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard: records written, bytes of their examples, captions by language, and what was skipped."""
+    """What became of a shard: records written, bytes of their examples, captions by language, the size of each record
+    (see `Tally`), and what was skipped."""
 
     fingerprint: str
     records: int
     bytes: int
     file_bytes: int
     captions: dict[str, int]
+    sizes: dict[str, list[float]]
     problems: tuple[Problem, ...]
 
     @classmethod
@@ -72,59 +79,90 @@ class ShardReport:
         return report if whole else None
 
 
-def write_shard(shard: Shard, on_item: Callable[[], None] = lambda: None) -> ShardReport:
+@dataclass
+class Tally:
+    """Counts records on their way.
+
+    Attributes:
+      captions: by language.
+      sizes: of each record in order, its frames, seconds, events of the largest annotation set, and the mean number of
+        words of its captions (of characters / 2 where there are no spaces): what batches are made by.
+    """
+
+    captions: Counter = field(default_factory=Counter)
+    sizes: dict[str, list[float]] = field(
+        default_factory=lambda: {"frames": [], "seconds": [], "events": [], "words": []}
+    )
+
+    def add(self, record: Record):
+        self.captions.update(caption.lang for caption in record.captions)
+        events = Counter((c.lang, c.set) for c in record.captions if c.kind == "event")
+        words = [max(len(c.text.split()), len(c.text.encode()) / 10) for c in record.captions]
+        self.sizes["frames"].append(len(record.frame_times))
+        self.sizes["seconds"].append(round(record.duration, 3))
+        self.sizes["events"].append(max(events.values(), default=0))
+        self.sizes["words"].append(round(sum(words) / max(len(words), 1), 2))
+
+    def report(self, fingerprint: str, records: int, size: int, path: Path, problems=()) -> ShardReport:
+        captions = dict(sorted(self.captions.items()))
+        return ShardReport(fingerprint, records, size, path.stat().st_size, captions, self.sizes, tuple(problems))
+
+
+def write_report(report: ShardReport, path: Path):
+    """Raises OutputError if it cannot be written."""
+    try:
+        write_text(path, json.dumps(asdict(report)))
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror, str(path)) from error
+
+
+def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: None) -> ShardReport:
     """Makes the records of a shard and writes them, aside and then renamed.
 
     Args:
-      on_item: called after every item; what it raises ends the work and leaves no file.
+      on_items: called after every item, and after parts of a video; what it raises ends the work and leaves no file.
 
     Raises:
       OutputError: the disk is full, or the file cannot be written.
     """
     problems: list[Problem] = []
-    captions: Counter[str] = Counter()
+    tally = Tally()
 
-    def records() -> Iterable[Record]:
-        for item in shard.items:
-            try:
-                record = make_record(item, shard.media)
-            except MediaError as error:
-                problems.append(Problem(error.kind, str(error), item.where, item.id))
+    def records() -> Iterator[Record]:
+        for made in make_records(shard, on_items):
+            if isinstance(made, Problem):
+                problems.append(made)
             else:
-                captions.update(caption.lang for caption in record.captions)
-                yield record
-            on_item()
+                tally.add(made)
+                yield made
 
     with warnings.catch_warnings():
         # Pillow warns of every odd EXIF block on the web.
         warnings.filterwarnings("ignore", module="PIL")
         count, size = write_records(shard.path, records())
-    file_bytes = shard.path.stat().st_size
-    report = ShardReport(shard.fingerprint, count, size, file_bytes, dict(sorted(captions.items())), tuple(problems))
-    try:
-        write_text(shard.report_path, json.dumps(asdict(report)))
-    except OSError as error:
-        raise OutputError(error.errno, error.strerror, str(shard.report_path)) from error
+    report = tally.report(shard.fingerprint, count, size, shard.path, problems)
+    write_report(report, shard.report_path)
+    shutil.rmtree(shard.frames_dir, ignore_errors=True)
     return report
 
 
-def make_record(item: Item, settings: MediaSettings) -> Record:
-    """Reads an item's media.
+def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Record | Problem]:
+    """The records of a shard's items in order, and what could not be had."""
+    for number, (_, group) in enumerate(groupby(shard.items, key=lambda item: item.media if item.video else item.id)):
+        items = list(group)
+        if items[0].video:
+            spool = shard.frames_dir / f"{number}-{shard.fingerprint}"
 
-    Raises:
-      MediaError: they cannot be used.
-    """
-    media = read_media(item.media, settings)
-    return Record(
-        id=item.id,
-        media=item.name,
-        captions=item.captions,
-        frames=media.frames,
-        frame_times=media.frame_times,
-        duration=media.duration,
-        labels=item.labels,
-        transcript=item.transcript,
-    )
+            def on_share(share: float, count: int = len(items)):
+                on_items(share * count)
+
+            yield from read_video(items, shard.media, on_share, spool)
+            continue
+        try:
+            yield read_photo(items[0], shard.media)
+        except MediaError as error:
+            yield Problem(error.kind, str(error), items[0].where, items[0].id)
+        on_items(1)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
@@ -173,15 +211,25 @@ class _Writing:
                 raise OutputError(code, os.strerror(code), str(self.path)) from error
 
 
-def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], settings: MediaSettings) -> str:
+def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], settings: Storage) -> str:
     """A hash of what decides a shard's bytes: the items, their files' sizes and times, settings, and versions.
 
     Args:
       files: by item id, (bytes, time of change in ns).
     """
-    digest = hashlib.blake2b(repr((_FORMAT, PIL.__version__, settings)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((_FORMAT, PIL.__version__, av.library_versions, settings)).encode(), digest_size=16)
     for item in items:
         media = str(item.media) if isinstance(item.media, Path) else pickle.dumps(item.media)
-        known = (item.id, media, files.get(item.id), item.name, item.where, item.captions, item.labels, item.clip)
+        known = (
+            item.id,
+            media,
+            files.get(item.id),
+            item.name,
+            item.where,
+            item.captions,
+            item.labels,
+            item.clip,
+            item.video,
+        )
         digest.update(repr((*known, item.transcript)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

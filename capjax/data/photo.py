@@ -63,8 +63,11 @@ class MediaSettings:
             raise ValueError(f"quality = {self.quality} should be from 1 to 100")
 
 
-def check_file(path: Path) -> tuple[int, int]:
+def check_file(path: Path, what: str = "photo", limit: int | None = MAX_FILE_BYTES) -> tuple[int, int]:
     """(bytes, time of change in ns) of a file that is there and has a sane size. Nothing is opened.
+
+    Args:
+      what: `photo` or `video`, for the kind of the error; limit: bytes at most, None: any number.
 
     Raises:
       MediaError: missing, no file, empty, or too large.
@@ -72,16 +75,16 @@ def check_file(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise MediaError("missing_photo", f"{path} does not exist") from error
+        raise MediaError(f"missing_{what}", f"{path} does not exist") from error
     except OSError as error:
-        raise MediaError("missing_photo", f"{path}: {error.strerror}") from error
+        raise MediaError(f"missing_{what}", f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
-        raise MediaError("not_an_image", f"{path} is not a file")
+        raise MediaError("not_an_image" if what == "photo" else "not_a_video", f"{path} is not a file")
     if status.st_size == 0:
         raise MediaError("empty_file", f"{path} has no bytes")
-    if status.st_size > MAX_FILE_BYTES:
-        size, limit = status.st_size / 2**20, MAX_FILE_BYTES // 2**20
-        raise MediaError("too_large", f"{path} has {size:.0f} MB; at most {limit} MB are read")
+    if limit is not None and status.st_size > limit:
+        size = status.st_size / 2**20
+        raise MediaError("too_large", f"{path} has {size:.0f} MB; at most {limit // 2**20} MB are read")
     return status.st_size, status.st_mtime_ns
 
 

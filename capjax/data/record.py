@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+# Beside the shards of a split: frames, seconds, events and words of each record, by which batches are made.
+SIZES_FILE = "sizes-{}.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Caption:
@@ -252,12 +255,32 @@ class RecordSource:
         self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     @property
+    def _report(self) -> dict:
+        path = self.dataset_dir / "report.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    @property
     def languages(self) -> set[str] | None:
         """The languages of the split's captions, as the dataset's report has them; None where it has no report."""
-        path = self.dataset_dir / "report.json"
+        report = self._report
+        return set(report["splits"][self.split]["captions"]) if report else None
+
+    @property
+    def videos(self) -> tuple[int, int] | None:
+        """How many of the split's videos are there, and how many the annotations name; None: these are photos."""
+        counts = self._report.get("there", {}).get(self.split)
+        return (counts["there"], counts["named"]) if counts else None
+
+    def sizes(self) -> dict[str, np.ndarray]:
+        """`frames`, `seconds`, `events` and `words` of each record in order, without reading the records.
+
+        Raises:
+          FileNotFoundError: the dataset was written before there were videos.
+        """
+        path = self.dataset_dir / SIZES_FILE.format(self.split)
         if not path.is_file():
-            return None
-        return set(json.loads(path.read_text())["splits"][self.split]["captions"])
+            raise FileNotFoundError(f"{path} is missing: write the dataset anew with this version's data_prep")
+        return {name: np.asarray(values) for name, values in json.loads(path.read_text()).items()}
 
     def __len__(self) -> int:
         return len(self._source)

@@ -57,6 +57,7 @@ class Problem:
       id: the item it belongs to, if known.
       costs: what is lost by it: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that
         the annotation names and nobody has, which is no fault of either; `nothing`: it was got over.
+      split: of an absent video.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class Problem:
     where: str
     id: str = ""
     costs: str = "photo"
+    split: str = ""
 
 
 Found = Iterator[Item | Problem]

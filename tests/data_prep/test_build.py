@@ -14,7 +14,7 @@ from pictures import encode, picture
 from capjax.data.record import Caption, Label, RecordSource, Speech
 from data_prep import shards as shards_module
 from data_prep.build import BuildError, RecordBuilder
-from data_prep.media import MediaSettings
+from data_prep.media import MediaSettings, Storage
 from data_prep.plan import shard_count
 from data_prep.readers import READERS, Item, Problem
 
@@ -59,7 +59,7 @@ def test_it_is_a_tfds_dataset(tmp_path, make_jsonl):
 def test_labels_transcripts_and_drawn_media_arrive(tmp_path):
     speech = Speech("hello", 0.0, 1.0)
     item = Item("1", Drawing(), "train", (Caption("x"),), (Label("cat"),), None, (speech,), "scene 0", "1.png")
-    build(tmp_path, tmp_path / "out", [item], settings=MediaSettings(size=20))
+    build(tmp_path, tmp_path / "out", [item], settings=Storage(MediaSettings(size=20)))
     record = RecordSource(tmp_path / "out", "train")[0]
     assert (record.labels, record.transcript, record.media) == ((Label("cat"),), (speech,), "1.png")
     assert record.frames[0][:2] == b"\xff\xd8"
@@ -98,7 +98,7 @@ def test_finished_shards_are_not_written_again(tmp_path, make_jsonl, monkeypatch
     folder, done = make_jsonl(420), []
     whole = build(folder, tmp_path / "whole")
 
-    def fails_at_the_third(shard, on_item=lambda: None):
+    def fails_at_the_third(shard, on_item=lambda count: None):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(shard.path.name)
@@ -132,7 +132,7 @@ def test_a_shard_whose_input_changed_is_written_again(tmp_path, make_jsonl, monk
     elif change == "photo":
         (folder / "0017.jpg").write_bytes(encode(picture(24, 16, 999)))
     elif change == "settings":
-        options = {"settings": MediaSettings(size=8)}
+        options = {"settings": Storage(MediaSettings(size=8))}
     else:
         path = next((tmp_path / "out.partial" / "dataset").glob("*train*00000-of*"))
         path.write_bytes(path.read_bytes()[:-1])

@@ -1,0 +1,251 @@
+"""Frames of videos, held against what was drawn into them and against FFmpeg's own program."""
+
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from real_data import find_real_data
+from videos import number_of, numbered, pixels, psnr, write_video
+
+from capjax.data.photo import MediaError, MediaSettings
+from capjax.data.video import Video, _plan
+
+REAL = find_real_data()
+PICTURE = MediaSettings(256, 95)
+FIFTH = np.arange(0, 4, 0.04)
+
+
+def frames_at(video: Video, moments) -> list[tuple[float, int, list[int]]]:
+    """(time, number, moments) of each frame shown."""
+    return [
+        (shown.time, number_of(video.jpeg(shown.frame, PICTURE)), list(shown.moments))
+        for shown in video.shown_at(moments)
+    ]
+
+
+def expected(times, moments) -> list[tuple[float, int, list[int]]]:
+    """By the definition: at each moment the last frame that has come up."""
+    times = np.asarray(times) - min(times)
+    shown: dict[int, list[int]] = {}
+    for index, moment in enumerate(moments):
+        shown.setdefault(int(np.flatnonzero(times <= moment + 1e-4)[-1]), []).append(index)
+    return [(float(times[k]), k, indices) for k, indices in shown.items()]
+
+
+def same(found, wanted):
+    assert [(k, indices) for _, k, indices in found] == [(k, indices) for _, k, indices in wanted]
+    np.testing.assert_allclose([time for time, _, _ in found], [time for time, _, _ in wanted], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        ("mp4", "libx264", {"g": "12", "bf": "2"}),
+        ("mp4", "libx264", {"g": "250", "bf": "3", "x264-params": "open-gop=1:keyint=20"}),
+        ("mkv", "libx264", {"g": "10", "bf": "0"}),
+        ("ts", "libx264", {"g": "25", "bf": "3"}),
+        ("mov", "libx264", {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}),
+        ("mp4", "libx265", {"x265-params": "keyint=20:bframes=3:log-level=none"}),
+        ("webm", "libvpx-vp9", {"g": "20", "deadline": "realtime"}),
+        ("avi", "mpeg4", {"g": "12", "bf": "2"}),
+        ("mp4", "mpeg4", {"g": "12", "bf": "2", "q:v": "2"}),
+    ],
+)
+def test_at_each_moment_the_frame_on_the_screen_is_given_once(tmp_path, suffix, codec, options):
+    if codec not in av.codec.codec.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    unit = Fraction(1, 25 if codec == "mpeg4" else 90_000)
+    video = Video(write_video(tmp_path / f"a.{suffix}", FIFTH, codec=codec, options=options, unit=unit))
+    assert video.frames == 100
+    assert video.duration == pytest.approx(4.0, abs=0.05)
+    moments = np.arange(0, video.duration - 0.03, 0.5)
+    found = frames_at(video, moments)
+    if suffix == "avi":  # which has no presentation times: a delay of the decoder's frame or two
+        assert [number for _, number, _ in found] == pytest.approx([moment * 25 for moment in moments], abs=2)
+    else:
+        same(found, expected(FIFTH, moments))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    gaps=st.lists(st.floats(0.02, 1.5), min_size=3, max_size=40),
+    fps=st.sampled_from([1.0, 2.0, 3.7, 5.0]),
+    start=st.floats(0, 3),
+    key=st.integers(1, 15),
+    bframes=st.integers(0, 3),
+)
+def test_variable_frame_rates_are_read_by_their_true_times(tmp_path_factory, gaps, fps, start, key, bframes):
+    times = np.round(np.cumsum([0.0, *gaps]), 3)
+    path = tmp_path_factory.mktemp("v") / "a.mkv"  # whose clock counts milliseconds
+    video = Video(write_video(path, times, options={"g": str(key), "bf": str(bframes)}, size=(96, 48)))
+    moments = np.arange(start, times[-1], 1 / fps)
+    # A moment within a millisecond of a change may fall on either side of it.
+    moments = moments[np.abs(moments[:, None] - times).min(1, initial=9) > 2e-3]
+    same(frames_at(video, moments), expected(times, moments))
+
+
+def test_no_more_is_decoded_than_what_the_wanted_frames_depend_on(tmp_path):
+    keys = np.zeros(100, bool)
+    keys[::25] = True
+    plan = _plan(np.arange(100), keys, np.array([30, 31]))
+    assert np.flatnonzero(plan.send).tolist() == [25, 26, 27, 28, 29, 30, 31]
+    # Shown before the key frame that it follows in the file: it builds on the group before.
+    order = np.arange(100)
+    order[50:53] = [52, 50, 51]
+    plan = _plan(order, keys, np.array([51]))
+    assert np.flatnonzero(plan.send).tolist() == list(range(25, 53))
+
+
+def test_time_begins_where_players_begin_it(tmp_path):
+    late = Video(write_video(tmp_path / "late.ts", FIFTH + 7.3))
+    assert frames_at(late, [0.0, 1.0])[1][:2] == (pytest.approx(1.0, abs=1e-3), 25)
+    # Sound that begins a second before the picture: until then the screen is black.
+    sound = Video(write_video(tmp_path / "sound.mkv", FIFTH + 1, audio_from=0.0))
+    (time, number, moments), *_ = frames_at(sound, [0.0, 0.5, 1.0, 2.0])
+    assert (round(time, 2), number, moments) == (1.0, 0, [2])
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_turned_video_comes_out_upright(tmp_path, turn):
+    video = Video(write_video(tmp_path / "a.mp4", FIFTH[:5], rotate=turn))
+    (shown,) = video.shown_at([0.0])
+    out = pixels(video.jpeg(shown.frame, PICTURE))
+    upright = np.rot90(numbered(0, 192, 96), turn // 90)
+    assert out.shape == upright.shape
+    marked = np.zeros((96, 192, 3), np.uint8)
+    marked[:48, :96] = 255
+    video = Video(write_video(tmp_path / "b.mp4", [0.0, 0.1], rotate=turn, pictures=[marked, marked]))
+    (shown,) = video.shown_at([0.0])
+    # A rotation in the file is what a player turns counter-clockwise.
+    assert psnr(pixels(video.jpeg(shown.frame, PICTURE)), np.ascontiguousarray(np.rot90(marked, turn // 90))) > 25
+
+
+def test_pixels_come_out_square_and_the_short_side_is_reduced(tmp_path):
+    path = write_video(tmp_path / "a.mp4", FIFTH[:3], pixel_shape=Fraction(2, 1))
+    video = Video(path)
+    (shown,) = video.shown_at([0.0])
+    assert pixels(video.jpeg(shown.frame, MediaSettings(48))).shape == (48, 192, 3)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p", "gray"])
+def test_ten_bits_and_other_colours_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
+    video = Video(write_video(tmp_path / "a.mkv", FIFTH[:3], codec="ffv1", pix_fmt=pix_fmt, options={}))
+    shown = next(video.shown_at([0.08]))
+    picture = numbered(2)
+    if pix_fmt == "gray":
+        picture = np.repeat((picture @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None], 3, 2)
+    assert psnr(pixels(video.jpeg(shown.frame, PICTURE)), picture) > 25
+
+
+def test_interlaced_frames_show_no_comb(tmp_path):
+    """Two fields of a moving edge, woven: with one of them alone the edge is straight."""
+    even, odd = (np.full((96, 192, 3), 30, np.uint8) for _ in range(2))
+    even[:, 40:80], odd[:, 100:140] = 220, 220
+    woven = even.copy()
+    woven[1::2] = odd[1::2]
+    options = {"flags": "+ildct+ilme", "g": "1", "b": "4000000"}
+    path = write_video(
+        tmp_path / "a.mkv", FIFTH[:3], codec="mpeg2video", pictures=[woven] * 3, options=options, unit=Fraction(1, 25)
+    )
+    video = Video(path)
+    (shown,) = video.shown_at([0.0])
+    if not shown.frame.interlaced_frame:
+        pytest.skip("this encoder does not mark its frames as interlaced")
+    out = pixels(video.jpeg(shown.frame, PICTURE)).astype(int)
+    assert np.abs(np.diff(out, axis=0)).mean() < 3
+    assert out.shape == (96, 192, 3)
+
+
+def bad_file(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.mp4"
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("no video at all " * 100)
+    elif kind == "list":
+        path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    elif kind == "concat":
+        path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    elif kind == "sound":
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("aac", rate=16_000)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            frame.sample_rate = 16_000
+            out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+    elif kind == "headless":
+        whole = write_video(folder / "whole.mp4", FIFTH).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])  # what says where frames are stands at the end
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("empty", "empty_file"), ("text", "damaged"), ("list", "damaged"), ("concat", "damaged"), ("sound", "no_video"),
+        ("headless", "damaged"), ("folder", "not_a_video"), ("missing", "missing_video"),
+    ],
+)  # fmt: skip
+def test_what_is_no_video_is_told_with_its_name(tmp_path, kind, named):
+    with pytest.raises(MediaError, match=f"{kind}.mp4") as error:
+        Video(bad_file(kind, tmp_path))
+    assert error.value.kind == named
+
+
+def test_of_a_file_with_a_damaged_tail_all_that_is_good_is_kept(tmp_path):
+    path = write_video(tmp_path / "a.mkv", FIFTH, options={"g": "10"})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(0.6 * len(whole))])
+    video = Video(path)
+    assert 1.5 < video.duration < 3.5
+    assert video.promised == pytest.approx(4.0, abs=0.1)
+    moments = np.arange(0, video.duration - 0.1, 0.5)
+    same(frames_at(video, moments), expected(FIFTH, moments))
+
+
+def test_noise_in_the_middle_loses_no_more_than_what_builds_on_it(tmp_path):
+    path = write_video(tmp_path / "a.ts", FIFTH, options={"g": "10"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
+    path.write_bytes(bytes(data))
+    found = frames_at(Video(path), np.arange(0, 3.9, 0.2))
+    assert sum(number == round(time * 25) for time, number, _ in found) >= 16
+
+
+def test_a_name_is_only_a_name(tmp_path):
+    folder = tmp_path / "concat:x|y"
+    folder.mkdir()
+    assert Video(write_video(folder / "http:--a%d b.mp4", FIFTH[:3])).frames == 3
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
+@pytest.mark.skipif(REAL is None, reason="the real clips are not here")
+def test_frames_are_those_of_ffmpeg_at_their_times():
+    def run(*command) -> bytes:
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    for path in sorted((REAL / "msvd" / "YouTubeClips").glob("*.avi")) + [REAL / "video" / "women_long_jump.mp4"]:
+        entries = ["-select_streams", "v", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"]
+        times = [
+            float(line.strip(",").replace("N/A", "nan"))
+            for line in run("ffprobe", "-v", "error", *entries, path).decode().split()
+        ]
+        video = Video(path)
+        shown = list(video.shown_at(np.arange(0, video.duration, 0.5)))
+        ours = [pixels(video.jpeg(one.frame, PICTURE)) for one in shown]
+        height, width = ours[0].shape[:2]
+        size = ["-vf", f"scale={width}:{height}:flags=bicubic", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        theirs = np.frombuffer(run("ffmpeg", "-v", "error", "-i", path, "-vsync", "passthrough", *size), np.uint8)
+        theirs = theirs.reshape(len(times), height, width, 3)
+        for one, picture in zip(shown, ours, strict=True):
+            (index,) = np.flatnonzero(np.abs(np.array(times) - one.time) < 2e-3)
+            assert psnr(picture, theirs[index]) > 30, (path.name, one.time)

@@ -1,0 +1,102 @@
+"""Which parts of a video become records."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capjax.data.photo import MediaError
+from capjax.data.record import Caption
+from data_prep.clips import ClipSettings, make_clips
+from data_prep.readers.item import Item
+
+
+ALL = Caption("all of it")
+
+
+def item(captions=(ALL,), clip=None) -> Item:
+    return Item("v", "v.mp4", "train", tuple(captions), clip=clip, video=True)
+
+
+def event(start: float, end: float, text: str = "an event", **more) -> Caption:
+    return Caption(text, "en", start, end, "event", **more)
+
+
+def test_a_whole_video_is_one_record_with_all_that_is_said_of_it():
+    captions = (Caption("all of it"), event(1, 2))
+    (clip,) = make_clips(item(captions), ClipSettings(), 2.0, 10.0, ())
+    assert (clip.id, clip.video, clip.start, clip.end, clip.captions) == ("v", "", 0.0, 10.0, captions)
+
+
+def test_an_item_that_is_a_part_of_its_file_begins_there():
+    (clip,) = make_clips(item(clip=(3.0, 8.0)), ClipSettings(), 2.0, 7.5, ())
+    assert (clip.start, clip.end, clip.offset) == (3.0, 7.5, 0.0)
+
+
+def test_a_part_beyond_the_end_of_the_file_is_told():
+    with pytest.raises(MediaError, match="beyond the end of the file, at 7.50 s"):
+        make_clips(item(clip=(8.0, 9.0)), ClipSettings(), 2.0, 7.5, ())
+
+
+def test_each_event_becomes_a_record_with_the_sentences_of_all_who_saw_it():
+    captions = (event(1, 3, "a"), Caption("all"), event(1, 3, "b", set=1), event(2, 99, "late"))
+    clips = make_clips(item(captions, clip=(10.0, 20.0)), ClipSettings("events"), 2.0, 50.0, ())
+    assert [(clip.start, clip.end, [c.text for c in clip.captions]) for clip in clips] == [
+        (11.0, 13.0, ["a", "b"]), (12.0, 20.0, ["late"]),
+    ]  # fmt: skip
+    assert {(c.start, c.kind) for clip in clips for c in clip.captions} == {(None, "caption")}
+    assert [clip.id for clip in clips] == ["v@1.00-3.00", "v@2.00-10.00"]
+    assert {clip.video for clip in clips} == {"v"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    duration=st.floats(1, 5000),
+    window=st.floats(1, 300),
+    share=st.floats(0, 0.9),
+    events=st.lists(st.tuples(st.floats(0, 1), st.floats(0.001, 1)), max_size=12),
+)
+def test_windows_cover_all_and_every_event_is_in_one_with_its_true_times(duration, window, share, events):
+    times = [(a * duration, min(a * duration + b * duration, duration)) for a, b in events]
+    captions = [event(a, b, f"{a} {b}") for a, b in times if b - a > 1e-3]
+    settings = ClipSettings("windows", window, share * window, max_frames=10**6)
+    full = [Caption("x", start=0.0, end=duration)]  # in every window
+    clips = make_clips(item(captions + full), settings, 2.0, duration, ())
+    assert clips[0].start == 0
+    assert clips[-1].end == pytest.approx(duration)
+    for one, following in zip(clips, clips[1:], strict=False):
+        assert one.end - one.start == pytest.approx(min(window, duration))
+        assert one.end - following.start >= share * window - 1e-6
+    found = {
+        (c.text, round(c.start + clip.offset, 3), round(c.end + clip.offset, 3))
+        for clip in clips
+        for c in clip.captions
+    }
+    wanted = {(c.text, round(c.start, 3), round(c.end, 3)) for c in captions + full}
+    near = sorted(found), sorted(wanted)
+    assert len(near[0]) == len(near[1])
+    for a, b in zip(*near, strict=True):
+        assert a[0] == b[0]
+        assert np.allclose(a[1:], b[1:], atol=2e-3)
+
+
+def test_no_record_has_more_frames_than_allowed():
+    captions = (event(5, 20), event(70, 99))
+    clips = make_clips(item(captions), ClipSettings(max_frames=60), 2.0, 100.0, ())
+    assert all(round((clip.end - clip.start) * 2) <= 60 for clip in clips)
+    assert len(clips) >= 2
+    assert {c.text for clip in clips for c in clip.captions} == {"an event"}
+
+
+def test_shots_go_from_cut_to_cut():
+    captions = (event(0, 4.1, "one"), event(4, 9, "two"))
+    clips = make_clips(item(captions), ClipSettings("shots"), 2.0, 9.0, [4.0])
+    assert [(clip.start, clip.end, [c.text for c in clip.captions]) for clip in clips] == [
+        (0.0, 4.0, ["one"]), (4.0, 9.0, ["two"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [{"cut": "scenes"}, {"window": 5, "overlap": 5}, {"overlap": -1}, {"max_frames": 0}])
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(ValueError):
+        ClipSettings(**bad)

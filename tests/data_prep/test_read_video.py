@@ -1,0 +1,133 @@
+"""Videos to records: one decode, whatever is cut from it, and no frame lost by an interruption."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from videos import number_of, write_video
+
+from capjax.data.record import Caption, Record
+from capjax.data.video import Video
+from data_prep import media
+from data_prep.clips import ClipSettings
+from data_prep.media import Storage, read_video
+from data_prep.readers.item import Item, Problem
+
+SAID, AS_USUAL = Caption("a video"), Storage()
+TIMES = np.arange(0, 10, 0.1)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "a.mp4", TIMES)
+
+
+def item(path: Path, id: str = "v", clip=None, captions=(SAID,)) -> Item:
+    return Item(id, path, "train", tuple(captions), clip=clip, where="a.json:1", name=path.name, video=True)
+
+
+def read(items, spool: Path, storage: Storage = AS_USUAL, on_share=lambda share: None) -> list[Record | Problem]:
+    return list(read_video(items, storage, on_share, spool))
+
+
+def test_a_record_has_the_frames_their_times_and_the_duration(path, tmp_path):
+    (record,) = read([item(path)], tmp_path / "spool")
+    assert record.duration == pytest.approx(10.0, abs=0.01)
+    np.testing.assert_allclose(record.frame_times, np.arange(0, 10, 0.5), atol=1e-3)
+    assert [number_of(frame) for frame in record.frames] == list(range(0, 100, 5))
+    assert record.frame_times.dtype == np.float32
+
+
+def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch):
+    decodes = []
+    decode = Video._decode
+    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    spans = [(0.0, 2.0), (1.25, 4.0), (1.3, 1.5), (3.0, 9.9), (3.0, 5.0), (8.0, 10.0)]
+    records = read([item(path, str(k), span) for k, span in enumerate(spans)], tmp_path / "spool")
+    assert len(decodes) == 1
+    assert sorted(record.id for record in records) == list("012345")
+    for record in records:
+        start, end = spans[int(record.id)]
+        moments = start + np.arange(0, end - start - 1e-4, 0.5)
+        assert [number_of(frame) for frame in record.frames] == [int(m * 10 + 1e-3) for m in moments]
+        assert record.frame_times[0] == 0
+
+
+def test_every_share_of_the_work_is_told_once(path, tmp_path):
+    shares = []
+    read([item(path)], tmp_path / "spool", on_share=shares.append)
+    assert sum(shares) == pytest.approx(1)
+    assert len(shares) > 10
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(media, "_LONG", 4)
+    whole = read([item(path)], tmp_path / "whole")
+    told = [0.0]
+
+    def stop(share):
+        told[0] += share
+        if told[0] > 0.5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        read([item(path)], tmp_path / "spool", on_share=stop)
+    if damage:  # half a frame at the end
+        with (tmp_path / "spool").open("r+b") as file:
+            file.truncate((tmp_path / "spool").stat().st_size - 7)
+    sent = []
+    shown_at = Video.shown_at
+    monkeypatch.setattr(Video, "shown_at", lambda self, m, **more: sent.append(len(m)) or shown_at(self, m, **more))
+    (record,) = read([item(path)], tmp_path / "spool")
+    assert sent[0] < 12
+    assert record.frames == whole[0].frames
+    np.testing.assert_array_equal(record.frame_times, whole[0].frame_times)
+
+
+def test_what_a_cut_file_lacks_is_told_and_the_rest_kept(tmp_path):
+    path = write_video(tmp_path / "a.mkv", TIMES, options={"g": "10"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    early, note, late = sorted(
+        read([item(path, "late", (9.0, 9.9)), item(path, "early", (0.0, 2.0))], tmp_path / "spool"),
+        key=lambda made: (made.kind if isinstance(made, Problem) else "", made.id),
+    )[:1] + sorted(
+        (m for m in read([item(path, "late", (9.0, 9.9)), item(path, "early", (0.0, 2.0))], tmp_path / "spool")
+         if isinstance(m, Problem)), key=lambda problem: problem.costs)  # fmt: skip
+    assert [number_of(frame) for frame in early.frames] == [0, 5, 10, 15]
+    assert (note.kind, note.costs) == ("truncated", "nothing")
+    assert (late.kind, late.costs, late.id) == ("beyond_end", "video", "late")
+
+
+def test_a_file_that_is_no_video_is_a_problem_of_each_of_its_items(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"no video")
+    problems = read([item(path, "1"), item(path, "2")], tmp_path / "spool")
+    assert [(p.kind, p.id, p.costs, p.where) for p in problems] == [
+        ("damaged", "1", "video", "a.json:1"), ("damaged", "2", "video", "a.json:1"),
+    ]  # fmt: skip
+
+
+def test_shots_are_found_where_the_picture_changes(tmp_path):
+    rng = np.random.default_rng(0)
+    scenes = [rng.integers(0, 255, (12, 24, 3), np.uint8) for _ in range(3)]
+    pictures = []
+    for scene in scenes:  # each pans slowly over its own picture
+        large = np.kron(scene, np.ones((16, 16, 1), np.uint8))
+        pictures += [np.roll(large, 2 * k, axis=1)[:96, :192] for k in range(25)]
+    path = write_video(tmp_path / "a.mp4", np.arange(75) * 0.1, pictures=pictures)
+    events = [Caption(f"scene {k}", "en", 2.5 * k, 2.5 * k + 2.5, "event") for k in range(3)]
+    records = read([item(path, captions=events)], tmp_path / "spool", Storage(clips=ClipSettings("shots")))
+    assert [(round(r.start, 1), round(r.duration, 1)) for r in records] == [(0.0, 2.5), (2.5, 2.5), (5.0, 2.5)]
+    assert [[c.text for c in r.captions] for r in records] == [["scene 0"], ["scene 1"], ["scene 2"]]
+
+
+def test_drawn_videos_go_the_same_way(path, tmp_path):
+    drawn = Item("v", path.read_bytes, "train", (Caption("a video"),), name="v.mp4", video=True)
+    (record,) = read([drawn], tmp_path / "spool")
+    assert [number_of(frame) for frame in record.frames] == list(range(0, 100, 5))
