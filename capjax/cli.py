@@ -11,28 +11,31 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".ti
 
 
 def _caption_parser(commands):
-    parser = commands.add_parser("caption", help="captions for photos", description="Captions for photos.")
+    told = "Captions for photos and videos."
+    parser = commands.add_parser("caption", help="captions for photos and videos", description=told)
     parser.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="files, folders, or - for one file on standard input"
+        "media", nargs="+", metavar="FILE", help="photos, videos, folders of them, or - for a photo on standard input"
     )
     parser.add_argument("--workdir", required=True, type=Path, help="of a training run")
     parser.add_argument("--lang", help="language to write; default: the model's first")
     parser.add_argument("--beams", type=int, help="hypotheses kept by beam search; default: the run's config")
     parser.add_argument("--max-len", type=int, help="pieces at most")
-    parser.add_argument("--batch", type=int, default=32, help="photos at a time (default 32)")
+    parser.add_argument("--batch", type=int, default=32, help="photos or videos at a time (default 32)")
     parser.add_argument("--json", action="store_true", help="one object a line: path, caption, lang, score")
     parser.set_defaults(run=caption)
 
 
 def _expand(names: list[str]) -> list[str]:
-    """Files as given, folders as the images below them in order."""
+    """Files as given, folders as the images and videos below them in order."""
+    from capjax.data.video import VIDEO_SUFFIXES
+
     paths = []
     for name in names:
         path = Path(name)
         if name != "-" and path.is_dir():
-            found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
             if not found:
-                print(f"capjax: no images in the folder {name}", file=sys.stderr)
+                print(f"capjax: no images or videos in the folder {name}", file=sys.stderr)
             paths += found
         else:
             paths.append(name)
@@ -40,7 +43,8 @@ def _expand(names: list[str]) -> list[str]:
 
 
 def caption(args) -> int:
-    """Prints a caption for each photo; one that cannot be read is named on standard error, and the status is then 1."""
+    """Prints a caption for each photo or video; one that cannot be read is named on standard error, and the status is
+    then 1."""
     from capjax import runtime
     from capjax.predict import MediaError, load
 
@@ -53,19 +57,19 @@ def caption(args) -> int:
     predictor = load(args.workdir, **decode)
     if args.lang and args.lang not in predictor.languages:
         raise ValueError(f"--lang {args.lang}: this model writes {', '.join(predictor.languages)}")
-    paths = _expand(args.photos)
+    paths = _expand(args.media)
     failed = not paths
     for start in range(0, len(paths), args.batch):
-        names, jpegs = [], []
+        names, seen = [], []
         for path in paths[start : start + args.batch]:
             try:
-                jpegs.append(predictor.read(sys.stdin.buffer.read() if path == "-" else Path(path)))
+                seen.append(predictor.read(sys.stdin.buffer.read() if path == "-" else Path(path)))
                 names.append(path)
             except MediaError as error:
                 failed = True
                 where = "standard input: " if path == "-" else ""  # of a file the message has the name
                 print(f"capjax: {where}{error}", file=sys.stderr)
-        captions = predictor.caption_jpegs(jpegs, lang=args.lang, **decode) if jpegs else []
+        captions = predictor.caption_seen(seen, lang=args.lang, **decode) if seen else []
         for path, result in zip(names, captions, strict=True):
             if args.json:
                 row = {"path": path, "caption": result.text, "lang": result.lang, "score": result.score}
@@ -77,7 +81,7 @@ def caption(args) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="capjax", description="Captions for photos, with a model trained by launch.py."
+        prog="capjax", description="Captions for photos and videos, with a model trained by launch.py."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _caption_parser(commands)

@@ -17,7 +17,7 @@ from capjax.metrics import NAMES, check_metrics
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
-_FREE = ("model.encoder.options", "model.decoder.options", "data.language_weights")
+_FREE = ("model.encoder.options", "model.temporal.options", "model.decoder.options", "data.language_weights")
 _CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
@@ -25,9 +25,9 @@ _CHOICES = {
     "decode.method": ("greedy", "beam", "sample"),
 }
 _POSITIVE = (
-    "data.image_size", "data.captions", "data.target_len", "data.threads", "data.prefetch", "model.width",
-    "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every", "checkpoint.keep",
-    "decode.beams", "decode.max_len", "eval.batch_size",
+    "data.frames", "data.image_size", "data.captions", "data.target_len", "data.threads", "data.prefetch",
+    "model.width", "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every",
+    "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size",
 )  # fmt: skip
 _FRACTION = ("model.dropout", "model.feature_dropout", "train.ema", "train.label_smoothing")
 

@@ -1,7 +1,7 @@
-"""A workdir to captions: `capjax.load(workdir).caption(images)`.
+"""A workdir to captions: `capjax.load(workdir).caption(media)`.
 
-A raw photo takes the very path that training data took: RGB JPEG with its short side reduced, then the evaluation
-view, then the encoder. So a caption here is the caption that evaluation scored.
+A raw photo or video takes the very path that training data took: frames at the same rate, RGB JPEG with its short side
+reduced, then the evaluation view, then the encoder. So a caption here is the caption that evaluation scored.
 """
 
 import json
@@ -14,7 +14,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from capjax.data.photo import MediaError, MediaSettings, to_jpeg
-from capjax.data.transforms import view
+from capjax.data.transforms import pick_frames, view
+from capjax.data.video import VIDEO_SUFFIXES, Video
 from capjax.evals.generate import Generator
 from capjax.models.build import make_encoder, make_functional
 from capjax.text.vocabulary import Vocabulary
@@ -27,11 +28,20 @@ _SIZES = (1, 8, 32)
 
 @dataclass(frozen=True)
 class Caption:
-    """What the model says of one picture. `score` is the length-normalised log-probability."""
+    """What the model says of one picture or video. `score` is the length-normalised log-probability."""
 
     text: str
     lang: str
     score: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model sees of a picture or video: t JPEGs, their times float32 [t] and the duration in seconds."""
+
+    frames: tuple[bytes, ...]
+    times: np.ndarray
+    duration: float = 0.0
 
 
 class Predictor:
@@ -53,6 +63,9 @@ class Predictor:
         check_weights(files.path, self._functional.shapes, self._params)
         self._extract = _Extractor(files.encoder_dir) if self.config.data.features else None
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
+        media = files.media()
+        self._fps = media.get("fps", 2.0)
+        self._picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
         self._generators: dict[str, Generator] = {}
         self._generator(**decode)
 
@@ -73,63 +86,84 @@ class Predictor:
         return self._generators[key]
 
     def caption(
-        self, images: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0, **decode
+        self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0, **decode
     ) -> list[Caption]:
-        """One caption a picture, in order.
+        """One caption a picture or video, in order.
 
         Args:
-          images: paths, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
+          media: paths of images or videos, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
           lang: one of `languages`; None: the first.
           decode: decoding options of this call, such as beams=1 or method="sample", max_len=20.
 
         Raises:
-          MediaError: an image cannot be read; the message names it.
+          MediaError: a file cannot be read; the message names it.
           ValueError: a language or an option that the model does not have.
         """
         out: list[Caption] = []
-        jpegs: list[bytes] = []
-        for image in images:
-            jpegs.append(self.read(image))
-            if len(jpegs) == batch_size:
-                out += self.caption_jpegs(jpegs, lang=lang, seed=seed, **decode)
-                jpegs = []
-        return out + (self.caption_jpegs(jpegs, lang=lang, seed=seed, **decode) if jpegs else [])
+        waiting: list[Seen] = []
+        for one in media:
+            waiting.append(self.read(one))
+            if len(waiting) == batch_size:
+                out += self.caption_seen(waiting, lang=lang, seed=seed, **decode)
+                waiting = []
+        return out + (self.caption_seen(waiting, lang=lang, seed=seed, **decode) if waiting else [])
 
-    def read(self, image) -> bytes:
-        """An image of any form that `caption` takes, as the JPEG that a record would hold.
+    def read(self, media) -> "Seen":
+        """A picture or video of any form that `caption` takes, as a record would hold it.
 
         Raises:
           MediaError: it cannot be read; the message names a file.
         """
+        if isinstance(media, str | Path) and Path(media).suffix.lower() in VIDEO_SUFFIXES:
+            return self._read_video(Path(media))
         try:
-            return to_jpeg(image, MediaSettings(max(256, self._image_size)))
+            return Seen((to_jpeg(media, self._picture),), np.zeros(1, np.float32))
         except MediaError as error:
-            if not isinstance(image, str | Path) or str(image) in str(error):
+            if not isinstance(media, str | Path) or str(media) in str(error):
                 raise
-            raise MediaError(error.kind, f"{image}: {error}") from error
+            raise MediaError(error.kind, f"{media}: {error}") from error
 
-    def caption_jpegs(
-        self, jpegs: Sequence[bytes], *, lang: str | None = None, seed: int = 0, **decode
+    def _read_video(self, path: Path) -> "Seen":
+        video = Video(path, threads=0)
+        shown = list(video.shown_at(np.arange(0, video.duration, 1 / self._fps)))
+        if not shown:
+            raise MediaError("no_frames", f"{path}: not one frame could be decoded")
+        # Only what the model looks at is made a JPEG of.
+        picked = [shown[i] for i in pick_frames(len(shown), self.config.data.frames)]
+        times = np.asarray([one.time for one in picked], np.float32)
+        return Seen(tuple(video.jpeg(one.frame, self._picture) for one in picked), times, video.duration)
+
+    def caption_seen(
+        self, seen: Sequence["Seen"], *, lang: str | None = None, seed: int = 0, **decode
     ) -> list[Caption]:
-        """Captions of JPEGs made by `read`, in one batch."""
+        """Captions of what `read` gave, in one batch."""
         lang = lang or self.languages[0]
         if lang not in self.languages:
             raise ValueError(f"this model writes {', '.join(self.languages)}; it was not trained on {lang!r}")
         generator = self._generator(**decode)
-        size = next((size for size in _SIZES if size >= len(jpegs)), len(jpegs))
-        frames = np.zeros((size, 1, self._image_size, self._image_size, 3), np.uint8)
-        for row, jpeg in enumerate(jpegs):
-            view(jpeg, self._image_size, out=frames[row, 0])
-        batch = {"frame_times": np.zeros((size, 1), np.float32), "frame_mask": np.ones((size, 1), bool)}
+        texts, scores = generator(self._params, self._stats, self._batch(seen), lang, key=jax.random.key(seed))
+        return [
+            Caption(text, lang, float(score))
+            for text, score in zip(texts[: len(seen)], scores[: len(seen)], strict=True)
+        ]
+
+    def _batch(self, seen: Sequence["Seen"]) -> dict:
+        """The model's inputs, padded to one of a few sizes."""
+        size, side = next((size for size in _SIZES if size >= len(seen)), len(seen)), self._image_size
+        t = self.config.data.frames
+        frames = np.zeros((size, t, side, side, 3), np.uint8)
+        batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
+        batch["frame_mask"][len(seen) :] = True  # so that no softmax runs over nothing
+        for row, one in enumerate(seen):
+            for i, jpeg in enumerate(one.frames):
+                view(jpeg, side, out=frames[row, i])
+            batch["frame_times"][row, : len(one.frames)] = one.times
+            batch["frame_mask"][row, : len(one.frames)] = True
         if self._extract:
             batch["features"] = self._extract(frames)
         else:
             batch["frames"] = frames
-        texts, scores = generator(self._params, self._stats, batch, lang, key=jax.random.key(seed))
-        return [
-            Caption(text, lang, float(score))
-            for text, score in zip(texts[: len(jpegs)], scores[: len(jpegs)], strict=True)
-        ]
+        return batch
 
 
 class _Extractor:

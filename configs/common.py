@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.data.languages = ("en",)  # which captions are learned and written
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
     config.data.captions = 1  # of a record at a time; more share one pass of the encoder, and a batch has more targets
+    config.data.frames = 1  # of a video, at most; of more these are taken at even distances
     config.data.image_size = 224  # pixels a side of what the encoder sees
     config.data.features = False  # read features (data_prep features) instead of pictures
     config.data.crop_scale = (0.5, 1.0)  # share of the picture's area that a training crop keeps; (1, 1): no crop
@@ -38,6 +39,9 @@ def get_config() -> ConfigDict:
     config.model.encoder.weights = ""  # pip:NAME, or a .pth or .safetensors file; empty: random
     config.model.encoder.frozen = False
     config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
+    config.model.temporal = ConfigDict()  # attention over time, above an encoder that sees a frame at a time
+    config.model.temporal.name = ""  # transformer; empty: none
+    config.model.temporal.options = ConfigDict()
     config.model.decoder = ConfigDict()
     config.model.decoder.name = "transformer"  # transformer, lstm or gru
     config.model.decoder.options = ConfigDict()  # keyword arguments of the decoder
@@ -109,6 +113,7 @@ def get_config() -> ConfigDict:
     )
     # From here on an unknown key is an error, but for those that are nobody's to list.
     config.lock()
-    for free in (config.model.encoder.options, config.model.decoder.options, config.data.language_weights):
-        free.unlock()
+    for part in (config.model.encoder, config.model.temporal, config.model.decoder):
+        part.options.unlock()
+    config.data.language_weights.unlock()
     return config

@@ -275,7 +275,7 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
             for shard in pending:
                 reports[shard.path] = self._write(shard, bar.update)
         before = json.loads((self.input_dir / "report.json").read_text())
-        self.report.videos = before.get("there", {})
+        self.report.videos, self.report.media = before.get("there", {}), before.get("media", {})
         self.report.noun = "video" if self.report.videos else "photo"
         self.report.items = total
         self.report.captions = sum(sum(report.captions.values()) for report in reports.values())

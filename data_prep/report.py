@@ -31,6 +31,7 @@ class Report:
         self.problems: list[Problem] = []
         self.items = self.captions = self.left_out = 0
         self.noun = "photo"  # or video
+        self.media: dict = {}  # how they are stored
         # {split: how many videos the annotations name, and how many of them are there}
         self.videos: dict[str, dict[str, int]] = {}
         self.splits: dict[str, dict] = {}
@@ -73,6 +74,7 @@ class Report:
         report = {
             "name": self.name,
             "finished": finished,
+            "media": self.media,
             "splits": self.splits,
             **({"there": self.videos} if self.videos else {}),
             "left_out": self.left_out,

@@ -94,7 +94,7 @@ def test_a_folder_gives_its_photos_in_order(caption, some, tmp_path):
 def test_a_folder_without_photos_is_said_so(caption, tmp_path):
     status, lines, errors = caption(tmp_path)
     assert (status, lines) == (1, [])
-    assert f"no images in the folder {tmp_path}" in errors
+    assert f"no images or videos in the folder {tmp_path}" in errors
 
 
 def test_standard_input_is_a_photo(caption, some, monkeypatch):

@@ -19,7 +19,7 @@ import grain
 import numpy as np
 
 from capjax.data.record import Record, RecordSource
-from capjax.data.transforms import training_view, view
+from capjax.data.transforms import pick_frames, training_view, view
 from capjax.text.vocabulary import Vocabulary
 
 
@@ -93,7 +93,6 @@ class _Loader:
         longest = max(map(len, self.prefixes.values()))
         if data.target_len < longest + 2:
             raise DataError(f"data.target_len = {data.target_len} leaves no room for text; use {longest + 2} or more")
-        self.frames = len(sources[0][0].frame_times)
         self.features = self._feature_shape() if data.features else None
 
     def _feature_shape(self) -> tuple[int, int]:
@@ -106,7 +105,7 @@ class _Loader:
         return features.shape[2:]
 
     def empty(self, b: int) -> dict:
-        t, size = self.frames, self.data.image_size
+        t, size = self.data.frames, self.data.image_size
         rows = (b, self.data.captions) if self.data.captions > 1 else (b,)
         batch = {
             "frame_times": np.zeros((b, t), np.float32),
@@ -124,29 +123,34 @@ class _Loader:
     def media(self, batch: dict, row: int, record: Record, rng: np.random.Generator | None):
         """Pictures or features; `rng` picks crops and views in training, None is evaluation."""
         batch["ids"][row] = record.id
-        t = min(len(record.frame_times), self.frames)
-        batch["frame_times"][row, :t] = record.frame_times[:t]
+        data, count = self.data, len(record.frame_times)
+        picked = pick_frames(count, data.frames, rng)
+        t = len(picked)
+        batch["frame_times"][row, :t] = record.frame_times[picked]
         batch["frame_mask"][row, :t] = True
-        data = self.data
         if self.features:
             if record.features is None or record.features.shape[2:] != self.features:
                 found = None if record.features is None else record.features.shape[2:]
                 raise DataError(f"features of shape {found}; the other records have {self.features}")
-            if record.features.shape[1] < t:
-                raise DataError(f"features of {record.features.shape[1]} frames for {t} times")
+            if record.features.shape[1] != count:
+                raise DataError(f"features of {record.features.shape[1]} frames for {count} times")
             number = 0 if rng is None else rng.integers(len(record.features))
-            batch["features"][row, :t] = record.features[number, :t]
+            batch["features"][row, :t] = record.features[number, picked]
             return
-        if len(record.frames) < t:
-            raise DataError(f"{len(record.frames)} pictures for {t} times; if it has only features, set data.features")
-        for i in range(t):
+        if len(record.frames) != count:
+            raise DataError(
+                f"{len(record.frames)} pictures for {count} times; if it has only features, set data.features"
+            )
+        state = rng and rng.bit_generator.state
+        for i, frame in enumerate(picked):
             if rng is None:
-                view(record.frames[i], data.image_size, out=batch["frames"][row, i])
-            else:
-                training_view(
-                    record.frames[i], data.image_size, rng, scale=data.crop_scale, aspect=data.crop_aspect,
-                    flip=data.flip, out=batch["frames"][row, i],
-                )  # fmt: skip
+                view(record.frames[frame], data.image_size, out=batch["frames"][row, i])
+                continue
+            rng.bit_generator.state = state  # all frames of a video are cropped and mirrored alike
+            training_view(
+                record.frames[frame], data.image_size, rng, scale=data.crop_scale, aspect=data.crop_aspect,
+                flip=data.flip, out=batch["frames"][row, i],
+            )  # fmt: skip
 
     def text(self, batch: dict, row: tuple[int, ...], text: str, lang: str):
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id

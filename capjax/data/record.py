@@ -266,6 +266,11 @@ class RecordSource:
         return set(report["splits"][self.split]["captions"]) if report else None
 
     @property
+    def media(self) -> dict:
+        """How pictures and frames were stored: `short_side`, `quality`, `fps`; empty where that is not known."""
+        return self._report.get("media", {})
+
+    @property
     def videos(self) -> tuple[int, int] | None:
         """How many of the split's videos are there, and how many the annotations name; None: these are photos."""
         counts = self._report.get("there", {}).get(self.split)

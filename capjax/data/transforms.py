@@ -64,6 +64,15 @@ def view(
     return cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
+def pick_frames(count: int, most: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Which of `count` frames to take if `most` may be: all, or one of each of `most` equal stretches, its middle, or
+    with `rng` any of it (Wang et al. 2016, temporal segments)."""
+    if count <= most:
+        return np.arange(count)
+    place = 0.5 if rng is None else rng.random(most)
+    return np.floor((np.arange(most) + place) * (count / most)).astype(int)
+
+
 def random_box(
     rng: np.random.Generator, height: int, width: int, *, scale: tuple[float, float], aspect: tuple[float, float]
 ) -> Box:

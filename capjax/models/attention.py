@@ -85,9 +85,13 @@ class SelfAttention(nnx.Module):
         """[b, n, d] -> query, key, value, each [b, h, n, k]."""
         return _split_heads(self.qkv(x), 3, self.heads)
 
-    def __call__(self, x: jax.Array, *, causal: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """x [b, n, d]; mask bool [b, n], True where a position may be seen."""
         query, key, value = self.project(x)
-        mask = jnp.tri(x.shape[1], dtype=bool) if causal else None
+        mask = None if mask is None else mask[:, None, None]
+        if causal:
+            before = jnp.tri(x.shape[1], dtype=bool)
+            mask = before if mask is None else before & mask
         return self.out(attend(query, key, value, mask))
 
     def step(self, x: jax.Array, cache: dict, index: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict]:

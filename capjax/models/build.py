@@ -14,12 +14,14 @@ from capjax.models.captioner import Captioner
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.functional import Arrays, Functional, params_of, stats_of
+from capjax.models.temporal import TEMPORAL
 from capjax.registry import Registry, nearest
 
 # Room for <bos>, a task piece and a language piece before the first word.
 PREFIX_ROOM = 3
 # What the captioner says itself, and a config's `options` cannot.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
+_GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 
 
@@ -60,6 +62,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             width=model.width,
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
             encoder=encoder,
+            temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
             image_size=config.data.image_size,
             feature_shape=feature_shape,
@@ -73,6 +76,8 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
     try:
         if encoder is not None:
             _check_options(ENCODERS, model.encoder.name, model.encoder.options, _GIVEN_TO_ENCODER)
+        if model.temporal.name:
+            _check_options(TEMPORAL, model.temporal.name, model.temporal.options, _GIVEN_TO_TEMPORAL)
         _check_options(DECODERS, model.decoder.name, model.decoder.options, _GIVEN_TO_DECODER)
         return Functional.of(make)
     except ConfigError:

@@ -15,6 +15,7 @@ from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.layers import LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import DecoderOutput, Memory
+from capjax.models.temporal import TEMPORAL
 
 
 class Fuser(nnx.Module):
@@ -65,6 +66,7 @@ class Captioner(nnx.Module):
       width: d of memory and decoder.
       max_len: the longest target, prefix included.
       encoder: name and options of an encoder, or None for a model that is fed features.
+      temporal: name and options of attention over time, or None.
       decoder: name and options of a decoder.
       image_size: pixels a side of what the encoder sees.
       feature_shape: (rows, columns, channels) of the features; needed without an encoder.
@@ -73,9 +75,9 @@ class Captioner(nnx.Module):
     """
 
     def __init__(
-        self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping, image_size: int = 224,
-        feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0, feature_dropout: float = 0.0,
-        dtype=jnp.float32, rngs,
+        self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
+        temporal: Mapping | None = None, image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
+        dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if encoder is None:
             self.encoder = None
@@ -86,6 +88,11 @@ class Captioner(nnx.Module):
             feature_shape = (rows, columns, self.encoder.width)
         *grid, channels = feature_shape
         self.fuser = Fuser(channels, width, grid, rate=dropout, feature_dropout=feature_dropout, dtype=dtype, rngs=rngs)
+        if temporal is None:
+            self.temporal = None
+        else:
+            options = {"dropout": dropout} | dict(temporal)
+            self.temporal = TEMPORAL.make(options.pop("name"), width=width, dtype=dtype, rngs=rngs, **options)
         options = {"dropout": dropout} | dict(decoder)
         self.decoder = DECODERS.make(
             options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options
@@ -94,7 +101,7 @@ class Captioner(nnx.Module):
 
     def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
         """Memory of a batch: `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], their times and their mask."""
-        encoder_key, fuser_key = split(key, 2)
+        encoder_key, fuser_key, temporal_key = split(key, 3)
         if self.encoder is None:
             features = batch["features"]
         else:
@@ -107,7 +114,8 @@ class Captioner(nnx.Module):
             if self.frozen_encoder:
                 grid = jax.lax.stop_gradient(grid)
             features = grid.reshape(b, t, -1, grid.shape[-1])
-        return self.fuser(features, batch["frame_times"], batch["frame_mask"], fuser_key)
+        memory = self.fuser(features, batch["frame_times"], batch["frame_mask"], fuser_key)
+        return memory if self.temporal is None else self.temporal(memory, features.shape[1], temporal_key)
 
     def __call__(
         self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
@@ -121,4 +129,5 @@ class Captioner(nnx.Module):
         encode_key, decode_key = split(key, 2)
         memory = self.encode(batch, train=train, key=encode_key)
         target = batch["target"].reshape(-1, batch["target"].shape[-1])
-        return self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)
+        out = self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)
+        return out.replace(mask=memory.mask)

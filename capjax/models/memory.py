@@ -23,7 +23,9 @@ class Memory:
 
 @struct.dataclass
 class DecoderOutput:
-    """logits [b, l, v]; attention float32 [b, l, n] over memory positions, or None where it was not asked for."""
+    """logits [b, l, v]; attention float32 [b, l, n] over memory positions, or None where it was not asked for; mask
+    bool [b, n], the memory's."""
 
     logits: jax.Array
     attention: jax.Array | None = None
+    mask: jax.Array | None = None

@@ -116,6 +116,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed, shard=shard
     )
+    workdir.keep_media(config)
     if config.data.eval:
         check_eval(config.data.eval, config.data.languages)
 

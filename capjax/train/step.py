@@ -26,8 +26,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
         smooth, nll = cross_entropy(out.logits, target, weights, label_smoothing=smoothing)
         loss = smooth / pieces
         if penalty:
-            seen, (rows, _, n) = batch["frame_mask"], out.attention.shape
-            seen = jnp.repeat(jnp.repeat(seen, n // seen.shape[1], axis=1), rows // seen.shape[0], axis=0)
+            seen = jnp.repeat(out.mask, out.attention.shape[0] // out.mask.shape[0], axis=0)
             loss += penalty * doubly_stochastic(out.attention, weights, seen) / items
         return loss, (stats_of(model), nll / pieces)
 

@@ -34,6 +34,7 @@ class Workdir:
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"
         self.neighbours_path = self.path / "neighbours.npz"
+        self.media_path = self.path / "media.json"
         self.metrics_path = self.path / "metrics.jsonl"
 
     @contextmanager
@@ -109,6 +110,15 @@ class Workdir:
             )
         return config_lib.from_json(self.config_path.read_text(), str(self.config_path))
 
+    def keep_media(self, config: ConfigDict):
+        """Notes how the training data were stored, so that raw media can be stored alike."""
+        if not self.media_path.is_file():
+            write_text(self.media_path, json.dumps(Part.parse(config.data.train[0]).open().media) + "\n")
+
+    def media(self) -> dict:
+        """`short_side`, `quality` and `fps` with which the training data were stored; empty if they are not known."""
+        return json.loads(self.media_path.read_text()) if self.media_path.is_file() else {}
+
     def neighbours(self, decode: ConfigDict) -> Neighbours | None:
         """The training pictures for `decode.neighbours`; None where it is 0."""
         return Neighbours.load(self.neighbours_path) if decode.neighbours else None
@@ -131,6 +141,7 @@ class Workdir:
         if self.config_path.is_file():
             self.vocabulary_path.unlink(missing_ok=True)
             self.neighbours_path.unlink(missing_ok=True)
+            self.media_path.unlink(missing_ok=True)
             if self.feature_shape():
                 shutil.rmtree(self.encoder_dir)
 

@@ -10,7 +10,6 @@ from capjax.data.record import Caption
 from data_prep.clips import ClipSettings, make_clips
 from data_prep.readers.item import Item
 
-
 ALL = Caption("all of it")
 
 

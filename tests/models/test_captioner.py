@@ -189,7 +189,12 @@ def test_the_last_piece_is_predicted_and_never_read(forward):
 def test_captions_of_one_item_are_as_on_their_own(featured):
     given = feature_batch(2)
     targets = np.random.default_rng(1).integers(0, V, (B, 4, L)).astype(np.int32)
-    run = jax.jit(lambda batch: jax.tree.leaves(featured(batch, return_attention=True)))
+
+    @jax.jit
+    def run(batch):
+        out = featured(batch, return_attention=True)
+        return out.logits, out.attention
+
     together = [np.array(x).reshape(B, 4, L - 1, -1) for x in run(given | {"target": targets})]
     for i in range(4):
         for whole, alone in zip(together, run(given | {"target": targets[:, i]}), strict=True):
