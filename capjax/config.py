@@ -19,13 +19,15 @@ from capjax.registry import nearest
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
 _FREE = ("model.encoder.options", "model.temporal.options", "model.decoder.options", "data.language_weights")
 _CHOICES = {
+    "data.task": ("caption", "summary", "dense"),
     "model.dtype": ("float32", "bfloat16"),
     "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
 }
 _POSITIVE = (
-    "data.frames", "data.image_size", "data.captions", "data.target_len", "data.threads", "data.prefetch",
+    "data.frames", "data.events", "data.image_size", "data.captions", "data.target_len", "data.threads",
+    "data.prefetch",
     "model.width", "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every",
     "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size",
 )  # fmt: skip
@@ -158,7 +160,7 @@ def check(config: ConfigDict):
             f"train.batch_size = {values['train.batch_size']} does not divide into "
             f"train.accumulate = {values['train.accumulate']} micro-batches"
         )
-    for key in ("seed", "decode.neighbours", "decode.consensus"):
+    for key in ("seed", "data.time_bins", "decode.neighbours", "decode.consensus"):
         if values[key] < 0:
             raise ConfigError(f"{key} = {values[key]}: expected 0 or more")
     for lang, weight in values["data.language_weights"].items():

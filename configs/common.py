@@ -16,6 +16,12 @@ def get_config() -> ConfigDict:
     config.data.train = ()  # mixtures of datasets: ("DIR@SPLIT", "DIR@SPLIT*WEIGHT", ...)
     config.data.eval = ""  # "DIR@SPLIT": what evaluation scores
     config.data.vocabulary = ""  # path of the SentencePiece model
+    config.data.task = "caption"  # caption, summary, or dense: events with their times
+    config.data.events = 10  # of a record at a time, at most; for dense
+    config.data.time_bins = (
+        0  # dense: moments of a video with pieces of their own, written into the text (Vid2Seq), for
+    )
+    # which the vocabulary is made with --time-pieces; 0: events are found by queries (PDVC), see model.events
     config.data.languages = ("en",)  # which captions are learned and written
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
     config.data.captions = 1  # of a record at a time; more share one pass of the encoder, and a batch has more targets

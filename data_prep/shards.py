@@ -29,6 +29,7 @@ from data_prep.readers.item import Item, Problem
 
 # Raise it when the same items should give other bytes than before.
 _FORMAT = 2
+_SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
 
 
 class OutputError(OSError):
@@ -85,14 +86,12 @@ class Tally:
 
     Attributes:
       captions: by language.
-      sizes: of each record in order, its frames, seconds, events of the largest annotation set, and the mean number of
-        words of its captions (of characters / 2 where there are no spaces): what batches are made by.
+      sizes: of each record in order, its frames, its seconds, the mean number of words in what is said of it, and how
+        many captions, summaries and (in the largest annotation set) events it has: what batches are made by.
     """
 
     captions: Counter = field(default_factory=Counter)
-    sizes: dict[str, list[float]] = field(
-        default_factory=lambda: {"frames": [], "seconds": [], "events": [], "words": []}
-    )
+    sizes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _SIZES})
 
     def add(self, record: Record):
         self.captions.update(caption.lang for caption in record.captions)
@@ -100,7 +99,9 @@ class Tally:
         words = [max(len(c.text.split()), len(c.text.encode()) / 10) for c in record.captions]
         self.sizes["frames"].append(len(record.frame_times))
         self.sizes["seconds"].append(round(record.duration, 3))
-        self.sizes["events"].append(max(events.values(), default=0))
+        for kind in ("caption", "summary"):
+            self.sizes[kind].append(sum(c.kind == kind for c in record.captions))
+        self.sizes["event"].append(max(events.values(), default=0))
         self.sizes["words"].append(round(sum(words) / max(len(words), 1), 2))
 
     def report(self, fingerprint: str, records: int, size: int, path: Path, problems=()) -> ShardReport:

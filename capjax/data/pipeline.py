@@ -4,14 +4,12 @@ Order is decided on indices alone: shuffle by seed and epoch, mix, cut into glob
 its rows of a batch in one go, straight into the batch's arrays. So the n-th global batch is the same whatever the
 number of processes, and an iterator's state is one number.
 
-b: batch, t: frames, n: positions of a feature grid, d: channels, l: pieces of a target.
+b: batch, t: frames, n: positions of a feature grid, d: channels.
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +17,12 @@ import grain
 import numpy as np
 
 from capjax.data.record import Record, RecordSource
+from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames, training_view, view
 from capjax.text.vocabulary import Vocabulary
+
+# Of a kind of caption, for people.
+_ANSWERS = {"caption": "captions", "summary": "summaries", "event": "events"}
 
 
 class DataError(ValueError):
@@ -62,38 +64,43 @@ class Shard:
         return batch_size // self.count
 
 
-def _usable(source, languages: Sequence[str], where: str) -> np.ndarray:
-    """Indices of the records with a caption in one of the languages."""
-    wanted = set(languages)
+def _usable(source, targets: Targets, where: str) -> np.ndarray:
+    """Indices of the records with an answer to the task in one of the languages."""
+    wanted, kind = set(targets.data.languages), targets.kind
     present = getattr(source, "languages", None)
-    if present is not None and present <= wanted:
-        # A record always has a caption: where all languages are wanted, none need be opened to see which it has.
-        seen, usable = present, np.arange(len(source))
+    sizes = source.sizes() if present is not None and present <= wanted else None
+    if sizes is not None:
+        # Where all languages are wanted, no record need be opened to see which it has.
+        seen, usable = present, np.flatnonzero(sizes[kind])
     else:
-        spoken = [{caption.lang for caption in source[index].captions} for index in range(len(source))]
+        spoken = [{c.lang for c in source[index].captions if c.kind == kind} for index in range(len(source))]
         seen = set().union(*spoken)
         usable = np.asarray([index for index, langs in enumerate(spoken) if langs & wanted])
     if missing := wanted - seen:
         raise DataError(
-            f"{where} has no captions in {', '.join(sorted(missing))}; it has {', '.join(sorted(seen)) or 'none'}. "
-            "Set config.data.languages."
+            f"{where} has no {_ANSWERS[kind]} in {', '.join(sorted(missing))}; it has "
+            f"{', '.join(sorted(seen)) or 'none'}. Set config.data.languages."
         )
+    if not len(usable):
+        raise DataError(f"{where} has no {_ANSWERS[kind]}; set config.data.task to what it has")
     return usable
+
+
+def plain(data) -> SimpleNamespace:
+    """A config's `data` section for inner loops: looking a value up in a ConfigDict takes microseconds, and there are
+    several for each row."""
+    data = SimpleNamespace(**{name: data[name] for name in data})
+    data.language_weights = dict(data.language_weights)
+    return data
 
 
 class _Loader:
     """Fills the arrays of a batch from records: what training and evaluation share."""
 
-    def __init__(self, sources: Sequence, vocabulary: Vocabulary, data):
-        # Copies: looking a value up in a ConfigDict takes microseconds, and there are several for each row.
-        data = SimpleNamespace(**{name: data[name] for name in data})
-        data.language_weights = dict(data.language_weights)
-        self.sources, self.vocabulary, self.data = sources, vocabulary, data
-        self.prefixes = {lang: vocabulary.prefix(lang) for lang in data.languages}
-        longest = max(map(len, self.prefixes.values()))
-        if data.target_len < longest + 2:
-            raise DataError(f"data.target_len = {data.target_len} leaves no room for text; use {longest + 2} or more")
-        self.features = self._feature_shape() if data.features else None
+    def __init__(self, sources: Sequence, targets: Targets):
+        self.sources, self.targets, self.data = sources, targets, targets.data
+        self.features = self._feature_shape() if self.data.features else None
+        assert targets.prefixes  # an error in them is told here, not by a thread
 
     def _feature_shape(self) -> tuple[int, int]:
         features = self.sources[0][0].features
@@ -106,12 +113,10 @@ class _Loader:
 
     def empty(self, b: int) -> dict:
         t, size = self.data.frames, self.data.image_size
-        rows = (b, self.data.captions) if self.data.captions > 1 else (b,)
         batch = {
             "frame_times": np.zeros((b, t), np.float32),
             "frame_mask": np.zeros((b, t), bool),
-            "target": np.full((*rows, self.data.target_len), self.vocabulary.pad_id, np.int32),
-            "loss_mask": np.zeros((*rows, self.data.target_len), bool),
+            **self.targets.empty(b),
             "ids": [""] * b,
         }
         if self.features:
@@ -152,13 +157,6 @@ class _Loader:
                 flip=data.flip, out=batch["frames"][row, i],
             )  # fmt: skip
 
-    def text(self, batch: dict, row: tuple[int, ...], text: str, lang: str):
-        prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
-        # A text that is too long is cut, and has no end to learn: it does not end there.
-        pieces = [*prefix, *self.vocabulary.encode(text), eos][: self.data.target_len]
-        batch["target"][*row, : len(pieces)] = pieces
-        batch["loss_mask"][*row, len(prefix) : len(pieces)] = True
-
 
 class _Training(_Loader):
     """{position in the run: (source, index)} of a batch's rows -> batch."""
@@ -174,34 +172,11 @@ class _Training(_Loader):
             rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
             record = self.sources[which][int(index)]
             try:
-                for number, (text, lang) in enumerate(self._choose(record, rng)):
-                    self.text(batch, (row, number) if self.data.captions > 1 else (row,), text, lang)
+                self.targets.fill(batch, row, record, rng)
                 self.media(batch, row, record, rng)
             except Exception as error:  # whatever a decoder raises on damaged data, its record must be named
                 raise DataError(f"{self.sources[which]!r}, record {record.id!r} ({record.media}): {error}") from error
         return batch
-
-    def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
-        """(text, language) of `data.captions` captions: for each a language by weight, then one of its sentences; no
-        sentence twice before all of its language were taken."""
-        texts: dict[str, list[str]] = {}
-        for caption in record.captions:
-            if caption.lang in self.prefixes and caption.kind == "caption":
-                texts.setdefault(caption.lang, []).append(caption.text)
-        langs = sorted(texts)
-        weights = [self.data.language_weights.get(lang, 1.0) for lang in langs]
-        left: dict[str, list[str]] = {}
-        for _ in range(self.data.captions):
-            lang = langs[_draw(rng, weights)]
-            if not left.get(lang):
-                left[lang] = list(texts[lang])
-            yield left[lang].pop(rng.integers(len(left[lang]))), lang
-
-
-def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
-    """An index with probability proportional to its weight."""
-    edges = list(accumulate(weights))
-    return min(bisect_right(edges, rng.random() * edges[-1]), len(edges) - 1)
 
 
 class _Batches(grain.MapDataset):
@@ -268,15 +243,15 @@ def make_train_iterator(
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
     parts = [Part.parse(part) for part in parts]
     sources = sources if sources is not None else [part.open() for part in parts]
-    rows = shard.rows(batch_size)
+    rows, targets = shard.rows(batch_size), make_targets(vocabulary, plain(data))
     pools = []
     for number, (part, source) in enumerate(zip(parts, sources, strict=True)):
-        usable = _usable(source, data.languages, f"{part.directory}@{part.split}")
+        usable = _usable(source, targets, f"{part.directory}@{part.split}")
         picks = np.stack([np.full(len(usable), number), usable], axis=1)
         # Parts of a mixture must not share their order with another seed's parts.
         pools.append(grain.MapDataset.source(picks).seed((seed * 1_000_003 + number) % 2**32).shuffle().repeat(None))
     order = pools[0] if len(pools) == 1 else grain.MapDataset.mix(pools, [part.weight for part in parts])
-    load = _Training(sources, vocabulary, data, seed=seed)
+    load = _Training(sources, targets, seed=seed)
     batches = _Batches(order, load, batch_size=batch_size, first=shard.index * rows, rows=rows)
     return TrainIterator(batches, threads=data.threads, prefetch=data.prefetch)
 
@@ -306,7 +281,8 @@ def make_eval_batches(
     source = source if source is not None else Part.parse(part).open()
     total = min(limit, len(source)) if limit else len(source)
     rows, first = shard.rows(batch_size), shard.index * shard.rows(batch_size)
-    loader = _Loader([source], vocabulary, data)
+    targets = make_targets(vocabulary, plain(data))
+    loader = _Loader([source], targets)
 
     def load(number: int) -> dict:
         batch = loader.empty(rows)
@@ -323,10 +299,7 @@ def make_eval_batches(
             except Exception as error:  # as above
                 raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
             batch["valid"][row] = True
-            for caption in record.captions:
-                if caption.kind != "caption":
-                    continue
-                batch["references"][row].setdefault(caption.lang, []).append(caption.text)
+            batch["references"][row] = references(record, targets)
         return batch
 
     batches = grain.MapDataset.range(-(-total // batch_size)).map(load)
@@ -335,5 +308,8 @@ def make_eval_batches(
 
 def model_inputs(batch: Mapping) -> dict[str, np.ndarray]:
     """The arrays of a batch that go to the device."""
-    names = ("frames", "features", "frame_times", "frame_mask", "target", "loss_mask")
+    names = (
+        "frames", "features", "frame_times", "frame_mask", "duration", "target", "loss_mask", "event_times",
+        "event_mask",
+    )  # fmt: skip
     return {name: batch[name] for name in names if name in batch}

@@ -276,15 +276,13 @@ class RecordSource:
         counts = self._report.get("there", {}).get(self.split)
         return (counts["there"], counts["named"]) if counts else None
 
-    def sizes(self) -> dict[str, np.ndarray]:
-        """`frames`, `seconds`, `events` and `words` of each record in order, without reading the records.
-
-        Raises:
-          FileNotFoundError: the dataset was written before there were videos.
-        """
+    def sizes(self) -> dict[str, np.ndarray] | None:
+        """Of each record in order, without reading it: `frames`, `seconds`, `words` (in a caption, on average), and how
+        many it has of each kind of caption: `caption`, `summary`, and `event` (of the largest annotation set). None:
+        the dataset was written before these were noted."""
         path = self.dataset_dir / SIZES_FILE.format(self.split)
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: write the dataset anew with this version's data_prep")
+            return None
         return {name: np.asarray(values) for name, values in json.loads(path.read_text()).items()}
 
     def __len__(self) -> int:

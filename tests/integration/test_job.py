@@ -41,8 +41,8 @@ def test_a_workdir_has_all_that_a_run_made(tiny):
     assert losses[STEPS] < losses[1] / 4, "it learns"
     assert "**" in (workdir / "samples.md").read_text()
     assert sorted(path.name for path in workdir.iterdir()) == [
-        "best", "checkpoints", "config.json", "media.json", "metrics.jsonl", "predictions.de.json", "predictions.json", "samples.md",
-        "scores.json", "vocabulary.model",
+        "best", "checkpoints", "config.json", "media.json", "metrics.jsonl", "predictions.de.json", "predictions.json",
+        "samples.md", "scores.json", "vocabulary.model",
     ]  # fmt: skip
 
 

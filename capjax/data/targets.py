@@ -1,0 +1,200 @@
+"""What a record is to be answered with, as arrays: a caption, a summary, or events with their times.
+
+b: batch, c: captions of an item at a time, e: events, l: pieces of a target.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
+
+from capjax.data.record import Caption, Record
+from capjax.text.time_tokens import TimeTokens
+from capjax.text.vocabulary import Vocabulary
+
+# What a record must have for a task.
+KINDS = {"caption": "caption", "summary": "summary", "dense": "event"}
+
+
+class TargetError(ValueError):
+    """The config asks for what the vocabulary or the room for a target cannot give."""
+
+
+def make_targets(vocabulary: Vocabulary, data) -> "Targets":
+    """The targets of a config's `data` section."""
+    if data.task != "dense":
+        return Captions(vocabulary, data)
+    return TimedText(vocabulary, data) if data.time_bins else EventQueries(vocabulary, data)
+
+
+class Targets:
+    """What all targets share.
+
+    Attributes:
+      kind: of the captions that are answers.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, data):
+        self.vocabulary, self.data, self.kind = vocabulary, data, KINDS[data.task]
+
+    @cached_property
+    def prefixes(self) -> dict[str, list[int]]:
+        """By language.
+
+        Raises:
+          VocabularyError: it has no such language or task; TargetError: there is no room for text after them.
+        """
+        prefixes = {lang: self._prefix(lang) for lang in self.data.languages}
+        least = max(map(len, prefixes.values())) + 2
+        if self.data.target_len < least:
+            raise TargetError(f"data.target_len = {self.data.target_len} leaves no room for text; use {least} or more")
+        return prefixes
+
+    def _prefix(self, lang: str) -> list[int]:
+        return self.vocabulary.prefix(lang, "summary" if self.data.task == "summary" else None)
+
+    def answers(self, record: Record) -> list[Caption]:
+        """The captions of a record that answer the task, in a language that is asked for."""
+        return [c for c in record.captions if c.kind == self.kind and c.lang in self.data.languages]
+
+    def rows(self, b: int) -> tuple[int, ...]:
+        """The leading axes of `target`."""
+        return (b, self.data.captions) if self.data.captions > 1 else (b,)
+
+    def empty(self, b: int) -> dict[str, np.ndarray]:
+        shape = (*self.rows(b), self.data.target_len)
+        return {
+            "target": np.full(shape, self.vocabulary.pad_id, np.int32),
+            "loss_mask": np.zeros(shape, bool),
+        }
+
+    def fill(self, batch: dict, row: int, record: Record, rng: np.random.Generator):
+        """Writes one row for training."""
+        raise NotImplementedError
+
+    def _write(self, batch: dict, place: tuple[int, ...], pieces: Sequence[int], lang: str):
+        prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
+        # A text that is too long is cut, and has no end to learn: it does not end there.
+        pieces = [*prefix, *pieces, eos][: self.data.target_len]
+        batch["target"][*place, : len(pieces)] = pieces
+        batch["loss_mask"][*place, len(prefix) : len(pieces)] = True
+
+    def _draw_lang(self, langs: Sequence[str], rng: np.random.Generator) -> str:
+        return langs[_draw(rng, [self.data.language_weights.get(lang, 1.0) for lang in langs])]
+
+
+class Captions(Targets):
+    """One text for the whole: `target` and `loss_mask` [b, l], or [b, c, l]."""
+
+    def fill(self, batch, row, record, rng):
+        for number, (text, lang) in enumerate(self._choose(record, rng)):
+            place = (row, number) if self.data.captions > 1 else (row,)
+            self._write(batch, place, self.vocabulary.encode(text), lang)
+
+    def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+        """(text, language) of `data.captions` captions: for each a language by weight, then one of its sentences; no
+        sentence twice before all of its language were taken."""
+        texts: dict[str, list[str]] = {}
+        for caption in self.answers(record):
+            texts.setdefault(caption.lang, []).append(caption.text)
+        langs = sorted(texts)
+        left: dict[str, list[str]] = {}
+        for _ in range(self.data.captions):
+            lang = self._draw_lang(langs, rng)
+            if not left.get(lang):
+                left[lang] = list(texts[lang])
+            yield left[lang].pop(rng.integers(len(left[lang]))), lang
+
+
+class _Dense(Targets):
+    """Events; those of one annotation set at a time."""
+
+    def _sets(self, record: Record) -> dict[str, list[list[Caption]]]:
+        """{language: [events of each annotation set]}."""
+        sets: dict[str, dict[int, list[Caption]]] = {}
+        for caption in self.answers(record):
+            sets.setdefault(caption.lang, {}).setdefault(caption.set, []).append(caption)
+        return {lang: [found[number] for number in sorted(found)] for lang, found in sorted(sets.items())}
+
+    def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[Caption], str]:
+        """The events of a set drawn at random, of a language by weight: at most `data.events`, in order of start."""
+        sets = self._sets(record)
+        lang = self._draw_lang(list(sets), rng)
+        events = sets[lang][rng.integers(len(sets[lang]))]
+        if len(events) > self.data.events:
+            events = [events[i] for i in rng.choice(len(events), self.data.events, replace=False)]
+        return sorted(events, key=lambda event: (event.start, event.end)), lang
+
+    def empty(self, b: int) -> dict[str, np.ndarray]:
+        return super().empty(b) | {"duration": np.ones(b, np.float32)}
+
+    def fill(self, batch, row, record, rng):
+        batch["duration"][row] = record.duration
+
+
+class TimedText(_Dense):
+    """Events as one text with time pieces: as `Captions`, and `duration` float32 [b] in seconds."""
+
+    def __init__(self, vocabulary: Vocabulary, data):
+        self.tokens = TimeTokens(vocabulary, data.time_bins)
+        super().__init__(vocabulary, data)
+
+    def _prefix(self, lang: str) -> list[int]:
+        return self.tokens.prefix(lang)
+
+    def fill(self, batch, row, record, rng):
+        super().fill(batch, row, record, rng)
+        for number in range(self.data.captions):
+            events, lang = self._choose(record, rng)
+            place = (row, number) if self.data.captions > 1 else (row,)
+            told = [(event.start, event.end, event.text) for event in events]
+            self._write(batch, place, self.tokens.encode(told, record.duration), lang)
+
+
+class EventQueries(_Dense):
+    """Events as a set: `event_times` float32 [b, e, 2], start and end as shares of the duration; `event_mask` bool
+    [b, e], True = real; `target` and `loss_mask` [b, e, l], the text of each; `duration` float32 [b] in seconds."""
+
+    def rows(self, b: int) -> tuple[int, ...]:
+        return b, self.data.events
+
+    def empty(self, b: int) -> dict[str, np.ndarray]:
+        e = self.data.events
+        # An event that is none still has a length, so that no figure of it divides by 0.
+        times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
+        return super().empty(b) | {"event_times": times, "event_mask": np.zeros((b, e), bool)}
+
+    def fill(self, batch, row, record, rng):
+        super().fill(batch, row, record, rng)
+        events, lang = self._choose(record, rng)
+        for number, event in enumerate(events):
+            start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
+            batch["event_times"][row, number] = start, max(end, start + 1e-4)
+            batch["event_mask"][row, number] = True
+            self._write(batch, (row, number), self.vocabulary.encode(event.text), lang)
+        # Rows that are no event still begin as a text does: nothing is learned of them.
+        for number in range(len(events), self.data.events):
+            batch["target"][row, number, : len(self.prefixes[lang])] = self.prefixes[lang]
+
+
+def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
+    """An index with probability proportional to its weight."""
+    edges = list(accumulate(weights))
+    return min(bisect_right(edges, rng.random() * edges[-1]), len(edges) - 1)
+
+
+def references(record: Record, targets: Targets) -> Mapping:
+    """What people wrote: {lang: [texts]}; of events, {lang: [[(start, end, text)] of each annotation set]}, in seconds
+    of the video that the record is a part of."""
+    if isinstance(targets, _Dense):
+        return {
+            lang: [[(e.start + record.start, e.end + record.start, e.text) for e in events] for events in sets]
+            for lang, sets in targets._sets(record).items()
+        }
+    found: dict[str, list[str]] = {}
+    for caption in record.captions:
+        if caption.kind == targets.kind:
+            found.setdefault(caption.lang, []).append(caption.text)
+    return found
