@@ -14,6 +14,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from capjax.metrics import NAMES, check_metrics
+from capjax.metrics.dense import TIOUS
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
@@ -173,6 +174,10 @@ def check(config: ConfigDict):
     except ValueError as error:
         raise ConfigError(f"eval.metrics: {error}") from error
     names = [name for family in families for name in NAMES[family]]
+    if values["data.task"] == "dense":
+        names = _dense_figures(names)
+        if values["decode.min_len"] or values["decode.no_repeat_ngram"]:
+            raise ConfigError("decode.min_len and decode.no_repeat_ngram do not go with events; set both to 0")
     if values["checkpoint.best"] not in names:
         raise ConfigError(
             f"checkpoint.best = {values['checkpoint.best']!r}: {nearest(values['checkpoint.best'], names)}; "
@@ -180,6 +185,13 @@ def check(config: ConfigDict):
         )
     if not values["data.languages"]:
         raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
+
+
+def _dense_figures(metrics: list[str]) -> list[str]:
+    """What `capjax.metrics.dense` computes with these metrics, as far as a best checkpoint may be chosen by it."""
+    names = [*metrics, "Precision", "Recall", "F1"]
+    soda = [f"SODA_c ({name})" for name in ("ROUGE-L", "CIDEr") if name in metrics]
+    return [*names, *(f"{name}@{tiou:g}" for name in names for tiou in TIOUS), "SODA_c", "SODA_d", *soda]
 
 
 def to_json(config: ConfigDict) -> str:

@@ -6,6 +6,7 @@ import sys
 import jax
 
 from capjax import config as config_lib
+from capjax.evals.evaluate import means
 from capjax.evals.generate import Generator
 from capjax.models.build import make_functional
 from capjax.parallel.mesh import make_mesh
@@ -33,10 +34,10 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     placed = rules.params(functional.shapes, functional.axes)
     params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
-    generator = Generator(functional, vocabulary, config.decode, workdir.neighbours(config.decode))
+    generator = Generator(functional, vocabulary, config.decode, config.data, workdir.neighbours(config.decode))
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
     write_eval(result, config, workdir, step)
-    return result.means()
+    return means(result.scores)
 
 
 def run(mode: str, source: str, workdir: str, overrides: list[str]) -> int:

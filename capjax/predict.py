@@ -81,7 +81,7 @@ class Predictor:
         key = options.to_json(sort_keys=True)
         if key not in self._generators:
             self._generators[key] = Generator(
-                self._functional, self._vocabulary, options, self._files.neighbours(options)
+                self._functional, self._vocabulary, options, self.config.data, self._files.neighbours(options)
             )
         return self._generators[key]
 

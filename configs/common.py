@@ -48,6 +48,10 @@ def get_config() -> ConfigDict:
     config.model.temporal = ConfigDict()  # attention over time, above an encoder that sees a frame at a time
     config.model.temporal.name = ""  # transformer; empty: none
     config.model.temporal.options = ConfigDict()
+    config.model.events = ConfigDict()  # finds events where data.task is dense and data.time_bins is 0
+    config.model.events.queries = 20
+    config.model.events.layers = 2
+    config.model.events.heads = 4
     config.model.decoder = ConfigDict()
     config.model.decoder.name = "transformer"  # transformer, lstm or gru
     config.model.decoder.options = ConfigDict()  # keyword arguments of the decoder
@@ -73,6 +77,12 @@ def get_config() -> ConfigDict:
     config.train.ema = 0.0  # decay of the averaged weights, which evaluation then uses; 0: none
     config.train.label_smoothing = 0.0
     config.train.doubly_stochastic = 0.0  # weight of Xu et al.'s attention penalty
+    config.train.events = ConfigDict()  # weights of what event queries learn, beside the captions' 1
+    config.train.events.distance = 5.0  # of start and end, as shares of the duration
+    config.train.events.overlap = 2.0  # generalised tIoU
+    config.train.events.pointer = 1.0  # at the frames next to start and end
+    config.train.events.confidence = 2.0
+    config.train.events.count = 0.5
     config.train.log_every = 20  # steps
     config.train.eval_every = 500  # steps; 0: at the end only
     config.train.tensorboard = True  # where the extra `tensorboard` is installed

@@ -270,7 +270,8 @@ def make_eval_batches(
 ) -> Iterator[dict]:  # fmt: skip
     """Every record of a split once, in order. The last batch is padded to full size; `valid` bool [b] marks real rows.
 
-    Beside the inputs: `ids`, and `references`, a {lang: [captions]} for each row.
+    Beside the inputs: `ids`; `references` of each row (see `capjax.data.targets.references`); and `videos`, for each
+    row the id of the video that it is a part of, where in it, and how long it is, in seconds.
 
     Args:
       part: `DIR@SPLIT`.
@@ -287,6 +288,7 @@ def make_eval_batches(
     def load(number: int) -> dict:
         batch = loader.empty(rows)
         batch["valid"], batch["references"] = np.zeros(rows, bool), [{} for _ in range(rows)]
+        batch["videos"] = [("", 0.0, 0.0)] * rows
         for row in range(rows):
             index = number * batch_size + first + row
             if index >= total:
@@ -300,6 +302,9 @@ def make_eval_batches(
                 raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
             batch["valid"][row] = True
             batch["references"][row] = references(record, targets)
+            batch["videos"][row] = (record.video or record.id, record.start, record.duration)
+            if "duration" in batch:
+                batch["duration"][row] = record.duration
         return batch
 
     batches = grain.MapDataset.range(-(-total // batch_size)).map(load)

@@ -108,12 +108,27 @@ class Neighbours:
 
     @classmethod
     def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbours":
-        """Those of records with features: a picture's vector is the mean over its first view's positions."""
+        """Those of records with features: a picture's vector is the mean over its first view's positions. Of a record
+        without captions every event is a picture."""
         vectors, captions = [], {lang: [] for lang in languages}
         for record in records:
-            vectors.append(picture_vectors(record.features[:1])[0])
-            for lang, texts in captions.items():
-                texts.append([c.text for c in record.captions if c.lang == lang and c.kind == "caption"])
+            groups: dict[tuple | None, list] = {}
+            for caption in record.captions:
+                if caption.kind == "caption":
+                    groups.setdefault(None, []).append(caption)
+                elif caption.kind == "event":
+                    groups.setdefault((caption.start, caption.end), []).append(caption)
+            if None in groups:
+                groups = {None: groups[None]}
+            for span, said in groups.items():
+                inside = np.ones(len(record.frame_times), bool)
+                if span is not None:
+                    inside = (record.frame_times >= span[0]) & (record.frame_times <= span[1])
+                    if not inside.any():
+                        continue
+                vectors.append(picture_vectors(record.features[:1], inside[None])[0])
+                for lang, texts in captions.items():
+                    texts.append([c.text for c in said if c.lang == lang])
         return cls(np.stack(vectors), captions)
 
     def save(self, path: Path):
@@ -161,6 +176,12 @@ class Neighbours:
         return scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6)
 
 
-def picture_vectors(features: np.ndarray) -> np.ndarray:
-    """Features [b, t, n, d] to one float32 vector a picture, [b, d]: the mean over frames and positions."""
-    return np.asarray(features, np.float32).mean((1, 2))
+def picture_vectors(features: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Features [b, t, n, d] to one float32 vector a picture or video, [b, d]: the mean over positions and frames.
+
+    Args:
+      mask: bool [b, t], the frames that count, or [b, e, t] for e vectors of each, [b, e, d]; None: all frames.
+    """
+    frames = np.asarray(features, np.float32).mean(2)
+    weights = np.ones(frames.shape[:2], np.float32) if mask is None else np.asarray(mask, np.float32)
+    return np.einsum("b...t,btd->b...d", weights, frames) / np.maximum(weights.sum(-1, keepdims=True), 1)

@@ -26,12 +26,32 @@ class Evaluation:
     signatures: dict[str, dict[str, str]]
     warnings: list[str]
 
-    def means(self) -> dict[str, float]:
-        """Each metric's mean over the languages, of those that every language has."""
-        return _means(self.scores)
+    def write(self, directory: Path, *, step: int, split: str, samples: int):
+        """Writes `predictions.json` (COCO results form; further languages as `predictions.LANG.json`), `scores.json`
+        and `samples.md` into `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for number, (lang, predictions) in enumerate(self.predictions.items()):
+            rows = [{"image_id": _image_id(id), "caption": text} for id, text in predictions.items()]
+            name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
+            write_text(directory / name, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        write_scores(self, directory, step=step, split=split)
+        lines = [f"# Captions of {split} at step {step}", ""]
+        for lang, predictions in self.predictions.items():
+            for id, text in list(predictions.items())[:samples]:
+                lines += [f"**{id}** ({lang}): {text}", ""]
+                lines += [f"- {reference}" for reference in self.references[lang][id]] + [""]
+        write_text(directory / "samples.md", "\n".join(lines))
 
 
-def _means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+def write_scores(evaluation, directory: Path, *, step: int, split: str):
+    """Writes `scores.json` of an Evaluation or a DenseEvaluation."""
+    items = {lang: len(predictions) for lang, predictions in evaluation.predictions.items()}
+    report = {"step": step, "split": split, "items": items, "scores": evaluation.scores}
+    report |= {"signatures": evaluation.signatures, "warnings": evaluation.warnings}
+    write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
+
+
+def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
     first, *others = scores.values()
     metrics = [metric for metric in first if all(metric in values for values in others)]
     return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
@@ -40,7 +60,7 @@ def _means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
 def read_scores(directory: Path) -> dict[str, float]:
     """Each metric's mean over the languages, from the `scores.json` in a folder; empty if there is none."""
     path = directory / "scores.json"
-    return _means(json.loads(path.read_text())["scores"]) if path.is_file() else {}
+    return means(json.loads(path.read_text())["scores"]) if path.is_file() else {}
 
 
 def evaluate(
@@ -87,23 +107,3 @@ def evaluate(
 def _image_id(record_id: str) -> int | str:
     """COCO's ids are numbers, and its server wants them as such."""
     return int(record_id) if record_id.isdecimal() and str(int(record_id)) == record_id else record_id
-
-
-def write(evaluation: Evaluation, directory: Path, *, step: int, split: str, samples: int):
-    """Writes `predictions.json` (COCO results form; further languages as `predictions.LANG.json`), `scores.json` and
-    `samples.md` into `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for number, (lang, predictions) in enumerate(evaluation.predictions.items()):
-        rows = [{"image_id": _image_id(id), "caption": text} for id, text in predictions.items()]
-        name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
-        write_text(directory / name, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
-    items = {lang: len(predictions) for lang, predictions in evaluation.predictions.items()}
-    report = {"step": step, "split": split, "items": items, "scores": evaluation.scores}
-    report |= {"signatures": evaluation.signatures, "warnings": evaluation.warnings}
-    write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
-    lines = [f"# Captions of {split} at step {step}", ""]
-    for lang, predictions in evaluation.predictions.items():
-        for id, text in list(predictions.items())[:samples]:
-            lines += [f"**{id}** ({lang}): {text}", ""]
-            lines += [f"- {reference}" for reference in evaluation.references[lang][id]] + [""]
-    write_text(directory / "samples.md", "\n".join(lines))

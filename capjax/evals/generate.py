@@ -1,14 +1,29 @@
-"""A batch to captions: encoder, search and detokenization, with one jitted call a batch."""
+"""A batch to captions or events: encoder, search and detokenization, with one jitted call a batch."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from capjax.decode.consensus import Neighbours, picture_vectors
+from capjax.decode.grammar import EventGrammar
 from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
+from capjax.models.events import event_memory, per_event
 from capjax.models.functional import Functional
+from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
+
+
+class Event(NamedTuple):
+    """What happens from `start` to `end`, in seconds; the score is the confidence in the event, or where times are
+    written into the text the score of the whole text."""
+
+    start: float
+    end: float
+    text: str
+    score: float
 
 
 class Generator:
@@ -17,20 +32,39 @@ class Generator:
     Args:
       functional: the model.
       vocabulary: its vocabulary.
-      options: a config's `decode` section.
+      options: a config's `decode` section; data: its `data` section.
       neighbours: the training pictures, for `options.neighbours`.
     """
 
-    def __init__(self, functional: Functional, vocabulary: Vocabulary, options, neighbours: Neighbours | None = None):
+    def __init__(
+        self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None
+    ):
         self.vocabulary, self.options = vocabulary, options
         self.neighbours = neighbours if options.neighbours else None
         suppressed = np.ones(vocabulary.size, bool)
         suppressed[vocabulary.text_ids] = False
         suppressed[vocabulary.eos_id] = False
+        self.times = TimeTokens(vocabulary, data.time_bins) if data.task == "dense" and data.time_bins else None
+        if self.times:
+            suppressed[self.times.ids] = False
+        self._dense, self._summary = data.task == "dense", data.task == "summary"
 
-        def generate(params, stats, batch, prefix, key) -> Decoded:
+        def generate(params, stats, batch, prefix, key):
+            """Hypotheses for each row; where queries find events, (hypotheses for each event of each row in a row,
+            times [b, e, 2] as shares of the duration, confidence [b, e], how many events there are [b])."""
             model = functional.bind(params, stats)
             memory = model.encode(batch)
+            if model.events is None:
+                return search(model, memory, prefix, key)
+            found = model.find_events(memory, batch)
+            confidence, best = jax.lax.top_k(found.confidence[-1], data.events)
+            times = jnp.take_along_axis(found.times[-1], best[..., None], axis=1)
+            query = jnp.take_along_axis(found.query, best[..., None], axis=1)
+            memory = per_event(event_memory(memory, times, query, batch["duration"]), data.events)
+            decoded = search(model, memory, jnp.repeat(prefix, data.events, axis=0), key)
+            return decoded, times, jax.nn.sigmoid(confidence), jnp.argmax(found.count[-1], axis=-1)
+
+        def search(model, memory, prefix, key) -> Decoded:
             beams = 1 if options.method == "greedy" else options.beams
             length = prefix.shape[1] + options.max_len
             fixed, state = model.decoder.init_cache(memory, beams, length)
@@ -39,6 +73,11 @@ class Generator:
                 logits, state, _ = model.decoder.step(tokens, index, fixed, state)
                 return logits, state
 
+            if self.times:
+                grammar = EventGrammar(
+                    self.times, vocabulary.text_ids, vocabulary.size, prefix.shape[1], options.max_len
+                )
+                step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], beams), state)
             common = {
                 "max_len": options.max_len,
                 "min_len": options.min_len,
@@ -58,6 +97,38 @@ class Generator:
 
         self.generate = jax.jit(generate)
 
+    def _prefix(self, lang: str, b: int) -> np.ndarray:
+        if self.times:
+            pieces = self.times.prefix(lang)
+        else:
+            pieces = self.vocabulary.prefix(lang, "summary" if self._summary else None)
+        return np.tile(np.asarray(pieces, np.int32), (b, 1))
+
+    def events(self, params, stats, batch, lang: str, *, key=None) -> list[list[Event]]:
+        """The events of every row, in order of start, with seconds from its beginning; arguments as `__call__`."""
+        durations = np.asarray(jax.device_get(batch["duration"]), np.float64)
+        key = jax.random.key(0) if key is None else key
+        made = self.generate(params, stats, batch, self._prefix(lang, len(durations)), key)
+        if self.times:
+            tokens, scores = jax.device_get((made.tokens[:, 0], made.scores[:, 0]))
+            return [
+                [Event(*told, float(score)) for told in self.times.decode(row.tolist(), duration)]
+                for row, score, duration in zip(tokens, scores, durations, strict=True)
+            ]
+        decoded, times, confidence, counts = made
+        texts = self._texts(decoded, lang, batch, times)[0]
+        times, confidence, counts = jax.device_get((times, confidence, counts))
+        out = []
+        for row, duration in enumerate(durations):
+            events = []
+            for i in range(min(int(counts[row]), times.shape[1])):
+                start, end = (float(share * duration) for share in times[row, i])
+                text = texts[row * times.shape[1] + i]
+                if end > start and text:
+                    events.append(Event(start, end, text, float(confidence[row, i])))
+            out.append(sorted(events, key=lambda event: (event.start, event.end)))
+        return out
+
     def __call__(self, params, stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
         """The best caption of every row, and its score.
 
@@ -68,17 +139,32 @@ class Generator:
         Raises:
           ValueError: the vocabulary has no such language.
         """
-        prefix = np.asarray(self.vocabulary.prefix(lang), np.int32)
         b = batch["frame_mask"].shape[0]
         key = jax.random.key(0) if key is None else key
-        decoded = self.generate(params, stats, batch, np.tile(prefix, (b, 1)), key)
+        return self._texts(self.generate(params, stats, batch, self._prefix(lang, b), key), lang, batch)
+
+    def _texts(self, decoded: Decoded, lang: str, batch, times=None) -> tuple[list[str], np.ndarray]:
+        """The best text of every row and its score. `times` [b, e, 2]: the rows are events of the batch's rows."""
         if self.neighbours is None:
             tokens, scores = jax.device_get((decoded.tokens[:, 0], decoded.scores[:, 0]))
             return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
         tokens, scores = jax.device_get((decoded.tokens, decoded.scores))
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
         best = self.neighbours.choose(
-            picture_vectors(jax.device_get(batch["features"])), texts, scores, lang,
+            _vectors(batch, times), texts, scores, lang,
             neighbours=self.options.neighbours, weight=self.options.consensus,
         )  # fmt: skip
-        return [rows[i] for rows, i in zip(texts, best, strict=True)], scores[np.arange(b), best]
+        return [rows[i] for rows, i in zip(texts, best, strict=True)], scores[np.arange(len(best)), best]
+
+
+def _vectors(batch, times) -> np.ndarray:
+    """A vector for each row, or for each event of each row (see `picture_vectors`), [rows, d]."""
+    mask = jax.device_get(batch["frame_mask"])
+    if times is None:
+        return picture_vectors(jax.device_get(batch["features"]), mask)
+    at, duration, times = jax.device_get((batch["frame_times"], batch["duration"], times))
+    shares = (at / duration[:, None])[:, None]
+    inside = mask[:, None] & (shares >= times[..., :1]) & (shares <= times[..., 1:])
+    inside = np.where(inside.any(-1, keepdims=True), inside, mask[:, None])
+    vectors = picture_vectors(jax.device_get(batch["features"]), inside)
+    return vectors.reshape(-1, vectors.shape[-1])

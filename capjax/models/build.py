@@ -41,6 +41,11 @@ def _check_options(registry: Registry, name: str, options: Mapping, given: set[s
             raise ConfigError(f"{where} = {value!r}: expected {kind.__name__}, such as {defaults[key]!r}")
 
 
+def _has_queries(config) -> bool:
+    """Whether events are found by queries: the other way is to write their times into the text."""
+    return config.data.task == "dense" and not config.data.time_bins
+
+
 def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
     """The captioner of a config as pure functions.
 
@@ -63,6 +68,8 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
             encoder=encoder,
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
+            dense=config.data.task == "dense",
+            events={"events": config.data.events, **model.events} if _has_queries(config) else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
             image_size=config.data.image_size,
             feature_shape=feature_shape,

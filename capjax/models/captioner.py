@@ -13,9 +13,13 @@ from flax import nnx
 
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
+from capjax.models.events import EventQueries, EventSet, event_memory, match
 from capjax.models.layers import LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.models.temporal import TEMPORAL
+
+# Radians of the fastest sinusoid in a second, and in the whole of a video: frames that are near in time must differ.
+TIME_SCALE, SHARE_SCALE = 8.0, 100.0
 
 
 class Fuser(nnx.Module):
@@ -25,9 +29,21 @@ class Fuser(nnx.Module):
       channels: of the features.
       grid: (rows, columns) of one frame's features.
       feature_dropout: on the normalised features, before the projection.
+      relative: half of the time's channels are of its share of the duration.
     """
 
-    def __init__(self, channels: int, width: int, grid, *, rate: float, feature_dropout: float, dtype, rngs):
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        grid,
+        *,
+        rate: float,
+        feature_dropout: float,
+        relative: bool = False,
+        dtype,
+        rngs,
+    ):
         rows, columns = grid
         normal = nnx.initializers.normal(0.5)
         self.norm = LayerNorm(channels, dtype=dtype)
@@ -37,9 +53,11 @@ class Fuser(nnx.Module):
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
         self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
+        self.relative = relative
 
-    def __call__(self, features, times, mask, key=None) -> Memory:
-        """features [b, t, n, channels], times float32 [b, t] (s), mask bool [b, t] -> Memory of t * n positions."""
+    def __call__(self, features, times, mask, key=None, *, duration=None) -> Memory:
+        """features [b, t, n, channels], times float32 [b, t] (s), mask bool [b, t], duration float32 [b] (s) -> Memory
+        of t * n positions."""
         b, t, n, channels = features.shape
         rows, columns = self.grid
         if n != rows * columns:
@@ -48,7 +66,7 @@ class Fuser(nnx.Module):
         x = dropout(self.norm(features.reshape(b * t * n, channels)), self.feature_dropout, feature_key)
         x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
         place = (self.row[...][:, None] + self.column[...][None]).reshape(n, -1)
-        x = x + place.astype(x.dtype) + sinusoid(times, x.shape[-1])[:, :, None].astype(x.dtype)
+        x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)
         return Memory(
             x=dropout(x.reshape(b, t * n, -1), self.rate, out_key),
@@ -56,6 +74,13 @@ class Fuser(nnx.Module):
             time=jnp.repeat(times, n, axis=1),
             place=jnp.stack([frame, position // columns, position % columns], axis=-1),
         )
+
+    def _time(self, times, duration, d: int):
+        """[b, t, d]."""
+        if not self.relative:
+            return sinusoid(times * TIME_SCALE, d)
+        shares = times / duration[:, None] * SHARE_SCALE
+        return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), sinusoid(shares, d - d // 2)], axis=-1)
 
 
 class Captioner(nnx.Module):
@@ -68,6 +93,8 @@ class Captioner(nnx.Module):
       encoder: name and options of an encoder, or None for a model that is fed features.
       temporal: name and options of attention over time, or None.
       decoder: name and options of a decoder.
+      dense: events with their times are asked for: the memory tells the share of the duration beside the seconds.
+      events: options of EventQueries, or None where no queries find events.
       image_size: pixels a side of what the encoder sees.
       feature_shape: (rows, columns, channels) of the features; needed without an encoder.
       frozen_encoder: the encoder learns nothing, and its running statistics stay as they are.
@@ -76,8 +103,9 @@ class Captioner(nnx.Module):
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        temporal: Mapping | None = None, image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
-        dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
+        temporal: Mapping | None = None, dense: bool = False, events: Mapping | None = None,
+        image_size: int = 224, feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0,
+        feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if encoder is None:
             self.encoder = None
@@ -87,12 +115,18 @@ class Captioner(nnx.Module):
             rows, columns = self.encoder.grid(image_size, image_size)
             feature_shape = (rows, columns, self.encoder.width)
         *grid, channels = feature_shape
-        self.fuser = Fuser(channels, width, grid, rate=dropout, feature_dropout=feature_dropout, dtype=dtype, rngs=rngs)
+        self.fuser = Fuser(
+            channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense, dtype=dtype, rngs=rngs
+        )
         if temporal is None:
             self.temporal = None
         else:
             options = {"dropout": dropout} | dict(temporal)
             self.temporal = TEMPORAL.make(options.pop("name"), width=width, dtype=dtype, rngs=rngs, **options)
+        if events is None:
+            self.events = None
+        else:
+            self.events = EventQueries(width=width, dtype=dtype, rngs=rngs, **{"dropout": dropout} | dict(events))
         options = {"dropout": dropout} | dict(decoder)
         self.decoder = DECODERS.make(
             options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options
@@ -114,7 +148,9 @@ class Captioner(nnx.Module):
             if self.frozen_encoder:
                 grid = jax.lax.stop_gradient(grid)
             features = grid.reshape(b, t, -1, grid.shape[-1])
-        memory = self.fuser(features, batch["frame_times"], batch["frame_mask"], fuser_key)
+        memory = self.fuser(
+            features, batch["frame_times"], batch["frame_mask"], fuser_key, duration=batch.get("duration")
+        )
         return memory if self.temporal is None else self.temporal(memory, features.shape[1], temporal_key)
 
     def __call__(
@@ -124,10 +160,21 @@ class Captioner(nnx.Module):
 
         Args:
           batch: as in `encode`, and `target` [b, l], or [b, c, l] with c captions of each item, for which the encoder
-            then runs once. Logits and attention are [b * c, ...].
+            then runs once. Logits and attention are [b * c, ...]. Where events are found by queries, `event_times`,
+            `event_mask` and `duration` too; the c captions are then those of the events.
         """
-        encode_key, decode_key = split(key, 2)
+        encode_key, decode_key, events_key = split(key, 3)
         memory = self.encode(batch, train=train, key=encode_key)
         target = batch["target"].reshape(-1, batch["target"].shape[-1])
+        found = matched = None
+        if self.events is not None:
+            found = self.find_events(memory, batch, key=events_key)
+            matched = match(found.times[-1], found.confidence[-1], batch["event_times"], batch["event_mask"])
+            query = jnp.take_along_axis(found.query, matched[..., None], axis=1)
+            memory = event_memory(memory, batch["event_times"], query, batch["duration"])
         out = self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)
-        return out.replace(mask=memory.mask)
+        return out.replace(mask=memory.mask, events=found, matched=matched)
+
+    def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
+        """What the queries find in the memory of a batch."""
+        return self.events(memory, batch["frame_times"].shape[1], batch["duration"], key)

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.pipeline import Shard, TrainIterator, check_eval, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.pipeline import (
+    Part,
+    Shard,
+    TrainIterator,
+    check_eval,
+    make_eval_batches,
+    make_train_iterator,
+    model_inputs,
+)
+from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.models.build import load_encoder, make_functional
@@ -161,7 +170,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
     return _Job(
         config, workdir, rules, vocabulary, batches, checkpoints, state, step_fn,
-        Generator(functional, vocabulary, config.decode, workdir.neighbours(config.decode)), reporter,
+        Generator(functional, vocabulary, config.decode, config.data, workdir.neighbours(config.decode)), reporter,
     )  # fmt: skip
 
 
@@ -212,10 +221,10 @@ def _run(job: _Job):
                     raise NotFiniteError(_not_finite("a parameter is not finite", step, batch["ids"], checkpoints))
             if evaluates:
                 result = run_eval(job.generator, state.for_eval(), config, job.vocabulary, job.rules)
-                reporter.scores(step, result.means())
+                reporter.scores(step, evals.means(result.scores))
                 for warning in result.warnings:
                     reporter.say(f"warning: {warning}")
-                score = result.means()[config.checkpoint.best]
+                score = evals.means(result.scores)[config.checkpoint.best]
                 if checkpoints.beats_best(step, score):
                     # Files first: a run killed between the two writes them again.
                     write_eval(result, config, job.workdir, step)
@@ -236,21 +245,30 @@ def _run(job: _Job):
         checkpoints.close()
 
 
-def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules) -> evals.Evaluation:
-    """Captions and scores the config's evaluation split."""
+def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules):
+    """Captions and scores the config's evaluation split: an Evaluation, or where events are asked for a
+    DenseEvaluation."""
+    source = Part.parse(config.data.eval).open()
     batches = make_eval_batches(
         config.data.eval, vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
-        shard=Shard(jax.process_index(), jax.process_count()),
+        shard=Shard(jax.process_index(), jax.process_count()), source=source,
     )  # fmt: skip
-    return evals.evaluate(
+    evaluate = dense.evaluate if config.data.task == "dense" else evals.evaluate
+    result = evaluate(
         generator, *weights, batches, languages=config.data.languages, to_device=lambda b: to_device(b, rules),
         metrics=config.eval.metrics, seed=config.seed,
     )  # fmt: skip
+    if source.videos:
+        # A score on what is left of a benchmark is another score.
+        there, named = source.videos
+        for signatures in result.signatures.values():
+            signatures.update({name: f"{text}|videos:{there}/{named}" for name, text in signatures.items()})
+    return result
 
 
-def write_eval(result: evals.Evaluation, config, workdir: Workdir, step: int):
+def write_eval(result, config, workdir: Workdir, step: int):
     """Puts predictions, scores and samples into the workdir; they are those of step `step`."""
-    evals.write(result, workdir.path, step=step, split=config.data.eval, samples=config.eval.samples)
+    result.write(workdir.path, step=step, split=config.data.eval, samples=config.eval.samples)
 
 
 @jax.jit

@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import optax
+
+from capjax.models.events import EventSet, match, overlap
 
 
 def cross_entropy(logits, labels, weights, *, label_smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
@@ -33,3 +36,54 @@ def doubly_stochastic(attention, weights, memory_mask) -> jax.Array:
     looked = jnp.einsum("bln,bl->bn", attention, weights.astype(attention.dtype))
     penalty = jnp.where(memory_mask, jnp.square(1.0 - looked), 0.0)
     return (penalty.sum(-1) / jnp.maximum(memory_mask.sum(-1), 1)).sum()
+
+
+def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Array]:
+    """What event queries are to learn, as sums: over the true events `distance` (absolute, of start and end),
+    `overlap` (1 - generalised tIoU), `pointer` (cross-entropy against the frames next to start and end) and
+    `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy). Means over layers; each
+    layer has its own matching (Carion et al. 2020, section 3.2).
+
+    Args:
+      matched: int32 [b, e], the last layer's query of each event; true_times: float32 [b, e, 2], shares of the
+        duration; mask: bool [b, e], True = real.
+    """
+    layers, events = found.times.shape[0], mask.shape[1]
+    wanted = _two_frames(found.frames, found.frame_mask, true_times)
+
+    def one(times, pointers, confidence, count, matched) -> dict[str, jax.Array]:
+        rows = jnp.arange(mask.shape[0])[:, None]
+        picked = times[rows, matched]
+        _, giou = overlap(picked, true_times)
+        pointing = jax.nn.log_softmax(pointers[rows, matched], axis=-1)
+        is_event = jnp.zeros(confidence.shape).at[rows, matched].max(mask.astype(jnp.float32))
+        return {
+            "distance": (jnp.abs(picked - true_times).sum(-1) * mask).sum(),
+            "overlap": ((1.0 - giou) * mask).sum(),
+            "pointer": (-(wanted * pointing).sum((-2, -1)) * mask).sum(),
+            "confidence": optax.sigmoid_binary_cross_entropy(confidence, is_event).sum(),
+            "count": optax.softmax_cross_entropy_with_integer_labels(count, mask.sum(1).clip(max=events)).sum(),
+        }
+
+    sums = []
+    for layer in range(layers):
+        times, confidence = found.times[layer], found.confidence[layer]
+        of_layer = matched if layer == layers - 1 else match(times, confidence, true_times, mask)
+        sums.append(one(times, found.pointers[layer], confidence, found.count[layer], of_layer))
+    return jax.tree.map(lambda *parts: sum(parts) / layers, *sums)
+
+
+def _two_frames(frames, frame_mask, times) -> jax.Array:
+    """float32 [b, e, 2, t]: each moment as a mixture of the frame before and the frame after it.
+
+    Args:
+      frames: [b, t], rising where `frame_mask`; times: [b, e, 2].
+    """
+    at, count = frames[:, None, None], frame_mask.sum(-1)[:, None, None]
+    before = (((at <= times[..., None]) & frame_mask[:, None, None]).sum(-1) - 1).clip(min=0)
+    after = jnp.minimum(before + 1, count - 1).clip(min=0)
+    b = jnp.arange(frames.shape[0])[:, None, None]
+    first, second = frames[b, before], frames[b, after]
+    share = jnp.clip((times - first) / jnp.maximum(second - first, 1e-6), 0.0, 1.0)
+    one_hot = jax.nn.one_hot(jnp.stack([before, after], -1), frames.shape[1])
+    return (one_hot * jnp.stack([1.0 - share, share], -1)[..., None]).sum(-2)

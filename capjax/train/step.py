@@ -5,8 +5,20 @@ import jax.numpy as jnp
 import optax
 
 from capjax.models.functional import Functional, make_key, stats_of
-from capjax.train.losses import cross_entropy, doubly_stochastic
+from capjax.train.losses import cross_entropy, doubly_stochastic, event_losses
 from capjax.train.state import TrainState
+
+
+def _totals(batch) -> dict:
+    """What sums over a whole batch are divided by: `pieces` to predict, `rows` of targets, `items`, true `events`."""
+    totals = {
+        "pieces": jnp.maximum(batch["loss_mask"][..., 1:].sum(), 1).astype(jnp.float32),
+        "rows": batch["target"].size // batch["target"].shape[-1],
+        "items": batch["target"].shape[0],
+    }
+    if "event_mask" in batch:
+        totals["events"] = jnp.maximum(batch["event_mask"].sum(), 1).astype(jnp.float32)
+    return totals
 
 
 def make_step(functional: Functional, optimizer, schedule, config, *, seed: int):
@@ -17,27 +29,32 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
     """
     accumulate, penalty, smoothing = config.accumulate, config.doubly_stochastic, config.label_smoothing
 
-    def loss_fn(params, frozen, stats, batch, key, pieces, items):
+    def loss_fn(params, frozen, stats, batch, key, totals):
         model = functional.bind({**frozen, **params}, stats)
         out = model(batch, train=True, key=key, return_attention=penalty > 0)
         # c captions of an item count as c rows.
         target, mask = (batch[name].reshape(-1, batch[name].shape[-1])[:, 1:] for name in ("target", "loss_mask"))
         weights = mask.astype(jnp.float32)
         smooth, nll = cross_entropy(out.logits, target, weights, label_smoothing=smoothing)
-        loss = smooth / pieces
+        loss, told = smooth / totals["pieces"], {"nll": nll / totals["pieces"]}
         if penalty:
-            seen = jnp.repeat(out.mask, out.attention.shape[0] // out.mask.shape[0], axis=0)
-            loss += penalty * doubly_stochastic(out.attention, weights, seen) / items
-        return loss, (stats_of(model), nll / pieces)
+            seen = out.mask.reshape(-1, out.mask.shape[-1])
+            seen = jnp.repeat(seen, out.attention.shape[0] // seen.shape[0], axis=0)
+            loss += penalty * doubly_stochastic(out.attention, weights, seen) / totals["rows"]
+        if out.events is not None:
+            sums = event_losses(out.events, out.matched, batch["event_times"], batch["event_mask"])
+            for name, value in sums.items():
+                told[f"event_{name}"] = value / totals["items" if name == "count" else "events"]
+                loss += config.events[name] * told[f"event_{name}"]
+        return loss, (stats_of(model), told)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(make_key(seed), state.step)
-        pieces = jnp.maximum(batch["loss_mask"][..., 1:].sum(), 1).astype(jnp.float32)
-        items = batch["target"].size // batch["target"].shape[-1]
+        totals = _totals(batch)
         if accumulate == 1:
-            (loss, (stats, nll)), grads = gradient(state.params, state.frozen, state.stats, batch, key, pieces, items)
+            (loss, (stats, told)), grads = gradient(state.params, state.frozen, state.stats, batch, key, totals)
         else:
             # [b, ...] -> [micro, b / micro, ...]: each micro-batch takes its share from every device.
             micros = jax.tree.map(
@@ -45,16 +62,17 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
             )
 
             def add(carry, micro):
-                stats, grads, loss, nll = carry
+                stats, *sums = carry
                 batch, key = micro
-                (new_loss, (stats, new_nll)), new = gradient(
-                    state.params, state.frozen, stats, batch, key, pieces, items
-                )
-                return (stats, jax.tree.map(jnp.add, grads, new), loss + new_loss, nll + new_nll), None
+                (loss, (stats, told)), grads = gradient(state.params, state.frozen, stats, batch, key, totals)
+                return (stats, *jax.tree.map(jnp.add, sums, [grads, loss, told])), None
 
-            zeros = jax.tree.map(jnp.zeros_like, state.params)
-            start = (state.stats, zeros, jnp.float32(0), jnp.float32(0))
-            (stats, grads, loss, nll), _ = jax.lax.scan(add, start, (micros, jax.random.split(key, accumulate)))
+            shapes = jax.eval_shape(
+                gradient, state.params, state.frozen, state.stats, jax.tree.map(lambda x: x[0], micros), key, totals
+            )
+            (loss, (_, told)), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            carry = (state.stats, grads, loss, told)
+            (stats, grads, loss, told), _ = jax.lax.scan(add, carry, (micros, jax.random.split(key, accumulate)))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
@@ -64,7 +82,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
             ema = jax.tree.map(lambda average, new: average * decay + new * (1.0 - decay), ema, params)
         metrics = {
             "loss": loss,
-            "nll": nll,
+            **told,
             "gradient_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
         }

@@ -7,7 +7,7 @@ import pytest
 from drawn_models import draw_model
 from flax import nnx
 
-from capjax.models.captioner import Captioner, Fuser
+from capjax.models.captioner import TIME_SCALE, Captioner, Fuser
 from capjax.models.functional import Functional, params_of
 
 B, T, SIZE, L, D, V = 2, 3, 16, 6, 16, 11
@@ -160,7 +160,7 @@ def test_the_fuser_is_norm_projection_norm_place_and_time():
     for b, frame, row, column in np.ndindex(B, T, 2, 3):
         x = norm(np.float64(given["features"][b, frame, 3 * row + column]), "norm")
         x = norm(x @ p["project/kernel"] + p["project/bias"], "out_norm") + p["row"][row] + p["column"][column]
-        angle = given["frame_times"][b, frame] / 10_000 ** (np.arange(0, D, 2) / D)
+        angle = TIME_SCALE * given["frame_times"][b, frame] / 10_000 ** (np.arange(0, D, 2) / D)
         x = x + np.concatenate([np.sin(angle), np.cos(angle)])
         np.testing.assert_allclose(memory.x[b, 6 * frame + 3 * row + column], x, atol=1e-4)
 
