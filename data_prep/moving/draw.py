@@ -11,7 +11,7 @@ from data_prep.moving.scene import Drawn, MovingScene
 from data_prep.mp4 import encode
 
 # Drawn so many times larger, then reduced: smooth edges.
-_OVERSAMPLE = 2
+_OVERSAMPLE = 4
 # Bits of the fraction of a coordinate, so that slow things do not jump from pixel to pixel.
 _SHIFT = 8
 

@@ -23,7 +23,7 @@ MAX_EVENTS = 6
 SHORTEST, LONGEST, STEP = 4.0, 20.0, 0.4
 # What a change is at least, and at most: of the picture's side, of the thing's size.
 MOVE, BOUNCE, GROWTH = (0.25, 0.6), (0.15, 0.4), (1.6, 2.2)
-SIZES = (0.16, 0.4)
+SIZES = (0.18, 0.42)
 # A slower move has no beginning and no end that one could see.
 _SLOWEST = 0.08
 # Seconds that going there and back takes at least.
@@ -239,7 +239,7 @@ class _Stage:
     def _place(self, thing: int) -> Drawn | None:
         """The thing somewhere where it is alone."""
         for _ in range(20):
-            size = float(self.rng.uniform(SIZES[0], 0.32))
+            size = float(self.rng.uniform(SIZES[0], 0.34))
             x, y = self.rng.uniform(0, 1, 2).tolist()
             placed = Drawn(*self.looks[thing], x, y, size, shade=self.shades[thing])
             if self._room(placed, thing) >= placed.radius:
