@@ -294,7 +294,8 @@ class _Stage:
 
     def _go(self, kind, thing, span, direction, way: float) -> Event:
         before, (dx, dy) = self.now[thing], DIRECTIONS[direction]
-        return Event(kind, thing, *span, before, replace(before, x=before.x + dx * way, y=before.y + dy * way), direction)
+        after = replace(before, x=before.x + dx * way, y=before.y + dy * way)
+        return Event(kind, thing, *span, before, after, direction)
 
     def _bounce(self, thing, span, direction) -> Event | None:
         me, most = self.now[thing], int((span[1] - span[0]) / _HOP)
