@@ -1,0 +1,75 @@
+"""The built-in videos: drawn things that move, with the exact times of all events."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from capjax.data.record import Caption, Label
+from data_prep.moving.draw import MovingVideo
+from data_prep.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, summaries
+from data_prep.moving.scene import MovingScene, make_moving_scene
+from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.registry import READERS
+from data_prep.readers.video_files import add_videos, write_videos
+
+# Of every twenty scenes one is for choosing and one for the last test.
+_SPLITS = {18: "val", 19: "test"}
+
+
+def add_arguments(parser):
+    parser.add_argument("--count", type=int, default=6000, help="scenes, of which 1/20 go to val and 1/20 to test")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=64, help="pixels a side, even (default 64)")
+    parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
+                        help=f"of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
+    parser.add_argument("--paraphrases", type=int, default=PARAPHRASES, metavar="N",
+                        help="in each language: captions of the whole, summaries, and annotation sets of the events, "
+                        f"1 to {PARAPHRASES} (default {PARAPHRASES})")  # fmt: skip
+    add_videos(parser)
+
+
+@READERS.register("moving")
+def read(
+    count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES),
+    paraphrases: int = PARAPHRASES, videos: Path | None = None, all_videos: bool = False,
+) -> Found:  # fmt: skip
+    """Yields `count` scenes; a larger count begins with the same ones.
+
+    Raises:
+      InputError: a language, size or number that cannot be had.
+    """
+    if unknown := [lang for lang in languages if lang not in LANGUAGES]:
+        raise InputError(f"--languages {unknown[0]}: there is a grammar for {', '.join(LANGUAGES)}")
+    if not 1 <= paraphrases <= PARAPHRASES or not 32 <= size <= 1024 or size % 2 or count < 1 or seed < 0:
+        raise InputError(
+            f"expected --paraphrases 1 to {PARAPHRASES}, --size 32 to 1024 and even, --count 1 or more, "
+            "--seed 0 or more"
+        )
+    yield from write_videos(_items(count, seed, size, languages, paraphrases), videos, all_videos)
+
+
+def _items(count: int, seed: int, size: int, languages: Sequence[str], paraphrases: int) -> Iterator[Item]:
+    for index in range(count):
+        scene = make_moving_scene(seed, index)
+        name = f"moving-{index:07d}"
+        yield Item(
+            id=name,
+            media=MovingVideo(scene, size),
+            split=_SPLITS.get(index % 20, "train"),
+            captions=tuple(caption for lang in languages for caption in _captions(scene, lang, paraphrases)),
+            labels=tuple(Label(f"{thing.colour} {thing.shape}") for thing in scene.things),
+            where=f"scene {index}",
+            name=f"{name}.mp4",
+            video=True,
+        )
+
+
+def _captions(scene: MovingScene, lang: str, count: int) -> Iterator[Caption]:
+    """Of the whole, of the events (set by set, each in order), and of all events in order."""
+    for text in captions(scene, lang, count):
+        yield Caption(text, lang)
+    told = events(scene, lang, count)
+    for set in range(count):
+        for event, texts in zip(scene.events, told, strict=True):
+            yield Caption(texts[set], lang, event.start, event.end, kind="event", set=set)
+    for text in summaries(scene, lang, count):
+        yield Caption(text, lang, kind="summary")

@@ -1,0 +1,105 @@
+"""Photos of a dataset one after another as videos; each photo's captions are those of an event.
+
+The videos of a split show photos of that split only, by hard cuts and with a slow pan or zoom. The event of a photo
+lasts from its first frame to the next photo's first frame, and the photo's caption k is in annotation set k. The ids of
+the photos are the labels `photo:ID`, in order.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+
+from capjax.data.record import Caption, Label, RecordSource
+from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.registry import READERS
+from data_prep.readers.video_files import add_videos, write_videos
+from data_prep.slideshow import FPS, Shot, Slideshow, make_shots, starts
+
+
+def add_arguments(parser):
+    parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR",
+                        help="a dataset of photos that data_prep wrote")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, metavar="N",
+                        help="videos of each split (default: each photo is shown about twice)")  # fmt: skip
+    parser.add_argument("--photos", type=int, nargs=2, default=(3, 8), metavar=("FROM", "TO"),
+                        help="photos a video (default: 3 8)")  # fmt: skip
+    parser.add_argument("--seconds", type=float, nargs=2, default=(2.0, 6.0), metavar=("FROM", "TO"),
+                        help="that a photo is shown (default: 2 6)")  # fmt: skip
+    parser.add_argument("--size", type=int, default=256, help="height in pixels, even; videos are 4:3 (default 256)")
+    add_videos(parser)
+
+
+@READERS.register("slideshow")
+def read(
+    input_dir: Path, seed: int = 0, count: int | None = None, photos: Sequence[int] = (3, 8),
+    seconds: Sequence[float] = (2.0, 6.0), size: int = 256, videos: Path | None = None, all_videos: bool = False,
+) -> Found:  # fmt: skip
+    """Yields the videos of each split; a larger count begins with the same ones.
+
+    Raises:
+      InputError: no dataset of photos, or a number that cannot be had.
+    """
+    if not 1 <= photos[0] <= photos[1] or not 2 / FPS <= seconds[0] <= seconds[1]:
+        raise InputError(f"expected --photos FROM TO and --seconds FROM TO, at least 1 photo and {2 / FPS} s of each")
+    if not 32 <= size <= 1080 or size % 2 or (count is not None and count < 1) or seed < 0:
+        raise InputError("expected --size 32 to 1080 and even, --count 1 or more, --seed 0 or more")
+    items = _items(input_dir.resolve(), seed, count, tuple(photos), tuple(seconds), size)
+    yield from write_videos(items, videos, all_videos)
+
+
+def _items(folder: Path, seed: int, count: int | None, photos, seconds, size: int) -> Iterator[Item]:
+    for split in _splits(folder):
+        source = RecordSource(folder, split)
+        told = _Photos(source)
+        number = count or max(1, round(2 * len(source) / (sum(photos) / 2)))
+        for index, shots in enumerate(islice(make_shots(len(source), split, seed, photos, seconds), number)):
+            name = f"slideshow-{split}-{index:06d}"
+            yield Item(
+                id=name,
+                media=Slideshow(str(folder), split, shots, size),
+                split=split,
+                captions=tuple(_captions(shots, told)),
+                labels=tuple(Label(f"photo:{told[shot.photo][0]}") for shot in shots),
+                where=f"{split} {index}",
+                name=f"{name}.mp4",
+                video=True,
+            )
+
+
+def _splits(folder: Path) -> list[str]:
+    import tensorflow_datasets as tfds
+
+    if not (folder / "dataset_info.json").is_file():
+        raise InputError(f"{folder}: no dataset here (dataset_info.json is missing); --input is one of data_prep's")
+    return list(tfds.builder_from_directory(folder).info.splits)
+
+
+class _Photos:
+    """Number of a photo -> (id, {language: captions}). Photos are shown more than once, and read once."""
+
+    def __init__(self, source: RecordSource):
+        self._source = source
+        self._known: dict[int, tuple[str, dict[str, list[str]]]] = {}
+
+    def __getitem__(self, index: int) -> tuple[str, dict[str, list[str]]]:
+        if index not in self._known:
+            record = self._source[index]
+            if len(record.frames) != 1 or record.duration:
+                what = "a video" if record.frames else "no photo, only its features"
+                raise InputError(f"{self._source.dataset_dir}: record {record.id!r} is {what}; --input has photos")
+            texts: dict[str, list[str]] = {}
+            for caption in record.captions:
+                if caption.kind == "caption":
+                    texts.setdefault(caption.lang, []).append(caption.text)
+            self._known[index] = (record.id, texts)
+        return self._known[index]
+
+
+def _captions(shots: tuple[Shot, ...], told: _Photos) -> Iterator[Caption]:
+    """Set by set, each in order. A set is whole: there are as many as the photo with the fewest captions has."""
+    texts = [told[shot.photo][1] for shot in shots]
+    for lang in texts[0]:
+        for set in range(min(len(photo.get(lang, ())) for photo in texts)):
+            for photo, (start, end) in zip(texts, pairwise(starts(shots)), strict=True):
+                yield Caption(photo[lang][set], lang, start, end, kind="event", set=set)

@@ -1,0 +1,43 @@
+"""Drawn videos as files, for those who want to see them or to give them to another program."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from capjax.data.record import Caption
+from capjax.files import write_bytes, write_text
+from data_prep.readers.item import Item
+
+
+def add_videos(parser):
+    """The `--videos` and `--all-videos` of readers that draw."""
+    parser.add_argument("--videos", type=Path, metavar="DIR",
+                        help="also write the videos of val and test as files, and their captions.jsonl")  # fmt: skip
+    parser.add_argument("--all-videos", action="store_true", help="with --videos: those of train too")
+
+
+def write_videos(items: Iterator[Item], folder: Path | None, all_splits: bool) -> Iterator[Item]:
+    """Passes items on and writes the videos of val and test, or of all splits; at the end a captions.jsonl.
+
+    A line of it is {"video": ..., "split": ..., "captions": [{"text", "lang"}, ...]}; a caption of an event has
+    `start`, `end` and `set` besides, a summary `kind`.
+    """
+    if folder is None:
+        yield from items
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for item in items:
+        if all_splits or item.split != "train":
+            write_bytes(folder / item.name, item.media())
+            row = {"video": item.name, "split": item.split, "captions": [_told(caption) for caption in item.captions]}
+            rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+        yield item
+    write_text(folder / "captions.jsonl", "".join(rows))
+
+
+def _told(caption: Caption) -> dict:
+    told = {"text": caption.text, "lang": caption.lang}
+    if caption.kind == "event":
+        return told | {"start": caption.start, "end": caption.end, "set": caption.set}
+    return told if caption.kind == "caption" else told | {"kind": caption.kind}
