@@ -21,7 +21,7 @@ from capjax.registry import Registry, nearest
 PREFIX_ROOM = 3
 # What the captioner says itself, and a config's `options` cannot.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
-_GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
+_GIVEN_TO_TEMPORAL = {"self", "width", "places", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 
 
@@ -68,6 +68,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
             encoder=encoder,
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
+            changes=model.changes,
             dense=config.data.task == "dense",
             events={"events": config.data.events, **model.events} if _has_queries(config) else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
