@@ -16,25 +16,25 @@ class EventSet:
     Attributes:
       rows: (times, sentence) as the file has them, unchecked; a tuple that ends at infinity: to the end of the video.
       where: their place in it.
-      duration: of the video in seconds, as the file has it; None: it does not say.
+      duration: of the video in seconds, as the file has it, unchecked; infinity: it does not say.
       set: the number of the annotation set.
     """
 
     rows: Sequence[tuple[object, object]]
     where: str
-    duration: object = None
+    duration: object = math.inf
     set: int = 0
 
 
 def event_captions(told: EventSet, id: str, lang: str) -> Iterator[Caption | Problem]:
     """The captions of a set in order. An event that ends after the video ends with it; one that begins after the
     video is a Problem."""
-    end_of_video = math.inf if told.duration is None else float(told.duration)
+    end_of_video = float(told.duration)
     for number, (times, sentence) in enumerate(told.rows):
         where = f"{told.where}[{number}]"
         open_end = isinstance(times, tuple) and times[1] == math.inf
         checked = (times[0], times[0] + 1) if open_end else times
-        caption = make_caption(sentence, lang, where, id, times=checked, set=told.set)
+        caption = make_caption(sentence, lang, where, id, times=() if checked is None else checked, set=told.set)
         if isinstance(caption, Caption) and open_end:
             caption = replace(caption, end=math.inf)
         if isinstance(caption, Caption) and caption.start >= end_of_video:
@@ -55,7 +55,7 @@ def event_item(id: str, names: Sequence[str], split: str, sets: Iterable[EventSe
     sets = list(sets)
     where = sets[0].where
     for told in sets:
-        if told.duration is not None and not _is_duration(told.duration):
+        if not _is_duration(told.duration):
             message = f"the duration should be a number of seconds above 0, not {told.duration!r:.80}"
             yield Problem("malformed", message, told.where, id, "video", split)
             return
@@ -77,6 +77,6 @@ def _is_duration(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
-        return 0 < float(value) < math.inf
+        return float(value) > 0
     except OverflowError:
         return False

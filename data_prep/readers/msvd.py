@@ -145,12 +145,12 @@ def _lists(input_dir: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(input_dir.glob("*.txt")):
-        match = re.fullmatch(r"(?:.*_)?([A-Za-z]+?)(?:_?(?:list|ids?|videos))?\.txt", path.name)
-        if match and (split := standard_split(match[1])):
+        name = re.sub(r"_?(list|ids?|videos)$", "", path.stem)
+        if split := standard_split(name.rpartition("_")[2]):
             if split in found:
                 raise InputError(f"{input_dir}: two lists of {split} ({found[split].name}, {path.name}); keep one")
             found[split] = path
-    return found
+    return {split: found[split] for split, _ in _USUAL if split in found}
 
 
 def _splits(
@@ -166,8 +166,10 @@ def _splits(
         for name, (split, place) in listed.items():
             stem = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name)
             id = ids.get(stem, stem)
-            splits[id] = split
-            if id not in clips:
+            if splits.setdefault(id, split) != split:
+                message = f"{name} is {id}, which is listed already, as {splits[id]}"
+                yield Problem("duplicate_id", message, place, id, "video")
+            elif id not in clips:
                 message = f"{name} is listed for {split} but has no caption"
                 yield Problem("no_caption", message, place, id, "video", split)
         return splits

@@ -73,5 +73,5 @@ def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> Found
         yield unknown_split(row.get("subset"), where, id, "video")
         return
     steps = [step if isinstance(step, dict) else {} for step in row["annotations"]]
-    told = EventSet([(step.get("segment", ()), step.get("sentence")) for step in steps], where, row["duration"])
+    told = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
     yield from event_item(id, (id, f"v_{id}"), split, [told], videos, lang)
