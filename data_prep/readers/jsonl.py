@@ -104,7 +104,7 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
     id = str(id)
     split = standard_split(row["split"]) if row.get("split") else split_by_hash(name, fractions)
     labels = _labels(row.get("labels", []))
-    transcript = _transcript(row.get("transcript", []), lang) if is_video else ()
+    transcript = _transcript(row.get("transcript", []), str(row.get("lang") or lang)) if is_video else ()
     sentences = row.get("captions", [row["caption"]] if "caption" in row else [])
     if split is None:
         yield unknown_split(row["split"], where, id, costs)

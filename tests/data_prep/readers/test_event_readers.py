@@ -229,7 +229,7 @@ def test_the_real_files(tmp_path, shared_data, name, file, prefix):
             event(" ".join(text.split()), a, min(b, row["duration"])) for a, b, text in events if a < b and text.strip()
         ]
     ids = list(plain)
-    there = ids[: len(ids) // 2]
+    there = ids[:100]
     folder = put(tmp_path, *(f"{id.removeprefix(prefix)}.mp4" for id in there))
     items, problems = found(name, path.parent, annotations=[path], videos=folder)
     assert {item.id: list(item.captions) for item in items} == {id: plain[id] for id in there}

@@ -22,7 +22,7 @@ def table(folder, *rows, header=HEADER):
 
 
 def test_descriptions_one_a_line(tmp_path):
-    text(tmp_path, "# Descriptions of videos", "", "-4_s-uP_jDB_5_15 a  squirrel eats ", "b_0_9 x", "-4_s-uP_jDB_5_15 y")
+    text(tmp_path, "# Descriptions", "", "-4_s-uP_jDB_5_15 a  squirrel eats ", "b_0_9 x", "-4_s-uP_jDB_5_15 y")
     items, problems = found("msvd", put(tmp_path, "YouTubeClips/-4_s-uP_jDB_5_15.avi", "b_0_9.avi"))
     assert not problems
     assert [(item.id, item.captions, item.clip, item.where) for item in items] == [
@@ -57,7 +57,7 @@ def test_lists_choose_the_splits(tmp_path, names):
     text(tmp_path, "a_1_5 x", "b_1_5 x", "c_1_5 x")
     (tmp_path / "youtube_mapping.txt").write_text("a_1_5 vid1\nb_1_5 vid2\nc_1_5 vid3\n")
     (tmp_path / names[0]).write_text("a_1_5.avi\nd_1_5\n")
-    (tmp_path / names[1]).write_text("vid2\na_1_5.avi\n")
+    (tmp_path / names[1]).write_text("vid2\na_1_5.avi\nvid1\n")
     items, problems = found("msvd", put(tmp_path, "a_1_5.avi", "b_1_5.avi", "c_1_5.avi"))
     assert {item.id: item.split for item in items} == {"a_1_5": "train", "b_1_5": "val", "c_1_5": ""}
     assert [(p.kind, p.where, p.costs) for p in problems] == [
