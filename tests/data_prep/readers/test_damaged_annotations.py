@@ -96,7 +96,8 @@ def read(name: str, folder, data: bytes):
     if name == "jsonl":
         assert told == {f"{file}:{number}" for number, line in enumerate(data.split(b"\n"), 1) if line.strip()}
     elif name == "msrvtt":
-        assert {f"{file} videos[{number}]" for number in range(len(json.loads(data.decode("utf-8-sig", "surrogateescape"))["videos"]))} <= told
+        count = len(json.loads(data.decode("utf-8-sig", "surrogateescape"))["videos"])
+        assert {f"{file} videos[{number}]" for number in range(count)} <= told
 
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
