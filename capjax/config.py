@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from capjax.metrics import NAMES, check_metrics
 from capjax.metrics.dense import TIOUS
+from capjax.metrics.temporal import FIGURES
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
@@ -25,6 +26,7 @@ _CHOICES = {
     "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
+    "eval.form": ("coco", "msrvtt", "plain"),
 }
 _POSITIVE = (
     "data.frames", "data.events", "data.image_size", "data.captions", "data.target_len", "data.threads",
@@ -190,8 +192,11 @@ def check(config: ConfigDict):
 def _dense_figures(metrics: list[str]) -> list[str]:
     """What `capjax.metrics.dense` computes with these metrics, as far as a best checkpoint may be chosen by it."""
     names = [*metrics, "Precision", "Recall", "F1"]
-    soda = [f"SODA_c ({name})" for name in ("ROUGE-L", "CIDEr") if name in metrics]
-    return [*names, *(f"{name}@{tiou:g}" for name in names for tiou in TIOUS), "SODA_c", "SODA_d", *soda]
+    judge = next((name for name in ("METEOR", "ROUGE-L", "CIDEr") if name in metrics), None)
+    soda = ["SODA_d", *(["SODA_c" if judge == "METEOR" else f"SODA_c ({judge})"] if judge else [])]
+    soda = [f"{name}{part}" for name in soda for part in ("", " precision", " recall")]
+    paragraphs = [f"paragraph {name}" for name in metrics]
+    return [*names, *(f"{name}@{tiou:g}" for name in names for tiou in TIOUS), *soda, *paragraphs, *FIGURES]
 
 
 def to_json(config: ConfigDict) -> str:

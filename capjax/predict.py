@@ -1,47 +1,50 @@
-"""A workdir to captions: `capjax.load(workdir).caption(media)`.
+"""A workdir to captions: `capjax.load(workdir).caption(media)`, and where the model finds events `.events(videos)`.
 
 A raw photo or video takes the very path that training data took: frames at the same rate, RGB JPEG with its short side
 reduced, then the evaluation view, then the encoder. So a caption here is the caption that evaluation scored.
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.photo import MediaError, MediaSettings, to_jpeg
-from capjax.data.transforms import pick_frames, view
-from capjax.data.video import VIDEO_SUFFIXES, Video
-from capjax.evals.generate import Generator
+from capjax.data.photo import MediaError, MediaSettings
+from capjax.data.raw import Reader, Seen
+from capjax.data.transforms import view
+from capjax.data.windows import Windows
+from capjax.evals.generate import Event, Generator
 from capjax.models.build import make_encoder, make_functional
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
+from capjax.watch import Watched, watch
 
 # Batches are padded up to one of these sizes, so that few programs are compiled whatever comes in.
 _SIZES = (1, 8, 32)
+# Of data that were prepared before these were noted: seconds between frames, of a window, and of what two share.
+_FPS, _WINDOW, _OVERLAP = 2.0, 512.0, 5.0
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What the model says of one picture or video. `score` is the length-normalised log-probability."""
+    """What the model says of one picture or video, or of an event in one.
+
+    Attributes:
+      score: of a whole, the length-normalised log-probability; of an event, from 0 to 1, how sure the model is of it.
+      start, end: of an event, seconds of the video; None: it is said of the whole.
+    """
 
     text: str
     lang: str
     score: float
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the model sees of a picture or video: t JPEGs, their times float32 [t] and the duration in seconds."""
-
-    frames: tuple[bytes, ...]
-    times: np.ndarray
-    duration: float = 0.0
+    start: float | None = None
+    end: float | None = None
 
 
 class Predictor:
@@ -49,12 +52,14 @@ class Predictor:
 
     Attributes:
       config: the run's config; languages: those it can write; step: of the checkpoint.
+      dense: whether it finds events; else it captions wholes.
     """
 
     def __init__(self, workdir: str | Path, **decode):
         self._files = files = Workdir(workdir)
         self.config: ConfigDict = files.config()
         self.languages = tuple(self.config.data.languages)
+        self.dense = finds_events(self.config)
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
         self.step, self._params, self._stats = load_weights(files.path)
         self._functional = make_functional(
@@ -64,8 +69,9 @@ class Predictor:
         self._extract = _Extractor(files.encoder_dir) if self.config.data.features else None
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
         media = files.media()
-        self._fps = media.get("fps", 2.0)
-        self._picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
+        picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
+        self._reader = Reader(picture, media.get("fps", _FPS), self.config.data.frames)
+        self._windows = Windows(media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0))
         self._generators: dict[str, Generator] = {}
         self._generator(**decode)
 
@@ -85,10 +91,18 @@ class Predictor:
             )
         return self._generators[key]
 
+    def _language(self, lang: str | None) -> str:
+        lang = lang or self.languages[0]
+        if lang not in self.languages:
+            raise ValueError(f"this model writes {', '.join(self.languages)}; it was not trained on {lang!r}")
+        return lang
+
+    # ---- Captions of wholes
+
     def caption(
         self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0, **decode
     ) -> list[Caption]:
-        """One caption a picture or video, in order.
+        """One caption (or summary, if that is what the model was trained on) a picture or video, in order.
 
         Args:
           media: paths of images or videos, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
@@ -97,8 +111,9 @@ class Predictor:
 
         Raises:
           MediaError: a file cannot be read; the message names it.
-          ValueError: a language or an option that the model does not have.
+          ValueError: a language or an option that the model does not have; or it is a model that finds events.
         """
+        self._check_captions()
         out: list[Caption] = []
         waiting: list[Seen] = []
         for one in media:
@@ -108,46 +123,87 @@ class Predictor:
                 waiting = []
         return out + (self.caption_seen(waiting, lang=lang, seed=seed, **decode) if waiting else [])
 
-    def read(self, media) -> "Seen":
+    def _check_captions(self):
+        if self.dense:
+            raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
+
+    def read(self, media) -> Seen:
         """A picture or video of any form that `caption` takes, as a record would hold it.
 
         Raises:
           MediaError: it cannot be read; the message names a file.
         """
-        if isinstance(media, str | Path) and Path(media).suffix.lower() in VIDEO_SUFFIXES:
-            return self._read_video(Path(media))
-        try:
-            return Seen((to_jpeg(media, self._picture),), np.zeros(1, np.float32))
-        except MediaError as error:
-            if not isinstance(media, str | Path) or str(media) in str(error):
-                raise
-            raise MediaError(error.kind, f"{media}: {error}") from error
+        return self._reader.read(media)
 
-    def _read_video(self, path: Path) -> "Seen":
-        video = Video(path, threads=0)
-        shown = list(video.shown_at(np.arange(0, video.duration, 1 / self._fps)))
-        if not shown:
-            raise MediaError("no_frames", f"{path}: not one frame could be decoded")
-        # Only what the model looks at is made a JPEG of.
-        picked = [shown[i] for i in pick_frames(len(shown), self.config.data.frames)]
-        times = np.asarray([one.time for one in picked], np.float32)
-        return Seen(tuple(video.jpeg(one.frame, self._picture) for one in picked), times, video.duration)
-
-    def caption_seen(
-        self, seen: Sequence["Seen"], *, lang: str | None = None, seed: int = 0, **decode
-    ) -> list[Caption]:
+    def caption_seen(self, seen: Sequence[Seen], *, lang: str | None = None, seed: int = 0, **decode) -> list[Caption]:
         """Captions of what `read` gave, in one batch."""
-        lang = lang or self.languages[0]
-        if lang not in self.languages:
-            raise ValueError(f"this model writes {', '.join(self.languages)}; it was not trained on {lang!r}")
-        generator = self._generator(**decode)
+        self._check_captions()
+        lang, generator = self._language(lang), self._generator(**decode)
         texts, scores = generator(self._params, self._stats, self._batch(seen), lang, key=jax.random.key(seed))
         return [
             Caption(text, lang, float(score))
             for text, score in zip(texts[: len(seen)], scores[: len(seen)], strict=True)
         ]
 
-    def _batch(self, seen: Sequence["Seen"]) -> dict:
+    # ---- Events in videos
+
+    def events(self, media: Iterable[str | Path], **options) -> list[list[Caption]]:
+        """The events of each video, in order of start, each with its seconds.
+
+        Args:
+          media: paths of videos.
+          options: as `watch`.
+
+        Raises:
+          MediaError: a file cannot be read; the message names it.
+          ValueError: as `watch`.
+        """
+        found = []
+        for watched in self.watch(media, **options):
+            if watched.error:
+                raise watched.error
+            found.append(watched.events)
+        return found
+
+    def watch(
+        self, media: Iterable[str | Path], *, lang: str | None = None, window: float | None = None,
+        overlap: float | None = None, batch_size: int = 8, seed: int = 0,
+        progress: Callable[[float, float], None] | None = None, **decode,
+    ) -> Iterator[Watched]:  # fmt: skip
+        """Each video in order, with its seconds and its events (as `Caption`s), or the error where it cannot be read.
+
+        A video that is longer than what training saw is looked at in windows that overlap; memory does not grow with
+        its length.
+
+        Args:
+          media: paths of videos.
+          lang, decode: as `caption`.
+          window, overlap: seconds of a window, and those that it shares with the next; None: as in training.
+          batch_size: windows at a time, at most.
+          progress: called with the seconds of video that have been looked at, and those of all files opened so far.
+
+        Raises:
+          ValueError: a language, window or option that cannot be; or it is no model that finds events.
+        """
+        if not self.dense:
+            raise ValueError(
+                f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+        lang, generator = self._language(lang), self._generator(**decode)
+        windows, keys = self._windows.changed(window, overlap), itertools.count()
+
+        def find(seen: list[Seen]) -> list[list[Event]]:
+            key = jax.random.fold_in(jax.random.key(seed), next(keys))
+            return generator.events(self._params, self._stats, self._batch(seen), lang, key=key)[: len(seen)]
+
+        found = watch(media, self._reader, windows, find, batch_size=batch_size, progress=progress)
+        return (
+            replace(one, events=[Caption(e.text, lang, e.score, e.start, e.end) for e in one.events]) for one in found
+        )
+
+    def _batch(self, seen: Sequence[Seen]) -> dict:
         """The model's inputs, padded to one of a few sizes."""
         size, side = next((size for size in _SIZES if size >= len(seen)), len(seen)), self._image_size
         t = self.config.data.frames
@@ -159,6 +215,9 @@ class Predictor:
                 view(jpeg, side, out=frames[row, i])
             batch["frame_times"][row, : len(one.frames)] = one.times
             batch["frame_mask"][row, : len(one.frames)] = True
+        if self.dense:
+            batch["duration"] = np.ones(size, np.float32)
+            batch["duration"][: len(seen)] = [one.duration for one in seen]
         if self._extract:
             batch["features"] = self._extract(frames)
         else:
@@ -191,6 +250,11 @@ class _Extractor:
         return self._extract(self._params, self._stats, frames)
 
 
+def finds_events(config: ConfigDict) -> bool:
+    """Whether a config is of a model that finds events, rather than captions wholes."""
+    return config.data.task == "dense"
+
+
 def load(workdir: str | Path, **decode) -> Predictor:
     """The trained model of a workdir, with the weights of its best evaluation.
 
@@ -203,4 +267,4 @@ def load(workdir: str | Path, **decode) -> Predictor:
     return Predictor(workdir, **decode)
 
 
-__all__ = ["Caption", "MediaError", "Predictor", "load"]
+__all__ = ["Caption", "MediaError", "Predictor", "Watched", "finds_events", "load"]

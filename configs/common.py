@@ -113,6 +113,7 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.limit = 0  # records; 0: all
     config.eval.metrics = ("bleu", "rouge", "cider")  # also meteor, chrf, sacrebleu, spice: see README, Scores
+    config.eval.form = "coco"  # of predictions.json: coco, msrvtt or plain ({id: caption}); events are in ActivityNet's
     config.eval.samples = 16  # captions shown in samples.md
 
     config.mesh = ConfigDict()

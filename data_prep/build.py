@@ -104,8 +104,11 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         self.overwrite = overwrite
         self._bar = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
         self.report = Report(name, max_bad, strict)
-        picture = self.settings.picture
-        self.report.media = {"short_side": picture.size, "quality": picture.quality, "fps": self.settings.fps}
+        picture, (window, overlap) = self.settings.picture, self.settings.clips.windows(self.settings.fps)
+        self.report.media = {
+            "short_side": picture.size, "quality": picture.quality, "fps": self.settings.fps, "window": window,
+            "overlap": overlap,
+        }  # fmt: skip
         super().__init__(data_dir=self.output_dir, file_format="array_record")
 
     def _build_data_dir(self, data_dir: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ windows   parts of equal length that overlap, with the events that lie in them
 shots     from one cut of the picture to the next, with the events that lie in them
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ import numpy as np
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
 from capjax.data.video import EPSILON
+from capjax.data.windows import cut
 from data_prep.readers.item import Item, Problem
 
 CUTS = ("whole", "events", "windows", "shots")
@@ -45,6 +45,13 @@ class ClipSettings:
             raise ValueError(f"windows of {self.window} s that share {self.overlap} s: the share should be smaller")
         if self.max_frames < 1:
             raise ValueError(f"max_frames = {self.max_frames} should be 1 or more")
+
+    def windows(self, fps: float) -> tuple[float, float]:
+        """Seconds of the longest record, and what two windows of a longer item share."""
+        longest = self.max_frames / fps
+        if self.cut == "windows" and self.overlap < longest:
+            return min(self.window or longest, longest), self.overlap
+        return longest, min(self.overlap, longest / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +119,16 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     start, end = bounds(item, duration)
     if settings.cut == "events":
         return list(_events(item, start))
-    longest = settings.max_frames / fps
+    length, overlap = settings.windows(fps)
     if settings.cut == "shots":
-        inner = [cut for cut in cuts if start + EPSILON < cut < end - EPSILON]
-        spans = list(zip([start, *inner], [*inner, end], strict=True))
-        spans = [part for span in spans for part in _windows(*span, longest, 0.0)]
-    elif settings.cut == "windows" and settings.window:
-        spans = _windows(start, end, min(settings.window, longest), settings.overlap)
+        inner = [at for at in cuts if start + EPSILON < at < end - EPSILON]
+        shots = zip([start, *inner], [*inner, end], strict=True)
+        spans = [part for shot in shots for part in cut(*shot, length, 0.0)]
     else:
-        spans = _windows(start, end, longest, min(settings.overlap, longest / 2))
+        spans = cut(start, end, length, overlap)
     if len(spans) == 1:
         return [Clip(item.id, "", start, end, 0.0, item.captions)] if item.captions else []
     return [clip for span in spans if (clip := _part(item, *span, start)).captions]
-
-
-def _windows(start: float, end: float, length: float, overlap: float) -> list[tuple[float, float]]:
-    """Equal parts of at most `length` seconds that share `overlap`."""
-    if end - start <= length + EPSILON:
-        return [(start, end)]
-    count = math.ceil((end - start - overlap) / (length - overlap) - EPSILON)
-    starts = np.linspace(start, end - length, count)
-    return [(float(first), float(first + length)) for first in starts]
 
 
 def _part(item: Item, start: float, end: float, zero: float) -> Clip:

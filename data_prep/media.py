@@ -13,7 +13,8 @@ import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
-from capjax.data.video import EPSILON, Video
+from capjax.data.video import Video
+from capjax.data.windows import moments
 from data_prep.clips import Clip, ClipSettings, ShotDetector, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
 
@@ -134,14 +135,14 @@ def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Re
 
 def _gather(video: Video, clips, storage: Storage, on_share, spool: Path):
     """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once."""
-    wanted = [clip.start + np.arange(0, clip.end - clip.start - EPSILON, 1 / storage.fps) for clip, _ in clips]
-    moments = np.unique(np.round(np.concatenate([*wanted, []]), 6))
-    frames = _Spool(spool) if len(moments) > _LONG else _Memory()
-    entries = _entries(video, moments, frames, storage.picture, on_share)
+    wanted = [moments(clip.start, clip.end, storage.fps) for clip, _ in clips]
+    every = np.unique(np.concatenate([*wanted, []]))
+    frames = _Spool(spool) if len(every) > _LONG else _Memory()
+    entries = _entries(video, every, frames, storage.picture, on_share)
     near: deque[_Entry] = deque()  # those that this clip or a later one may show
     try:
         for (clip, item), times in zip(clips, wanted, strict=True):
-            own = np.searchsorted(moments, np.round(times, 6))
+            own = np.searchsorted(every, times)
             while not near or near[-1].stop <= own[-1]:
                 if (entry := next(entries, None)) is None:
                     break

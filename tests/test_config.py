@@ -82,3 +82,22 @@ def test_json_gives_back_the_config():
 def test_every_config_file_loads(request):
     for path in sorted((request.config.rootpath / "configs").glob("*.py")):
         config_lib.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "best",
+    ["F1@0.5", "SODA_c (ROUGE-L)", "SODA_d precision", "paragraph CIDEr", "Kendall tau", "boundary error p90 (s)"],
+)
+def test_the_best_checkpoint_of_a_dense_model_may_be_chosen_by_any_figure(best):
+    config = config_lib.load("configs/common.py", ["data.task=dense", f"checkpoint.best={best}"])
+    assert config.checkpoint.best == best
+
+
+def test_figures_that_will_not_be_computed_choose_no_checkpoint():
+    with pytest.raises(ConfigError, match=r"checkpoint.best = 'SODA_c': .*SODA_c \(ROUGE-L\)"):
+        config_lib.load("configs/common.py", ["data.task=dense", "checkpoint.best=SODA_c"])
+
+
+def test_an_unknown_form_of_predictions_names_those_there_are():
+    with pytest.raises(ConfigError, match="eval.form = 'msrvt': did you mean 'msrvtt'"):
+        config_lib.load("configs/common.py", ["eval.form=msrvt"])

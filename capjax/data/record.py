@@ -267,7 +267,8 @@ class RecordSource:
 
     @property
     def media(self) -> dict:
-        """How pictures and frames were stored: `short_side`, `quality`, `fps`; empty where that is not known."""
+        """How media were stored: `short_side` (pixels) and `quality` of pictures, `fps`, and `window` and `overlap`
+        (seconds) by which what is too long for a record was cut. What is not known is not there."""
         return self._report.get("media", {})
 
     @property

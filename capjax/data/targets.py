@@ -111,18 +111,18 @@ class Captions(Targets):
 class _Dense(Targets):
     """Events; those of one annotation set at a time."""
 
-    def _sets(self, record: Record) -> dict[str, list[list[Caption]]]:
-        """{language: [events of each annotation set]}."""
+    def sets(self, record: Record) -> dict[str, dict[int, list[Caption]]]:
+        """{language: {annotation set: its events}}, languages and sets in order."""
         sets: dict[str, dict[int, list[Caption]]] = {}
-        for caption in self.answers(record):
+        for caption in sorted(self.answers(record), key=lambda caption: (caption.lang, caption.set)):
             sets.setdefault(caption.lang, {}).setdefault(caption.set, []).append(caption)
-        return {lang: [found[number] for number in sorted(found)] for lang, found in sorted(sets.items())}
+        return sets
 
     def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[Caption], str]:
         """The events of a set drawn at random, of a language by weight: at most `data.events`, in order of start."""
-        sets = self._sets(record)
+        sets = self.sets(record)
         lang = self._draw_lang(list(sets), rng)
-        events = sets[lang][rng.integers(len(sets[lang]))]
+        events = list(sets[lang].values())[rng.integers(len(sets[lang]))]
         if len(events) > self.data.events:
             events = [events[i] for i in rng.choice(len(events), self.data.events, replace=False)]
         return sorted(events, key=lambda event: (event.start, event.end)), lang
@@ -186,12 +186,15 @@ def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
 
 
 def references(record: Record, targets: Targets) -> Mapping:
-    """What people wrote: {lang: [texts]}; of events, {lang: [[(start, end, text)] of each annotation set]}, in seconds
-    of the video that the record is a part of."""
+    """What people wrote: {lang: [texts]}; of events, {lang: {annotation set: [(start, end, text)]}}, in seconds of the
+    video that the record is a part of."""
     if isinstance(targets, _Dense):
         return {
-            lang: [[(e.start + record.start, e.end + record.start, e.text) for e in events] for events in sets]
-            for lang, sets in targets._sets(record).items()
+            lang: {
+                number: [(e.start + record.start, e.end + record.start, e.text) for e in events]
+                for number, events in sets.items()
+            }
+            for lang, sets in targets.sets(record).items()
         }
     found: dict[str, list[str]] = {}
     for caption in record.captions:

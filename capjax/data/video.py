@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -136,11 +137,7 @@ class Video:
           moments: seconds, in rising order.
           all_frames: yield every frame of the file, also those that are shown at none of them.
         """
-        moments = np.asarray(moments, np.float64)
-        # A decoder's delay of a frame or two is no black screen.
-        beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
-        if beginning < 0.1:
-            moments = np.maximum(moments, beginning)
+        moments = self._from_beginning(moments)
         done = 0
         if self._pts is not None and not all_frames:
             owners = self._owners(moments)
@@ -156,6 +153,24 @@ class Video:
         for shown in self._select(self._decode(None), moments, all_frames):
             if all_frames or shown.moments.stop > done:
                 yield Shown(shown.time, shown.frame, range(max(shown.moments.start, done), shown.moments.stop))
+
+    def moments_by_frame(self, moments: Sequence[float]) -> list[range]:
+        """Which of `moments` show the same frame: for each frame that is shown at any, indices into them, in order.
+
+        The index tells it, and nothing is decoded. (A packet that turns out to be damaged may have been counted.) Where
+        the file gives no times the whole of it is decoded once.
+        """
+        if self._pts is None:
+            return [shown.moments for shown in self.shown_at(moments)]
+        owners = self._owners(self._from_beginning(moments))
+        edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
+        return [range(*edge) for edge in pairwise(edges) if len(owners) and owners[edge[0]] != _NONE]
+
+    def _from_beginning(self, moments: Sequence[float]) -> np.ndarray:
+        """The moments as they are, but that a decoder's delay of a frame or two is no black screen."""
+        moments = np.asarray(moments, np.float64)
+        beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
+        return np.maximum(moments, beginning) if beginning < 0.1 else moments
 
     def jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
         """A frame as an upright RGB JPEG with square pixels, its short side at most `settings.size` pixels.
@@ -175,7 +190,7 @@ class Video:
         planes = [_pixels(plane) for plane in frame.planes]
         if turns:
             planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
-        return simplejpeg.encode_jpeg_yuv_planes(*planes, quality=settings.quality)
+        return simplejpeg.encode_jpeg_yuv_planes(_evenly(planes[0]), *planes[1:], quality=settings.quality)
 
     def _owners(self, moments: np.ndarray) -> np.ndarray:
         """The presentation time (in the stream's unit) of the frame shown at each moment; _NONE: nothing yet."""
@@ -330,6 +345,13 @@ def _pixels(plane) -> np.ndarray:
     """uint8 [height, width] of a plane, rows padded."""
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     return np.ascontiguousarray(rows[: plane.height, : plane.width])
+
+
+def _evenly(plane: np.ndarray) -> np.ndarray:
+    """The same plane with an even number of rows and columns in memory: libjpeg-turbo reads so many (it fills up half a
+    colour sample), and simplejpeg lets it read whatever lies behind the array."""
+    height, width = plane.shape
+    return np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")[:height, :width]
 
 
 def _one_field(frame: av.VideoFrame) -> av.VideoFrame:

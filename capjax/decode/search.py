@@ -26,12 +26,14 @@ class Decoded(NamedTuple):
       scores: float32 [b, m], log-probability over the length penalty; -inf where there are fewer than m hypotheses.
       log_probs: float32 [b, m], of the whole hypothesis, <eos> included.
       lengths: int32 [b, m], pieces, <eos> included; l where the hypothesis was cut.
+      pieces: float32 [b, m, l], the log-probability of each piece; 0 after the end.
     """
 
     tokens: jax.Array
     scores: jax.Array
     log_probs: jax.Array
     lengths: jax.Array
+    pieces: jax.Array
 
 
 def length_normalizer(length, alpha: float):
@@ -108,6 +110,7 @@ def beam_search(
         "count": jnp.int32(0),
         "tokens": tokens,
         "written": jnp.full((b, beams, max_len), pad_id, jnp.int32),
+        "pieces": jnp.zeros((b, beams, max_len)),
         "log_probs": log_probs,
         "lengths": jnp.zeros((b, beams), jnp.int32),
         "done": jnp.zeros((b, beams), bool),
@@ -130,28 +133,34 @@ def beam_search(
         scores, beam, token = _best(totals, beams)
         room = beams - s["done"].sum(1, keepdims=True)
         accepted = (v_ids < room) & jnp.isfinite(scores)
+        before = jnp.take_along_axis(s["log_probs"], beam, 1)
         # Those that had ended, then the new ones, in the order of their score.
         keep = {
             "beam": jnp.concatenate([jnp.broadcast_to(v_ids, (b, beams)), beam], 1),
             "tokens": jnp.concatenate([jnp.full((b, beams), pad_id, jnp.int32), token], 1),
             "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
+            "gained": jnp.concatenate([jnp.zeros((b, beams)), jnp.where(accepted, scores - before, 0.0)], 1),
             "done": jnp.concatenate([s["done"], accepted & (token == eos_id)], 1),
             "lengths": jnp.concatenate([s["lengths"], jnp.full((b, beams), s["count"] + 1)], 1),
         }
         valid = jnp.concatenate([s["done"], accepted], 1)
         order = jnp.argsort(~valid, axis=1, stable=True)[:, :beams]
         keep, valid = reorder(keep, order), jnp.take_along_axis(valid, order, 1)
-        beam = keep.pop("beam")
-        written = reorder(s["written"], beam)
+        beam, gained = keep.pop("beam"), keep.pop("gained")
+        written, pieces = reorder((s["written"], s["pieces"]), beam)
         written = jax.lax.dynamic_update_slice(written, keep["tokens"][..., None], (0, 0, s["count"]))
+        pieces = jax.lax.dynamic_update_slice(pieces, gained[..., None], (0, 0, s["count"]))
         keep["log_probs"] = jnp.where(valid, keep["log_probs"], -jnp.inf)
-        return {"count": s["count"] + 1, "written": written, "state": reorder(state, beam), **keep}
+        state = reorder(state, beam)
+        return {"count": s["count"] + 1, "written": written, "pieces": pieces, "state": state, **keep}
 
     end = jax.lax.while_loop(go_on, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
     scores, order = jax.lax.top_k(scores, beams)
-    written, log_probs, lengths = reorder((end["written"], end["log_probs"], end["lengths"]), order)
-    return Decoded(written, scores, log_probs, lengths)
+    written, log_probs, lengths, pieces = reorder(
+        (end["written"], end["log_probs"], end["lengths"], end["pieces"]), order
+    )
+    return Decoded(written, scores, log_probs, lengths, pieces)
 
 
 def _best(totals, count: int):
@@ -178,7 +187,7 @@ def pick_loop(
     b, p = prefix.shape
     tokens, state = feed_prefix(step_fn, state, prefix, rows)
     start = (
-        jnp.int32(0), tokens, jnp.full((b, rows, max_len), pad_id, jnp.int32), jnp.zeros((b, rows)),
+        jnp.int32(0), tokens, jnp.full((b, rows, max_len), pad_id, jnp.int32), jnp.zeros((b, rows, max_len)),
         jnp.zeros((b, rows), jnp.int32), jnp.zeros((b, rows), bool), state,
     )  # fmt: skip
 
@@ -186,7 +195,7 @@ def pick_loop(
         return (s[0] < max_len) & ~s[5].all()
 
     def body(s):
-        count, tokens, written, total, lengths, done, state = s
+        count, tokens, written, pieces, lengths, done, state = s
         logits, state = step_fn(tokens, p - 1 + count, state)
         log_probs = restrict(
             logits, written, count, eos_id=eos_id, min_len=min_len, no_repeat_ngram=no_repeat_ngram,
@@ -197,16 +206,18 @@ def pick_loop(
         # Nothing may follow: all is forbidden. The hypothesis ends as it stands.
         stuck = ~jnp.isfinite(gained)
         token = jnp.where(done | stuck, pad_id, token)
-        total = total + jnp.where(done | stuck, 0.0, gained)
+        gained = jnp.where(done | stuck, 0.0, gained)
+        pieces = jax.lax.dynamic_update_slice(pieces, gained[..., None], (0, 0, count))
         lengths = lengths + ~(done | stuck)
         done = done | stuck | (token == eos_id)
         written = jax.lax.dynamic_update_slice(written, token[..., None], (0, 0, count))
-        return count + 1, token, written, total, lengths, done, state
+        return count + 1, token, written, pieces, lengths, done, state
 
-    _, _, written, total, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
+    _, _, written, pieces, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
+    total = pieces.sum(-1)
     scores, order = jax.lax.top_k(total / length_normalizer(lengths, length_penalty), rows)
-    written, total, lengths = reorder((written, total, lengths), order)
-    return Decoded(written, scores, total, lengths)
+    written, total, lengths, pieces = reorder((written, total, lengths, pieces), order)
+    return Decoded(written, scores, total, lengths, pieces)
 
 
 def greedy_search(step_fn: StepFn, state, prefix, **options) -> Decoded:

@@ -1,19 +1,23 @@
 """A model and a split to events and their scores."""
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from capjax.evals.evaluate import write_scores
+from capjax.evals.forms import NO_EXTERNAL_DATA
 from capjax.evals.generate import Event, Generator
 from capjax.evals.windows import Window, merge
 from capjax.files import write_text
 from capjax.metrics import activitynet
 from capjax.metrics.dense import score_dense
 from capjax.metrics.score import DEFAULT
+
+# Seconds: times are stored as float32, from the start of a window that may lie hours into a video.
+_SAME = 0.01
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,17 @@ class DenseEvaluation:
     signatures: dict[str, dict[str, str]]
     warnings: list[str]
 
-    def write(self, directory: Path, *, step: int, split: str, samples: int):
-        """Writes `predictions.json` (ActivityNet's submission form; further languages as `predictions.LANG.json`),
-        `scores.json` and `samples.md`."""
+    def write(
+        self, directory: Path, *, step: int, split: str, samples: int, form: str = "",
+        external_data: Mapping[str, object] = NO_EXTERNAL_DATA,
+    ):  # fmt: skip
+        """Writes `predictions.json` (ActivityNet's submission form, whatever `form` is for captions; further languages
+        as `predictions.LANG.json`), `scores.json` and `samples.md`."""
+        del form
         directory.mkdir(parents=True, exist_ok=True)
         for number, (lang, videos) in enumerate(self.predictions.items()):
             name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
-            write_text(directory / name, json.dumps(submission(videos), ensure_ascii=False, indent=1) + "\n")
+            activitynet.write_submission(directory / name, plain(videos), external_data=external_data)
         write_scores(self, directory, step=step, split=split)
         lines = [f"# Events of {split} at step {step}", ""]
         for lang, videos in self.predictions.items():
@@ -51,18 +59,6 @@ class DenseEvaluation:
         write_text(directory / "samples.md", "\n".join(lines))
 
 
-def submission(videos: dict[str, Sequence[Event]]) -> dict:
-    """Events of videos in the form that ActivityNet's server takes."""
-    return {
-        "version": "VERSION 1.0",
-        "results": {
-            id: [{"sentence": e.text, "timestamp": [round(e.start, 3), round(e.end, 3)]} for e in events]
-            for id, events in videos.items()
-        },
-        "external_data": {"used": False, "details": ""},
-    }
-
-
 def evaluate(
     generator: Generator, params, stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
     metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
@@ -72,7 +68,7 @@ def evaluate(
     Records that are parts of one video are put together. Arguments as `capjax.evals.evaluate.evaluate`.
     """
     windows: dict[str, dict[str, list[Window]]] = {lang: {} for lang in languages}
-    truth: dict[str, dict[str, list[set]]] = {lang: {} for lang in languages}
+    truth: dict[str, dict[int, dict[str, list]]] = {lang: {} for lang in languages}  # by annotation set and video
     lengths: dict[str, float] = {}
     for number, batch in enumerate(batches):
         inputs = to_device(batch)
@@ -87,39 +83,54 @@ def evaluate(
                 lengths[video] = max(lengths.get(video, 0.0), start + duration)
                 events = [e._replace(start=e.start + start, end=e.end + start) for e in found[i]]
                 windows[lang].setdefault(video, []).append(Window(start, start + duration, events))
-                sets = truth[lang].setdefault(video, [])
-                for k, events in enumerate(batch["references"][i][lang]):
-                    if k == len(sets):
-                        sets.append(set())
-                    # Windows that overlap tell of the same events twice.
-                    sets[k].update((round(start, 3), round(end, 3), text) for start, end, text in events)
+                for number, events in batch["references"][i][lang].items():
+                    _add(truth[lang].setdefault(number, {}).setdefault(video, []), events)
         if progress is not None:
             progress(int(batch["valid"].sum()))
     empty = [lang for lang in languages if not windows[lang]]
     if empty:
         raise ValueError(f"the evaluation split has no events in {', '.join(empty)}; see config.data.languages")
-    predictions = {lang: {id: merge(parts) for id, parts in windows[lang].items()} for lang in languages}
-    references = {lang: _annotations(truth[lang], lengths) for lang in languages}
+    # Scores are of what is written.
+    predictions = {
+        lang: {id: [_rounded(event) for event in merge(parts)] for id, parts in windows[lang].items()}
+        for lang in languages
+    }
+    references = {
+        lang: [{id: _annotation(events, lengths[id]) for id, events in sets[number].items()} for number in sorted(sets)]
+        for lang, sets in truth.items()
+    }
     scores = {
-        lang: score_dense(_plain(predictions[lang]), references[lang], metrics=metrics, lang=lang) for lang in languages
+        lang: score_dense(plain(predictions[lang]), references[lang], metrics=metrics, lang=lang) for lang in languages
     }
     warnings = [f"{lang}: {warning}" for lang, found in scores.items() for warning in found.warnings]
+    warnings += [f"{lang}: {name} is absent: {why}" for lang in scores for name, why in scores[lang].absent.items()]
     return DenseEvaluation(
         predictions, references, {lang: found.corpus for lang, found in scores.items()},
         {lang: found.signatures for lang, found in scores.items()}, warnings,
     )  # fmt: skip
 
 
-def _plain(videos: dict[str, list[Event]]) -> dict[str, list[activitynet.Event]]:
+def plain(videos: dict[str, list[Event]]) -> dict[str, list[activitynet.Event]]:
+    """Events as the scorers take them."""
     return {id: [activitynet.Event(e.start, e.end, e.text) for e in events] for id, events in videos.items()}
 
 
-def _annotations(videos: dict[str, list[set]], lengths) -> list[dict[str, activitynet.Annotation]]:
-    """The annotation sets of {video: events of each set}."""
-    count = max(map(len, videos.values()))
-    sets: list[dict[str, activitynet.Annotation]] = [{} for _ in range(count)]
-    for id, each in videos.items():
-        for k, events in enumerate(each):
-            ordered = [activitynet.Event(max(start, 0.0), end, text) for start, end, text in sorted(events)]
-            sets[k][id] = activitynet.Annotation(max(lengths[id], max(e.end for e in ordered)), ordered)
-    return sets
+def _rounded(event: Event) -> Event:
+    """To the millisecond; no event begins before its video."""
+    return event._replace(start=round(max(event.start, 0.0), 3), end=round(event.end, 3))
+
+
+def _add(known: list[activitynet.Event], events: Iterable[Sequence]):
+    """Adds events of an annotation set that are not known. Windows that overlap tell of the same events twice, but for
+    the last digits of their times."""
+    new = [activitynet.Event(*event) for event in events]
+    known += [
+        event
+        for event in new
+        if not any(event.sentence == e.sentence and np.allclose(event[:2], e[:2], rtol=0, atol=_SAME) for e in known)
+    ]
+
+
+def _annotation(events: list[activitynet.Event], duration: float) -> activitynet.Annotation:
+    ordered = sorted(event._replace(start=max(event.start, 0.0)) for event in events)
+    return activitynet.Annotation(max(duration, max(event.end for event in ordered)), ordered)

@@ -1,13 +1,16 @@
 """A model and a split to predictions and scores."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from capjax.evals.forms import NO_EXTERNAL_DATA, to_form
 from capjax.evals.generate import Generator
 from capjax.files import write_text
 from capjax.metrics import DEFAULT, score
+from capjax.metrics.temporal import ERRORS
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,17 @@ class Evaluation:
     signatures: dict[str, dict[str, str]]
     warnings: list[str]
 
-    def write(self, directory: Path, *, step: int, split: str, samples: int):
-        """Writes `predictions.json` (COCO results form; further languages as `predictions.LANG.json`), `scores.json`
-        and `samples.md` into `directory`."""
+    def write(
+        self, directory: Path, *, step: int, split: str, samples: int, form: str = "coco",
+        external_data: Mapping[str, object] = NO_EXTERNAL_DATA,
+    ):  # fmt: skip
+        """Writes `predictions.json` (further languages as `predictions.LANG.json`), `scores.json` and `samples.md` into
+        `directory`; `form` and `external_data` as in capjax.evals.forms."""
         directory.mkdir(parents=True, exist_ok=True)
         for number, (lang, predictions) in enumerate(self.predictions.items()):
-            rows = [{"image_id": _image_id(id), "caption": text} for id, text in predictions.items()]
+            made = to_form(predictions, form, external_data)
             name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
-            write_text(directory / name, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+            write_text(directory / name, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
         write_scores(self, directory, step=step, split=split)
         lines = [f"# Captions of {split} at step {step}", ""]
         for lang, predictions in self.predictions.items():
@@ -55,6 +61,15 @@ def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
     first, *others = scores.values()
     metrics = [metric for metric in first if all(metric in values for values in others)]
     return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
+
+
+def value_of(scores: dict[str, dict[str, float]], name: str) -> float:
+    """A figure's mean over the languages, larger where it is better: errors are negative, and a figure that is not
+    defined (no event was found) is minus infinity."""
+    found = means(scores)
+    if name not in found:
+        return -math.inf
+    return -found[name] if name in ERRORS else found[name]
 
 
 def read_scores(directory: Path) -> dict[str, float]:
@@ -102,8 +117,3 @@ def evaluate(
         predictions, references, {lang: found.corpus for lang, found in scores.items()},
         {lang: found.signatures for lang, found in scores.items()}, warnings,
     )  # fmt: skip
-
-
-def _image_id(record_id: str) -> int | str:
-    """COCO's ids are numbers, and its server wants them as such."""
-    return int(record_id) if record_id.isdecimal() and str(int(record_id)) == record_id else record_id

@@ -17,8 +17,8 @@ from capjax.text.vocabulary import Vocabulary
 
 
 class Event(NamedTuple):
-    """What happens from `start` to `end`, in seconds; the score is the confidence in the event, or where times are
-    written into the text the score of the whole text."""
+    """What happens from `start` to `end`, in seconds. The score, from 0 to 1, is the confidence in the event; where
+    times are written into the text, the geometric mean of the probabilities of the event's pieces."""
 
     start: float
     end: float
@@ -74,9 +74,7 @@ class Generator:
                 return logits, state
 
             if self.times:
-                grammar = EventGrammar(
-                    self.times, vocabulary.text_ids, vocabulary.size, prefix.shape[1], options.max_len
-                )
+                grammar = EventGrammar(self.times, vocabulary.size, prefix.shape[1], options.max_len)
                 step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], beams), state)
             common = {
                 "max_len": options.max_len,
@@ -110,16 +108,19 @@ class Generator:
         key = jax.random.key(0) if key is None else key
         made = self.generate(params, stats, batch, self._prefix(lang, len(durations)), key)
         if self.times:
-            tokens, scores = jax.device_get((made.tokens[:, 0], made.scores[:, 0]))
+            tokens, log_probs = jax.device_get((made.tokens[:, 0], made.pieces[:, 0]))
             return [
-                [Event(*told, float(score)) for told in self.times.decode(row.tolist(), duration)]
-                for row, score, duration in zip(tokens, scores, durations, strict=True)
+                [
+                    Event(told.start, told.end, told.text, float(np.exp(row_probs[list(told.pieces)].mean())))
+                    for told in self.times.decode(row.tolist(), duration)
+                ]
+                for row, row_probs, duration in zip(tokens, log_probs, durations.tolist(), strict=True)
             ]
         decoded, times, confidence, counts = made
         texts = self._texts(decoded, lang, batch, times)[0]
         times, confidence, counts = jax.device_get((times, confidence, counts))
         out = []
-        for row, duration in enumerate(durations):
+        for row, duration in enumerate(durations.tolist()):
             events = []
             for i in range(min(int(counts[row]), times.shape[1])):
                 start, end = (float(share * duration) for share in times[row, i])

@@ -14,6 +14,7 @@ from pathlib import Path
 from capjax.data.pipeline import Part
 from capjax.files import write_text
 from capjax.metrics import leave_one_out
+from capjax.metrics.files import read_predictions
 from capjax.train.report import read_metrics
 from capjax.train.workdir import Workdir
 
@@ -67,9 +68,9 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
         raise FileNotFoundError(f"{workdir.path}: no scores.json; evaluate first with `launch.py --mode=eval`")
     report = json.loads(scores_path.read_text())
     lang, scores = next(iter(report["scores"].items()))
-    predictions = {
-        str(row["image_id"]): row["caption"] for row in json.loads((workdir.path / "predictions.json").read_text())
-    }
+    if config.data.task == "dense":
+        raise ValueError(f"{workdir.path}: a model that finds events; the page shows captions. See samples.md")
+    predictions = {str(id): text for id, text in read_predictions(workdir.path / "predictions.json").items()}
     source = Part.parse(report["split"]).open()
     references, figures = {}, []
     for index in range(len(source)):

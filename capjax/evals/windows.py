@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from capjax.evals.generate import Event
+import numpy as np
 
-# Two events of neighbouring windows are one if they share so much of the shorter.
+from capjax.evals.generate import Event
+from capjax.metrics.temporal import match_events, tiou_matrix
+
+# Two events of neighbouring windows are one if, of the time that both windows saw, they cover the same: at this tIoU.
 SAME = 0.5
 
 
@@ -17,47 +20,46 @@ class Window(NamedTuple):
     events: Sequence[Event]
 
 
+class _Found(NamedTuple):
+    """An event, and the seconds that the windows saw in which it was found."""
+
+    event: Event
+    start: float
+    end: float
+
+
 def merge(windows: Sequence[Window]) -> list[Event]:
     """The events of a video, in order of start.
 
-    Where windows overlap, each finds the events that lie there. Of two that are the same, that one stays which lies
-    farther from the edge of its window, beyond which its window saw nothing; where both reach an edge, in one of them
-    the event was cut, and the event is from the start of the one to the end of the other.
+    Where windows overlap, each finds the events that lie there, and an event that reaches beyond a window is cut at its
+    edge. Of two that are the same the earlier window saw the start better, and the later one the end; so the event is
+    from the start of the one to the end of the other. The text and the score are those of the longer of the two, which
+    is what more of the event was seen for.
     """
-    windows = sorted(windows, key=lambda window: (window.start, window.end))
-    first, last = windows[0].start, max(window.end for window in windows)
-    merged: list[tuple[Event, Window]] = []
-    for window in windows:
-        # Events of this window are not each other's doubles, only those of the windows before.
-        before, kept = list(merged), []
-        for event in window.events:
-            double = next((k for k, (other, _) in enumerate(before) if _shared(event, other) >= SAME), None)
-            if double is None:
-                kept.append((event, window))
-                continue
-            other, whose = before.pop(double)
-            merged.remove((other, whose))
-            kept.append(_one(other, whose, event, window, first, last))
-        merged += kept
-    return sorted((event for event, _ in merged), key=lambda event: (event.start, event.end))
+    merged: list[_Found] = []
+    for window in sorted(windows, key=lambda window: (window.start, window.end)):
+        events = [_Found(event, window.start, window.end) for event in window.events]
+        # Events of one window are not each other's doubles, only those of the windows before.
+        for i, k in zip(*_doubles(merged, events, window), strict=True):
+            events[k] = _one(merged[i], events[k])
+            merged[i] = None
+        merged = [found for found in merged if found] + events
+    return sorted((found.event for found in merged), key=lambda event: (event.start, event.end))
 
 
-def _shared(a: Event, b: Event) -> float:
-    """Seconds that both cover, as a share of the shorter."""
-    shorter = min(a.end - a.start, b.end - b.start)
-    return max(0.0, min(a.end, b.end) - max(a.start, b.start)) / shorter if shorter > 0 else 0.0
+def _doubles(before: Sequence[_Found], events: Sequence[_Found], window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the events before are the same as which of a window: indices of both, one to one."""
+    tiou = np.zeros((len(before), len(events)))
+    times = np.asarray([found.event[:2] for found in events]).reshape(-1, 2)
+    for i, found in enumerate(before):
+        both = max(found.start, window.start), min(found.end, window.end)
+        if both[0] < both[1]:
+            tiou[i] = tiou_matrix(np.clip(found.event[:2], *both), np.clip(times, *both))[0]
+    said = [[a.event.text == b.event.text for b in events] for a in before]
+    # What happens at the same time is told apart by what is said of it.
+    return match_events(np.where(tiou >= SAME, tiou + np.asarray(said).reshape(tiou.shape), 0.0))
 
 
-def _one(a: Event, of_a: Window, b: Event, of_b: Window, first: float, last: float) -> tuple[Event, Window]:
-    room_a, room_b = _room(a, of_a, first, last), _room(b, of_b, first, last)
-    best, whose, room = (a, of_a, room_a) if room_a >= room_b else (b, of_b, room_b)
-    if room > 0.05 * (best.end - best.start):
-        return best, whose
-    return best._replace(start=min(a.start, b.start), end=max(a.end, b.end)), whose
-
-
-def _room(event: Event, window: Window, first: float, last: float) -> float:
-    """Seconds from the event to the nearer edge of its window, but for the edges that are the video's own."""
-    before = event.start - window.start if window.start > first else float("inf")
-    after = window.end - event.end if window.end < last else float("inf")
-    return min(before, after)
+def _one(a: _Found, b: _Found) -> _Found:
+    best = max(b.event, a.event, key=lambda event: event.end - event.start)
+    return _Found(best._replace(start=a.event.start, end=b.event.end), a.start, max(a.end, b.end))

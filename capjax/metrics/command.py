@@ -3,8 +3,8 @@
     python -m capjax.metrics --predictions predictions.json --references captions_val2014.json
     python -m capjax.metrics --predictions submission.json --references val_1.json val_2.json
 
-Files: COCO annotations and results, Karpathy's, JSON lines, {id: captions}; ActivityNet's annotations and submissions
-are scored as dense captions. Nothing is fetched, and no Java is started (but for `--metrics spice`).
+Files: COCO's and MSR-VTT's annotations and results, Karpathy's, JSON lines, {id: captions}; ActivityNet's annotations
+and submissions are scored as dense captions. Nothing is fetched, and no Java is started (but for `--metrics spice`).
 """
 
 import argparse

@@ -5,6 +5,8 @@
     karpathy       {"images": [{"cocoid" or "filename" or "imgid", "split", "sentences": [{"raw"}]}]}
     jsonl          a line each: {"image_id" or "id" or "image" or "path": ..., "captions": [...] or "caption": ...}
                    with lang and split if wanted; or one list of such objects
+    msrvtt         {"sentences": [{"video_id", "caption"}], "videos": [{"video_id", "split"}]}
+    msrvtt_results {"result": [{"video_id", "caption"}]}
     mapping        {id: caption} or {id: [captions]}
     activitynet    {id: {"duration", "timestamps", "sentences"}} and, as activitynet_submission, {"results": {id:
                    [{"sentence", "timestamp"}]}}: recognised here, read by capjax.metrics.activitynet
@@ -46,7 +48,7 @@ def read_references(
     Args:
       lang: read the captions of this language; those that name no language count as of it. Items with none are left
         out. It must be given where the file has captions in several.
-      split: read the items of this split, for kinds that name one (karpathy, jsonl).
+      split: read the items of this split, for kinds that name one (karpathy, msrvtt, jsonl).
       drop_empty: leave out empty captions (and items that have no others) rather than raise an error.
 
     Raises:
@@ -135,7 +137,7 @@ def _load(path: Path) -> tuple[str, object]:
 
 def _kind(data: object, where: str) -> str:
     """Raises ValueError for what is of no kind."""
-    forms = "COCO, Karpathy, JSON lines, {id: captions} or ActivityNet"
+    forms = "COCO, Karpathy, MSR-VTT, JSON lines, {id: captions} or ActivityNet"
     if not isinstance(data, (list, dict)) or not data:
         raise ValueError(f"{where}: {_found(data)}; expected captions as {forms}")
     if isinstance(data, list):
@@ -151,6 +153,9 @@ def _kind(data: object, where: str) -> str:
         return "karpathy"
     if isinstance(data.get("results"), dict):
         return "activitynet_submission"
+    for key, kind in (("sentences", "msrvtt"), ("result", "msrvtt_results")):
+        if isinstance(rows := data.get(key), list) and rows and isinstance(rows[0], dict) and "video_id" in rows[0]:
+            return kind
     if data.keys() & {"caption", "captions"} and data.keys() & set(_ID_KEYS):
         return "jsonl"
     first = next(iter(data.values()))
@@ -169,6 +174,12 @@ def _entries(kind: str, data, path: Path) -> Iterator[_Entry]:
                 raise ValueError(f"{place}: sentences: expected a list, found {_found(sentences)}")
             texts = [_dict(s, f"{place}: sentences[{n}]").get("raw") for n, s in enumerate(sentences)]
             yield _Entry(place, _first(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
+    elif kind == "msrvtt":
+        yield from _msrvtt(data, path)
+    elif kind == "msrvtt_results":
+        for number, row in enumerate(data["result"]):
+            place = f"{path}: result[{number}]"
+            yield _Entry(place, _first(row, ("video_id",), place), [_first(row, ("caption",), place)])
     elif kind == "mapping":
         for id, captions in data.items():
             yield _Entry(f"{path}: {id!r:.80}", id, captions if isinstance(captions, list) else [captions])
@@ -209,11 +220,30 @@ def _coco(data: dict, path: Path) -> Iterator[_Entry]:
         yield _Entry(place, id, [row["caption"]])
 
 
+def _msrvtt(data: dict, path: Path) -> Iterator[_Entry]:
+    """Sentences by video: an annotation file has them in any order."""
+    videos = data.get("videos", [])
+    if not isinstance(videos, list):
+        raise ValueError(f"{path}: videos: expected a list, found {_found(videos)}")
+    splits = {}
+    for number, row in enumerate(videos):
+        splits[_first(row, ("video_id",), f"{path}: videos[{number}]")] = row.get("split")
+    captions: dict[object, list] = {}
+    places: dict[object, str] = {}
+    for number, row in enumerate(data["sentences"]):
+        place = f"{path}: sentences[{number}]"
+        id = _id(_first(row, ("video_id",), place), place)
+        captions.setdefault(id, []).append(_first(row, ("caption",), place))
+        places.setdefault(id, place)
+    for id, texts in captions.items():
+        yield _Entry(places[id], id, texts, splits.get(id))
+
+
 def _texts(
     kind: str, data, path: Path, lang: str | None, split: str | None
 ) -> Iterator[tuple[str, int | str, list[str]]]:
     """(place, id, checked captions) of the entries of a language and split; entries with none of them are left out."""
-    if split is not None and kind not in ("karpathy", "jsonl"):
+    if split is not None and kind not in ("karpathy", "jsonl", "msrvtt"):
         raise ValueError(f"{path}: a file of kind {kind} names no splits; read it without split={split!r}")
     languages: Counter[str] = Counter()
     splits: Counter[str] = Counter()
@@ -298,7 +328,7 @@ def _not_dense(kind: str, path: Path):
 
 def _only_predictions(kind: str, path: Path):
     _not_dense(kind, path)
-    if kind in ("coco", "karpathy"):
+    if kind in ("coco", "karpathy", "msrvtt"):
         raise ValueError(f"{path}: a file of kind {kind} has references; expected predictions, {{id: caption}} or such")
 
 

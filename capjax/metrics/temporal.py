@@ -92,6 +92,8 @@ FIGURES = {
     "boundary error p90 (s)": "no event overlaps an annotated one",
     "Kendall tau": "no video has two matched events that start apart",
 }
+# Those of which less is better.
+ERRORS = ("boundary error median (s)", "boundary error p90 (s)")
 
 
 def summarize(alignments: Iterable[Alignment]) -> dict[str, float]:

@@ -13,11 +13,12 @@ from capjax.text.vocabulary import EOS, Vocabulary, VocabularyError
 
 
 class Told(NamedTuple):
-    """An event: seconds, and what happens."""
+    """An event: seconds, and what happens; and which of the pieces it was told in."""
 
     start: float
     end: float
     text: str
+    pieces: range
 
 
 class TimeTokens:
@@ -67,20 +68,22 @@ class TimeTokens:
         times: list[int] = []
         text: list[int] = []
 
-        def finish():
+        def finish(stop: int):
             if len(times) == 2 and times[0] < times[1] and (told := self.vocabulary.decode(text)):
                 start, end = (time / (self.bins - 1) * duration for time in times)
-                events.append(Told(start, end, told))
+                events.append(Told(start, end, told, range(stop - len(times) - len(text), stop)))
 
-        for piece in map(int, ids):
+        place = -1
+        for place, piece in enumerate(map(int, ids)):
             if piece == EOS:
+                place -= 1
                 break
             if piece not in self._bin:
                 text.append(piece)
                 continue
             if text or len(times) == 2:
-                finish()
+                finish(place)
                 times, text = [], []
             times.append(self._bin[piece])
-        finish()
+        finish(place + 1)
         return events

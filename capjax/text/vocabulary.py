@@ -137,6 +137,16 @@ class Vocabulary:
         """The pieces that text is made of: neither reserved nor unknown."""
         return [i for i in range(self.size) if not self._model.IsControl(i) and i != UNK]
 
+    @cached_property
+    def blank_ids(self) -> list[int]:
+        """Pieces of text of which several together may be no more than white space: spaces, and bytes that white space
+        is spelled with. Any text with another piece in it has something to read."""
+        spaces = [char for char in map(chr, range(0x3001)) if not normalize(char)]
+        spelled = {byte for char in spaces for byte in char.encode()}
+        names = {i: self._model.IdToPiece(i) for i in self.text_ids if self._model.IsByte(i)}
+        spelling = {i for i, name in names.items() if int(name[1:-1], 16) in spelled}
+        return [i for i in self.text_ids if i in spelling or not self.decode([i])]
+
     def prefix(self, lang: str, task: str | None = None) -> list[int]:
         """What every target starts with: <bos>, the task unless it is plain captioning, the language."""
         return [BOS, *([self.task_id(task)] if task else []), self.lang_id(lang)]

@@ -26,6 +26,7 @@ from capjax.data.pipeline import (
 from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
+from capjax.metrics.temporal import ERRORS
 from capjax.models.build import load_encoder, make_functional
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
@@ -224,7 +225,7 @@ def _run(job: _Job):
                 reporter.scores(step, evals.means(result.scores))
                 for warning in result.warnings:
                     reporter.say(f"warning: {warning}")
-                score = evals.means(result.scores)[config.checkpoint.best]
+                score = evals.value_of(result.scores, config.checkpoint.best)
                 if checkpoints.beats_best(step, score):
                     # Files first: a run killed between the two writes them again.
                     write_eval(result, config, job.workdir, step)
@@ -236,8 +237,9 @@ def _run(job: _Job):
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
         if config.data.eval and (best := checkpoints.best()):
+            value = abs(best[1]) if config.checkpoint.best in ERRORS else best[1]
             reporter.say(
-                f"best {config.checkpoint.best}: {best[1]:.4f}, at step {best[0]}; best/ and scores.json are of it"
+                f"best {config.checkpoint.best}: {value:.4f}, at step {best[0]}; best/ and scores.json are of it"
             )
     finally:
         stop.restore()
@@ -268,7 +270,10 @@ def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules):
 
 def write_eval(result, config, workdir: Workdir, step: int):
     """Puts predictions, scores and samples into the workdir; they are those of step `step`."""
-    result.write(workdir.path, step=step, split=config.data.eval, samples=config.eval.samples)
+    result.write(
+        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples, form=config.eval.form,
+        external_data=workdir.external_data(config),
+    )  # fmt: skip
 
 
 @jax.jit

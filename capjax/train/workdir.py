@@ -113,11 +113,23 @@ class Workdir:
     def keep_media(self, config: ConfigDict):
         """Notes how the training data were stored, so that raw media can be stored alike."""
         if not self.media_path.is_file():
-            write_text(self.media_path, json.dumps(Part.parse(config.data.train[0]).open().media) + "\n")
+            sources = [Part.parse(part).open() for part in config.data.train]
+            seconds = [sizes["seconds"].max() for source in sources if (sizes := source.sizes())]
+            media = sources[0].media | {"longest": max(map(float, seconds), default=0.0)}
+            write_text(self.media_path, json.dumps(media) + "\n")
 
     def media(self) -> dict:
-        """`short_side`, `quality` and `fps` with which the training data were stored; empty if they are not known."""
+        """How the training data were stored, see `RecordSource.media`; and `longest`, the seconds of the longest record
+        (0: not known, or photos). What is not known is not there."""
         return json.loads(self.media_path.read_text()) if self.media_path.is_file() else {}
+
+    def external_data(self, config: ConfigDict) -> dict[str, object]:
+        """What was learned from beside the dataset, as servers of benchmarks ask for it: `used` and `details`."""
+        weights = config.model.encoder.weights
+        if self.feature_shape():
+            weights = json.loads((self.encoder_dir / "encoder.json").read_text()).get("weights_file", "")
+        details = f"pretrained weights of the encoder: {weights}" if weights else ""
+        return {"used": bool(weights), "details": details}
 
     def neighbours(self, decode: ConfigDict) -> Neighbours | None:
         """The training pictures for `decode.neighbours`; None where it is 0."""

@@ -227,6 +227,19 @@ def test_a_name_is_only_a_name(tmp_path):
     assert Video(write_video(folder / "http:--a%d b.mp4", FIFTH[:3])).frames == 3
 
 
+def test_a_frame_of_an_odd_size_gives_the_same_bytes_every_time(tmp_path):
+    video = Video(write_video(tmp_path / "a.mp4", FIFTH[:1]))
+    (shown,) = video.shown_at([0.0])
+    made = set()
+    for _ in range(20):
+        junk = np.random.default_rng(len(made)).integers(0, 255, (95, 190), dtype=np.uint8)
+        made.add(video.jpeg(shown.frame, MediaSettings(size=95)))
+        del junk  # other bytes where the next picture will lie
+    (jpeg,) = made
+    assert pixels(jpeg).shape == (95, 190, 3)
+    assert number_of(jpeg) == 0
+
+
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
 @pytest.mark.skipif(REAL is None, reason="the real clips are not here")
 def test_frames_are_those_of_ffmpeg_at_their_times():

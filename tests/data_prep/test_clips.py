@@ -123,3 +123,11 @@ def test_shots_go_from_cut_to_cut():
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(ValueError):
         ClipSettings(**bad)
+
+
+def test_windows_that_may_not_be_as_long_as_asked_share_less():
+    settings = ClipSettings("windows", window=60.0, overlap=5.0, max_frames=8)
+    assert settings.windows(2.0) == (4.0, 2.0)
+    captions = [event(i, i + 1) for i in range(10)]
+    clips = make_clips(item(captions), settings, 2.0, 10.0, ())
+    assert [(clip.start, clip.end) for clip in clips] == [(0, 4), (2, 6), (4, 8), (6, 10)]

@@ -86,3 +86,11 @@ def test_ids_that_only_look_like_numbers_stay_text(tmp_path):
     result.write(tmp_path, step=1, split="data@val", samples=0)
     ids = [row["image_id"] for row in json.loads((tmp_path / "predictions.json").read_text())]
     assert ids == [0, 1, 2, "007", "³", 12]
+
+
+def test_predictions_are_written_in_the_form_that_is_asked_for(tmp_path):
+    external = {"used": True, "details": "an encoder"}
+    run().write(tmp_path, step=1, split="data@val", samples=0, form="msrvtt", external_data=external)
+    written = json.loads((tmp_path / "predictions.json").read_text())
+    assert written["result"][1] == {"video_id": "1", "caption": "a blue circle"}
+    assert written["external_data"] == external

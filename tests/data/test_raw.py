@@ -1,0 +1,95 @@
+"""Raw media are looked at as the records made of them are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from real_data import find_real_data
+from videos import number_of, write_video
+
+from capjax.data.photo import MediaError, MediaSettings
+from capjax.data.raw import Reader
+from capjax.data.record import Caption
+from capjax.data.transforms import pick_frames
+from capjax.data.video import Video
+from capjax.data.windows import Windows
+from data_prep.clips import ClipSettings
+from data_prep.media import Storage, read_video
+from data_prep.readers.item import Item
+
+REAL = find_real_data()
+CUTS = {"whole": ClipSettings(), "windows": ClipSettings("windows", 4.0, 1.5), "short": ClipSettings(max_frames=5)}
+
+
+def check_same(path: Path, clips: ClipSettings, fps: float, most: int, spool: Path):
+    """Parts as prediction reads them are the records of data_prep, frame by frame and byte by byte."""
+    item = Item("v", path, "val", (Caption("x", "en", 0.0, 1e4, "event"),), video=True)
+    records = list(read_video([item], Storage(fps=fps, clips=clips), lambda share: None, spool))
+    video = Video(path)
+    parts = Reader(MediaSettings(), fps, most).parts(video, Windows(*clips.windows(fps)).of(video.duration))
+    for record, part in zip(records, parts, strict=True):
+        picked = pick_frames(len(record.frames), most)
+        assert part.frames == tuple(record.frames[i] for i in picked)
+        np.testing.assert_array_equal(part.times, record.frame_times[picked])
+        assert (part.start, part.duration) == (record.start, record.duration)
+    return records
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    gaps=st.lists(st.sampled_from([0.01, 0.04, 0.1, 0.9, 2.3]), min_size=1, max_size=30),
+    cut=st.sampled_from(list(CUTS)), fps=st.sampled_from([1.0, 2.0, 3.7]), most=st.integers(1, 9),
+)  # fmt: skip
+def test_parts_are_those_of_the_records_whatever_the_frame_rate(tmp_path_factory, gaps, cut, fps, most):
+    folder = tmp_path_factory.mktemp("raw")
+    path = write_video(folder / "a.mp4", np.concatenate([[0.0], np.cumsum(gaps)]))
+    check_same(path, CUTS[cut], fps, most, folder / "spool")
+
+
+@pytest.mark.skipif(REAL is None, reason="the real clips are not here")
+@pytest.mark.parametrize("cut", CUTS)
+def test_parts_are_those_of_the_records_of_real_clips(tmp_path, cut):
+    for path in sorted((REAL / "msvd" / "YouTubeClips").glob("*.avi")):
+        records = check_same(path, CUTS[cut], 2.0, 6, tmp_path / "spool")
+        assert cut == "whole" or len(records) > 1
+
+
+def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
+    encoded = []
+    jpeg = Video.jpeg
+    monkeypatch.setattr(Video, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size))
+    seen = Reader(MediaSettings(), 5.0, 4).read(path)
+    assert len(encoded) == 4
+    assert [number_of(frame) for frame in seen.frames] == [50, 150, 250, 350]
+    np.testing.assert_allclose(seen.times, [5, 15, 25, 35], atol=1e-3)
+    assert (seen.start, seen.duration) == (0.0, pytest.approx(40.0))
+
+
+def test_a_video_is_read_part_by_part(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
+    encoded = []
+    jpeg = Video.jpeg
+    monkeypatch.setattr(Video, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size))
+    video = Video(path)
+    parts = Reader(MediaSettings(), 2.0, 100).parts(video, Windows(4.0, 2.0).of(video.duration))
+    counts = []
+    for _ in parts:
+        counts.append(len(encoded))
+    assert len(counts) == 19
+    assert counts[0] <= 9, "the first part is there before the second is read"
+    assert counts[-1] == 80, "each frame once, though windows share some"
+    assert max(np.diff(counts)) <= 5
+
+
+def test_a_video_of_which_nothing_can_be_decoded_is_told(tmp_path):
+    path = write_video(tmp_path / "a.mp4", np.arange(30) / 10)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    end = data.index(b"moov") - 4
+    data[start:end] = bytes(end - start)
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match=r"a\.mp4: not one frame could be decoded"):
+        Reader(MediaSettings(), 2.0, 4).read(path)

@@ -1,0 +1,132 @@
+"""Raw videos get what evaluation gave the records made of them."""
+
+import numpy as np
+import pytest
+from tiny_job import one_device
+from tiny_videos import DENSE, TIMED, TinyVideos
+
+import capjax
+from capjax import runtime
+from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.evals import dense
+from capjax.predict import MediaError, Predictor
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return TinyVideos(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def load(tiny):
+    """name, settings, data -> Predictor; each is made once."""
+    made: dict[tuple, Predictor] = {}
+
+    def get(name: str, settings=(), data: str = "whole") -> Predictor:
+        if name not in made:
+            made[name] = capjax.load(tiny.model(name, settings, data))
+        return made[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        patch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
+        runtime.start()
+        yield get
+
+
+def batches(model: Predictor):
+    """Of the evaluation split."""
+    config = model.config
+    return make_eval_batches(config.data.eval, model._vocabulary, config.data, batch_size=config.eval.batch_size)
+
+
+@pytest.mark.parametrize("name", ["caption", "summary"])
+def test_a_raw_video_gets_the_caption_of_its_record(tiny, load, name):
+    model = load(name, ("decode.min_len=4", f"data.task={name}"))
+    records = {record.id: record for record in (tiny.source()[i] for i in range(len(tiny.source())))}
+    wanted = {}
+    for batch in batches(model):
+        texts, scores = model._generator()(model._params, model._stats, model_inputs(batch), "de")
+        wanted |= {id: (texts[i], scores[i]) for i, id in enumerate(batch["ids"]) if batch["valid"][i]}
+    assert len(set(wanted.values())) == len(wanted) == 6, "a model that says the same of all would prove nothing"
+    captions = model.caption([tiny.file(records[id]) for id in wanted], lang="de")
+    for caption, (text, score) in zip(captions, wanted.values(), strict=True):
+        assert (caption.text, caption.start, caption.end) == (text, None, None)
+        assert caption.score == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("data", ["whole", "windows"])
+@pytest.mark.parametrize(("name", "settings"), [("queries", DENSE), ("timed", TIMED)])
+def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny, load, data, name, settings):
+    model = load(f"{name}_{data}", settings, data)
+    result = dense.evaluate(
+        model._generator(), model._params, model._stats, batches(model), languages=("en",), to_device=model_inputs,
+        metrics=("rouge",),
+    )  # fmt: skip
+    (predictions,) = result.predictions.values()
+    # Of windows in which nothing happens there are no records, and so no predictions of evaluation.
+    source = tiny.source(data)
+    seen: dict[str, list] = {}
+    for record in (source[i] for i in range(len(source))):
+        seen.setdefault(record.video or record.id, []).append((record.start, record.duration))
+    whole = {
+        video: parts for video, parts in seen.items()
+        if len(parts) == len(model._windows.of(max(start + duration for start, duration in parts)))
+    }  # fmt: skip
+    assert len(whole) >= 2
+    assert data == "whole" or max(map(len, whole.values())) > 2
+    found = model.events([tiny.path / "videos" / f"{video}.mp4" for video in whole])
+    assert len({str(events) for events in found if events}) >= 2, "a model that says the same would prove nothing"
+    for video, events in zip(whole, found, strict=True):
+        assert [event.text for event in events] == [event.text for event in predictions[video]]
+        for ours, theirs in zip(events, predictions[video], strict=True):
+            assert (ours.start, ours.end) == pytest.approx((theirs.start, theirs.end), abs=2e-3)
+            assert ours.score == pytest.approx(theirs.score, abs=1e-4)
+            assert ours.lang == "en"
+        assert [event.start for event in events] == sorted(event.start for event in events)
+
+
+def test_what_is_found_does_not_depend_on_the_batch(tiny, load):
+    model = load("queries_windows", DENSE, "windows")
+    paths = sorted((tiny.path / "videos").iterdir())[:3]
+    together = model.events(paths, batch_size=7)
+    alone = [events for path in paths for events in model.events([path], batch_size=1)]
+    for one, other in zip(together, alone, strict=True):
+        assert [(e.text, e.lang) for e in one] == [(e.text, e.lang) for e in other]
+        times = [[(e.start, e.end, e.score) for e in events] for events in (one, other)]
+        np.testing.assert_allclose(*times, atol=1e-3)
+    assert any(together)
+
+
+def test_windows_can_be_asked_for(tiny, load):
+    model = load("queries_whole", DENSE)
+    path = next((tiny.path / "videos").iterdir())
+    calls = []
+    (found,) = model.watch([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
+    looked, opened = zip(*calls, strict=True)
+    assert len(calls) == int(np.ceil((found.duration - 1) / 2))
+    assert list(looked) == sorted(looked)
+    assert looked[-1] == pytest.approx(found.duration)
+    assert set(opened) == {found.duration}
+    for wrong in ({"window": 0.0}, {"window": -1.0}, {"window": 2.0, "overlap": 2.0}, {"overlap": -1.0}):
+        with pytest.raises(ValueError, match="windows of .* s that share .* s"):
+            model.events([path], **wrong)
+
+
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(tiny, load, tmp_path):
+    model = load("queries_whole", DENSE)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    good = sorted((tiny.path / "videos").iterdir())[:2]
+    found = list(model.watch([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
+    assert [watched.error is None for watched in found] == [True, False, False, True]
+    assert "broken.mp4 cannot be opened as a video" in str(found[1].error)
+    assert [event.text for event in found[3].events] == [event.text for event in model.events([good[1]])[0]]
+    with pytest.raises(MediaError, match=r"none\.mp4 does not exist"):
+        model.events([tmp_path / "none.mp4"])
+
+
+def test_each_kind_of_model_says_what_it_is_for(load):
+    with pytest.raises(ValueError, match=r"trained to find events in videos.*use events\(\)"):
+        load("queries_whole", DENSE).caption(["a.mp4"])
+    with pytest.raises(ValueError, match=r"trained on caption .*finds no events; use caption\(\)"):
+        load("caption", ("decode.min_len=4", "data.task=caption")).events(["a.mp4"])

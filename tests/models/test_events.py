@@ -1,0 +1,228 @@
+"""Events found by queries: matching, overlap, memories and losses, against numpy and scipy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from drawn_models import draw_memory, draw_model
+from flax import nnx
+from scipy.optimize import linear_sum_assignment
+
+from capjax.models.events import EventQueries, EventSet, event_memory, match, overlap, per_event
+from capjax.train.losses import _two_frames, event_losses
+
+RNG = np.random.default_rng(0)
+matching, losing = jax.jit(match), jax.jit(event_losses)
+
+
+def draw_times(*shape) -> np.ndarray:
+    """float32 [..., 2], start before end, in 0 .. 1."""
+    return np.sort(RNG.random((*shape, 2)), axis=-1).astype(np.float32)
+
+
+def plain_overlap(a, b) -> tuple[float, float]:
+    """(tIoU, generalised tIoU), by counting moments of a fine grid."""
+    grid = (np.arange(200_000) + 0.5) / 200_000
+    inside = [(grid >= low) & (grid < high) for low, high in (a, b)]
+    union, hull = (inside[0] | inside[1]).mean(), max(a[1], b[1]) - min(a[0], b[0])
+    tiou = (inside[0] & inside[1]).mean() / union
+    return tiou, tiou - (hull - union) / hull
+
+
+def test_overlap_is_that_of_counted_moments():
+    a, b = draw_times(30), draw_times(30)
+    b[:5, 0] = a[:5, 1] + 0.1 * (1 - a[:5, 1])  # some that lie apart
+    b[:5, 1] = 1.0
+    found = np.stack(overlap(a, b), -1)
+    np.testing.assert_allclose(found, [plain_overlap(x, y) for x, y in zip(a, b, strict=True)], atol=1e-3)
+    np.testing.assert_allclose(np.stack(overlap(b, a), -1), found, rtol=1e-6)
+    np.testing.assert_allclose(np.stack(overlap(a, a)), 1.0, rtol=1e-5)
+
+
+def test_an_interval_the_wrong_way_round_overlaps_nothing():
+    tiou, giou = overlap(np.float32([0.8, 0.2]), np.float32([0.1, 0.9]))
+    assert tiou == 0
+    assert -1 <= giou <= 0
+    assert np.isfinite(jax.grad(lambda x: overlap(x, jnp.float32([0.4, 0.4]))[1])(jnp.float32([0.4, 0.4]))).all()
+
+
+def costs(times, confidence, true_times) -> np.ndarray:
+    """[q, e]."""
+    pairs = [[plain_cost(t, c, e) for e in true_times] for t, c in zip(times, confidence, strict=True)]
+    return np.asarray(pairs)
+
+
+def plain_cost(time, confidence, event) -> float:
+    shared = max(0.0, min(time[1], event[1]) - max(time[0], event[0]))
+    union = max(time[1] - time[0], 0) + event[1] - event[0] - shared
+    hull = max(time[1], event[1]) - min(time[0], event[0])
+    giou = shared / union - (hull - union) / hull
+    return 5 * np.abs(time - event).sum() - 2 * giou - 2 / (1 + np.exp(-confidence))
+
+
+@pytest.mark.parametrize(("q", "e"), [(9, 5), (5, 5), (4, 1)])
+def test_matching_is_the_cheapest_there_is(q, e):
+    b = 150
+    times, confidence, truth = draw_times(b, q), RNG.normal(size=(b, q)).astype(np.float32) * 2, draw_times(b, e)
+    mask = np.arange(e) < RNG.integers(0, e + 1, (b, 1))
+    matched = np.asarray(matching(times, confidence, truth, mask))
+    for row in range(b):
+        assert len(set(matched[row])) == e, "one to one, also those that are none"
+        real = mask[row]
+        cost = costs(times[row], confidence[row], truth[row][real])
+        ours = cost[matched[row][real], np.arange(real.sum())].sum()
+        assert ours == pytest.approx(cost[linear_sum_assignment(cost)].sum(), abs=1e-4)
+
+
+def test_figures_that_are_not_finite_do_not_stop_the_matching():
+    times = np.full((150, 9, 2), np.nan, np.float32)
+    matched = matching(times, np.full((150, 9), np.inf, np.float32), draw_times(150, 5), np.ones((150, 5), bool))
+    assert len(set(np.asarray(matched)[0])) == 5
+
+
+# ---- What the caption of an event is written from
+
+
+def test_an_event_sees_its_frames_and_its_own_query():
+    b, t, places, e, d = 3, 8, 2, 4, 6
+    memory = draw_memory(b, t * places, d)
+    time = np.repeat(np.arange(t, dtype=np.float32), places) * 2.0  # a frame each 2 s
+    mask = np.repeat(np.array([[True] * 8, [True] * 5 + [False] * 3, [True] + [False] * 7]), places, axis=1)
+    memory = memory.replace(time=jnp.broadcast_to(time, (b, t * places)), mask=jnp.asarray(mask))
+    times, query = draw_times(b, e), RNG.normal(size=(b, e, d)).astype(np.float32)
+    times[:, 0] = (0.42, 0.43)  # shorter than the time between two frames
+    duration = np.float32([16, 10, 2])
+    seen = event_memory(memory, times, query, duration)
+    assert seen.x.shape == (b, t * places + e, d)
+    np.testing.assert_array_equal(seen.x[:, -e:], query)
+    for row in range(b):
+        real = mask[row]
+        for k in range(e):
+            start, end = times[row, k] * duration[row]
+            edge = max(0.1 * (end - start), 0.5)
+            wanted = [bool(r) and start - edge <= at <= end + edge for at, r in zip(time, real, strict=True)]
+            if not any(wanted):
+                far = np.abs(time - (start + end) / 2)
+                wanted = real & (far == far[real].min())
+            np.testing.assert_array_equal(np.asarray(seen.mask)[row, k, :-e], wanted)
+            np.testing.assert_array_equal(np.asarray(seen.mask)[row, k, -e:], np.arange(e) == k)
+        np.testing.assert_allclose(seen.time[row, -e:], times[row].mean(-1) * duration[row], rtol=1e-6)
+    rows = per_event(seen, e)
+    assert rows.x.shape == (b * e, t * places + e, d)
+    for row, k in ((0, 1), (2, 3)):
+        np.testing.assert_array_equal(rows.mask[row * e + k], seen.mask[row, k])
+        np.testing.assert_array_equal(rows.x[row * e + k], seen.x[row])
+
+
+def test_frames_that_are_none_change_nothing_of_what_queries_find():
+    b, t, d = 2, 6, 16
+    model = draw_model(
+        lambda key: EventQueries(width=d, events=3, queries=5, layers=2, heads=2, rngs=nnx.Rngs(key)), seed=3
+    )
+    memory = draw_memory(b, t, d)
+    mask = np.arange(t) < np.array([[6], [4]])
+    memory = memory.replace(mask=jnp.asarray(mask), time=jnp.broadcast_to(jnp.arange(t, dtype=jnp.float32), (b, t)))
+    duration = jnp.float32([6, 4])
+    find = jax.jit(lambda memory: model(memory, t, duration))
+    found = find(memory)
+    other = find(memory.replace(x=jnp.where(mask[..., None], memory.x, 99.0)))
+    for name in ("times", "confidence", "count", "query"):
+        np.testing.assert_allclose(getattr(found, name), getattr(other, name), rtol=1e-4, atol=1e-5, err_msg=name)
+    assert found.times.shape == (2, b, 5, 2)
+    assert ((found.times >= 0) & (found.times <= 1)).all()
+    assert (np.asarray(jax.nn.softmax(found.pointers))[:, 1, :, :, 4:] < 1e-6).all()
+
+
+# ---- Losses
+
+
+def draw_found(layers=2, b=4, q=6, e=3, t=5) -> tuple[EventSet, np.ndarray, np.ndarray]:
+    frame_mask = np.arange(t) < np.array([5, 3, 1, 4])[:b, None]
+    frames = np.sort(RNG.random((b, t)), axis=1).astype(np.float32)
+    draw = lambda *shape: RNG.normal(size=shape).astype(np.float32)  # noqa: E731
+    pointers = np.where(frame_mask[:, None, None], draw(layers, b, q, 2, t), -1e9).astype(np.float32)
+    found = EventSet(
+        times=draw_times(layers, b, q), pointers=pointers, confidence=draw(layers, b, q), count=draw(layers, b, e + 1),
+        query=draw(b, q, 4), frames=frames, frame_mask=frame_mask,
+    )  # fmt: skip
+    return found, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
+
+
+def test_a_moment_is_shared_by_the_two_frames_next_to_it():
+    frames = np.float32([[0.1, 0.3, 0.7, 0.0, 0.0]])
+    mask = np.array([[True, True, True, False, False]])
+    moments = np.float32([[[0.1, 0.3], [0.4, 0.7], [0.0, 0.9], [0.2, 0.69]]])
+    found = np.asarray(_two_frames(frames, mask, moments))[0]
+    wanted = [[[1, 0, 0], [0, 1, 0]], [[0, 0.75, 0.25], [0, 0, 1]], [[1, 0, 0], [0, 0, 1]],
+              [[0.5, 0.5, 0], [0, 0.025, 0.975]]]  # fmt: skip
+    np.testing.assert_allclose(found[..., :3], wanted, atol=1e-5)
+    assert (found[..., 3:] == 0).all()
+
+
+def log_softmax(x):
+    return x - np.logaddexp.reduce(x, axis=-1, keepdims=True)
+
+
+def test_losses_are_those_of_plain_loops():
+    found, truth, mask = draw_found()
+    layers, b, q = found.confidence.shape
+    last = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
+    losses = losing(found, last, truth, mask)
+    two = np.asarray(_two_frames(found.frames, found.frame_mask, truth))
+    wanted = dict.fromkeys(losses, 0.0)
+    for layer in range(layers):
+        times, confidence = found.times[layer], found.confidence[layer]
+        for row in range(b):
+            real = np.flatnonzero(mask[row])
+            cost = costs(times[row], confidence[row], truth[row][real])
+            queries = linear_sum_assignment(cost)[0][np.argsort(linear_sum_assignment(cost)[1])]
+            for event, query in zip(real, queries, strict=True):
+                wanted["distance"] += np.abs(times[row, query] - truth[row, event]).sum()
+                wanted["overlap"] += 1 - plain_overlap(times[row, query], truth[row, event])[1]
+                wanted["pointer"] -= (two[row, event] * log_softmax(found.pointers[layer, row, query])).sum()
+            is_event = np.isin(np.arange(q), queries)
+            chance = 1 / (1 + np.exp(-confidence[row].astype(np.float64)))
+            wanted["confidence"] -= np.log(np.where(is_event, chance, 1 - chance)).sum()
+            wanted["count"] -= log_softmax(found.count[layer, row])[len(real)]
+    for name, value in wanted.items():
+        assert float(losses[name]) == pytest.approx(value / layers, rel=2e-3), name
+
+
+def test_what_is_found_exactly_costs_next_to_nothing():
+    found, truth, mask = draw_found(layers=1)
+    b, q = found.confidence.shape[1:]
+    times = found.times.copy()
+    times[0, :, :3] = truth
+    confidence = np.where(np.arange(q) < mask.sum(1)[:, None], 20.0, -20.0)[None].astype(np.float32)
+    count = 20.0 * np.eye(4, dtype=np.float32)[mask.sum(1)][None]
+    pointers = found.pointers.copy()
+    pointers[0, :, :3] = np.log(np.maximum(_two_frames(found.frames, found.frame_mask, truth), 1e-12))
+    exact = found.replace(times=times, confidence=confidence, count=count, pointers=pointers)
+    losses = losing(exact, matching(times[0], confidence[0], truth, mask), truth, mask)
+    for name in ("distance", "overlap", "confidence", "count"):
+        assert float(losses[name]) == pytest.approx(0, abs=1e-3), name
+    shares = np.asarray(_two_frames(found.frames, found.frame_mask, truth))
+    entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum((-2, -1))
+    assert float(losses["pointer"]) == pytest.approx((entropy * mask).sum(), rel=1e-3)
+
+
+def test_gradients_reach_what_is_matched_and_are_finite_without_events():
+    found, truth, mask = jax.tree.map(jnp.asarray, draw_found(layers=1))
+
+    def loss(times, confidence, mask):
+        one = found.replace(times=times, confidence=confidence)
+        matched = match(times[-1], confidence[-1], truth, mask)
+        return sum(event_losses(one, matched, truth, mask).values())
+
+    grad = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    times, confidence = grad(found.times, found.confidence, mask)
+    matched = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
+    moved = np.abs(np.asarray(times)[0]).sum(-1) > 0
+    for row, real in enumerate(np.asarray(mask)):
+        assert set(np.flatnonzero(moved[row])) == set(matched[row][real])
+    assert (np.abs(confidence) > 0).all()
+    none = grad(found.times, found.confidence, jnp.zeros_like(mask))
+    assert all(np.isfinite(part).all() for part in none)
+    assert (np.asarray(none[0]) == 0).all()
+    assert optax.tree.norm(none) > 0
