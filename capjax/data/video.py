@@ -33,8 +33,9 @@ _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,asf_o,mpeg,mpegvideo,mpegts,mpegtsraw,ogg,mxf,rm,"
     "h264,hevc,m4v,ivf,obu,nut,wtv,dv,nsv,vc1,h263,mjpeg,gxf,y4m,yuv4mpegpipe,gif,amv,bink,smk"
 )
-# Two moments are the same if no more than this apart: times are whole numbers of some unit, annotations decimals.
-EPSILON = 1e-4
+# Two moments are the same if no more than this apart: less than the ticks of a clock of 90 kHz, and more than the error
+# of decimals.
+EPSILON = 1e-5
 _NONE = np.iinfo(np.int64).min
 _REFORMATTER = VideoReformatter()
 _DAMAGED = (av.error.FFmpegError, OSError)
