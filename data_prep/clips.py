@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
@@ -28,7 +29,7 @@ class ClipSettings:
       cut: one of CUTS.
       window: seconds of a window; 0: as long as a record may be.
       overlap: seconds that a window shares with the next.
-      max_frames: of a record. A longer item is cut into windows whatever `cut` says.
+      max_frames: of a record. A longer item, event or shot is cut into windows whatever `cut` says.
       min_shot: seconds; a cut sooner after the one before is none.
     """
 
@@ -79,17 +80,17 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     end = min(end, duration)
     if end - start < EPSILON:
         raise MediaError("beyond_end", f"the clip {item.clip} s lies beyond the end of the file, at {duration:.2f} s")
-    if settings.cut == "events":
-        return list(_events(item, start, end))
     longest = settings.max_frames / fps
+    if settings.cut == "events":
+        return list(_events(item, start, end, longest))
     if settings.cut == "shots":
         inner = [cut for cut in cuts if start + EPSILON < cut < end - EPSILON]
         spans = list(zip([start, *inner], [*inner, end], strict=True))
         spans = [part for span in spans for part in _windows(*span, longest, 0.0)]
-    elif settings.cut == "windows" and settings.window:
-        spans = _windows(start, end, min(settings.window, longest), settings.overlap)
     else:
-        spans = _windows(start, end, longest, min(settings.overlap, longest / 2))
+        length = min(settings.window, longest) if settings.cut == "windows" and settings.window else longest
+        overlap = settings.overlap if length == settings.window else min(settings.overlap, length / 2)
+        spans = _windows(start, end, length, overlap)
     if len(spans) == 1:
         return [Clip(item.id, "", start, end, 0.0, item.captions)]
     return [clip for span in spans if (clip := _part(item, *span, start)).captions]
@@ -117,18 +118,22 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
     return Clip(_name(item.id, start - zero, end - zero), item.id, start, end, start - zero, tuple(captions))
 
 
-def _events(item: Item, start: float, end: float) -> Iterator[Clip]:
+def _events(item: Item, start: float, end: float, longest: float) -> Iterator[Clip]:
     events: dict[tuple[float, float], list[Caption]] = {}
     for caption in item.captions:
         if caption.start is not None:
-            events.setdefault((caption.start, caption.end), []).append(caption)
+            span = (caption.start, min(caption.end, end - start))
+            events.setdefault(span, []).append(caption)
+    names: set[str] = set()
     for (first, last), captions in sorted(events.items()):
-        if last + start > end:
-            last = end - start
         if last - first < EPSILON:
             continue
         told = tuple(Caption(caption.text, caption.lang) for caption in captions)
-        yield Clip(_name(item.id, first, last), item.id, start + first, start + last, first, told)
+        for one, other in _windows(first, last, longest, 0.0):
+            name = _name(item.id, one, other)
+            name = name if name not in names else f"{item.id}@{one!r}-{other!r}"
+            names.add(name)
+            yield Clip(name, item.id, start + one, start + other, one, told)
 
 
 def _name(id: str, start: float, end: float) -> str:
@@ -144,13 +149,15 @@ class ShotDetector:
 
     def __init__(self, min_shot: float, threshold: float = 15.0):
         self._min_shot, self._threshold = min_shot, threshold
+        self._reformatter = VideoReformatter()  # a frame's own is made anew for each
         self._before: np.ndarray | None = None
         self._times: list[float] = []
         self._changes: list[float] = []
 
     def add(self, time: float, frame):
         """The next av.VideoFrame."""
-        small = np.concatenate([_thumbnail(plane) for plane in frame.reformat(64, 36, "yuv420p").planes])
+        planes = self._reformatter.reformat(frame, 64, 36, "yuv420p", threads=1).planes
+        small = np.concatenate([_thumbnail(plane) for plane in planes])
         if self._before is not None:
             self._times.append(time)
             self._changes.append(float(np.abs(small - self._before).mean()))

@@ -82,6 +82,11 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     except MediaError as error:
         yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
         return
+    yield from _read_clips(video, cuts, items, storage, on_share, spool)
+
+
+def _read_clips(video: Video, cuts, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
+    path = video.path
     clips: list[tuple[Clip, Item]] = []
     for item in items:
         try:

@@ -153,11 +153,14 @@ def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Re
         items = list(group)
         if items[0].video:
             spool = shard.frames_dir / f"{number}-{shard.fingerprint}"
+            told = [0.0]
 
-            def on_share(share: float, count: int = len(items)):
+            def on_share(share: float, count: int = len(items), told: list[float] = told):
+                told[0] += share
                 on_items(share * count)
 
             yield from read_video(items, shard.media, on_share, spool)
+            on_share(1 - told[0])  # what could not be had counts as done
             continue
         try:
             yield read_photo(items[0], shard.media)
