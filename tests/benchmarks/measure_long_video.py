@@ -2,10 +2,10 @@
 
     python tests/benchmarks/measure_long_video.py [--hours 2] [--rate 25] [--fps 2] [--video FILE]
 
-Makes the video with FFmpeg's program (20 s of a test picture, its packets copied over and over),
-prepares it once from start to end, and once more with a SIGKILL on the way, after which the same command goes on. Prints
-the largest resident memory of all processes together, the seconds, the lines of progress, how much the second start
-found done, and whether both gave the same bytes.
+Makes the video with FFmpeg's program (20 s of a test picture, its packets copied over and over), prepares it once from
+start to end, and once more with a SIGKILL on the way, after which the same command goes on. Prints the largest resident
+memory of all processes together, the seconds, the lines of progress, how much the second start found done, and whether
+both gave the same bytes.
 """
 
 import argparse
