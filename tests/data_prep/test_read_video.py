@@ -12,6 +12,7 @@ from data_prep import media
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
 from data_prep.readers.item import Item, Problem
+from data_prep.shards import Shard, make_records
 
 SAID, AS_USUAL = Caption("a video"), Storage()
 TIMES = np.arange(0, 10, 0.1)
@@ -123,6 +124,16 @@ def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkey
     assert sent[0] < 12
     assert record.frames == whole[0].frames
     np.testing.assert_array_equal(record.frame_times, whole[0].frame_times)
+
+
+def test_the_bar_gets_to_its_end_whatever_could_not_be_had(path, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    items = (item(tmp_path / "bad.mp4", "1"), item(tmp_path / "bad.mp4", "2"), item(path, "3"))
+    shard = Shard(tmp_path / "shard", tmp_path / "shard.json", tmp_path / "frames", items, AS_USUAL, "fingerprint")
+    told = []
+    made = list(make_records(shard, told.append))
+    assert [isinstance(one, Problem) for one in made] == [True, True, False]
+    assert sum(told) == pytest.approx(3)
 
 
 def test_what_a_cut_file_lacks_is_told_and_the_rest_kept(tmp_path):
