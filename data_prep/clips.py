@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
@@ -28,7 +29,7 @@ class ClipSettings:
       cut: one of CUTS.
       window: seconds of a window; 0: as long as a record may be.
       overlap: seconds that a window shares with the next.
-      max_frames: of a record. A longer item is cut into windows whatever `cut` says.
+      max_frames: of a record. A longer item, event or shot is cut into windows whatever `cut` says.
       min_shot: seconds; a cut sooner after the one before is none.
     """
 
@@ -118,7 +119,7 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     """
     start, end = bounds(item, duration)
     if settings.cut == "events":
-        return list(_events(item, start))
+        return list(_events(item, start, settings.max_frames / fps))
     length, overlap = settings.windows(fps)
     if settings.cut == "shots":
         inner = [at for at in cuts if start + EPSILON < at < end - EPSILON]
@@ -144,14 +145,19 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
     return Clip(_name(item.id, start - zero, end - zero), item.id, start, end, start - zero, tuple(captions))
 
 
-def _events(item: Item, start: float) -> Iterator[Clip]:
+def _events(item: Item, start: float, longest: float) -> Iterator[Clip]:
     events: dict[tuple[float, float], list[Caption]] = {}
     for caption in item.captions:
         if caption.start is not None:
             events.setdefault((caption.start, caption.end), []).append(caption)
+    names: set[str] = set()
     for (first, last), captions in sorted(events.items()):
         told = tuple(Caption(caption.text, caption.lang) for caption in captions)
-        yield Clip(_name(item.id, first, last), item.id, start + first, start + last, first, told)
+        for one, other in cut(first, last, longest, 0.0):
+            name = _name(item.id, one, other)
+            name = name if name not in names else f"{item.id}@{one!r}-{other!r}"
+            names.add(name)
+            yield Clip(name, item.id, start + one, start + other, one, told)
 
 
 def _name(id: str, start: float, end: float) -> str:
@@ -167,13 +173,15 @@ class ShotDetector:
 
     def __init__(self, min_shot: float, threshold: float = 15.0):
         self._min_shot, self._threshold = min_shot, threshold
+        self._reformatter = VideoReformatter()  # a frame's own is made anew for each
         self._before: np.ndarray | None = None
         self._times: list[float] = []
         self._changes: list[float] = []
 
     def add(self, time: float, frame):
         """The next av.VideoFrame."""
-        small = np.concatenate([_thumbnail(plane) for plane in frame.reformat(64, 36, "yuv420p").planes])
+        planes = self._reformatter.reformat(frame, 64, 36, "yuv420p", threads=1).planes
+        small = np.concatenate([_thumbnail(plane) for plane in planes])
         if self._before is not None:
             self._times.append(time)
             self._changes.append(float(np.abs(small - self._before).mean()))

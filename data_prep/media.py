@@ -83,6 +83,11 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     except MediaError as error:
         yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
         return
+    yield from _read_clips(video, cuts, items, storage, on_share, spool)
+
+
+def _read_clips(video: Video, cuts, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
+    path = video.path
     clips: list[tuple[Clip, Item]] = []
     for item in items:
         try:
@@ -100,12 +105,17 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
         message = f"{path} ends after {video.duration:.1f} s of the {video.promised:.1f} s that it promises"
         yield Problem("truncated", message, items[0].where, items[0].id, "nothing")
     clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
-    for clip, item, frames in _gather(video, clips, storage, on_share, spool):
-        if frames:
-            yield _record(clip, item, frames)
-        else:
-            message = f"{path}: no frame could be decoded from {clip.start:.2f} to {clip.end:.2f} s"
-            yield Problem("no_frames", message, item.where, clip.id, "video")
+    done = 0
+    try:
+        for clip, item, frames in _gather(video, clips, storage, on_share, spool):
+            done += 1
+            if frames:
+                yield _record(clip, item, frames)
+            else:
+                message = f"{path}: no frame could be decoded from {clip.start:.2f} to {clip.end:.2f} s"
+                yield Problem("no_frames", message, item.where, clip.id, "video")
+    except MediaError as error:  # it was there when we looked
+        yield from (Problem(error.kind, str(error), item.where, clip.id, "video") for clip, item in clips[done:])
 
 
 def _find_cuts(video: Video, storage: Storage, on_share) -> list[float]:
@@ -178,9 +188,13 @@ def _entries(video: Video, moments, frames: "_Memory | _Spool", picture, on_shar
     on_share(done * share)
     for shown in video.shown_at(moments[done:]):
         first, stop = shown.moments.start + done, shown.moments.stop + done
-        place = frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
+        try:
+            place = frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
+        except MediaError:  # a damaged frame is left out
+            place = None
         on_share((stop - first) * share)
-        yield _Entry(shown.time, first, stop, place)
+        if place is not None:
+            yield _Entry(shown.time, first, stop, place)
 
 
 class _Memory:

@@ -23,10 +23,10 @@ def numbered(number: int, width: int = 192, height: int = 96) -> np.ndarray:
     return picture
 
 
-def number_of(jpeg: bytes) -> int:
-    """The number that a frame tells."""
-    pixels = simplejpeg.decode_jpeg(jpeg).astype(int).max(-1)
-    row = pixels[pixels.shape[0] // 4]
+def number_of(frame: bytes | np.ndarray) -> int:
+    """The number that a frame (a JPEG, or uint8 [h, w, 3]) tells."""
+    shown = (frame if isinstance(frame, np.ndarray) else simplejpeg.decode_jpeg(frame)).astype(int).max(-1)
+    row = shown[shown.shape[0] // 4]
     width = len(row)
     bits = [row[round((bit + 0.5) * width / BITS)] > 128 for bit in range(BITS)]
     return int("".join("01"[bool(bit)] for bit in bits), 2)

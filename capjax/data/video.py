@@ -32,10 +32,16 @@ VIDEO_SUFFIXES = frozenset(
 # What may be opened: containers of video in one file. FFmpeg also reads play lists, which name other files and hosts.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,asf_o,mpeg,mpegvideo,mpegts,mpegtsraw,ogg,mxf,rm,"
-    "h264,hevc,m4v,ivf,obu,nut,wtv,dv,nsv,vc1,h263,mjpeg,gxf,y4m,yuv4mpegpipe,gif,amv,bink,smk"
+    "h264,hevc,m4v,ivf,obu,nut,wtv,dv,nsv,vc1,h263,mjpeg,gxf,y4m,yuv4mpegpipe,gif,amv,bink,smk,"
+    "mp3,flac,wav,aac"  # sound alone, so that what is wrong with it can be told
 )
-# Two moments are the same if no more than this apart: times are whole numbers of some unit, annotations decimals.
-EPSILON = 1e-4
+# Two moments are the same if no more than this apart: less than the ticks of a clock of 90 kHz, and more than the error
+# of decimals.
+EPSILON = 1e-5
+# Clocks that run longer are damaged, and what is cut from them would never end.
+_LONGEST = 48 * 3600.0
+# Pixels that are wider or narrower than this are damage too.
+_WIDEST = 16
 _NONE = np.iinfo(np.int64).min
 _REFORMATTER = VideoReformatter()
 _DAMAGED = (av.error.FFmpegError, OSError)
@@ -68,7 +74,8 @@ class Video:
       frames: how many there are.
 
     Raises:
-      MediaError: missing, empty, no video, no frames, damaged, or of more than MAX_PIXELS pixels.
+      MediaError: missing, empty, no video, no frames, damaged, of a codec that is not there, longer than two days, or
+        of more than MAX_PIXELS pixels.
     """
 
     def __init__(self, path: Path, *, threads: int = 1):
@@ -85,16 +92,13 @@ class Video:
         """One pass over the packets, without decoding."""
         pts, keys, lengths = [], [], []
         missing = False
-        try:
-            for packet in container.demux(stream):
-                if packet.size == 0 or packet.is_discard:  # the end; what an edit list leaves out
-                    continue
-                missing |= packet.pts is None
-                pts.append(packet.pts if packet.pts is not None else packet.dts)
-                keys.append(packet.is_keyframe)
-                lengths.append(packet.duration or 0)
-        except _DAMAGED:
-            pass  # what came before is good
+        for packet in _packets(container, stream):
+            if packet.is_discard:  # what an edit list leaves out
+                continue
+            missing |= packet.pts is None
+            pts.append(packet.pts if packet.pts is not None else packet.dts)
+            keys.append(packet.is_keyframe)
+            lengths.append(packet.duration or 0)
         if not pts:
             raise MediaError("no_video", f"{self.path} has a video stream, but no frames in it")
         unit = stream.time_base
@@ -119,13 +123,18 @@ class Video:
             length = lengths[last] * self._unit if 0 < lengths[last] * self._unit < 10 else 1 / rate
             self.duration = (int(self._pts[last]) - self._first) * self._unit + length
             self._first -= round(held / rate / self._unit)
+        if not 0 < self.duration <= _LONGEST:
+            raise MediaError(
+                "damaged", f"{self.path} lasts {self.duration:.3g} s by its clock; at most 48 hours are read"
+            )
         self._late = late
         self.promised = max(0.0, container.duration / av.time_base) if container.duration else 0.0
         context = stream.codec_context
         height, width = context.height, context.width
         if height * width > MAX_PIXELS:
             raise MediaError("too_large", f"{self.path}: frames of {width:,} x {height:,} pixels; too large to decode")
-        self._pixel_shape = float(stream.sample_aspect_ratio or 1)
+        shape = float(stream.sample_aspect_ratio or 1)
+        self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
 
     def shown_at(self, moments: Sequence[float], *, all_frames: bool = False) -> Iterator[Shown]:
         """The frames that are on the screen at `moments`, each once, in order.
@@ -176,7 +185,16 @@ class Video:
         """A frame as an upright RGB JPEG with square pixels, its short side at most `settings.size` pixels.
 
         Colours go from the stream's matrix and range to those of JPEG. Of interlaced frames one field is kept.
+
+        Raises:
+          MediaError: it has no pixels that FFmpeg could convert, or is longer than a JPEG can be.
         """
+        try:
+            return self._jpeg(frame, settings)
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            raise MediaError("damaged", f"{self.path}: a frame cannot be converted: {_words(error)}") from error
+
+    def _jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
         shape = (frame.height, frame.width * self._pixel_shape)
         scale = min(1.0, settings.size / min(shape))
         height, width = (max(1, round(side * scale)) for side in shape)
@@ -252,6 +270,9 @@ class _Opened:
             self._container.close()
             raise MediaError("no_video", f"{self._path} has no video stream")
         stream = streams[0]
+        if stream.codec_context is None:
+            self._container.close()
+            raise MediaError("unknown_codec", f"{self._path}: this build of FFmpeg has no decoder for its video")
         stream.codec_context.thread_count = self._threads
         if self._threads != 1:
             stream.thread_type = "AUTO"
@@ -311,15 +332,7 @@ def _frames(container, stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
         except _DAMAGED:
             return []
 
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, *_DAMAGED):
-            packet = None
-        if packet is None or packet.size == 0:
-            yield from decode(None)
-            return
+    for packet in _packets(container, stream):
         if packet.is_discard:
             if plan is None:
                 yield from decode(packet)
@@ -339,6 +352,20 @@ def _frames(container, stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
                 context.skip_frame = "NONREF" if skip else "DEFAULT"
                 skipping = skip
         yield from decode(packet)
+    yield from decode(None)
+
+
+def _packets(container, stream) -> Iterator[av.Packet]:
+    """The packets that have something in them, up to the first that cannot be read: what came before it is good."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        # IndexError is PyAV's, at the end, where a stream came to light late.
+        except (StopIteration, IndexError, *_DAMAGED):
+            return
+        if packet.size:  # an empty one would end the decoder's work
+            yield packet
 
 
 def _pixels(plane) -> np.ndarray:

@@ -1,7 +1,5 @@
-"""Frames of videos, held against what was drawn into them and against FFmpeg's own program."""
+"""Frames of videos, held against what was drawn into them."""
 
-import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,13 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import find_real_data
 from videos import number_of, numbered, pixels, psnr, write_video
 
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.video import Video, _plan
 
-REAL = find_real_data()
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)
 
@@ -34,7 +30,7 @@ def expected(times, moments) -> list[tuple[float, int, list[int]]]:
     times = np.asarray(times) - min(times)
     shown: dict[int, list[int]] = {}
     for index, moment in enumerate(moments):
-        shown.setdefault(int(np.flatnonzero(times <= moment + 1e-4)[-1]), []).append(index)
+        shown.setdefault(int(np.flatnonzero(times <= moment + 1e-5)[-1]), []).append(index)
     return [(float(times[k]), k, indices) for k, indices in shown.items()]
 
 
@@ -149,14 +145,10 @@ def test_interlaced_frames_show_no_comb(tmp_path):
     even[:, 40:80], odd[:, 100:140] = 220, 220
     woven = even.copy()
     woven[1::2] = odd[1::2]
-    options = {"flags": "+ildct+ilme", "g": "1", "b": "4000000"}
-    path = write_video(
-        tmp_path / "a.mkv", FIFTH[:3], codec="mpeg2video", pictures=[woven] * 3, options=options, unit=Fraction(1, 25)
-    )
-    video = Video(path)
+    options = {"flags": "+ildct+ilme", "g": "1"}
+    video = Video(write_video(tmp_path / "a.mkv", FIFTH[:3], pictures=[woven] * 3, options=options))
     (shown,) = video.shown_at([0.0])
-    if not shown.frame.interlaced_frame:
-        pytest.skip("this encoder does not mark its frames as interlaced")
+    assert shown.frame.interlaced_frame
     out = pixels(video.jpeg(shown.frame, PICTURE)).astype(int)
     assert np.abs(np.diff(out, axis=0)).mean() < 3
     assert out.shape == (96, 192, 3)
@@ -238,27 +230,3 @@ def test_a_frame_of_an_odd_size_gives_the_same_bytes_every_time(tmp_path):
     (jpeg,) = made
     assert pixels(jpeg).shape == (95, 190, 3)
     assert number_of(jpeg) == 0
-
-
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
-@pytest.mark.skipif(REAL is None, reason="the real clips are not here")
-def test_frames_are_those_of_ffmpeg_at_their_times():
-    def run(*command) -> bytes:
-        return subprocess.run(command, capture_output=True, check=True).stdout
-
-    for path in sorted((REAL / "msvd" / "YouTubeClips").glob("*.avi")) + [REAL / "video" / "women_long_jump.mp4"]:
-        entries = ["-select_streams", "v", "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0"]
-        times = [
-            float(line.strip(",").replace("N/A", "nan"))
-            for line in run("ffprobe", "-v", "error", *entries, path).decode().split()
-        ]
-        video = Video(path)
-        shown = list(video.shown_at(np.arange(0, video.duration, 0.5)))
-        ours = [pixels(video.jpeg(one.frame, PICTURE)) for one in shown]
-        height, width = ours[0].shape[:2]
-        size = ["-vf", f"scale={width}:{height}:flags=bicubic", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-        theirs = np.frombuffer(run("ffmpeg", "-v", "error", "-i", path, "-vsync", "passthrough", *size), np.uint8)
-        theirs = theirs.reshape(len(times), height, width, 3)
-        for one, picture in zip(shown, ours, strict=True):
-            (index,) = np.flatnonzero(np.abs(np.array(times) - one.time) < 2e-3)
-            assert psnr(picture, theirs[index]) > 30, (path.name, one.time)

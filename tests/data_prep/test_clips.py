@@ -111,6 +111,31 @@ def test_no_record_has_more_frames_than_allowed():
     assert {c.text for clip in clips for c in clip.captions} == {"an event"}
 
 
+def test_no_event_has_more_frames_than_allowed_either():
+    clips = make_clips(
+        item((event(5, 65, "long"), event(7, 9, "short"))), ClipSettings("events", max_frames=60), 2.0, 99.0, ()
+    )
+    assert [(clip.start, clip.end, clip.captions[0].text) for clip in clips] == [
+        (5.0, 35.0, "long"), (35.0, 65.0, "long"), (7.0, 9.0, "short"),
+    ]  # fmt: skip
+
+
+def test_events_that_are_nearly_the_same_have_ids_of_their_own():
+    clips = make_clips(item((event(1.001, 3.002), event(1.004, 3.003))), ClipSettings("events"), 2.0, 9.0, ())
+    assert [clip.id for clip in clips] == ["v@1.00-3.00", "v@1.004-3.003"]
+
+
+def test_events_that_end_with_the_file_are_one():
+    (clip,) = make_clips(item((event(1, 30, "a"), event(1, 40, "b"))), ClipSettings("events"), 2.0, 9.0, ())
+    assert (clip.id, clip.end, [c.text for c in clip.captions]) == ("v@1.00-9.00", 9.0, ["a", "b"])
+
+
+def test_windows_longer_than_a_record_may_be_share_at_most_half():
+    settings = ClipSettings("windows", window=10.0, overlap=5.0, max_frames=8)  # 4 s
+    clips = make_clips(item((event(0, 20),)), settings, 2.0, 20.0, ())
+    assert [(clip.start, clip.end) for clip in clips] == [(2.0 * k, 2.0 * k + 4) for k in range(9)]
+
+
 def test_shots_go_from_cut_to_cut():
     captions = (event(0, 4.1, "one"), event(4, 9, "two"))
     clips = make_clips(item(captions), ClipSettings("shots"), 2.0, 9.0, [4.0])

@@ -12,6 +12,7 @@ from data_prep import media
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
 from data_prep.readers.item import Item, Problem
+from data_prep.shards import Shard, make_records
 
 SAID, AS_USUAL = Caption("a video"), Storage()
 TIMES = np.arange(0, 10, 0.1)
@@ -53,6 +54,42 @@ def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch
         assert record.frame_times[0] == 0
 
 
+def test_shots_take_one_decode_to_find_them_and_one_to_cut_them(tmp_path, monkeypatch):
+    decodes = []
+    decode = Video._decode
+    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    pictures = [np.full((96, 192, 3), 200 * (k // 15 % 2), np.uint8) for k in range(90)]
+    path = write_video(tmp_path / "a.mp4", np.arange(90) * 0.1, pictures=pictures)
+    events = [Caption("a shot", "en", 1.5 * k, 1.5 * k + 1.5, "event") for k in range(6)]
+    records = read([item(path, captions=events)], tmp_path / "spool", Storage(clips=ClipSettings("shots")))
+    assert len(records) == 6
+    assert len(decodes) == 2
+
+
+def test_windows_that_overlap_are_cut_in_one_decode(path, tmp_path, monkeypatch):
+    decodes = []
+    decode = Video._decode
+    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    storage = Storage(clips=ClipSettings("windows", window=4.0, overlap=2.0))
+    records = read([item(path, captions=[Caption("all", "en", 0.0, 10.0, "event")])], tmp_path / "spool", storage)
+    assert [(record.start, record.duration) for record in records] == [
+        (pytest.approx(start, abs=0.01), pytest.approx(4)) for start in (0, 2, 4, 6)
+    ]
+    assert [number_of(record.frames[0]) for record in records] == [0, 20, 40, 60]
+    assert len(decodes) == 1
+
+
+def test_a_file_that_goes_away_while_it_is_read_is_a_problem_of_each_clip(path, tmp_path):
+    gone = tmp_path / "gone.mp4"
+    gone.write_bytes(path.read_bytes())
+    index = Video(gone)
+    gone.unlink()
+    found = list(
+        media._read_clips(index, (), [item(gone, "1"), item(gone, "2")], AS_USUAL, lambda share: None, tmp_path / "s")
+    )
+    assert [(problem.kind, problem.id) for problem in found] == [("damaged", "1"), ("damaged", "2")]
+
+
 def test_every_share_of_the_work_is_told_once(path, tmp_path):
     shares = []
     read([item(path)], tmp_path / "spool", on_share=shares.append)
@@ -87,6 +124,16 @@ def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkey
     assert sent[0] < 12
     assert record.frames == whole[0].frames
     np.testing.assert_array_equal(record.frame_times, whole[0].frame_times)
+
+
+def test_the_bar_gets_to_its_end_whatever_could_not_be_had(path, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    items = (item(tmp_path / "bad.mp4", "1"), item(tmp_path / "bad.mp4", "2"), item(path, "3"))
+    shard = Shard(tmp_path / "shard", tmp_path / "shard.json", tmp_path / "frames", items, AS_USUAL, "fingerprint")
+    told = []
+    made = list(make_records(shard, told.append))
+    assert [isinstance(one, Problem) for one in made] == [True, True, False]
+    assert sum(told) == pytest.approx(3)
 
 
 def test_what_a_cut_file_lacks_is_told_and_the_rest_kept(tmp_path):

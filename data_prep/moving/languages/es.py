@@ -58,8 +58,8 @@ SPANISH = Spanish(
         "turn": (
             "{0} gira {turn}",
             "{0} rota {turn}",
-            "{0} está girando {turn}",
-            "{0} está rotando {turn}",
+            "{0} hace un giro {turn}",
+            "{0} rota en el sitio {turn}",
             "{0} gira en el sitio {turn}",
         ),
         "grow": (

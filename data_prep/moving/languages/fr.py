@@ -62,7 +62,7 @@ FRENCH = French(
             "{0} pivote {turn}",
             "{0} tourne sur place {turn}",
             "{0} pivote sur place {turn}",
-            "{0} est en train de tourner {turn}",
+            "{0} effectue une rotation {turn}",
         ),
         "grow": (
             "{0} grandit",
@@ -74,8 +74,8 @@ FRENCH = French(
         "shrink": (
             "{0} rétrécit",
             "{0} rapetisse",
-            "{0} se réduit",
-            "{0} perd en taille",
+            "{0} se contracte",
+            "{0} diminue",
             "{0} diminue de taille",
         ),
         "colour": (
