@@ -126,7 +126,8 @@ def test_events_that_are_nearly_the_same_have_ids_of_their_own():
 
 
 def test_events_that_end_with_the_file_are_one():
-    (clip,) = make_clips(item((event(1, 30, "a"), event(1, 40, "b"))), ClipSettings("events"), 2.0, 9.0, ())
+    fitting, _ = fit_events(item((event(1, 30, "a"), event(1, 40, "b"))), 9.0)
+    (clip,) = make_clips(fitting, ClipSettings("events"), 2.0, 9.0, ())
     assert (clip.id, clip.end, [c.text for c in clip.captions]) == ("v@1.00-9.00", 9.0, ["a", "b"])
 
 
