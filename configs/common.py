@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     config.data.crop_aspect = (0.75, 1.333)  # width / height of a training crop
     config.data.flip = False  # mirror pictures in training; captions say left and right, so off
     config.data.target_len = 40  # pieces a caption, with its prefix and end
+    config.data.buckets = ()  # frame counts that batches are padded to, such as (8, 16, 32); the last is data.frames
+    config.data.curriculum = ()  # ((0, {"frames": 8, "hard": 0.2}), (STEP, {}), ...): see capjax/data/curriculum.py
     config.data.threads = 2
     config.data.prefetch = 4  # batches
 

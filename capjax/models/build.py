@@ -62,7 +62,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         encoder = {"name": model.encoder.name, **model.encoder.options}
 
     def make(key) -> Captioner:
-        return Captioner(
+        captioner = Captioner(
             vocab=vocab,
             width=model.width,
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
@@ -79,6 +79,13 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             dtype=jnp.dtype(model.dtype),
             rngs=nnx.Rngs(key),
         )
+        for first, changes in config.data.curriculum:
+            if size := changes.get("image_size"):  # told now, and not when the stage begins
+                try:
+                    captioner.encoder.grid(size, size)
+                except ValueError as error:
+                    raise ConfigError(f"data.curriculum, from step {first}: image_size {size}: {error}") from error
+        return captioner
 
     try:
         if encoder is not None:

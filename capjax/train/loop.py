@@ -166,6 +166,8 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
         + (f"going on from step {start}" if resumed else "from the start")
     )
+    if config.data.curriculum:
+        reporter.say(str(batches.stage))
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
     return _Job(
@@ -192,7 +194,7 @@ def _run(job: _Job):
     try:
         for step in range(start + 1, config.train.steps + 1):
             before = time.perf_counter()
-            batch = next(job.batches)
+            batch, stage = next(job.batches), job.batches.stage
             waited += time.perf_counter() - before
             state, metrics = job.step_fn(state, to_device(batch, job.rules))
             pending.append((step, metrics, batch["ids"]))
@@ -235,6 +237,8 @@ def _run(job: _Job):
             if stopped_by and not last:
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
+            if stage.first == step:
+                reporter.say(str(stage))
         if config.data.eval and (best := checkpoints.best()):
             reporter.say(
                 f"best {config.checkpoint.best}: {best[1]:.4f}, at step {best[0]}; best/ and scores.json are of it"
