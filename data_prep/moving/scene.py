@@ -30,6 +30,8 @@ _SLOWEST = 0.08
 _HOP = 0.8
 # Circles around two things are at least so far apart.
 _GAP = 0.03
+# After so many tries of a plan another is made.
+_TRIES = 500
 # How far the corners of a shape of size 1 reach.
 _REACH = {shape: float(np.sqrt((outline(shape) ** 2).sum(1)).max()) for shape in SHAPES}
 
@@ -149,13 +151,13 @@ def make_moving_scene(seed: int, index: int) -> MovingScene:
     rng = np.random.default_rng([seed, index])
     count = int(rng.integers(1, MAX_EVENTS + 1))
     spans, duration = _times(rng, count)
-    plan, casts = _plan(rng, count)
     while True:
-        # What happens is settled; only who does it, and where, is tried anew.
-        size = int(rng.choice(casts))
-        for _ in range(50):
-            if story := _Stage(rng, size, plan).play(spans):
+        # What happens is settled at first; only who does it, and where, is tried anew.
+        plan, casts = _plan(rng, count)
+        for _ in range(_TRIES):
+            if story := _Stage(rng, int(rng.choice(casts)), plan).play(spans):
                 return MovingScene(*story, duration, (seed, index))
+        # For a few plans there is room on no stage.
 
 
 def _times(rng, count: int) -> tuple[list[tuple[float, float]], float]:
@@ -317,7 +319,7 @@ class _Stage:
         me = self.now[thing]
         if me.shape == "circle":
             return None
-        quarters = int(self.rng.integers(1, min(3, int(span[1] - span[0])) + 1))
+        quarters = int(self.rng.integers(1, min(3, round(100 * (span[1] - span[0])) // 100) + 1))
         after = replace(me, angle=me.angle + 90.0 * quarters * TURNS[direction])
         return Event("turn", thing, *span, me, after, direction)
 
