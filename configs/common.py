@@ -75,7 +75,8 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 32  # over all devices and processes
-    config.train.accumulate = 1  # micro-batches a step
+    config.train.accumulate = 1  # micro-batches a step, with the result of the one large batch; but dropout draws, and
+    # batch norm that is not frozen averages, a micro-batch at a time
     config.train.ema = 0.0  # decay of the averaged weights, which evaluation then uses; 0: none
     config.train.label_smoothing = 0.0
     config.train.doubly_stochastic = 0.0  # weight of Xu et al.'s attention penalty

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_pipeline import Source, assert_same, jpeg, joined, record, take
+from test_pipeline import Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.curriculum import make_stages, stage_at
 from capjax.data.pipeline import DataError, Shard, make_eval_batches, make_train_iterator, plain
@@ -145,10 +145,12 @@ def test_a_bucketed_batch_holds_what_the_one_without_buckets_would_but_for_paddi
 
 def test_features_are_padded_to_buckets_too(train, data):
     data.features, data.buckets = True, (2, 6)
-    source = Videos(
-        record(i, langs=("en",), frames=(b"",) * t, frame_times=np.arange(t), features=np.full((2, t, 4, 3), i, np.float16))
-        for i, t in enumerate([1, 2, 2, 5, 6, 3])
-    )  # fmt: skip
+
+    def featured(number: int, t: int) -> Record:
+        features = np.full((2, t, 4, 3), number, np.float16)
+        return record(number, langs=("en",), frames=(b"",) * t, frame_times=np.arange(t), features=features)
+
+    source = Videos(featured(number, t) for number, t in enumerate([1, 2, 2, 5, 6, 3]))
     batches = take(train(source, batch_size=3), 2)
     assert sorted(batch["features"].shape for batch in batches) == [(3, 2, 4, 3), (3, 6, 4, 3)]
     for batch in batches:
@@ -174,7 +176,7 @@ def test_evaluation_pads_a_batch_to_the_smallest_bucket_that_all_of_it_fit_into(
 
 
 @pytest.mark.parametrize(("key", "value"), [("buckets", (2, 6)), ("curriculum", ((0, {"hard": 0.1}),))])
-def test_a_dataset_without_sizes_is_an_error_that_says_how_to_write_it_anew(train, data, vocabulary, videos, key, value):
+def test_a_dataset_without_sizes_is_an_error_that_says_how_to_have_them(train, data, vocabulary, videos, key, value):
     data[key] = value
     with pytest.raises(DataError, match=rf"d@train has no sizes-train.json, which data.{key}.*--overwrite"):
         train(Source(videos))

@@ -136,10 +136,11 @@ def test_processes_have_the_rows_of_the_same_batches(count):
 
 
 def test_each_seed_and_each_stage_has_its_own_order():
-    orders = [
-        tuple(picked(make(pool(40), seed=seed, of=stages({}, {}, {}, every=10, buckets=buckets)), range(first, first + 10)))
-        for seed in (0, 1) for first in (0, 10, 20) for buckets in ((), BUCKETS)
-    ]  # fmt: skip
+    def epoch(seed: int, first: int, buckets) -> tuple:
+        of = stages({}, {}, {}, every=10, buckets=buckets)
+        return tuple(picked(make(pool(40), seed=seed, of=of), range(first, first + 10)))
+
+    orders = [epoch(seed, first, buckets) for seed in (0, 1) for first in (0, 10, 20) for buckets in ((), BUCKETS)]
     assert len(set(orders)) == 12
     assert {tuple(sorted(seen)) for seen in orders} == {tuple((0, index + 100) for index in range(40))}, "each an epoch"
 

@@ -35,6 +35,13 @@ def test_there_are_positions_for_the_longest_target_and_the_longest_caption(conf
     assert make_functional(config, vocab=50).shapes["decoder/position"].shape == (expected, 32)
 
 
+def test_a_stage_with_pictures_that_the_encoder_cannot_see_is_an_error_at_the_start(config):
+    config.model.encoder.name, config.model.encoder.options = "vit_tiny", {}
+    config.data.curriculum = ((0, {"image_size": 16}), (50, {"image_size": 20}), (90, {}))
+    with pytest.raises(ConfigError, match="from step 50: image_size 20: a picture of 20 x 20 .* patches of 8"):
+        make_functional(config, vocab=50)
+
+
 def test_a_model_of_features_has_no_encoder(config):
     config.data.features = True
     config.model.encoder.name = "not looked at"
