@@ -43,9 +43,8 @@ class Bench:
         if not self.data.is_dir():
             self._call("-m", "data_prep", "moving", "--count", count, "--languages", "en", "--output", self.data)
         if not self.vocabulary.is_file():
-            self._call(
-                "-m", "data_prep", "vocabulary", "--input", self.data, "--output", self.vocabulary, "--size", 512
-            )
+            words = ("--input", self.data, "--output", self.vocabulary, "--size", 512)
+            self._call("-m", "data_prep", "vocabulary", *words)
 
     def _call(self, *args):
         environment = os.environ | {"CAPJAX_CACHE": str(self.folder / "cache"), "PYTHONPATH": str(ROOT)}
@@ -84,7 +83,7 @@ class Bench:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--budget", type=float, default=600, metavar="SECONDS", help="of training, a run (default 600)")
+    parser.add_argument("--budget", type=float, default=60, metavar="SECONDS", help="of training, a run (default 60)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--count", type=int, default=4000, help="scenes (default 4000)")
     parser.add_argument("--folder", type=Path, help="keeps dataset and compiled programs (default: a temporary one)")
@@ -96,13 +95,8 @@ def main():
         times = [bench.seconds_per_step(changes) for _, changes in STAGES]
         counts = [max(round(share * args.budget / each), 1) for (share, _), each in zip(STAGES, times, strict=True)]
         firsts = np.cumsum([0, *counts[:-1]]).tolist()
-        arms = {
-            "none": (max(round(args.budget / times[-1]), 1), ()),
-            "curriculum": (
-                sum(counts),
-                tuple((first, changes) for first, (_, changes) in zip(firsts, STAGES, strict=True)),
-            ),
-        }
+        stages = tuple((first, changes) for first, (_, changes) in zip(firsts, STAGES, strict=True))
+        arms = {"none": (max(round(args.budget / times[-1]), 1), ()), "curriculum": (sum(counts), stages)}
         for (share, changes), first, each in zip(STAGES, firsts, times, strict=True):
             print(f"stage from step {first}: {share:.0%} of the time, {each:.3f} s a step, {changes or 'all'}")
         print(f"\n{'seed':>4} {'':10} {'steps':>6} {'seconds':>8} {'CIDEr-D':>8}", flush=True)
@@ -113,9 +107,8 @@ def main():
                 found[name].append(score)
                 print(f"{seed:>4} {name:10} {steps:>6} {seconds:>8.0f} {score:>8.1f}", flush=True)
         for name, scores in found.items():
-            print(
-                f"mean {name:10} {'':>6} {'':>8} {np.mean(scores):>8.1f}  (from {min(scores):.1f} to {max(scores):.1f})"
-            )
+            least, most = min(scores), max(scores)
+            print(f"mean {name:10} {'':>6} {'':>8} {np.mean(scores):>8.1f}  (from {least:.1f} to {most:.1f})")
 
 
 if __name__ == "__main__":

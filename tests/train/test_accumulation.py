@@ -16,6 +16,7 @@ B, T, L, V, E = 8, 5, 9, 40, 3
 VIT = {"name": "vit_tiny", "depth": 1, "width": 16, "heads": 2, "patch": 16}
 CONV = {"name": "resnet10_slim", "channels": 4}
 QUERIES = {"queries": 6, "layers": 1, "heads": 2, "events": E}
+TEMPORAL = {"name": "transformer", "layers": 1, "heads": 2, "space": "same"}
 DECODER = {"name": "transformer", "layers": 1, "heads": 2}
 
 
@@ -44,32 +45,34 @@ def events() -> dict:
     return batch | {"event_mask": mask, "event_times": times, "duration": np.full(B, 5, np.float32)}
 
 
-def steps(config, batch: dict, *, encoder, decoder=DECODER, **options) -> tuple[list[dict], dict]:
-    """(metrics of two steps, the gradients of the first)."""
+def steps(config, batch: dict, *micros: int, encoder, decoder=DECODER, **options) -> list[tuple[list[dict], dict]]:
+    """For each number of micro-batches: (metrics of two steps, the gradients of the first)."""
 
     def make(key):
         return Captioner(
             vocab=V, width=16, max_len=16, encoder=encoder, decoder=decoder, image_size=32,
-            temporal={"name": "transformer", "layers": 1, "heads": 2, "space": "same"},
             frozen_encoder=config.model.encoder.frozen, rngs=nnx.Rngs(key), **options,
         )  # fmt: skip
 
     functional = Functional.of(make)
     learns = trainable_names(functional, config)
     optimizer, schedule = make_optimizer(config.optimizer, 10, learns)
-    state = jax.jit(make_init(functional, optimizer, learns, ema=False))(make_key(0), {}, {})
-    step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0))
-    state, first = step(state, batch)
-    moment = optax.tree.get(state.opt_state, "mu")
-    gradients = {name: np.array(value) / (1 - config.optimizer.b1) for name, value in moment.items()}
-    state, second = step(state, batch)
-    return [{name: float(value) for name, value in told.items()} for told in (first, second)], gradients
+    start = jax.jit(make_init(functional, optimizer, learns, ema=False))(make_key(0), {}, {})
+    found = []
+    for config.train.accumulate in micros:
+        step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0))
+        state, first = step(start, batch)
+        moment = optax.tree.get(state.opt_state, "mu")
+        gradients = {name: np.array(value) / (1 - config.optimizer.b1) for name, value in moment.items()}
+        _, second = step(state, batch)  # after an update
+        found.append(([{name: float(value) for name, value in told.items()} for told in (first, second)], gradients))
+    return found
 
 
 CASES = {
     "several captions of a video, additive attention": (lambda: videos(2), VIT, {"name": "gru"}, {}),
     "frozen batch norm": (videos, CONV, DECODER, {}),
-    "event queries": (events, VIT, DECODER, {"dense": True, "events": QUERIES}),
+    "event queries": (events, VIT, DECODER, {"dense": True, "events": QUERIES, "temporal": TEMPORAL}),
 }
 
 
@@ -85,10 +88,9 @@ def config(common_config):
 def test_micro_batches_give_losses_and_gradients_of_one_large_batch(config, case):
     make, encoder, decoder, options = CASES[case]
     config.model.encoder.frozen = encoder is CONV
-    whole, gradients = steps(config, make(), encoder=encoder, decoder=decoder, **options)
-    config.train.accumulate = 4
-    parts, summed = steps(config, make(), encoder=encoder, decoder=decoder, **options)
-    for one, other in zip(whole, parts, strict=True):  # the second step is after an update
+    options = {"encoder": encoder, "decoder": decoder} | options
+    (whole, gradients), (parts, summed) = steps(config, make(), 1, 4, **options)
+    for one, other in zip(whole, parts, strict=True):
         assert one.keys() == other.keys()
         np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-6, atol=1e-6)
     assert max(abs(gradient).max() for gradient in gradients.values()) > 0.01
