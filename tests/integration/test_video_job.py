@@ -78,8 +78,8 @@ def test_a_job_in_stages_compiles_a_program_a_shape_and_goes_on_bit_identical(jo
     assert compiled.count("step") == 3, "buckets x stages is 4; the first stage has no videos of 16 frames"
     assert 1 <= compiled.count("generate") <= 2, "no more than buckets"
 
-    # Stopped within the first stage, at its end, and within the second: a larger train.steps goes on.
-    for steps in (2, 4, 7, STEPS):
+    # Stopped within the first stage and within the second: a larger train.steps goes on.
+    for steps in (2, 7, STEPS):
         job(tmp_path / "stopped", f"train.steps={steps}")
         state = json.loads((tmp_path / f"stopped/checkpoints/{steps}/iterator/metadata").read_text())
         assert (state["next_index"], state["stage"]["number"]) == (steps, int(steps >= 4))
@@ -98,6 +98,7 @@ def test_kills_in_any_stage_change_not_one_bit(videos, tmp_path):
     assert differences(tmp_path / "alone", tmp_path / "run") == []
 
 
+@pytest.mark.slow
 def test_one_config_trains_on_frames_or_on_their_features(videos, tmp_path, monkeypatch):
     one_device(monkeypatch)
     small = (
