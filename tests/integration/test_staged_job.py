@@ -41,7 +41,7 @@ class Videos(Tiny):
     """Moving scenes of 4 to 20 frames, with frames and features."""
 
     def __init__(self, tmp_path_factory):
-        self.path = shared_once(tmp_path_factory, "tiny_videos", _make_data)
+        self.path = shared_once(tmp_path_factory, "tiny_staged", _make_data)
         self.data = self.path / "data"
 
     def settings(self, *more: str) -> list[str]:
