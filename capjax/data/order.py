@@ -135,7 +135,7 @@ class _Mixture:
         self._proportions = [round(1000 * weight / min(weights)) for weight in weights]
 
     def __call__(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of n places a part with share p has floor(p * n) or one more, and they lie evenly."""
+        """A part has its share of any run of places, to within one or two: they lie evenly."""
         pools, found = np.zeros(len(places), int), np.zeros(len(places), int)
         # Each part in turn takes its share of the places that the parts before it left.
         rows, left, rest = np.arange(len(places)), places.astype(np.int64), sum(self._proportions)
