@@ -287,13 +287,15 @@ def make_train_iterator(
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
 
 
-def check_eval(part: str, languages: Sequence[str]):
+def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = ()):
     """Raises what an evaluation of `DIR@SPLIT` would raise, hours later."""
     source = Part.parse(part).open()
     if not len(source):
         raise DataError(f"{part} has no records")
     if source.languages is not None and (missing := set(languages) - source.languages):
         raise DataError(f"{part} has no captions in {', '.join(sorted(missing))}; set config.data.languages")
+    if buckets:
+        _sizes(source, "data.buckets", part)
 
 
 def make_eval_batches(

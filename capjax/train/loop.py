@@ -127,7 +127,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     )
     workdir.keep_media(config)
     if config.data.eval:
-        check_eval(config.data.eval, config.data.languages)
+        check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
     # ---- Model and optimizer
     functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
