@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
     config.model.encoder.weights = ""  # pip:NAME, or a .pth or .safetensors file; empty: random
     config.model.encoder.frozen = False
     config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
+    config.model.changes = False  # tell what differs from frame to frame, beside what is in each
     config.model.temporal = ConfigDict()  # attention over time, above an encoder that sees a frame at a time
     config.model.temporal.name = ""  # transformer; empty: none
     config.model.temporal.options = ConfigDict()
@@ -86,6 +87,7 @@ def get_config() -> ConfigDict:
     config.train.events.pointer = 1.0  # at the frames next to start and end
     config.train.events.confidence = 2.0
     config.train.events.count = 0.5
+    config.train.events.frames = 2.0  # in each frame: whether it lies in an event, and is a start or an end
     config.train.log_every = 20  # steps
     config.train.eval_every = 500  # steps; 0: at the end only
     config.train.tensorboard = True  # where the extra `tensorboard` is installed

@@ -152,9 +152,13 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         clear_stale(self.work_dir, everything)
         reports = self._write_shards(everything, sum(size for size, _ in files.values()))
         # In the order of the shards: the report must not tell who was first.
-        for shard in everything:
-            for problem in reports[shard.path].problems:
-                self.report.problems.append(problem)
+        for split, part in shards.items():
+            for shard in part:
+                problems = reports[shard.path].problems
+                self.report.problems += problems
+                videos = {item.id for item in shard.items if item.video}
+                if lost := videos & {problem.id for problem in problems if problem.costs == "video"}:
+                    self.report.lose_videos(split, len(lost))
         self.report.check()
         self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
 

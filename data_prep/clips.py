@@ -15,7 +15,7 @@ import numpy as np
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
 from capjax.data.video import EPSILON
-from data_prep.readers.item import Item
+from data_prep.readers.item import Item, Problem
 
 CUTS = ("whole", "events", "windows", "shots")
 
@@ -66,11 +66,8 @@ class Clip:
     captions: tuple[Caption, ...]
 
 
-def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, cuts: Sequence[float]) -> list[Clip]:
-    """The parts of an item, by start.
-
-    Args:
-      duration: seconds of the file; cuts: where its picture changes, for `shots`.
+def bounds(item: Item, duration: float) -> tuple[float, float]:
+    """(start, end) of an item in seconds of its file, which lasts `duration`.
 
     Raises:
       MediaError: the item's clip lies beyond the end of the file.
@@ -79,8 +76,42 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     end = min(end, duration)
     if end - start < EPSILON:
         raise MediaError("beyond_end", f"the clip {item.clip} s lies beyond the end of the file, at {duration:.2f} s")
+    return start, end
+
+
+def fit_events(item: Item, duration: float) -> tuple[Item, list[Problem]]:
+    """The item with its events as its file has room for them: what ends later ends with it, and what begins later is
+    left out and told of.
+
+    Raises:
+      MediaError: as `bounds`.
+    """
+    start, end = bounds(item, duration)
+    length, captions, problems = end - start, [], []
+    for caption in item.captions:
+        if caption.start is not None and caption.start > length - EPSILON:
+            message = f"the event begins at {caption.start:g} s, and {item.name or item.id} ends at {length:.2f} s"
+            problems.append(Problem("beyond_end", message, item.where, item.id, costs="caption"))
+        elif caption.end is not None and caption.end > length:
+            captions.append(replace(caption, end=length))
+        else:
+            captions.append(caption)
+    return replace(item, captions=tuple(captions)), problems
+
+
+def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, cuts: Sequence[float]) -> list[Clip]:
+    """The parts of an item, by start.
+
+    Args:
+      item: with events as `fit_events` leaves them.
+      duration: seconds of the file; cuts: where its picture changes, for `shots`.
+
+    Raises:
+      MediaError: as `bounds`.
+    """
+    start, end = bounds(item, duration)
     if settings.cut == "events":
-        return list(_events(item, start, end))
+        return list(_events(item, start))
     longest = settings.max_frames / fps
     if settings.cut == "shots":
         inner = [cut for cut in cuts if start + EPSILON < cut < end - EPSILON]
@@ -91,7 +122,7 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     else:
         spans = _windows(start, end, longest, min(settings.overlap, longest / 2))
     if len(spans) == 1:
-        return [Clip(item.id, "", start, end, 0.0, item.captions)]
+        return [Clip(item.id, "", start, end, 0.0, item.captions)] if item.captions else []
     return [clip for span in spans if (clip := _part(item, *span, start)).captions]
 
 
@@ -117,16 +148,12 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
     return Clip(_name(item.id, start - zero, end - zero), item.id, start, end, start - zero, tuple(captions))
 
 
-def _events(item: Item, start: float, end: float) -> Iterator[Clip]:
+def _events(item: Item, start: float) -> Iterator[Clip]:
     events: dict[tuple[float, float], list[Caption]] = {}
     for caption in item.captions:
         if caption.start is not None:
             events.setdefault((caption.start, caption.end), []).append(caption)
     for (first, last), captions in sorted(events.items()):
-        if last + start > end:
-            last = end - start
-        if last - first < EPSILON:
-            continue
         told = tuple(Caption(caption.text, caption.lang) for caption in captions)
         yield Clip(_name(item.id, first, last), item.id, start + first, start + last, first, told)
 

@@ -14,7 +14,7 @@ import numpy as np
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
 from capjax.data.video import EPSILON, Video
-from data_prep.clips import Clip, ClipSettings, ShotDetector, make_clips
+from data_prep.clips import Clip, ClipSettings, ShotDetector, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
 
 __all__ = ["MediaError", "MediaSettings", "Storage", "check_file", "read_file", "read_photo", "read_video"]
@@ -85,10 +85,12 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     clips: list[tuple[Clip, Item]] = []
     for item in items:
         try:
+            item, lost = fit_events(item, video.duration)
             parts = make_clips(item, storage.clips, storage.fps, video.duration, cuts)
         except MediaError as error:
             yield Problem(error.kind, f"{item.name or path}: {error}", item.where, item.id, "video")
             continue
+        yield from lost
         if not parts:
             message = f"{item.name or item.id}: no part of it has a caption"
             yield Problem("no_caption", message, item.where, item.id, "video")

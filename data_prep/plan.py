@@ -31,9 +31,11 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
         if isinstance(item, Problem):
             report.items += item.costs in ("photo", "video")
             report.captions += item.costs == "caption"
-            if item.costs == "absent":
+            if item.costs in ("absent", "video"):
                 report.noun = "video"
-                report.count_video(item.split, there=False)
+                if item.split and item.kind != "duplicate_id":
+                    report.count_video(item.split, there=False)
+            if item.costs == "absent":
                 report.problems.append(item)  # no fault: --strict does not stop at it
             else:
                 report.add(item)
@@ -41,12 +43,14 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
         if not item.split:
             report.left_out += 1
             continue
-        if item.video:
-            report.noun = "video"
-            report.count_video(item.split, there=True)
         report.items += 1
         report.captions += len(item.captions)
-        if problem := _problem(item, places, files):
+        problem = _problem(item, places, files)
+        if item.video:
+            report.noun = "video"
+            if not problem or problem.kind != "duplicate_id":
+                report.count_video(item.split, there=not problem)
+        if problem:
             report.add(problem)
             continue
         places[item.id] = item.where
@@ -91,9 +95,10 @@ def _fault(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]
 
 def _place(item: Item) -> tuple:
     """Where an item comes in its split. Parts of one video come together, in order."""
-    media = item.media.name if item.video and isinstance(item.media, Path) else item.id
-    digest = hashlib.blake2b(media.encode("utf-8", "surrogateescape"), digest_size=8, person=b"capjax order").digest()
-    return digest, media, item.clip or (0.0, 0.0), item.id
+    file = item.media if item.video and isinstance(item.media, Path) else None
+    name = file.name if file else item.id
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8, person=b"capjax order").digest()
+    return digest, str(file or ""), item.clip or (0.0, 0.0), item.id
 
 
 def shard_count(items: int, *, videos: bool = False) -> int:

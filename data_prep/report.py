@@ -48,25 +48,30 @@ class Report:
             raise TooMuchBad(f"{_line(problem)}\n--strict stops at the first problem")
 
     def count_video(self, split: str, there: bool):
-        """Notes a video that the annotations name."""
+        """Notes a video that the annotations name; one that cannot be used is not there."""
         counts = self.videos.setdefault(split, {"named": 0, "there": 0})
         counts["named"] += 1
         counts["there"] += there
 
-    def bad(self, costs: str) -> int:
-        return sum(problem.costs == costs for problem in self.problems)
+    def lose_videos(self, split: str, count: int):
+        """Notes that so many that were there turned out to be of no use."""
+        self.videos[split]["there"] -= count
+
+    def bad(self, costs: str) -> list[Problem]:
+        """What cost a caption, or what cost a photo or video: for what cannot be read one cannot tell which of both."""
+        kinds = ("caption",) if costs == "caption" else ("photo", "video")
+        return [problem for problem in self.problems if problem.costs in kinds]
 
     def check(self):
         """Raises TooMuchBad beyond `max_bad`."""
         for costs, total in ((self.noun, self.items), ("caption", self.captions)):
             bad = self.bad(costs)
-            if bad > self.max_bad * total:
-                kinds = Counter(problem.kind for problem in self.problems if problem.costs == costs)
+            if len(bad) > self.max_bad * total:
+                kinds = Counter(problem.kind for problem in bad)
                 listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-                first = next(problem for problem in self.problems if problem.costs == costs)
                 raise TooMuchBad(
-                    f"{bad} of {total} {costs}s are bad ({listed}), more than --max-bad {self.max_bad:g} allows. "
-                    f"The first:\n  {_line(first)}"
+                    f"{len(bad)} of {total} {costs}s are bad ({listed}), more than --max-bad {self.max_bad:g} allows. "
+                    f"The first:\n  {_line(bad[0])}"
                 )
 
     def write(self, path: Path, finished: bool):
@@ -80,8 +85,8 @@ class Report:
             "left_out": self.left_out,
             "translations": self.translations,
             "max_bad": self.max_bad,
-            f"{self.noun}s": {"found": self.items, "bad": self.bad(self.noun)},
-            "captions": {"found": self.captions, "bad": self.bad("caption")},
+            f"{self.noun}s": {"found": self.items, "bad": len(self.bad(self.noun))},
+            "captions": {"found": self.captions, "bad": len(self.bad("caption"))},
             "kinds": dict(sorted(Counter(problem.kind for problem in self.problems).items())),
             "problems": [_entry(problem) for problem in self.problems],
         }

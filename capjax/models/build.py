@@ -21,7 +21,7 @@ from capjax.registry import Registry, nearest
 PREFIX_ROOM = 3
 # What the captioner says itself, and a config's `options` cannot.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
-_GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
+_GIVEN_TO_TEMPORAL = {"self", "width", "places", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 
 
@@ -62,12 +62,13 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         encoder = {"name": model.encoder.name, **model.encoder.options}
 
     def make(key) -> Captioner:
-        captioner = Captioner(
+        return Captioner(
             vocab=vocab,
             width=model.width,
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
             encoder=encoder,
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
+            changes=model.changes,
             dense=config.data.task == "dense",
             events={"events": config.data.events, **model.events} if _has_queries(config) else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
@@ -79,13 +80,6 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             dtype=jnp.dtype(model.dtype),
             rngs=nnx.Rngs(key),
         )
-        for first, changes in config.data.curriculum:
-            if size := changes.get("image_size"):  # told now, and not when the stage begins
-                try:
-                    captioner.encoder.grid(size, size)
-                except ValueError as error:
-                    raise ConfigError(f"data.curriculum, from step {first}: image_size {size}: {error}") from error
-        return captioner
 
     try:
         if encoder is not None:
@@ -98,6 +92,38 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         raise
     except (TypeError, ValueError) as error:  # an unknown name, or values that do not fit; the message says which
         raise ConfigError(f"model: {error}") from error
+
+
+def check_stages(functional: Functional, config, feature_shape=None):
+    """Raises ConfigError for a stage of the curriculum, or a bucket, that a captioner of `make_functional` cannot take:
+    at the start, and not when it comes."""
+    data, checked = config.data, {(config.data.frames, config.data.image_size)}
+    for first, changes in data.curriculum or ((0, {}),):
+        frames, size = (changes.get(name, data[name]) for name in ("frames", "image_size"))
+        for t in sorted({min(bucket, frames) for bucket in data.buckets or (frames,)}):
+            if (t, size) in checked:
+                continue
+            checked.add((t, size))
+            try:
+                jax.eval_shape(
+                    lambda params, stats, batch: functional.bind(params, stats).encode(batch),
+                    functional.shapes, functional.stat_shapes, _inputs(t, size, feature_shape),
+                )  # fmt: skip
+            except (TypeError, ValueError) as error:
+                where = f"data.curriculum, from step {first}" if data.curriculum else "data.buckets"
+                what = f"{t} frames" + ("" if feature_shape else f" of {size} x {size} pixels")
+                raise ConfigError(f"{where}: the model cannot take {what}: {error}") from error
+
+
+def _inputs(t: int, size: int, feature_shape) -> dict[str, jax.ShapeDtypeStruct]:
+    """What an encoder sees of one record, abstract."""
+    batch = {"frame_times": ((1, t), "float32"), "frame_mask": ((1, t), "bool"), "duration": ((1,), "float32")}
+    if feature_shape is None:
+        batch["frames"] = (1, t, size, size, 3), "uint8"
+    else:
+        rows, columns, channels = feature_shape
+        batch["features"] = (1, t, rows * columns, channels), "float16"
+    return {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in batch.items()}
 
 
 def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=None) -> Functional:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from capjax.models.changes import FrameChanges
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.events import EventQueries, EventSet, event_memory, match
@@ -33,6 +34,7 @@ class Fuser(nnx.Module):
         interpolated linearly. Otherwise another grid is an error.
       feature_dropout: on the normalised features, before the projection.
       relative: half of the time's channels are of its share of the duration.
+      changes: tell what differs from the frames before and after.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Fuser(nnx.Module):
         feature_dropout: float,
         relative: bool = False,
         resizable: bool = False,
+        changes: bool = False,
         dtype,
         rngs,
     ):
@@ -53,6 +56,7 @@ class Fuser(nnx.Module):
         self.norm = LayerNorm(channels, dtype=dtype)
         self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.out_norm = LayerNorm(width, dtype=dtype)
+        self.changes = FrameChanges(channels, width, dtype=dtype, rngs=rngs) if changes else None
         # Not small beside the normalised features: "left of" must be learned from these.
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
@@ -65,8 +69,11 @@ class Fuser(nnx.Module):
         b, t, n, channels = features.shape
         rows, columns = self._grid_of(n)
         feature_key, out_key = split(key, 2)
-        x = dropout(self.norm(features.reshape(b * t * n, channels)), self.feature_dropout, feature_key)
+        normal = self.norm(features.reshape(b * t * n, channels))
+        x = dropout(normal, self.feature_dropout, feature_key)
         x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
+        if self.changes is not None:
+            x = x + self.changes(normal.reshape(b, t, n, channels), mask)
         place = (_resized(self.row[...], rows)[:, None] + _resized(self.column[...], columns)[None]).reshape(n, -1)
         x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)
@@ -112,6 +119,7 @@ class Captioner(nnx.Module):
       encoder: name and options of an encoder, or None for a model that is fed features.
       temporal: name and options of attention over time, or None.
       decoder: name and options of a decoder.
+      changes: tell what differs from frame to frame.
       dense: events with their times are asked for: the memory tells the share of the duration beside the seconds.
       events: options of EventQueries, or None where no queries find events.
       image_size: pixels a side of what the encoder sees.
@@ -122,7 +130,7 @@ class Captioner(nnx.Module):
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        temporal: Mapping | None = None, dense: bool = False, events: Mapping | None = None,
+        temporal: Mapping | None = None, changes: bool = False, dense: bool = False, events: Mapping | None = None,
         image_size: int = 224, feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0,
         feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
@@ -136,12 +144,12 @@ class Captioner(nnx.Module):
         *grid, channels = feature_shape
         self.fuser = Fuser(
             channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-            resizable=encoder is not None, dtype=dtype, rngs=rngs,
+            resizable=encoder is not None, changes=changes, dtype=dtype, rngs=rngs,
         )  # fmt: skip
         if temporal is None:
             self.temporal = None
         else:
-            options = {"dropout": dropout} | dict(temporal)
+            options = {"dropout": dropout, "places": grid[0] * grid[1]} | dict(temporal)
             self.temporal = TEMPORAL.make(options.pop("name"), width=width, dtype=dtype, rngs=rngs, **options)
         if events is None:
             self.events = None

@@ -28,6 +28,7 @@ class EventSet:
       confidence: float32 [layers, b, q], logits of being an event.
       count: float32 [layers, b, e + 1], logits of how many events there are.
       query: [b, q, d], what each query knows.
+      inside: float32 [b, t, 3], logits of each frame: it lies in an event, an event starts at it, one ends at it.
       frames: float32 [b, t], the times of the frames as shares of the duration; frame_mask: bool [b, t].
     """
 
@@ -36,6 +37,7 @@ class EventSet:
     confidence: jax.Array
     count: jax.Array
     query: jax.Array
+    inside: jax.Array
     frames: jax.Array
     frame_mask: jax.Array
 
@@ -83,6 +85,7 @@ class EventQueries(nnx.Module):
         )
         self.norm = LayerNorm(width, dtype=dtype)
         self.frame_norm = LayerNorm(width, dtype=dtype)
+        self.inside = Linear(width, 3, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.point = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
         self.pointed = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
         self.shift = Linear(width, 2, axes=("embed", None), dtype=dtype, rngs=rngs)
@@ -118,6 +121,7 @@ class EventQueries(nnx.Module):
             confidence=self.confidence(every)[..., 0].astype(jnp.float32),
             count=self.count(every.max(2)).astype(jnp.float32),
             query=every[-1],
+            inside=self.inside(x).astype(jnp.float32),
             frames=times,
             frame_mask=mask,
         )

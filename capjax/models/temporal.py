@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.attention import SelfAttention
-from capjax.models.layers import LayerNorm, Mlp, dropout, scan, split, stack
+from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, gelu, scan, split, stack
 from capjax.models.memory import Memory
 from capjax.registry import Registry
 
@@ -29,24 +29,52 @@ class Block(nnx.Module):
         return x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[1]), self.rate, keys[2])
 
 
+class FrameMixer(nnx.Module):
+    """A convolution over three frames, after a norm and with a residual: what has changed since the frame before."""
+
+    def __init__(self, d: int, *, rate: float, dtype, rngs):
+        self.norm = LayerNorm(d, dtype=dtype)
+        self.mix = Linear(3 * d, d, axes=("embed", None), dtype=dtype, rngs=rngs)
+        self.rate = rate
+
+    def __call__(self, x: jax.Array, mask: jax.Array, key) -> jax.Array:
+        """x [b, t, d], mask bool [b, t]; beyond the first and the last real frame all is 0."""
+        normal = jnp.where(mask[..., None], self.norm(x), 0.0)
+        padded = jnp.pad(normal, ((0, 0), (1, 1), (0, 0)))
+        near = jnp.concatenate([padded[:, :-2], normal, padded[:, 2:]], axis=-1)
+        return x + dropout(gelu(self.mix(near)), self.rate, key)
+
+
+SPACES = ("pooled", "flat", "added", "same", "all")
+
+
 @TEMPORAL.register("transformer")
 class TemporalTransformer(nnx.Module):
     """A pre-norm transformer over the frames of a memory; times are in the memory already.
 
     Args:
-      space: what a position attends to. `pooled`: the positions of a frame are averaged, and the memory then has one
-        for each frame; `same`: the same place in all frames; `all`: every place in all frames.
+      places: positions of one frame.
+      space: what becomes of them. `pooled`: they are averaged, and the memory then has one position for each frame;
+        `flat`: one for each frame too, projected from all side by side, so that what is where is kept; `added`: as
+        `pooled`, but the places stay, and what the transformer says of a frame is added to each of them; `same`: each
+        place attends to the same place in all frames; `all`: to every place in all frames.
+      mixers: convolutions over three frames before the transformer (see `FrameMixer`); not for `same` and `all`.
     """
 
     def __init__(
-        self, *, width: int, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0,
-        space: str = "pooled", remat: bool = False, dtype=jnp.float32, rngs,
+        self, *, width: int, places: int, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0,
+        space: str = "pooled", mixers: int = 0, remat: bool = False, dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        if space not in ("pooled", "same", "all"):
-            raise ValueError(f"space {space!r}: expected 'pooled', 'same' or 'all'")
+        if space not in SPACES:
+            raise ValueError(f"space {space!r}: expected {', '.join(map(repr, SPACES))}")
         if layers < 1 or width % heads:
             raise ValueError(f"{layers} layers of width {width} with {heads} heads: expected 1 or more that divide it")
+        if mixers and space in ("same", "all"):
+            raise ValueError(f"mixers = {mixers} need one position a frame: space pooled, flat or added, not {space}")
         hidden = int(width * mlp_ratio)
+        flat = space == "flat"
+        self.flatten = Linear(places * width, width, axes=(None, "embed"), dtype=dtype, rngs=rngs) if flat else None
+        self.mixers = nnx.List([FrameMixer(width, rate=dropout, dtype=dtype, rngs=rngs) for _ in range(mixers)])
         self.blocks = stack(
             lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), layers, rngs
         )
@@ -56,17 +84,13 @@ class TemporalTransformer(nnx.Module):
     def __call__(self, memory: Memory, frames: int, key=None) -> Memory:
         """A memory of `frames` frames, with the places of each in a row -> the same, or one position for each frame."""
         b, n, d = memory.x.shape
-        places = n // frames
-        if self.space == "pooled" and places > 1:
-            place = memory.place[::places].at[:, 1:].set(0)
-            memory = Memory(
-                memory.x.reshape(b, frames, places, d).mean(2),
-                memory.mask[:, ::places],
-                memory.time[:, ::places],
-                place,
-            )
-            places = 1
+        places, whole = n // frames, memory
+        mixer_keys, key = split(key, 2)
+        if self.space in ("pooled", "flat", "added"):
+            memory, places = self._one_a_frame(memory, frames, places), 1
         x, mask = memory.x, memory.mask
+        for mixer, mixer_key in zip(self.mixers, split(mixer_keys, len(self.mixers)), strict=True):
+            x = mixer(x, mask, mixer_key)
         if self.space == "same" and places > 1:
             x = x.reshape(b, frames, places, d).swapaxes(1, 2).reshape(b * places, frames, d)
             mask = jnp.repeat(mask[:, ::places], places, axis=0)
@@ -76,4 +100,13 @@ class TemporalTransformer(nnx.Module):
         x = self.norm(x)
         if self.space == "same" and places > 1:
             x = x.reshape(b, places, frames, d).swapaxes(1, 2).reshape(b, n, d)
+        if self.space == "added":
+            return whole.replace(x=whole.x + jnp.repeat(x, n // frames, axis=1))
         return memory.replace(x=x)
+
+    def _one_a_frame(self, memory: Memory, frames: int, places: int) -> Memory:
+        b, _, d = memory.x.shape
+        x = memory.x.reshape(b, frames, places, d)
+        x = x.mean(2) if self.flatten is None else self.flatten(x.reshape(b, frames, places * d))
+        place = memory.place[::places].at[:, 1:].set(0)
+        return Memory(x, memory.mask[:, ::places], memory.time[:, ::places], place)

@@ -26,7 +26,7 @@ from capjax.data.pipeline import (
 from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
-from capjax.models.build import load_encoder, make_functional
+from capjax.models.build import check_stages, load_encoder, make_functional
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
@@ -131,6 +131,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
 
     # ---- Model and optimizer
     functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    check_stages(functional, config, workdir.feature_shape())
     learns = trainable_names(functional, config)
     optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
 

@@ -41,8 +41,9 @@ def doubly_stochastic(attention, weights, memory_mask) -> jax.Array:
 def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Array]:
     """What event queries are to learn, as sums: over the true events `distance` (absolute, of start and end),
     `overlap` (1 - generalised tIoU), `pointer` (cross-entropy against the frames next to start and end) and
-    `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy). Means over layers; each
-    layer has its own matching (Carion et al. 2020, section 3.2).
+    `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy) and `frames` (binary
+    cross-entropy of what each frame knows by itself, a mean over the frames: queries learn slowly from frames that have
+    learned nothing). Means over layers; each layer has its own matching (Carion et al. 2020, section 3.2).
 
     Args:
       matched: int32 [b, e], the last layer's query of each event; true_times: float32 [b, e, 2], shares of the
@@ -70,7 +71,18 @@ def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Ar
         times, confidence = found.times[layer], found.confidence[layer]
         of_layer = matched if layer == layers - 1 else match(times, confidence, true_times, mask)
         sums.append(one(times, found.pointers[layer], confidence, found.count[layer], of_layer))
-    return jax.tree.map(lambda *parts: sum(parts) / layers, *sums)
+    return jax.tree.map(lambda *parts: sum(parts) / layers, *sums) | {
+        "frames": _frame_loss(found, wanted, true_times, mask)
+    }
+
+
+def _frame_loss(found: EventSet, wanted, true_times, mask) -> jax.Array:
+    at = found.frames[:, None]
+    inside = (at >= true_times[..., :1]) & (at <= true_times[..., 1:]) & mask[..., None]
+    moments = jnp.where(mask[..., None, None], wanted, 0.0).max(1)  # [b, 2, t]
+    labels = jnp.stack([inside.any(1).astype(jnp.float32), moments[:, 0], moments[:, 1]], axis=-1)
+    loss = optax.sigmoid_binary_cross_entropy(found.inside, labels).sum(-1)
+    return ((loss * found.frame_mask).sum(-1) / found.frame_mask.sum(-1)).sum()
 
 
 def _two_frames(frames, frame_mask, times) -> jax.Array:

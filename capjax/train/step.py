@@ -44,7 +44,7 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
         if out.events is not None:
             sums = event_losses(out.events, out.matched, batch["event_times"], batch["event_mask"])
             for name, value in sums.items():
-                told[f"event_{name}"] = value / totals["items" if name == "count" else "events"]
+                told[f"event_{name}"] = value / totals["items" if name in ("count", "frames") else "events"]
                 loss += config.events[name] * told[f"event_{name}"]
         return loss, (stats_of(model), told)
 

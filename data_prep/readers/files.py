@@ -66,11 +66,12 @@ def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
                 yield number, text
 
 
-def load_json(path: Path, drop: Sequence[str] = ()) -> dict:
+def load_json(path: Path, drop: Sequence[str] = (), twice: list[str] | None = None) -> dict:
     """A JSON file whose top is an object. Bytes that are not UTF-8 become lone surrogates, to be found by `is_text`.
 
     Args:
       drop: keys to leave out of every object as it is read, to save memory.
+      twice: gets the keys that stand in one object more than once; their first value counts. None: the last counts.
 
     Raises:
       InputError: not readable, or not JSON; the message has line and column.
@@ -81,10 +82,18 @@ def load_json(path: Path, drop: Sequence[str] = ()) -> dict:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
     def hook(pairs: list) -> dict:
-        return {key: value for key, value in pairs if key not in drop}
+        if twice is None:
+            return {key: value for key, value in pairs if key not in drop}
+        made = {}
+        for key, value in pairs:
+            if key in made:
+                twice.append(key)
+            elif key not in drop:
+                made[key] = value
+        return made
 
     try:
-        data = json.loads(text, object_pairs_hook=hook if drop else None)
+        data = json.loads(text, object_pairs_hook=hook if drop or twice is not None else None)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. Is the download complete?"
@@ -110,33 +119,41 @@ def rows(data: dict, key: str, path: Path) -> list:
 class Photos:
     """The folder of a dataset's photos: names of an annotation to paths that lie in it.
 
+    Args:
+      what: `photo`, or `video`: what its Problems speak of and cost.
+
     Raises:
       InputError: there is no such folder.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, what: str = "photo"):
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder of photos")
-        self.folder = folder
+            raise InputError(f"{folder}: no such folder of {what}s")
+        self.folder, self.what = folder, what
         self._real = folder.resolve()
 
     def path(self, name: object, where: str, id: str = "") -> Path | Problem:
         """The path of a photo (which need not exist), or a Problem: not a name, or a way out of the folder."""
+        what = self.what
+
+        def bad(kind: str, message: str) -> Problem:
+            return Problem(kind, message, where, id, costs=what)
+
         if not isinstance(name, str) or not name.strip() or "\0" in name:
-            return Problem("malformed", f"the photo's name should be text, not {name!r:.80}", where, id)
+            return bad("malformed", f"the {what}'s name should be text, not {name!r:.80}")
         if not is_text(name):
-            return Problem("encoding", f"the photo's name is not valid UTF-8: {name!r:.80}", where, id)
+            return bad("encoding", f"the {what}'s name is not valid UTF-8: {name!r:.80}")
         if re.match(r"[\\/]|[A-Za-z]:", name) or ".." in re.split(r"[\\/]", name):
-            message = f"{name!r} leads out of the folder of the photos; use a path relative to it, without '..'"
-            return Problem("unsafe_path", message, where, id)
+            message = f"{name!r} leads out of the folder of the {what}s; use a path relative to it, without '..'"
+            return bad("unsafe_path", message)
         path = self.folder / name
         try:
             inside = path.resolve().is_relative_to(self._real)
         except (OSError, RuntimeError) as error:  # a name too long, a loop of links
-            return Problem("missing_photo", f"{name!r:.80}: {error}", where, id)
+            return bad(f"missing_{what}", f"{name!r:.80}: {error}")
         if not inside:
-            message = f"{name!r} is a symbolic link out of the folder of the photos; put the file itself there"
-            return Problem("unsafe_path", message, where, id)
+            message = f"{name!r} is a symbolic link out of the folder of the {what}s; put the file itself there"
+            return bad("unsafe_path", message)
         return path
 
 

@@ -29,6 +29,7 @@ class Item:
       media: its file, or a picklable function of no arguments that returns the bytes of one (drawn scenes).
       video: whether it is a video; else a photo.
       split: `train`, `val` or `test`; empty where the dataset's own split lists leave it out.
+      captions: times are seconds from the beginning of the clip; an `end` of infinity is the end of the video.
       clip: (start, end) in seconds of the file, or None for all of it.
       where: the place in the annotation, such as `captions.txt:17`.
       name: the media's name as the annotation writes it, for people and for joining translations.
@@ -57,7 +58,7 @@ class Problem:
       id: the item it belongs to, if known.
       costs: what is lost by it: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that
         the annotation names and nobody has, which is no fault of either; `nothing`: it was got over.
-      split: of an absent video.
+      split: of a video that is absent or bad, where it is known.
     """
 
     kind: str
@@ -76,9 +77,9 @@ def standard_split(name: object) -> str | None:
     return _SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
-def unknown_split(name: object, where: str, id: str = "") -> Problem:
+def unknown_split(name: object, where: str, id: str = "", costs: str = "photo") -> Problem:
     known = ", ".join(sorted(_SPLITS))
-    return Problem("unknown_split", f"split {name!r}; known: {known}", where, id)
+    return Problem("unknown_split", f"split {name!r:.80}; known: {known}", where, id, costs)
 
 
 def language(code: str) -> str:
@@ -95,13 +96,13 @@ def language(code: str) -> str:
 
 
 def make_caption(
-    text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0
+    text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0, kind: str = "caption"
 ) -> Caption | Problem:  # fmt: skip
     """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it.
 
     Args:
       times: (start, end) in seconds of the event that it tells of; None: of the whole.
-      set: the number of its annotation set.
+      set: the number of its annotation set; kind: of a caption without times.
     """
 
     def bad(kind: str, message: str) -> Problem:
@@ -119,7 +120,7 @@ def make_caption(
     except ValueError as error:
         return bad("malformed", str(error))
     if times is None:
-        return Caption(text, lang, set=set)
+        return Caption(text, lang, kind=kind, set=set)
     if (event := interval(times)) is None:
         message = f"times should be [start, end] in seconds with 0 <= start < end, not {times!r:.80}"
         return bad("bad_times", message)
@@ -132,7 +133,10 @@ def interval(times: object) -> tuple[float, float] | None:
         return None
     if any(isinstance(time, bool) or not isinstance(time, int | float) for time in times):
         return None
-    start, end = map(float, times)
+    try:
+        start, end = map(float, times)
+    except OverflowError:  # JSON's whole numbers have no limit
+        return None
     return (start, end) if 0 <= start < end and math.isfinite(end) else None
 
 

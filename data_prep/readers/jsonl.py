@@ -1,16 +1,31 @@
-"""Your own photos, with captions in JSON lines: one object for each photo.
+"""Your own photos and videos, with captions in JSON lines: one object for each.
 
     {"image": "cats/1.jpg", "captions": ["A cat on a chair.", {"text": "Eine Katze.", "lang": "de"}], "split": "train"}
+    {"video": "a.mp4", "captions": ["A cat jumps.", {"text": "A cat crouches.", "start": 0.5, "end": 3.2},
+        {"text": "First a cat crouches, then it jumps.", "kind": "summary"}]}
 
     image     the photo's path, relative to --images (by default the folder of the JSON lines)
+    video     or the video's path, relative to --videos (by default the same folder)
     captions  a list of texts, or of objects with text and lang; or `caption`, a single one
     lang      language of captions that name none (default --lang)
-    split     train, val or test; where it is absent, a hash of the photo's name chooses
-    id        unique in the dataset (default: the name in `image`)
+    split     train, val or test; where it is absent, a hash of the name in `image` or `video` chooses
+    id        unique in the dataset (default: the name in `image` or `video`, and the clip)
     labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}, the box in fractions of the
               photo's width and height, or absent
 
-Other keys are allowed and not read; one that looks like a slip of the pen (`captoins`) is bad input.
+Of a video a caption may also have
+
+    start, end  seconds from the beginning of the video (or clip): the caption tells of this event
+    set         the number of the annotation set, from 0: what one person saw in the video
+    kind        caption (the default), event (that with a start and end) or summary
+
+and the line
+
+    clip        [start, end] in seconds: the part of the file that this line is about; other lines may be about others
+    transcript  what is said: a list of {"text": ..., "start": ..., "end": ..., "lang": ...}, times as of events
+
+Other keys are allowed and not read; one that looks like a slip of the pen (`captoins`) is bad input. A photo that is
+missing is bad input too; videos that are missing are listed in report.json, and do not count as bad.
 """
 
 import difflib
@@ -18,17 +33,21 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from capjax.data.record import Label
+from capjax.data.photo import MediaError, check_file
+from capjax.data.record import Caption, Label, Speech
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
-from data_prep.readers.item import Found, Item, Problem, is_text, make_caption, standard_split, unknown_split
+from data_prep.readers.item import Found, Item, Problem, interval, is_text, make_caption, standard_split, unknown_split
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
 
 _KEYS = ("image", "captions", "caption", "lang", "split", "id", "labels")
+_VIDEO_KEYS = ("video", "clip", "transcript", *_KEYS[1:])
+_CAPTION_KEYS = ("text", "lang", "start", "end", "set", "kind")
 
 
 def add_arguments(parser):
-    add_input(parser, "the folder with the photos and a captions.jsonl, or that file itself")
+    add_input(parser, "the folder with the photos or videos and a captions.jsonl, or that file itself")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="the videos' folder, if it is another")
     parser.add_argument("--captions", type=Path, metavar="FILE", help="the JSON lines, if they lie elsewhere")
     parser.add_argument("--lang", default="en", help="language of captions that name none (default: en)")
     add_fractions(parser)
@@ -36,16 +55,16 @@ def add_arguments(parser):
 
 @READERS.register("jsonl")
 def read(
-    input_dir: Path, images: Path | None = None, captions: Path | None = None, lang: str = "en",
-    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    input_dir: Path, images: Path | None = None, videos: Path | None = None, captions: Path | None = None,
+    lang: str = "en", fractions: Sequence[float] = DEFAULT_FRACTIONS,
 ) -> Found:  # fmt: skip
-    """Yields the photos, in order.
+    """Yields the photos and videos, in order.
 
     Raises:
-      InputError: there is no such file.
+      InputError: there is no such file or folder.
     """
     path, folder = locate(input_dir, captions, ["captions.jsonl", "*.jsonl"])
-    photos, where = Photos(images or folder), shown(path, folder)
+    folders, where = (Photos(images or folder), Photos(videos or folder, "video")), shown(path, folder)
     for number, line in lines(path, where):
         place = f"{where}:{number}"
         if isinstance(line, Problem):
@@ -56,47 +75,99 @@ def read(
         except (ValueError, RecursionError) as error:
             yield Problem("malformed", f"not JSON: {error}", place)
             continue
-        yield from _item(row, place, photos, lang, fractions)
+        yield from _item(row, place, folders, lang, fractions)
 
 
-def _item(row: object, where: str, photos: Photos, lang: str, fractions: Sequence[float]) -> Found:
+def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> Found:
+    is_video = isinstance(row, dict) and "video" in row and "image" not in row
+    media, costs = folders[is_video], folders[is_video].what
+
+    def bad(message: str, id: str = "") -> Problem:
+        return Problem("malformed", message, where, id, costs)
+
     if not isinstance(row, dict):
-        yield Problem("malformed", f"should be an object, not {type(row).__name__}", where)
+        yield bad(f"should be an object, not {type(row).__name__}")
         return
-    for key in row.keys() - set(_KEYS):
-        if close := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
-            yield Problem("malformed", f"unknown key {key!r}; did you mean {close[0]!r}?", where)
-            return
-    name = row.get("image")
-    media = photos.path(name, where)
-    if isinstance(media, Problem):
-        yield media
+    if slip := _slip(row, _VIDEO_KEYS if is_video else _KEYS):
+        yield bad(slip)
         return
-    id = row.get("id", name)
+    name = row.get("video" if is_video else "image")
+    path = media.path(name, where)
+    if isinstance(path, Problem):
+        yield path
+        return
+    clip = interval(row["clip"]) if is_video and row.get("clip") is not None else None
+    id = row.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name)
     if not isinstance(id, (str, int)) or not str(id).strip():
-        yield Problem("malformed", f"id should be text or a number, not {id!r:.80}", where)
+        yield bad(f"id should be text or a number, not {id!r:.80}")
         return
     id = str(id)
     split = standard_split(row["split"]) if row.get("split") else split_by_hash(name, fractions)
     labels = _labels(row.get("labels", []))
+    transcript = _transcript(row.get("transcript", []), str(row.get("lang") or lang)) if is_video else ()
     sentences = row.get("captions", [row["caption"]] if "caption" in row else [])
     if split is None:
-        yield unknown_split(row["split"], where, id)
+        yield unknown_split(row["split"], where, id, costs)
+    elif is_video and row.get("clip") is not None and clip is None:
+        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {row['clip']!r:.80}", id)
     elif labels is None:
-        message = 'labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1'
-        yield Problem("malformed", message, where, id)
+        yield bad(
+            'labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1', id
+        )
+    elif transcript is None:
+        yield bad('transcript should be a list of {"text": ..., "start": ..., "end": ...}, with 0 <= start < end', id)
     elif not isinstance(sentences, list):
-        yield Problem("malformed", f"captions should be a list, not {type(sentences).__name__}", where, id)
+        yield bad(f"captions should be a list, not {type(sentences).__name__}", id)
+    elif is_video and (why := _absent(path)):
+        yield Problem("missing_video", why, where, id, "absent", split)
     else:
         captions = []
         for sentence in sentences:
-            known = sentence if isinstance(sentence, dict) else {"text": sentence}
-            caption = make_caption(known.get("text"), str(known.get("lang") or row.get("lang") or lang), where, id)
+            caption = _caption(sentence, str(row.get("lang") or lang), where, id, is_video)
             if isinstance(caption, Problem):
                 yield caption
             else:
                 captions.append(caption)
-        yield Item(id, media, split, tuple(captions), labels, where=where, name=name)
+        yield Item(id, path, split, tuple(captions), labels, clip, transcript, where=where, name=name, video=is_video)
+
+
+def _absent(path: Path) -> str:
+    """Why a video is absent; empty: something is there."""
+    try:
+        check_file(path, "video", limit=None)
+    except MediaError as error:
+        return str(error) if error.kind == "missing_video" else ""
+    return ""
+
+
+def _slip(row: dict, keys: Sequence[str]) -> str:
+    """What is wrong with the keys of an object; empty: nothing."""
+    for key in row.keys() - set(keys):
+        if close := difflib.get_close_matches(key, keys, n=1, cutoff=0.8):
+            return f"unknown key {key!r}; did you mean {close[0]!r}?"
+    return ""
+
+
+def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -> Caption | Problem:
+    row = sentence if isinstance(sentence, dict) else {"text": sentence}
+
+    def bad(message: str) -> Problem:
+        return Problem("malformed", message, where, id, costs="caption")
+
+    if not is_video:
+        return make_caption(row.get("text"), str(row.get("lang") or lang), where, id)
+    if slip := _slip(row, _CAPTION_KEYS):
+        return bad(slip)
+    has_times = row.get("start") is not None or row.get("end") is not None
+    kind, set = row.get("kind", "event" if has_times else "caption"), row.get("set", 0)
+    if kind not in (("event",) if has_times else ("caption", "summary")):
+        return bad(f"kind should be event with a start and end, else caption or summary; not {kind!r:.80}")
+    if isinstance(set, bool) or not isinstance(set, int) or not 0 <= set < 2**31:
+        return bad(f"set should be a whole number from 0, not {set!r:.80}")
+    times = (row.get("start"), row.get("end")) if has_times else None
+    return make_caption(
+        row.get("text"), str(row.get("lang") or lang), where, id, times=times, set=set, kind=kind
+    )  # fmt: skip
 
 
 def _labels(rows: object) -> tuple[Label, ...] | None:
@@ -113,3 +184,17 @@ def _labels(rows: object) -> tuple[Label, ...] | None:
             box = tuple(float(v) for v in box)
         labels.append(Label(row["name"], box))
     return tuple(labels)
+
+
+def _transcript(rows: object, lang: str) -> tuple[Speech, ...] | None:
+    """What is said, or None if it is not of the documented form."""
+    speech = []
+    for row in rows if isinstance(rows, list) else [None]:
+        row = row if isinstance(row, dict) else {}
+        told = make_caption(
+            row.get("text"), str(row.get("lang") or lang), "", times=(row.get("start"), row.get("end"))
+        )  # fmt: skip
+        if isinstance(told, Problem):
+            return None
+        speech.append(Speech(told.text, told.start, told.end, told.lang))
+    return tuple(speech)

@@ -95,15 +95,15 @@ def parse_table(path: Path, input_dir: Path) -> Iterator[tuple[str, dict[str, st
       InputError: the first line names no columns `image` and `caption`.
     """
     where = shown(path, input_dir)
-    records = _records(path, where)
-    _, header = next(records, (0, ""))
+    table = records(path, where)
+    _, header = next(table, (0, ""))
     columns, separator = _columns(header if isinstance(header, str) else "", path)
-    for number, text in records:
+    for number, text in table:
         place = f"{where}:{number}"
         if isinstance(text, Problem):
             yield place, text
             continue
-        fields = _split(text, separator, len(columns), columns[-1] == "caption")
+        fields = split_row(text, separator, len(columns), columns[-1] == "caption")
         if fields is None:
             yield place, malformed(text, place, f"{len(columns)} fields ({', '.join(columns)})")
         else:
@@ -125,7 +125,7 @@ def _columns(header: str, path: Path) -> tuple[list[str], str]:
     raise InputError(f"{path}:1: the first line should name the columns image and caption; found {header!r:.80}")
 
 
-def _records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
+def records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
     """Lines, those joined that a field in quotes spans: a row is whole when its quotes come in pairs."""
     waiting: list[tuple[int, str]] = []
     for number, line in lines(path, where):
@@ -143,7 +143,7 @@ def _records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
     yield from waiting
 
 
-def _split(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
+def split_row(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
     """The fields of a row. A last caption may have separators and quotes in it that nobody escaped."""
     try:
         (fields,) = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)

@@ -55,7 +55,7 @@ def gather(
 
 
 def read_lists(
-    paths: Mapping[str, Path], input_dir: Path, suffix: str = ""
+    paths: Mapping[str, Path], input_dir: Path, suffix: str = "", costs: str = "photo"
 ) -> Generator[Problem, None, dict[str, tuple[str, str]]]:
     """Yields what is wrong; returns {photo's name: (split, where)} of lists of names, one a line.
 
@@ -63,6 +63,7 @@ def read_lists(
 
     Args:
       suffix: put to names that have none, as in the lists of Flickr30k.
+      costs: what a bad line costs, `photo` or `video`.
     """
     splits: dict[str, tuple[str, str]] = {}
     for split, path in paths.items():
@@ -70,13 +71,13 @@ def read_lists(
         for number, line in lines(path, where):
             place = f"{where}:{number}"
             if isinstance(line, Problem):
-                yield Problem(line.kind, line.message, place)
+                yield Problem(line.kind, line.message, place, costs=costs)
                 continue
             name = line.strip()
             name = name if Path(name).suffix else name + suffix
             if name in splits:
                 message = f"{name} is listed already, as {splits[name][0]} ({splits[name][1]})"
-                yield Problem("duplicate_id", message, place, name)
+                yield Problem("duplicate_id", message, place, name, costs)
                 continue
             splits[name] = (split, place)
     return splits

@@ -17,33 +17,15 @@ from pathlib import Path
 from capjax.data.record import Caption
 from data_prep.readers.files import lines
 from data_prep.readers.item import Found, InputError, Item, Problem, language, make_caption
+from data_prep.readers.languages import LANGUAGES
 
 _LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
 _EMPTY = re.compile(r"[^\t#]+#(?:[A-Za-z][A-Za-z_-]*#)?\d+")
 
 # flickr8k-cn writes where its Chinese is from: people, or one of three machine translations.
 _TAGS = {"zhc": "zh", "zhb": "zh", "zhg": "zh", "zhm": "zh"}
-_WORDS = {
-    "arabic": "ar",
-    "chinese": "zh",
-    "czech": "cs",
-    "dutch": "nl",
-    "english": "en",
-    "french": "fr",
-    "german": "de",
-    "hindi": "hi",
-    "italian": "it",
-    "japanese": "ja",
-    "korean": "ko",
-    "polish": "pl",
-    "portuguese": "pt",
-    "russian": "ru",
-    "spanish": "es",
-    "turkish": "tr",
-    "ukrainian": "uk",
-    "vietnamese": "vi",
-}
-_CODES = frozenset(_WORDS.values())
+# Only those that are no English words or short for something: `photo_id.txt` is not Indonesian.
+_CODES = {"ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "uk", "vi", "zh"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +111,6 @@ def _read(source: Source) -> Iterator[tuple[str, Caption | Problem]]:
 def _guess(path: Path) -> str:
     """The language that a file's name speaks of: `Flickr8k.arabic.full.txt` -> ar, `multi30k.de.txt` -> de."""
     for part in re.split(r"[^A-Za-z]+", path.stem.lower()):
-        if part in _WORDS or part in _CODES:
-            return _WORDS.get(part, part)
+        if part in LANGUAGES or part in _CODES:
+            return LANGUAGES.get(part, part)
     return ""

@@ -1,5 +1,7 @@
 """Which parts of a video become records."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
-from data_prep.clips import ClipSettings, make_clips
+from data_prep.clips import CUTS, ClipSettings, fit_events, make_clips
 from data_prep.readers.item import Item
 
 ALL = Caption("all of it")
@@ -39,13 +41,35 @@ def test_a_part_beyond_the_end_of_the_file_is_told():
 
 def test_each_event_becomes_a_record_with_the_sentences_of_all_who_saw_it():
     captions = (event(1, 3, "a"), Caption("all"), event(1, 3, "b", set=1), event(2, 99, "late"))
-    clips = make_clips(item(captions, clip=(10.0, 20.0)), ClipSettings("events"), 2.0, 50.0, ())
+    fitting, _ = fit_events(item(captions, clip=(10.0, 20.0)), 50.0)
+    clips = make_clips(fitting, ClipSettings("events"), 2.0, 50.0, ())
     assert [(clip.start, clip.end, [c.text for c in clip.captions]) for clip in clips] == [
         (11.0, 13.0, ["a", "b"]), (12.0, 20.0, ["late"]),
     ]  # fmt: skip
     assert {(c.start, c.kind) for clip in clips for c in clip.captions} == {(None, "caption")}
     assert [clip.id for clip in clips] == ["v@1.00-3.00", "v@2.00-10.00"]
     assert {clip.video for clip in clips} == {"v"}
+
+
+def test_an_event_ends_with_the_video_at_the_latest():
+    captions = (event(1, 12), event(3, math.inf, "open"), event(2, 5), Caption("all"))
+    fitting, problems = fit_events(item(captions), 10.0)
+    assert not problems
+    assert [(c.start, c.end) for c in fitting.captions] == [(1, 10.0), (3, 10.0), (2, 5), (None, None)]
+
+
+def test_an_event_after_the_end_of_the_video_is_told_and_left_out():
+    fitting, (problem,) = fit_events(item((event(1, 2), event(8, 9, "late")), clip=(5.0, 99.0)), 12.0)
+    assert [c.text for c in fitting.captions] == ["an event"]
+    assert (problem.kind, problem.costs, problem.id) == ("beyond_end", "caption", "v")
+    assert "begins at 8 s, and v ends at 7.00 s" in problem.message
+
+
+def test_a_video_all_of_whose_events_come_after_its_end_gives_nothing():
+    fitting, problems = fit_events(item((event(20, 21),)), 10.0)
+    assert len(problems) == 1
+    for cut in CUTS:
+        assert make_clips(fitting, ClipSettings(cut), 2.0, 10.0, ()) == []
 
 
 @settings(max_examples=200, deadline=None)

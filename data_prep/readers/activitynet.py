@@ -1,0 +1,96 @@
+"""ActivityNet Captions: several events a video, each with its times and a sentence.
+
+    DIR/train.json   DIR/val_1.json   DIR/val_2.json         v_QOlSCBRmfWY.mp4 anywhere in DIR or --videos
+
+    {"v_QOlSCBRmfWY": {"duration": 82.73, "timestamps": [[0.83, 19.86], ...], "sentences": ["A young woman ...", ...]}}
+
+A file's name tells its split. Several files of one split are the annotation sets of the same videos, in the order of
+their names: val_1 is set 0 and val_2 is set 1. The lists of ids that are downloaded with them are not read. A video may
+be called `v_QOlSCBRmfWY` or `QOlSCBRmfWY`, with any extension; those that are gone are listed in report.json.
+An event that ends after the video's duration ends with it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_prep.readers import videos as files
+from data_prep.readers.events import EventSet, event_item
+from data_prep.readers.files import load_json, shown
+from data_prep.readers.item import Found, InputError, Problem, standard_split
+from data_prep.readers.registry import READERS
+from data_prep.readers.videos import Videos, find_annotations
+
+PATTERN = r"(train|val|test)(_\d+)?\.json"
+
+
+def add_arguments(parser):
+    files.add_arguments(parser, "the folder with train.json, val_1.json and val_2.json")
+
+
+@READERS.register("activitynet")
+def read(
+    input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
+) -> Found:  # fmt: skip
+    """Yields the videos of each split, train first.
+
+    Raises:
+      InputError: no annotations, or broken ones; a file whose name tells no split; no folder of videos.
+    """
+    paths = find_annotations(input_dir, annotations, PATTERN, "train.json, val_1.json, val_2.json")
+    yield from read_files(paths, input_dir, Videos(videos or input_dir), lang)
+
+
+def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str) -> Found:
+    """Yields the videos of files of this form, split by split."""
+    by_split: dict[str, list[Path]] = {}
+    for path in paths:
+        by_split.setdefault(split_of(path), []).append(path)
+    for split in sorted(by_split, key=("train", "val", "test").index):
+        sets: dict[str, list[EventSet]] = {}
+        for number, path in enumerate(by_split[split]):
+            twice: list[str] = []
+            data = load_json(path, twice=twice)
+            for id in twice:
+                message = f"{id!r} stands twice in an object of the file; the first is taken"
+                yield Problem("duplicate_id", message, shown(path, input_dir), id, "video" if id in data else "nothing")
+            for id, row in data.items():
+                told = event_set(row, f"{shown(path, input_dir)} {id}", id, split, number)
+                if isinstance(told, Problem):
+                    yield told
+                else:
+                    sets.setdefault(id, []).append(told)
+        for id, told in sets.items():
+            yield from event_item(id, _names(id), split, told, videos, lang)
+
+
+def split_of(path: Path) -> str:
+    """The split that a file's name tells: `val_1.json` is of val.
+
+    Raises:
+      InputError: it tells none, or several.
+    """
+    splits = {split for part in re.split(r"[^A-Za-z]+", path.stem) if (split := standard_split(part))}
+    if len(splits) != 1:
+        raise InputError(f"{path}: the name should tell the split, such as train.json or val_1.json")
+    return splits.pop()
+
+
+def event_set(row: object, where: str, id: str, split: str, number: int) -> EventSet | Problem:
+    """One entry of the file, or what is wrong with it as a whole."""
+
+    def bad(message: str) -> Problem:
+        return Problem("malformed", message, where, id, "video", split)
+
+    if not isinstance(row, Mapping):
+        return bad(f"should be an object with duration, timestamps and sentences, not {row!r:.80}")
+    if missing := [key for key in ("duration", "timestamps", "sentences") if key not in row]:
+        return bad(f"{', '.join(missing)} missing; there is {', '.join(map(repr, row)) or 'nothing'}")
+    times, sentences = row["timestamps"], row["sentences"]
+    if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
+        return bad("timestamps and sentences should be two lists of the same length")
+    return EventSet(list(zip(times, sentences, strict=True)), where, row["duration"], number)
+
+
+def _names(id: str) -> tuple[str, str]:
+    return (id, id.removeprefix("v_")) if id.startswith("v_") else (id, f"v_{id}")

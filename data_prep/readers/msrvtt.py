@@ -1,0 +1,92 @@
+"""MSR-VTT: clips of 10 to 30 s, each with 20 captions.
+
+    DIR/train_val_videodatainfo.json   DIR/test_videodatainfo.json       video0.mp4 anywhere in DIR or --videos
+
+    {"videos": [{"video_id": "video0", "split": "train", "url": "https://www.youtube.com/watch?v=9lZi22qLlEo",
+        "start time": 137.72, "end time": 149.44, ...}, ...],
+     "sentences": [{"video_id": "video0", "caption": "a car is shown", "sen_id": 0}, ...]}
+
+All files *videodatainfo*.json are read, or MSRVTT_data.json. A file called by the clip's id, `video0`, is the clip. A
+file called by the YouTube id, `9lZi22qLlEo`, is the video that the clip is a part of: then that part is taken.
+Clips that are gone are listed in report.json. For translations into another language set --lang.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from capjax.data.record import Caption
+from data_prep.readers import videos as files
+from data_prep.readers.files import load_json, rows, shown
+from data_prep.readers.item import Found, Item, Problem, interval, make_caption, standard_split, unknown_split
+from data_prep.readers.registry import READERS
+from data_prep.readers.videos import Videos, find_annotations
+
+_PATTERN = r".*videodatainfo.*\.json|MSRVTT_data\.json"
+
+
+def add_arguments(parser):
+    files.add_arguments(parser, "the folder with train_val_videodatainfo.json and test_videodatainfo.json")
+
+
+@READERS.register("msrvtt")
+def read(
+    input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
+) -> Found:  # fmt: skip
+    """Yields the clips of every file, in order.
+
+    Raises:
+      InputError: no annotations, or broken ones; no folder of videos.
+    """
+    usual = "train_val_videodatainfo.json, test_videodatainfo.json"
+    paths = find_annotations(input_dir, annotations, _PATTERN, usual)
+    found = Videos(videos or input_dir)
+    for path in paths:
+        yield from _read_file(path, shown(path, input_dir), found, lang)
+
+
+def _read_file(path: Path, where: str, videos: Videos, lang: str) -> Found:
+    data = load_json(path)
+    clips = rows(data, "videos", path)
+    known = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
+    captions: dict[str, list[Caption | Problem]] = defaultdict(list)
+    for number, row in enumerate(rows(data, "sentences", path)):
+        place = f"{where} sentences[{number}]"
+        id = row.get("video_id") if isinstance(row, dict) else None
+        if not isinstance(id, str):
+            yield Problem("malformed", "should be an object with video_id and caption", place, costs="caption")
+        elif id not in known:
+            message = f"no video of the file has the id {id!r:.80}"
+            yield Problem("caption_without_video", message, place, id, costs="caption")
+        else:
+            captions[id].append(make_caption(row.get("caption"), lang, place, id))
+    for number, row in enumerate(clips):
+        yield from _clip(row, f"{where} videos[{number}]", captions, videos)
+
+
+def _clip(row: object, where: str, captions: dict[str, list[Caption | Problem]], videos: Videos) -> Found:
+    id = row.get("video_id") if isinstance(row, dict) else None
+    if not isinstance(id, str):
+        yield Problem("malformed", "should be an object with video_id and split", where, costs="video")
+        return
+    split = standard_split(row.get("split"))
+    if split is None:
+        yield unknown_split(row.get("split"), where, id, "video")
+        return
+    youtube = re.search(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})(?![\w-])", str(row.get("url")), re.ASCII)
+    media = videos.find(id, [id, youtube[1]] if youtube else [id], where, split)
+    if isinstance(media, Problem):
+        yield media
+        return
+    clip = None
+    if media.stem != id:
+        times = [row.get("start time"), row.get("end time")]
+        if (clip := interval(times)) is None:
+            message = f"start time and end time should be seconds with 0 <= start < end, not {times!r:.80}"
+            yield Problem("bad_times", message, where, id, "video", split)
+            return
+    sentences = captions[id]
+    yield from (sentence for sentence in sentences if isinstance(sentence, Problem))
+    told = tuple(sentence for sentence in sentences if isinstance(sentence, Caption))
+    yield Item(id, media, split, told, clip=clip, where=where, name=id, video=True)

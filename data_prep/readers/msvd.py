@@ -1,0 +1,196 @@
+"""MSVD (the Microsoft Research Video Description Corpus, YouTube2Text): 1,970 short clips, about 41 captions each.
+
+    DIR/AllVideoDescriptions.txt      mv89psg6zh4_33_46 a bird is bathing in a sink
+    or DIR/video_corpus.csv           VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description
+    anywhere in DIR or --videos       mv89psg6zh4_33_46.avi, or mv89psg6zh4.mp4 (the whole video), or vid1534.avi
+
+An item's id is `VIDEO_START_END`, in seconds. A file called so is the clip; of a file called by the YouTube id that
+part is taken. Names such as `vid1534` are those of `youtube_mapping.txt` (lines `VIDEO_START_END vid1534`), if it is
+there. Clips that are gone are listed in report.json. The table has captions in many languages, and says which are
+`clean` (--clean keeps these alone); where both files are there, --annotations chooses.
+
+Splits are those of the lists in DIR, which name ids or `vidN` (`train_list.txt`, `val_list.txt`, `test_list.txt`; or
+`msvd_train.txt`, ...); clips in none of them are left out. Without lists the usual split is taken where all 1,970 clips
+are known, by the mapping or because that many are described: 1,200, 100 and 670 in the order of the ids. Else a hash of
+the YouTube id chooses.
+"""
+
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capjax.data.record import Caption
+from data_prep.readers import videos as files
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
+from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split
+from data_prep.readers.languages import LANGUAGES
+from data_prep.readers.registry import READERS
+from data_prep.readers.table import records, split_row
+from data_prep.readers.tokens import malformed, read_lists
+from data_prep.readers.videos import Videos, find_annotations
+
+_COLUMNS = ("VideoID", "Start", "End", "Source", "Language", "Description")
+# (split, clips in it) of the usual split, in the order of the ids.
+_USUAL = (("train", 1200), ("val", 100), ("test", 670))
+_ALL = sum(count for _, count in _USUAL)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What is said of a clip, and where first. Problems wait here until it is known that the clip is there."""
+
+    where: str
+    captions: list[Caption | Problem] = field(default_factory=list)
+
+
+def add_arguments(parser):
+    files.add_arguments(parser, "the folder with AllVideoDescriptions.txt or video_corpus.csv")
+    parser.add_argument("--clean", action="store_true", help="of video_corpus.csv: only captions whose Source is clean")
+    add_fractions(parser)
+
+
+@READERS.register("msvd")
+def read(
+    input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
+    clean: bool = False, fractions: Sequence[float] = DEFAULT_FRACTIONS,
+) -> Found:  # fmt: skip
+    """Yields the clips, in the order of their first captions.
+
+    Raises:
+      InputError: no descriptions, or both files of them; a table without the columns; no folder of videos.
+    """
+    usual = "AllVideoDescriptions.txt, video_corpus.csv"
+    paths = find_annotations(input_dir, annotations, r"AllVideoDescriptions\.txt|video_corpus\.csv", usual)
+    if len(paths) > 1:
+        listed = ", ".join(path.name for path in paths)
+        raise InputError(f"{input_dir}: the same clips in two files ({listed}); choose with --annotations")
+    found, where = Videos(videos or input_dir), shown(paths[0], input_dir)
+    clips: dict[str, _Told] = {}
+    entries = _table(paths[0], where, clean) if paths[0].suffix.lower() == ".csv" else _text(paths[0], where, lang)
+    for place, entry in entries:
+        if isinstance(entry, Problem):
+            yield entry
+        else:
+            id, text, code = entry
+            clips.setdefault(id, _Told(place)).captions.append(make_caption(text, code, place, id))
+    numbers = yield from _mapping(input_dir)
+    splits = yield from _splits(input_dir, clips, numbers, fractions)
+    for id, clip in clips.items():
+        yield from _item(id, clip, splits.get(id, ""), numbers.get(id), found)
+
+
+def _text(path: Path, where: str, lang: str) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
+    """(place, (id, caption, language)) of each line `VIDEO_START_END CAPTION`."""
+    for number, line in lines(path, where):
+        place = f"{where}:{number}"
+        if isinstance(line, Problem):
+            yield place, line
+        elif match := re.fullmatch(r"(\S+_\d+_\d+)(?:\s+(.*))?", line, re.ASCII):
+            yield place, (match[1], match[2] or "", lang)
+        elif not line.startswith("#"):
+            yield place, malformed(line, place, "VIDEO_START_END and a caption")
+
+
+def _table(path: Path, where: str, clean: bool) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
+    """The same of the table's rows."""
+    table = records(path, where)
+    _, header = next(table, (0, ""))
+    columns = [name.strip().strip('"') for name in header.split(",")] if isinstance(header, str) else []
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise InputError(f"{path}:1: the first line should name the columns {', '.join(_COLUMNS)}; no {missing[0]}")
+    for number, text in table:
+        place = f"{where}:{number}"
+        fields = text if isinstance(text, Problem) else split_row(text, ",", len(columns), columns[-1] == "Description")
+        if fields is None:
+            yield place, malformed(text, place, f"{len(columns)} fields ({', '.join(columns)})")
+        elif isinstance(fields, Problem):
+            yield place, fields
+        else:
+            row = {name: field.strip() for name, field in zip(columns, fields, strict=True)}
+            if not clean or row["Source"] == "clean":
+                yield place, _row(row, place)
+
+
+def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
+    id = f"{row['VideoID']}_{row['Start']}_{row['End']}"
+    if not row["VideoID"] or not re.fullmatch(r"\d+_\d+", f"{row['Start']}_{row['End']}", re.ASCII):
+        message = f"VideoID, Start and End should be an id and whole seconds, not {id!r:.80}"
+        return Problem("malformed", message, where, costs="caption")
+    if (code := LANGUAGES.get(row["Language"].lower())) is None:
+        message = f"{row['Language']!r:.80} is no language known by its English name"
+        return Problem("unknown_language", message, where, id, "caption")
+    return id, row["Description"], code
+
+
+def _mapping(input_dir: Path) -> Generator[Problem, None, dict[str, int]]:
+    """{id: N of vidN} of youtube_mapping.txt; empty where there is none."""
+    path, numbers = input_dir / "youtube_mapping.txt", {}
+    for number, line in lines(path, path.name) if path.is_file() else ():
+        if isinstance(line, Problem):
+            yield Problem(line.kind, line.message, line.where, costs="video")
+        elif match := re.fullmatch(r"(\S+)\s+vid(\d{1,9})\s*", line, re.ASCII):
+            numbers[match[1]] = int(match[2])
+        else:
+            message = f"expected VIDEO_START_END vidN; found {line!r:.80}"
+            yield Problem("malformed", message, f"{path.name}:{number}", costs="video")
+    return numbers
+
+
+def _lists(input_dir: Path) -> dict[str, Path]:
+    """The lists of ids by split.
+
+    Raises:
+      InputError: a split has two.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(input_dir.glob("*.txt")):
+        name = re.sub(r"_?(list|ids?|videos)$", "", path.stem)
+        if split := standard_split(name.rpartition("_")[2]):
+            if split in found:
+                raise InputError(f"{input_dir}: two lists of {split} ({found[split].name}, {path.name}); keep one")
+            found[split] = path
+    return {split: found[split] for split, _ in _USUAL if split in found}
+
+
+def _splits(
+    input_dir: Path, clips: Mapping[str, _Told], numbers: Mapping[str, int], fractions: Sequence[float]
+) -> Generator[Problem, None, dict[str, str]]:
+    """{id: split}; who is not in it is left out."""
+    if not numbers and len(clips) == _ALL:
+        numbers = {id: number for number, id in enumerate(sorted(clips), 1)}
+    if lists := _lists(input_dir):
+        ids = {f"vid{number}": id for id, number in numbers.items()}
+        listed = yield from read_lists(lists, input_dir, costs="video")
+        splits = {}
+        for name, (split, place) in listed.items():
+            stem = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name)
+            id = ids.get(stem, stem)
+            if splits.setdefault(id, split) != split:
+                message = f"{name} is {id}, which is listed already, as {splits[id]}"
+                yield Problem("duplicate_id", message, place, id, "video")
+            elif id not in clips:
+                message = f"{name} is listed for {split} but has no caption"
+                yield Problem("no_caption", message, place, id, "video", split)
+        return splits
+    if numbers:
+        order = [split for split, count in _USUAL for _ in range(count)]
+        return {id: order[number - 1] for id, number in numbers.items() if 1 <= number <= _ALL}
+    # By video and not by clip: clips of one video look alike.
+    return {id: split_by_hash(id.rsplit("_", 2)[0], fractions) for id in clips}
+
+
+def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) -> Found:
+    youtube, start, end = id.rsplit("_", 2)
+    names = [id, *([f"vid{number}"] if number else []), youtube]
+    media = videos.find(id, names, clip.where, split) if split else videos.folder / id
+    if isinstance(media, Problem):
+        yield media
+        return
+    times = (float(start), float(end)) if split and media.stem == youtube else None
+    if times and times[0] >= times[1]:
+        yield Problem("bad_times", f"the clip {id} ends before it begins", clip.where, id, "video", split)
+        return
+    yield from (caption for caption in clip.captions if isinstance(caption, Problem))
+    captions = tuple(caption for caption in clip.captions if isinstance(caption, Caption))
+    yield Item(id, media, split, captions, clip=times, where=clip.where, name=id, video=True)

@@ -1,0 +1,92 @@
+"""Videos of a folder, found by name whatever their extension: what the readers of videos share."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from capjax.data.video import VIDEO_SUFFIXES
+from data_prep.readers.item import InputError, Problem, is_text
+
+
+def add_arguments(parser, what: str):
+    """The `--input`, `--annotations`, `--videos` and `--lang` that all readers of known video datasets have."""
+    parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR", help=what)
+    parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE",
+                        help="the annotation files, if they are not the usual ones of --input")  # fmt: skip
+    parser.add_argument("--videos", type=Path, metavar="DIR",
+                        help="the videos' folder (default: --input); folders in it are searched too")  # fmt: skip
+    parser.add_argument("--lang", default="en", help="the language of the sentences (default: en)")
+
+
+def find_annotations(input_dir: Path, given: Sequence[Path], pattern: str, usual: str) -> list[Path]:
+    """The files that were given, or all of `input_dir` whose names match the regular expression, by name.
+
+    Args:
+      usual: what the files are usually called, for the message.
+
+    Raises:
+      InputError: there are none, or no such folder.
+    """
+    if given:
+        return sorted(given, key=lambda path: path.name)
+    if not input_dir.is_dir():
+        raise InputError(f"{input_dir}: no such folder")
+    found = [path for path in sorted(input_dir.iterdir()) if re.fullmatch(pattern, path.name) and path.is_file()]
+    if not found:
+        raise InputError(f"{input_dir}: no annotations here (looked for {usual}); --annotations names others")
+    return found
+
+
+class Videos:
+    """The videos of a folder and of the folders in it. Links to other folders are not followed.
+
+    Raises:
+      InputError: there is no such folder, or a part of it cannot be read.
+    """
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of videos")
+        self.folder = folder
+        self._real = folder.resolve()
+        self._named: dict[str, list[Path]] = {}
+        for parent, folders, files in os.walk(folder, onerror=_refuse):
+            folders.sort()
+            for file in sorted(files):
+                stem, suffix = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
+                if suffix.lower() in VIDEO_SUFFIXES:
+                    self._named.setdefault(stem, []).append(Path(parent, file))
+
+    def find(self, id: str, names: Sequence[str], where: str, split: str) -> Path | Problem:
+        """The file of a video, called by any of `names` and an extension; of several names the first counts that
+        is there.
+
+        Returns:
+          Its path, or a Problem: absent; several files of that name; a name that leads elsewhere.
+        """
+
+        def bad(kind: str, message: str) -> Problem:
+            return Problem(kind, message, where, id, costs="video", split=split)
+
+        for name in names:
+            if not is_text(name):
+                return bad("encoding", f"the video's name is not valid UTF-8: {name!r:.80}")
+            if not name.strip() or re.search(r"[/\\\0]", name) or name in (".", ".."):
+                return bad("unsafe_path", f"a video's name should have no folder in it: {name!r:.80}")
+            if not (paths := self._named.get(name)):
+                continue
+            if len(paths) > 1:
+                listed = " and ".join(path.relative_to(self.folder).as_posix() for path in paths)
+                message = f"{name} could be {listed}; keep one of them, or name a folder by --videos"
+                return bad("ambiguous_video", message)
+            if paths[0].is_symlink() and not paths[0].resolve().is_relative_to(self._real):
+                message = f"{paths[0].name!r} is a link out of the folder of the videos; put the file itself there"
+                return bad("unsafe_path", message)
+            return paths[0]
+        called = " or ".join(names)
+        return Problem("missing_video", f"no video {called} in {self.folder.name}", where, id, "absent", split)
+
+
+def _refuse(error: OSError):
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error

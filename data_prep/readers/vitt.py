@@ -1,0 +1,101 @@
+"""ViTT (Video Timeline Tags): sections of instructional videos, each with its start and a tag.
+
+    DIR/ViTT-annotations.json   DIR/train_id.txt   DIR/dev_id.txt   DIR/test_id.txt       anywhere in DIR: FmTp.mp4
+
+    {"id": "FmTp", "annotations": [{"timestamp": 260, "tag": "Opening"}, {"timestamp": 16000, "tag": "..."}, ...]}
+
+An object a line; a section begins at `timestamp` (milliseconds) and ends where the next begins, the last with the
+video. Several lines of one id are the annotation sets of that video. The ids are YouTube-8M's; `id_mapping.json`
+({"FmTp": "YouTube id"}), if it is there, lets videos be called by their YouTube ids too. Videos in none of the lists
+of ids are left out; without any list a hash of the id chooses the split.
+https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.readers import videos as files
+from data_prep.readers.events import EventSet, event_item
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, load_json, shown, split_by_hash
+from data_prep.readers.item import Found, Item, Problem, interval, is_text
+from data_prep.readers.registry import READERS
+from data_prep.readers.tokens import read_lists
+from data_prep.readers.videos import Videos, find_annotations
+
+_LISTS = {"train": "train_id.txt", "val": "dev_id.txt", "test": "test_id.txt"}
+
+
+def add_arguments(parser):
+    files.add_arguments(parser, "the folder with ViTT-annotations.json and the lists of ids")
+    add_fractions(parser)
+
+
+@READERS.register("vitt")
+def read(
+    input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+) -> Found:  # fmt: skip
+    """Yields the videos, in the order of their first lines.
+
+    Raises:
+      InputError: no annotations, or a broken list or mapping; no folder of videos.
+    """
+    paths = find_annotations(input_dir, annotations, r"ViTT-annotations\.jsonl?", "ViTT-annotations.json")
+    found = Videos(videos or input_dir)
+    names = load_json(input_dir / "id_mapping.json") if (input_dir / "id_mapping.json").is_file() else {}
+    sets: dict[str, list[EventSet]] = {}
+    for path in paths:
+        for id, told in _lines(path, shown(path, input_dir)):
+            if isinstance(told, Problem):
+                yield told
+            else:
+                sets.setdefault(id, []).append(told)
+    lists = {split: input_dir / name for split, name in _LISTS.items() if (input_dir / name).is_file()}
+    splits = yield from read_lists(lists, input_dir, costs="video")
+    for id, told in sets.items():
+        split = splits.get(id, ("", ""))[0] if lists else split_by_hash(id, fractions)
+        if not split:
+            yield Item(id, found.folder / id, "", (), where=told[0].where, name=id, video=True)
+            continue
+        called = [id, names[id]] if isinstance(names.get(id), str) else [id]
+        told = [EventSet(each.rows, each.where, set=number) for number, each in enumerate(told)]
+        yield from event_item(id, called, split, told, found, lang)
+    for id, (split, place) in splits.items():
+        if id not in sets:
+            yield Problem("no_caption", f"{id} is listed for {split} but has no annotation", place, id, "video", split)
+
+
+def _lines(path: Path, where: str) -> Iterator[tuple[str, EventSet | Problem]]:
+    for number, line in lines(path, where):
+        place = f"{where}:{number}"
+        if isinstance(line, Problem):
+            yield "", Problem(line.kind, line.message, place, costs="video")
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield "", Problem("malformed", f"not JSON: {error}", place, costs="video")
+            continue
+        id = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(id, str) or not is_text(id) or not isinstance(row.get("annotations"), list):
+            yield "", Problem("malformed", "should be an object with id and annotations", place, costs="video")
+        else:
+            yield id, EventSet(list(_sections(row["annotations"])), place)
+
+
+def _sections(rows: list) -> Iterator[tuple[object, object]]:
+    """(times in seconds, tag) in order of start; the times of a section whose start is no number are left as they are,
+    to be told of."""
+    known, odd = [], []
+    for row in rows:
+        row = row if isinstance(row, dict) else {}
+        start = row.get("timestamp")
+        if interval([0, start]) or start == 0:
+            known.append((float(start) / 1000, row.get("tag")))
+        else:
+            odd.append(([start], row.get("tag")))
+    known.sort(key=lambda section: section[0])
+    ends = [start for start, _ in known[1:]] + [float("inf")]
+    yield from (((start, end), tag) for (start, tag), end in zip(known, ends, strict=True))
+    yield from odd

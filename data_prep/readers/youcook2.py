@@ -1,0 +1,77 @@
+"""YouCook2: cooking videos, each step with its times and an instruction.
+
+    DIR/youcookii_annotations_trainval.json       GLd3aX16zBg.mp4 anywhere in DIR or --videos
+
+    {"database": {"GLd3aX16zBg": {"duration": 241.62, "subset": "training", "recipe_type": "113",
+        "annotations": [{"segment": [90, 102], "id": 0, "sentence": "spread margarine on ..."}, ...]}}}
+
+or train.json and val.json in the form of ActivityNet Captions (see `activitynet --help`), with ids that begin with
+`v_`. Where both are there, --annotations chooses. A video may be called `GLd3aX16zBg` or `v_GLd3aX16zBg`, with any
+extension; those that are gone are listed in report.json.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.readers import activitynet
+from data_prep.readers import videos as files
+from data_prep.readers.events import EventSet, event_item
+from data_prep.readers.files import load_json, shown
+from data_prep.readers.item import Found, InputError, Problem, standard_split, unknown_split
+from data_prep.readers.registry import READERS
+from data_prep.readers.videos import Videos, find_annotations
+
+_NATIVE = r"youcookii_annotations.*\.json"
+
+
+def add_arguments(parser):
+    files.add_arguments(parser, "the folder with youcookii_annotations_trainval.json, or with train.json and val.json")
+
+
+@READERS.register("youcook2")
+def read(
+    input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
+) -> Found:  # fmt: skip
+    """Yields the videos, in order.
+
+    Raises:
+      InputError: no annotations, broken ones, or both forms of them; no folder of videos.
+    """
+    usual = "youcookii_annotations_trainval.json, or train.json and val.json"
+    paths = find_annotations(input_dir, annotations, f"{_NATIVE}|{activitynet.PATTERN}", usual)
+    native, twice = {}, []
+    for path in paths:
+        data = load_json(path, twice=twice)
+        if "database" in data:
+            native[path] = data
+    if not native:
+        yield from activitynet.read_files(paths, input_dir, Videos(videos or input_dir), lang)
+        return
+    if len(native) < len(paths):
+        listed = ", ".join(path.name for path in paths)
+        raise InputError(f"{input_dir}: the same videos in two forms ({listed}); choose with --annotations")
+    found = Videos(videos or input_dir)
+    for path, data in native.items():
+        if not isinstance(data["database"], dict):
+            raise InputError(f"{path}: 'database' should be an object, not {type(data['database']).__name__}")
+        where = shown(path, input_dir)
+        for id in twice:
+            lost = "video" if id in data["database"] else "nothing"
+            message = f"{id!r} stands twice in an object of the file; the first is taken"
+            yield Problem("duplicate_id", message, where, id, lost)
+        for id, row in data["database"].items():
+            yield from _video(id, row, f"{where} {id}", found, lang)
+
+
+def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> Found:
+    if not isinstance(row, dict) or not isinstance(row.get("annotations"), list) or "duration" not in row:
+        message = "should be an object with duration, subset and annotations"
+        yield Problem("malformed", message, where, id, "video")
+        return
+    split = standard_split(row.get("subset"))
+    if split is None:
+        yield unknown_split(row.get("subset"), where, id, "video")
+        return
+    steps = [step if isinstance(step, dict) else {} for step in row["annotations"]]
+    told = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
+    yield from event_item(id, (id, f"v_{id}"), split, [told], videos, lang)
