@@ -34,6 +34,8 @@ _POSITIVE = (
     "model.width", "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every",
     "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size",
 )  # fmt: skip
+# What a stage of data.curriculum may change.
+_OF_A_STAGE = ("frames", "image_size", "target_len", "hard")
 _FRACTION = ("model.dropout", "model.feature_dropout", "train.ema", "train.label_smoothing")
 
 
@@ -185,8 +187,52 @@ def check(config: ConfigDict):
             f"checkpoint.best = {values['checkpoint.best']!r}: {nearest(values['checkpoint.best'], names)}; "
             f"eval.metrics is {', '.join(families)}"
         )
+    _check_buckets(values["data.buckets"], values["data.frames"])
+    _check_curriculum(values)
     if not values["data.languages"]:
         raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
+
+
+def _check_buckets(buckets: tuple, frames: int):
+    if not all(type(bucket) is int and bucket >= 1 for bucket in buckets) or list(buckets) != sorted(set(buckets)):
+        raise ConfigError(f"data.buckets = {buckets!r}: expected frame counts, each above the one before: (8, 16, 32)")
+    if buckets and buckets[-1] != frames:
+        raise ConfigError(
+            f"data.buckets = {buckets!r} and data.frames = {frames}: the last bucket should be {frames}, the most "
+            "frames that a record has"
+        )
+
+
+def _check_curriculum(values: dict):
+    stages = values["data.curriculum"]
+    before = -1
+    for number, stage in enumerate(stages):
+        where = f"data.curriculum[{number}]"
+        pair = isinstance(stage, (tuple, list)) and len(stage) == 2
+        if not pair or type(stage[0]) is not int or not isinstance(stage[1], dict):
+            raise ConfigError(f'{where} = {stage!r}: expected (FIRST_STEP, {{"frames": 8, ...}})')
+        first, changes = stage
+        if first <= before or (number == 0 and first):
+            wanted = f"a step above {before}" if number else "0, for it is the first"
+            raise ConfigError(f"{where} begins at step {first}: expected {wanted}")
+        before = first
+        for key, value in changes.items():
+            _check_change(f"{where}: {key}", key, value, values)
+
+
+def _check_change(where: str, key: str, value, values: dict):
+    """Raises ConfigError unless a stage may set `key` to `value`."""
+    if key not in _OF_A_STAGE:
+        raise ConfigError(f"{where}: no stage can set it; {nearest(str(key), _OF_A_STAGE)}")
+    if key == "hard":
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise ConfigError(f"{where} = {value!r}: expected a share from 0 to 1")
+        return
+    most = values[f"data.{key}"]
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigError(f"{where} = {value!r}: expected a whole number from 1 to data.{key} = {most}")
+    if key == "image_size" and values["data.features"]:
+        raise ConfigError(f"{where}: data.features is set, and features are of one size; leave it out")
 
 
 def _dense_figures(metrics: list[str]) -> list[str]:

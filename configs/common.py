@@ -32,6 +32,8 @@ def get_config() -> ConfigDict:
     config.data.crop_aspect = (0.75, 1.333)  # width / height of a training crop
     config.data.flip = False  # mirror pictures in training; captions say left and right, so off
     config.data.target_len = 40  # pieces a caption, with its prefix and end
+    config.data.buckets = ()  # frame counts that batches are padded to, such as (8, 16, 32); the last is data.frames
+    config.data.curriculum = ()  # ((0, {"frames": 8, "hard": 0.2}), (STEP, {}), ...): see capjax/data/curriculum.py
     config.data.threads = 2
     config.data.prefetch = 4  # batches
 
@@ -74,7 +76,8 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 32  # over all devices and processes
-    config.train.accumulate = 1  # micro-batches a step
+    config.train.accumulate = 1  # micro-batches a step, with the result of the one large batch; but dropout draws, and
+    # batch norm that is not frozen averages, a micro-batch at a time
     config.train.ema = 0.0  # decay of the averaged weights, which evaluation then uses; 0: none
     config.train.label_smoothing = 0.0
     config.train.doubly_stochastic = 0.0  # weight of Xu et al.'s attention penalty

@@ -39,7 +39,7 @@ def get_config(arg="queries"):
     config.optimizer.weight_decay = 0.02
     config.optimizer.b2 = 0.98
     config.checkpoint.every = 500
-    config.checkpoint.best = "SODA_c"
+    config.checkpoint.best = "SODA_c (ROUGE-L)"
     config.decode.beams = 2
     config.eval.batch_size = 32
     if arg == "text":

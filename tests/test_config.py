@@ -101,3 +101,53 @@ def test_figures_that_will_not_be_computed_choose_no_checkpoint():
 def test_an_unknown_form_of_predictions_names_those_there_are():
     with pytest.raises(ConfigError, match="eval.form = 'msrvt': did you mean 'msrvtt'"):
         config_lib.load("configs/common.py", ["eval.form=msrvt"])
+
+
+WHOLE = ["data.frames=16", "data.image_size=64", "data.target_len=24"]
+
+
+def test_a_curriculum_and_buckets_can_be_set_and_come_back():
+    stages = ((0, {"frames": 8, "image_size": 32, "target_len": 16, "hard": 0.2}), (500, {"hard": 1}), (900, {}))
+    config = config_lib.load(SHAPES, [*WHOLE, f"data.curriculum={stages!r}", "data.buckets=4,8,16"])
+    assert config.data.curriculum == stages and config.data.buckets == (4, 8, 16)
+    again = config_lib.from_json(config_lib.to_json(config), "here")
+    assert again.data.curriculum == stages and again.data.buckets == (4, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((0, {"frames": 8}), r"curriculum\[0\] = 0: expected \(FIRST_STEP, \{"),
+        (((0, 8),), r"curriculum\[0\] = \(0, 8\): expected"),
+        ((("0", {}),), r"expected \(FIRST_STEP"),
+        (((5, {}),), r"curriculum\[0\] begins at step 5: expected 0"),
+        (((0, {}), (50, {}), (50, {})), r"curriculum\[2\] begins at step 50: expected a step above 50"),
+        (((0, {"frame": 8}),), r"curriculum\[0\]: frame: no stage can set it; did you mean 'frames'"),
+        (((0, {}), (9, {"frames": 17})), r"curriculum\[1\]: frames = 17: .*from 1 to data.frames = 16"),
+        (((0, {"frames": 4.0}),), "whole number"),
+        (((0, {"frames": True}),), "whole number"),
+        (((0, {"image_size": 128}),), "from 1 to data.image_size = 64"),
+        (((0, {"target_len": 0}),), "from 1 to data.target_len = 24"),
+        (((0, {"hard": 1.5}),), "hard = 1.5: expected a share from 0 to 1"),
+        (((0, {"hard": True}),), "share"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_names_stage_and_key(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        config_lib.load(SHAPES, [*WHOLE, f"data.curriculum={stages!r}"])
+
+
+def test_features_have_one_size_in_all_stages():
+    stages = 'data.curriculum=((0, {"image_size": 32}),)'
+    with pytest.raises(ConfigError, match="image_size: data.features is set"):
+        config_lib.load(SHAPES, [*WHOLE, "data.features=true", stages])
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [("8,8,16", "each above"), ("16,8", "each above"), ("0,16", "each above"), ("4.5,16", "each above"),
+     ("8,32", "the last bucket should be 16"), ("4,8", "the last bucket should be 16")],
+)  # fmt: skip
+def test_buckets_rise_to_the_frames_of_a_record(buckets, message):
+    with pytest.raises(ConfigError, match=message):
+        config_lib.load(SHAPES, [*WHOLE, f"data.buckets={buckets}"])

@@ -1,13 +1,14 @@
 """Records to batches, with Grain.
 
-Order is decided on indices alone: shuffle by seed and epoch, mix, cut into global batches. Each process then loads
-its rows of a batch in one go, straight into the batch's arrays. So the n-th global batch is the same whatever the
-number of processes, and an iterator's state is one number.
+Order is decided on indices alone (`capjax.data.order`). Each process then loads its rows of a batch in one go, straight
+into the batch's arrays. So the n-th global batch is the same whatever the number of processes, and an iterator's state
+is one number; the stage of the curriculum, which follows from it, is kept beside it.
 
 b: batch, t: frames, n: positions of a feature grid, d: channels.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from types import SimpleNamespace
 import grain
 import numpy as np
 
-from capjax.data.record import Record, RecordSource
+from capjax.data.curriculum import Stage, make_stages, stage_at
+from capjax.data.order import Order, Pool
+from capjax.data.record import SIZES_FILE, Record, RecordSource
 from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames, training_view, view
 from capjax.text.vocabulary import Vocabulary
@@ -86,6 +89,27 @@ def _usable(source, targets: Targets, where: str) -> np.ndarray:
     return usable
 
 
+def _sizes(source, needs: str, where: str) -> dict[str, np.ndarray]:
+    """Frames, seconds, words and events of all records, which the setting `needs` needs."""
+    sizes = source.sizes() if hasattr(source, "sizes") else None
+    if sizes is None:
+        split = where.rpartition("@")[2]
+        raise DataError(
+            f"{where} has no {SIZES_FILE.format(split)}, which {needs} needs: it was written before record sizes were "
+            "noted. Write it anew: the same `python -m data_prep` command, with --overwrite"
+        )
+    return sizes
+
+
+def _pool(number: int, part: Part, source, targets: Targets, needs: str) -> Pool:
+    """The records of a part that can be drawn; with their sizes, if a setting `needs` them."""
+    where = f"{part.directory}@{part.split}"
+    usable = _usable(source, targets, where)
+    picks = np.stack([np.full(len(usable), number), usable], axis=1)
+    sizes = _sizes(source, needs, where) if needs else {}
+    return Pool(picks, part.weight, {name: values[usable] for name, values in sizes.items()})
+
+
 def plain(data) -> SimpleNamespace:
     """A config's `data` section for inner loops: looking a value up in a ConfigDict takes microseconds, and there are
     several for each row."""
@@ -111,8 +135,8 @@ class _Loader:
             )
         return features.shape[2:]
 
-    def empty(self, b: int) -> dict:
-        t, size = self.data.frames, self.data.image_size
+    def empty(self, b: int, t: int) -> dict:
+        size = self.data.image_size
         batch = {
             "frame_times": np.zeros((b, t), np.float32),
             "frame_mask": np.zeros((b, t), bool),
@@ -130,7 +154,9 @@ class _Loader:
         batch["ids"][row] = record.id
         data, count = self.data, len(record.frame_times)
         picked = pick_frames(count, data.frames, rng)
-        t = len(picked)
+        t, room = len(picked), batch["frame_mask"].shape[1]
+        if t > room:
+            raise DataError(f"{count} frames, but the dataset's sizes say at most {room}; write the dataset anew")
         batch["frame_times"][row, :t] = record.frame_times[picked]
         batch["frame_mask"][row, :t] = True
         if self.features:
@@ -158,54 +184,41 @@ class _Loader:
             )  # fmt: skip
 
 
-class _Training(_Loader):
-    """{position in the run: (source, index)} of a batch's rows -> batch."""
+class _Training:
+    """The number of a batch -> this process's rows of it: `rows` from the `first` on.
 
-    def __init__(self, *args, seed: int):
-        super().__init__(*args)
-        self.seed = seed
-
-    def __call__(self, picks: Mapping[int, np.ndarray]) -> dict:
-        batch = self.empty(len(picks))
-        for row, (position, (which, index)) in enumerate(picks.items()):
-            # One stream a place in the run, whichever process or thread fills it.
-            rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
-            record = self.sources[which][int(index)]
-            try:
-                self.targets.fill(batch, row, record, rng)
-                self.media(batch, row, record, rng)
-            except Exception as error:  # whatever a decoder raises on damaged data, its record must be named
-                raise DataError(f"{self.sources[which]!r}, record {record.id!r} ({record.media}): {error}") from error
-        return batch
-
-
-class _Batches(grain.MapDataset):
-    """This process's rows of each batch: `load({position: pick, ...})`.
-
-    Grain's `batch` and `map` would not know the positions, which the rows' random streams depend on; would pick the
-    rows of all other processes; and cannot count the batches of one row that an endless dataset has.
+    Grain's `batch` and `map` would not know the places in the run, which the rows' random streams depend on, and would
+    pick the rows of all other processes.
     """
 
-    def __init__(self, order: grain.MapDataset, load, *, batch_size: int, first: int, rows: int):
-        super().__init__(order)
-        self._load, self._batch_size, self._first, self._rows = load, batch_size, first, rows
+    def __init__(self, order: Order, loaders: Sequence[_Loader], *, batch_size: int, first: int, rows: int, seed: int):
+        self._order, self._loaders = order, loaders
+        self._batch_size, self._first, self._rows, self._seed = batch_size, first, rows, seed
 
-    def __len__(self) -> int:
-        return len(self._parent) // self._batch_size
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return self.slice(index)
-        first = index * self._batch_size + self._first
-        return self._load({position: self._parent[position] for position in range(first, first + self._rows)})
+    def __call__(self, number: int) -> dict:
+        wanted = self._order.rows(number, self._first, self._rows)
+        loader = self._loaders[wanted.stage.number]
+        batch = loader.empty(self._rows, wanted.frames)
+        for row, (which, index) in enumerate(wanted.picks):
+            # One stream a place in the run, whichever process or thread fills it.
+            place = number * self._batch_size + self._first + row
+            rng = np.random.Generator(np.random.Philox(key=[self._seed, place]))
+            source = loader.sources[which]
+            record = source[index]
+            try:
+                loader.targets.fill(batch, row, record, rng)
+                loader.media(batch, row, record, rng)
+            except Exception as error:  # whatever a decoder raises on damaged data, its record must be named
+                raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
+        return batch
 
 
 class TrainIterator:
     """Endless training batches; `get_state` and `set_state` make it go on exactly where it was."""
 
-    def __init__(self, dataset: grain.MapDataset, *, threads: int, prefetch: int):
+    def __init__(self, dataset: grain.MapDataset, stages: Sequence[Stage], *, threads: int, prefetch: int):
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-        self._iterator = iter(dataset.to_iter_dataset(options))
+        self._iterator, self._stages = iter(dataset.to_iter_dataset(options)), stages
 
     def __iter__(self) -> Iterator[dict]:
         return self
@@ -213,12 +226,28 @@ class TrainIterator:
     def __next__(self) -> dict:
         return next(self._iterator)
 
+    @property
+    def stage(self) -> Stage:
+        """The stage of the curriculum that the next batch is of."""
+        return stage_at(self._stages, self._iterator.get_state()["next_index"])
+
     def get_state(self) -> dict:
-        """The number of the next batch, as JSON."""
-        return self._iterator.get_state()
+        """The number of the next batch and its stage, as JSON."""
+        return {**self._iterator.get_state(), "stage": self.stage.about()}
 
     def set_state(self, state: dict):
-        self._iterator.set_state(state)
+        """Goes on from a state that `get_state` gave.
+
+        Raises:
+          DataError: it is of another curriculum.
+        """
+        here, there = stage_at(self._stages, state["next_index"]).about(), state["stage"]
+        if here != there:
+            raise DataError(
+                f"the run was saved in stage {there} of its curriculum, but batch {state['next_index']} of this config "
+                f"is in {here}; use the data.curriculum that it was started with"
+            )
+        self._iterator.set_state({"next_index": state["next_index"]})
 
 
 def make_train_iterator(
@@ -243,32 +272,37 @@ def make_train_iterator(
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
     parts = [Part.parse(part) for part in parts]
     sources = sources if sources is not None else [part.open() for part in parts]
-    rows, targets = shard.rows(batch_size), make_targets(vocabulary, plain(data))
-    pools = []
-    for number, (part, source) in enumerate(zip(parts, sources, strict=True)):
-        usable = _usable(source, targets, f"{part.directory}@{part.split}")
-        picks = np.stack([np.full(len(usable), number), usable], axis=1)
-        # Parts of a mixture must not share their order with another seed's parts.
-        pools.append(grain.MapDataset.source(picks).seed((seed * 1_000_003 + number) % 2**32).shuffle().repeat(None))
-    order = pools[0] if len(pools) == 1 else grain.MapDataset.mix(pools, [part.weight for part in parts])
-    load = _Training(sources, targets, seed=seed)
-    batches = _Batches(order, load, batch_size=batch_size, first=shard.index * rows, rows=rows)
-    return TrainIterator(batches, threads=data.threads, prefetch=data.prefetch)
+    stages, rows = make_stages(plain(data)), shard.rows(batch_size)
+    targets = [make_targets(vocabulary, stage.data) for stage in stages]
+    harder = any(stage.hard is not None for stage in stages)
+    needs = "data.buckets" if data.buckets else "data.curriculum's `hard`" if harder else ""
+    pools = [
+        _pool(number, part, source, targets[0], needs)
+        for number, (part, source) in enumerate(zip(parts, sources, strict=True))
+    ]
+    loaders = [_Loader(sources, of_stage) for of_stage in targets]
+    order = Order(pools, stages, batch_size=batch_size, seed=seed)
+    load = _Training(order, loaders, batch_size=batch_size, first=shard.index * rows, rows=rows, seed=seed)
+    batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
+    return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
 
 
-def check_eval(part: str, languages: Sequence[str]):
+def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = ()):
     """Raises what an evaluation of `DIR@SPLIT` would raise, hours later."""
     source = Part.parse(part).open()
     if not len(source):
         raise DataError(f"{part} has no records")
     if source.languages is not None and (missing := set(languages) - source.languages):
         raise DataError(f"{part} has no captions in {', '.join(sorted(missing))}; set config.data.languages")
+    if buckets:
+        _sizes(source, "data.buckets", part)
 
 
 def make_eval_batches(
     part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0, shard: Shard = Shard(), source=None,
 ) -> Iterator[dict]:  # fmt: skip
     """Every record of a split once, in order. The last batch is padded to full size; `valid` bool [b] marks real rows.
+    With buckets, a batch is padded to the smallest that all its records fit into.
 
     Beside the inputs: `ids`; `references` of each row (see `capjax.data.targets.references`); and `videos`, for each
     row the id of the video that it is a part of, where in it, and how long it is, in seconds.
@@ -284,9 +318,17 @@ def make_eval_batches(
     rows, first = shard.rows(batch_size), shard.index * shard.rows(batch_size)
     targets = make_targets(vocabulary, plain(data))
     loader = _Loader([source], targets)
+    # Of the whole batch, not of this process's rows: all processes have the same shapes.
+    counts = _sizes(source, "data.buckets", part)["frames"][:total] if data.buckets else None
+
+    def frames(number: int) -> int:
+        if counts is None:
+            return data.frames
+        longest = counts[number * batch_size : (number + 1) * batch_size].max()
+        return next((bucket for bucket in data.buckets if bucket >= longest), data.frames)
 
     def load(number: int) -> dict:
-        batch = loader.empty(rows)
+        batch = loader.empty(rows, frames(number))
         batch["valid"], batch["references"] = np.zeros(rows, bool), [{} for _ in range(rows)]
         batch["videos"] = [("", 0.0, 0.0)] * rows
         for row in range(rows):

@@ -3,8 +3,9 @@
 b: batch, c: captions of an item at a time, e: events, l: pieces of a target.
 """
 
+import functools
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 
@@ -74,6 +75,10 @@ class Targets:
         """Writes one row for training."""
         raise NotImplementedError
 
+    def _fits(self, pieces: Sequence[int], lang: str) -> bool:
+        """Whether a text can be written whole, with its prefix and its end."""
+        return len(self.prefixes[lang]) + len(pieces) < self.data.target_len
+
     def _write(self, batch: dict, place: tuple[int, ...], pieces: Sequence[int], lang: str):
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
         # A text that is too long is cut, and has no end to learn: it does not end there.
@@ -89,23 +94,42 @@ class Captions(Targets):
     """One text for the whole: `target` and `loss_mask` [b, l], or [b, c, l]."""
 
     def fill(self, batch, row, record, rng):
-        for number, (text, lang) in enumerate(self._choose(record, rng)):
+        for number, (pieces, lang) in enumerate(self._choose(record, rng)):
             place = (row, number) if self.data.captions > 1 else (row,)
-            self._write(batch, place, self.vocabulary.encode(text), lang)
+            self._write(batch, place, pieces, lang)
 
-    def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
-        """(text, language) of `data.captions` captions: for each a language by weight, then one of its sentences; no
-        sentence twice before all of its language were taken."""
+    def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[list[int], str]]:
+        """(pieces, language) of `data.captions` captions: for each a language by weight, then one of its sentences that
+        fit into `target_len`, or if none does, of all; no sentence twice before all of these were taken."""
         texts: dict[str, list[str]] = {}
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
-        langs = sorted(texts)
-        left: dict[str, list[str]] = {}
+        urns = {
+            lang: _Urn(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
+            for lang in sorted(texts)
+        }
         for _ in range(self.data.captions):
-            lang = self._draw_lang(langs, rng)
-            if not left.get(lang):
-                left[lang] = list(texts[lang])
-            yield left[lang].pop(rng.integers(len(left[lang]))), lang
+            lang = self._draw_lang(list(urns), rng)
+            yield urns[lang].draw(rng), lang
+
+
+class _Urn:
+    """Texts, drawn without putting back until all were; those that do not fit are left out if any fits."""
+
+    def __init__(self, texts: list[str], encode: Callable, fits: Callable[..., bool]):
+        self._texts, self._left, self._encode, self._fits, self._all = texts, [], encode, fits, True
+
+    def draw(self, rng: np.random.Generator) -> list[int]:
+        """The pieces of a text."""
+        self._left = self._left or list(self._texts)
+        pieces = self._encode(self._left.pop(rng.integers(len(self._left))))
+        # Mostly all fit: so all are encoded only when one is met that does not.
+        if self._all and not self._fits(pieces):
+            self._all = False
+            if fitting := [text for text in self._texts if self._fits(self._encode(text))]:
+                self._texts, self._left = fitting, [text for text in self._left if text in fitting]
+                return self.draw(rng)
+        return pieces
 
 
 class _Dense(Targets):

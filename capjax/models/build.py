@@ -94,6 +94,38 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         raise ConfigError(f"model: {error}") from error
 
 
+def check_stages(functional: Functional, config, feature_shape=None):
+    """Raises ConfigError for a stage of the curriculum, or a bucket, that a captioner of `make_functional` cannot take:
+    at the start, and not when it comes."""
+    data, checked = config.data, {(config.data.frames, config.data.image_size)}
+    for first, changes in data.curriculum or ((0, {}),):
+        frames, size = (changes.get(name, data[name]) for name in ("frames", "image_size"))
+        for t in sorted({min(bucket, frames) for bucket in data.buckets or (frames,)}):
+            if (t, size) in checked:
+                continue
+            checked.add((t, size))
+            try:
+                jax.eval_shape(
+                    lambda params, stats, batch: functional.bind(params, stats).encode(batch),
+                    functional.shapes, functional.stat_shapes, _inputs(t, size, feature_shape),
+                )  # fmt: skip
+            except (TypeError, ValueError) as error:
+                where = f"data.curriculum, from step {first}" if data.curriculum else "data.buckets"
+                what = f"{t} frames" + ("" if feature_shape else f" of {size} x {size} pixels")
+                raise ConfigError(f"{where}: the model cannot take {what}: {error}") from error
+
+
+def _inputs(t: int, size: int, feature_shape) -> dict[str, jax.ShapeDtypeStruct]:
+    """What an encoder sees of one record, abstract."""
+    batch = {"frame_times": ((1, t), "float32"), "frame_mask": ((1, t), "bool"), "duration": ((1,), "float32")}
+    if feature_shape is None:
+        batch["frames"] = (1, t, size, size, 3), "uint8"
+    else:
+        rows, columns, channels = feature_shape
+        batch["features"] = (1, t, rows * columns, channels), "float16"
+    return {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in batch.items()}
+
+
 def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=None) -> Functional:
     """An encoder alone as pure functions."""
 

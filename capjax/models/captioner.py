@@ -5,6 +5,7 @@ A task is a vocabulary, a target format and a config, never another model.
 b: batch, t: frames, h w: picture, n: memory positions, d: width, l: target positions, v: vocabulary, m: beams.
 """
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -29,6 +30,8 @@ class Fuser(nnx.Module):
     Args:
       channels: of the features.
       grid: (rows, columns) of one frame's features.
+      resizable: pictures are square, and of another size they give another square grid: rows and columns are
+        interpolated linearly. Otherwise another grid is an error.
       feature_dropout: on the normalised features, before the projection.
       relative: half of the time's channels are of its share of the duration.
       changes: tell what differs from the frames before and after.
@@ -43,6 +46,7 @@ class Fuser(nnx.Module):
         rate: float,
         feature_dropout: float,
         relative: bool = False,
+        resizable: bool = False,
         changes: bool = False,
         dtype,
         rngs,
@@ -57,22 +61,20 @@ class Fuser(nnx.Module):
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
         self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
-        self.relative = relative
+        self.relative, self.resizable = relative, resizable
 
     def __call__(self, features, times, mask, key=None, *, duration=None) -> Memory:
         """features [b, t, n, channels], times float32 [b, t] (s), mask bool [b, t], duration float32 [b] (s) -> Memory
         of t * n positions."""
         b, t, n, channels = features.shape
-        rows, columns = self.grid
-        if n != rows * columns:
-            raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
+        rows, columns = self._grid_of(n)
         feature_key, out_key = split(key, 2)
         normal = self.norm(features.reshape(b * t * n, channels))
         x = dropout(normal, self.feature_dropout, feature_key)
         x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
         if self.changes is not None:
             x = x + self.changes(normal.reshape(b, t, n, channels), mask)
-        place = (self.row[...][:, None] + self.column[...][None]).reshape(n, -1)
+        place = (_resized(self.row[...], rows)[:, None] + _resized(self.column[...], columns)[None]).reshape(n, -1)
         x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)
         return Memory(
@@ -82,12 +84,29 @@ class Fuser(nnx.Module):
             place=jnp.stack([frame, position // columns, position % columns], axis=-1),
         )
 
+    def _grid_of(self, n: int) -> tuple[int, int]:
+        """(rows, columns) of n positions."""
+        rows, columns = self.grid
+        if n == rows * columns:
+            return rows, columns
+        side = math.isqrt(n)
+        if not self.resizable or rows != columns or side * side != n:
+            raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
+        return side, side
+
     def _time(self, times, duration, d: int):
         """[b, t, d]."""
         if not self.relative:
             return sinusoid(times * TIME_SCALE, d)
         shares = times / duration[:, None] * SHARE_SCALE
         return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), sinusoid(shares, d - d // 2)], axis=-1)
+
+
+def _resized(embedding: jax.Array, count: int) -> jax.Array:
+    """Embeddings [r, d] of evenly spaced places -> of `count` places over the same stretch."""
+    if len(embedding) == count:
+        return embedding
+    return jax.image.resize(embedding, (count, embedding.shape[1]), "linear", antialias=False)
 
 
 class Captioner(nnx.Module):
@@ -125,7 +144,7 @@ class Captioner(nnx.Module):
         *grid, channels = feature_shape
         self.fuser = Fuser(
             channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-            changes=changes, dtype=dtype, rngs=rngs,
+            resizable=encoder is not None, changes=changes, dtype=dtype, rngs=rngs,
         )  # fmt: skip
         if temporal is None:
             self.temporal = None

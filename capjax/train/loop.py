@@ -27,7 +27,7 @@ from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.metrics.temporal import ERRORS
-from capjax.models.build import load_encoder, make_functional
+from capjax.models.build import check_stages, load_encoder, make_functional
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
@@ -128,10 +128,11 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     )
     workdir.keep_media(config)
     if config.data.eval:
-        check_eval(config.data.eval, config.data.languages)
+        check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
     # ---- Model and optimizer
     functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    check_stages(functional, config, workdir.feature_shape())
     learns = trainable_names(functional, config)
     optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
 
@@ -167,6 +168,8 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
         + (f"going on from step {start}" if resumed else "from the start")
     )
+    if config.data.curriculum:
+        reporter.say(str(batches.stage))
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
     return _Job(
@@ -193,7 +196,7 @@ def _run(job: _Job):
     try:
         for step in range(start + 1, config.train.steps + 1):
             before = time.perf_counter()
-            batch = next(job.batches)
+            batch, stage = next(job.batches), job.batches.stage
             waited += time.perf_counter() - before
             state, metrics = job.step_fn(state, to_device(batch, job.rules))
             pending.append((step, metrics, batch["ids"]))
@@ -236,6 +239,8 @@ def _run(job: _Job):
             if stopped_by and not last:
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
+            if stage.first == step:
+                reporter.say(str(stage))
         if config.data.eval and (best := checkpoints.best()):
             value = abs(best[1]) if config.checkpoint.best in ERRORS else best[1]
             reporter.say(

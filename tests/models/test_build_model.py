@@ -7,7 +7,7 @@ from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.models import pretrained
-from capjax.models.build import load_encoder, make_encoder, make_functional
+from capjax.models.build import check_stages, load_encoder, make_encoder, make_functional
 from capjax.models.functional import make_key, params_of, stats_of
 
 
@@ -33,6 +33,36 @@ def test_the_model_has_the_sizes_of_the_config(config):
 def test_there_are_positions_for_the_longest_target_and_the_longest_caption(config, target_len, max_len, expected):
     config.data.target_len, config.decode.max_len = target_len, max_len
     assert make_functional(config, vocab=50).shapes["decoder/position"].shape == (expected, 32)
+
+
+VIT_STAGES = ((0, {"image_size": 16}), (50, {"image_size": 20}), (90, {}))
+
+
+def test_a_stage_with_pictures_that_the_encoder_cannot_see_is_an_error_at_the_start(config):
+    config.model.encoder.name, config.model.encoder.options = "vit_tiny", {}
+    config.data.curriculum = VIT_STAGES
+    with pytest.raises(ConfigError, match="from step 50: .*1 frames of 20 x 20 pixels: .*a whole number of patches"):
+        check_stages(make_functional(config, vocab=50), config)
+    config.data.curriculum = VIT_STAGES[::2]
+    check_stages(make_functional(config, vocab=50), config)
+
+
+def test_a_stage_with_another_grid_than_the_temporal_transformer_is_made_for_is_an_error_at_the_start(config):
+    config.model.encoder.name, config.model.encoder.options = "vit_tiny", {}
+    config.model.temporal.name, config.model.temporal.options = "transformer", {"space": "flat"}
+    config.data.frames, config.data.curriculum = 4, ((0, {"frames": 2, "image_size": 16}), (50, {}))
+    with pytest.raises(ConfigError, match="from step 0: the model cannot take 2 frames of 16 x 16 pixels"):
+        check_stages(make_functional(config, vocab=50), config)
+    config.data.curriculum = ((0, {"frames": 2}), (50, {}))
+    check_stages(make_functional(config, vocab=50), config)
+
+
+def test_features_are_checked_in_all_buckets(config):
+    config.data.features, config.data.frames, config.data.buckets = True, 8, (2, 8)
+    functional = make_functional(config, vocab=50, feature_shape=(3, 4, 20))
+    check_stages(functional, config, (3, 4, 20))
+    with pytest.raises(ConfigError, match="data.buckets: the model cannot take 2 frames: .*grid of 3 x 4, not for 10"):
+        check_stages(functional, config, (2, 5, 20))
 
 
 def test_a_model_of_features_has_no_encoder(config):

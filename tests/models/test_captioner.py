@@ -165,6 +165,27 @@ def test_the_fuser_is_norm_projection_norm_place_and_time():
         np.testing.assert_allclose(memory.x[b, 6 * frame + 3 * row + column], x, atol=1e-4)
 
 
+def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its_own():
+    model = draw_model(lambda key: captioner(key, encoder=VIT, image_size=32))  # a grid of 4 x 4
+    run = jax.jit(model.fuser)
+    p = {name: np.array(value) for name, value in params_of(model.fuser).items()}
+    for side in (2, 3, 6):
+        features = np.zeros((B, 1, side * side, VIT["width"]), np.float32)
+        memory = run(features, np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
+        # Places are centres of equal parts of the picture; numpy interpolates linearly and holds the ends.
+        at, own = (np.arange(side) + 0.5) / side, (np.arange(4) + 0.5) / 4
+        rows, columns = (
+            np.stack([np.interp(at, own, p[name][:, d]) for d in range(D)], axis=-1) for name in ("row", "column")
+        )
+        place = (rows[:, None] + columns[None]).reshape(side * side, D)
+        found = np.array(memory.x[0])
+        np.testing.assert_allclose(found - found[:1], place - place[:1], atol=1e-5)
+        assert memory.place[-1].tolist() == [0, side - 1, side - 1]
+    assert jax.eval_shape(model, batch(1, 48)).logits.shape == (B, L - 1, V)
+    with pytest.raises(ValueError, match="grid of 4 x 4, not for 6 positions"):
+        model.fuser(features[:, :, :6], np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
+
+
 def test_features_of_another_grid_are_refused(featured):
     given = feature_batch()
     with pytest.raises(ValueError, match="grid of 2 x 3, not for 5 positions"):
