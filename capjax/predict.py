@@ -18,6 +18,8 @@ from capjax.data.transforms import pick_frames, view
 from capjax.data.video import VIDEO_SUFFIXES, Video
 from capjax.evals.generate import Generator
 from capjax.models.build import make_encoder, make_functional
+from capjax.models.encoders import encode_clip
+from capjax.models.encoders.clip import moments, over_time, time_stride
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
@@ -128,8 +130,9 @@ class Predictor:
         shown = list(video.shown_at(np.arange(0, video.duration, 1 / self._fps)))
         if not shown:
             raise MediaError("no_frames", f"{path}: not one frame could be decoded")
-        # Only what the model looks at is made a JPEG of.
-        picked = [shown[i] for i in pick_frames(len(shown), self.config.data.frames)]
+        # Only what the model looks at is made a JPEG of: where an encoder over time comes first, all of it.
+        most = len(shown) if self._extract and self._extract.over_time else self.config.data.frames
+        picked = [shown[i] for i in pick_frames(len(shown), most)]
         times = np.asarray([one.time for one in picked], np.float32)
         return Seen(tuple(video.jpeg(one.frame, self._picture) for one in picked), times, video.duration)
 
@@ -151,6 +154,8 @@ class Predictor:
         """The model's inputs, padded to one of a few sizes."""
         size, side = next((size for size in _SIZES if size >= len(seen)), len(seen)), self._image_size
         t = self.config.data.frames
+        if self._extract and self._extract.over_time:
+            return self._clip_batch(seen, size, t)
         frames = np.zeros((size, t, side, side, 3), np.uint8)
         batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
         batch["frame_mask"][len(seen) :] = True  # so that no softmax runs over nothing
@@ -160,9 +165,23 @@ class Predictor:
             batch["frame_times"][row, : len(one.frames)] = one.times
             batch["frame_mask"][row, : len(one.frames)] = True
         if self._extract:
-            batch["features"] = self._extract(frames)
+            batch["features"] = self._extract(frames, batch["frame_times"], batch["frame_mask"])
         else:
             batch["frames"] = frames
+        return batch
+
+    def _clip_batch(self, seen: Sequence["Seen"], size: int, t: int) -> dict:
+        """`_batch` for features of an encoder over time: these are picked, not the frames."""
+        batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
+        batch["frame_mask"][len(seen) :] = True
+        for row, one in enumerate(seen):
+            features, times = self._extract.clip(one)
+            if not row:
+                batch["features"] = np.zeros((size, t, *features.shape[1:]), np.float16)
+            picked = pick_frames(len(times), t)
+            batch["features"][row, : len(picked)] = features[picked]
+            batch["frame_times"][row, : len(picked)] = times[picked]
+            batch["frame_mask"][row, : len(picked)] = True
         return batch
 
 
@@ -175,20 +194,39 @@ class _Extractor:
         about = json.loads((directory / "encoder.json").read_text())
         self.image_size = about["image_size"]
         functional = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
+        # As `data_prep features` cut videos.
+        self._frames = about.get("clip", 1)
         weights = load_file(directory / "encoder.safetensors")
         self._params = {name: weights[name] for name in functional.shapes}
         self._stats = {name: weights[name] for name in functional.stat_shapes}
 
-        def extract(params, stats, frames):
-            b, t = frames.shape[:2]
-            grid = functional.bind(params, stats)(frames.reshape(b * t, *frames.shape[2:]), train=False)
+        encoder = functional.bind(functional.shapes, functional.stat_shapes)
+        self.over_time, self._stride = over_time(encoder), time_stride(encoder)
+
+        def extract(params, stats, frames, times, mask):
+            features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
             # Features are stored as float16: the model has never seen more digits.
-            return grid.reshape(b, t, -1, grid.shape[-1]).astype(np.float16)
+            return features.astype(np.float16)
 
         self._extract = jax.jit(extract)
 
-    def __call__(self, frames):
-        return self._extract(self._params, self._stats, frames)
+    def __call__(self, frames, times, mask):
+        """uint8 [b, t, s, s, 3], float32 and bool [b, t] -> float16 [b, t', n, d]."""
+        return self._extract(self._params, self._stats, frames, times, mask)
+
+    def clip(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        """Features float16 [t', n, d] of all frames of a video, and their times [t']."""
+        side, rows = self.image_size, []
+        for start in range(0, len(seen.frames), self._frames):
+            frames = np.zeros((1, self._frames, side, side, 3), np.uint8)
+            times, mask = np.zeros(frames.shape[:2], np.float32), np.zeros(frames.shape[:2], bool)
+            for i, jpeg in enumerate(seen.frames[start : start + self._frames]):
+                view(jpeg, side, out=frames[0, i])
+                times[0, i], mask[0, i] = seen.times[start + i], True
+            rows.append(np.asarray(self(frames, times, mask))[0])
+        times, _ = moments(seen.times[None], np.ones((1, len(seen.times)), bool), self._stride)
+        times = np.asarray(times[0])
+        return np.concatenate(rows)[: len(times)], times
 
 
 def load(workdir: str | Path, **decode) -> Predictor:

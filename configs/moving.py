@@ -24,7 +24,9 @@ DECODERS = {"transformer": {"layers": 2, "heads": 4}, "lstm": {}, "gru": {}}
 def get_config(arg="video_vit,transformer"):
     encoder, _, decoder = arg.partition(",")
     if encoder not in ENCODERS or decoder not in DECODERS:
-        raise ValueError(f"moving takes ENCODER,DECODER of {', '.join(ENCODERS)} and {', '.join(DECODERS)}; not {arg!r}")
+        raise ValueError(
+            f"moving takes ENCODER,DECODER of {', '.join(ENCODERS)} and {', '.join(DECODERS)}; not {arg!r}"
+        )
     config = common.get_config()
     config.name = f"moving {arg}"
     config.data.train = ("data/moving@train",)

@@ -88,7 +88,7 @@ class Mixed(nnx.Module):
 
 
 @ENCODERS.register(
-    "i3d_slim", multiplier=0.25, depths=(2, 2, 0), stem=(3, 5, 5), time_strides=(1, 1, 1, 2, 1),
+    "i3d_slim", multiplier=0.25, depths=(1, 2, 0), stem=(3, 5, 5), time_strides=(2, 1, 1, 1, 1),
     space_strides=(2, 2, 2, 2, 1), image_size=64,
 )  # fmt: skip
 @ENCODERS.register("i3d")
