@@ -1,7 +1,7 @@
 """Encoders over time with decoders, each trained from scratch on the built-in videos, in one table.
 
-    python tests/benchmarks/bench_video_encoders.py --steps 600 --root runs/encoders
-    python tests/benchmarks/bench_video_encoders.py --root runs/encoders --only i3d,lstm frames,gru --shuffled
+    python tests/benchmarks/bench_video_encoders.py --steps 600
+    python tests/benchmarks/bench_video_encoders.py --only i3d,lstm frames,gru --shuffled
 
 Makes the dataset below ROOT if it is not there, trains each in a process and a workdir of its own (one that is trained
 already is not trained again), and prints of the best checkpoint: CIDEr-D and BLEU-4 on videos that training has not
@@ -99,7 +99,9 @@ def row(name: str, workdir: Path, seconds: float) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="where the dataset and the workdirs are")
+    parser.add_argument(
+        "--root", type=Path, default=ROOT / "runs/encoders", help="of the dataset and the workdirs (runs/encoders)"
+    )
     parser.add_argument("--steps", type=int, help="default: those of configs/moving.py")
     parser.add_argument("--count", type=int, default=6000, help="videos, of which 1/20 are scored (default: 6000)")
     parser.add_argument("--only", nargs="+", metavar="ENCODER,DECODER", help="default: all")

@@ -17,7 +17,7 @@ from capjax.models.functional import Functional, make_key, stats_of
 B, T, SIZE, L, D, V = 2, 5, 16, 6, 16, 11
 FRAME = {"channels": 4, "depths": (1,)}
 OVER_TIME = {
-    "i3d": {"name": "i3d_slim", "multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)},
+    "i3d": {"name": "i3d_slim", "multiplier": 0.0625, "depths": (0, 0, 0), "time_strides": (2, 1, 1, 1, 1)},
     "convlstm": {"name": "convlstm", "frame_options": FRAME, "channels": 8},
     "video_vit": {"name": "video_vit_tiny", "width": 16, "depth": 1, "heads": 2},
 }
@@ -86,27 +86,39 @@ def test_any_encoder_over_time_goes_with_any_decoder_and_finds_events(encoder, d
     assert out.logits.shape == (B * 2, L - 1, V) and out.events.pointers.shape[-1] == t
 
 
-@pytest.mark.parametrize("encoder", OVER_TIME)
-def test_the_memory_has_the_times_and_the_mask_of_the_moments(encoder):
-    model, inputs = draw_model(lambda key: captioner(key, OVER_TIME[encoder])), batch()
-    memory = nnx.jit(lambda model, inputs: model.encode(inputs))(model, inputs)
-    times, mask = moments(inputs["frame_times"], inputs["frame_mask"], STRIDES[encoder])
+@pytest.fixture(scope="module", params=OVER_TIME)
+def encoded(request):
+    """The stride of an encoder over time, its places, and batch -> memory of a model with it."""
+    model = draw_model(lambda key: captioner(key, OVER_TIME[request.param]))
     places = int(np.prod(model.encoder.grid(SIZE, SIZE)))
+    return STRIDES[request.param], places, jax.jit(lambda inputs: model.encode(inputs))
+
+
+def test_the_memory_has_the_times_and_the_mask_of_the_moments(encoded):
+    stride, places, encode = encoded
+    inputs = batch()
+    memory = encode(inputs)
+    times, mask = moments(inputs["frame_times"], inputs["frame_mask"], stride)
     np.testing.assert_allclose(memory.time[:, ::places], times)
     np.testing.assert_array_equal(memory.mask[:, ::places], mask)
     assert memory.place[-1, 0] == times.shape[1] - 1
 
 
-@pytest.mark.parametrize("encoder", OVER_TIME)
-def test_frames_that_are_none_do_not_change_the_logits(encoder):
-    model, inputs = draw_model(lambda key: captioner(key, OVER_TIME[encoder])), batch()
-    forward = nnx.jit(lambda model, inputs: model(inputs).logits)
+def test_frames_that_are_none_do_not_change_what_is_remembered_of_real_ones(encoded):
+    _, _, encode = encoded
+    inputs = batch()
+
+    def remembered(inputs):
+        memory = encode(inputs)
+        return np.asarray(jnp.where(memory.mask[..., None], memory.x, 0.0))
+
+    expected = remembered(inputs)
     other = inputs | {"frames": inputs["frames"].copy(), "frame_times": inputs["frame_times"].copy()}
     other["frames"][1, 2:] = 255 - other["frames"][1, 2:]
     other["frame_times"][1, 2:] += 9
-    np.testing.assert_allclose(forward(model, other), forward(model, inputs), atol=1e-5)
+    np.testing.assert_allclose(remembered(other), expected, atol=1e-5)
     other["frames"][1, 1] = 255 - other["frames"][1, 1]
-    assert np.abs(forward(model, other) - forward(model, inputs))[1].max() > 1e-4
+    assert np.abs(remembered(other) - expected)[1].max() > 1e-4
 
 
 def test_an_encoder_of_images_sees_each_frame_alone():
@@ -141,7 +153,7 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
     inputs = batch(t=2)
     features, times, mask, _ = encode_clip(model.encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"])
     memory = model.fuser(features, times, mask)
-    block = jax.tree.map(lambda x: x[0], nnx.state(model.temporal.blocks)).to_pure_dict()
+    block = jax.tree.map(lambda x: x[0], nnx.to_pure_dict(nnx.state(model.temporal.blocks)))
     x = np.asarray(memory.x, np.float64).reshape(B, 2, -1, D)
     norm = block["attention_norm"]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
