@@ -124,11 +124,14 @@ def test_frames_that_are_none_do_not_change_what_is_remembered_of_real_ones(enco
 def test_an_encoder_of_images_sees_each_frame_alone():
     encoder = ENCODERS.make("resnet10_slim", rngs=nnx.Rngs(0), image_size=SIZE, **FRAME)
     inputs = batch()
-    features, times, mask, attention = encode_clip(
-        encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"], return_attention=True
-    )
-    np.testing.assert_allclose(features[1, 3], encoder(inputs["frames"][1, 3:4]).reshape(-1, 4), rtol=1e-4, atol=1e-5)
-    assert times is inputs["frame_times"] and mask is inputs["frame_mask"] and attention is None
+    clip = inputs["frames"], inputs["frame_times"], inputs["frame_mask"]
+    (features, times, mask, attention), alone = nnx.jit(
+        lambda encoder, *clip: (encode_clip(encoder, *clip, return_attention=True), encoder(clip[0][1, 3:4]))
+    )(encoder, *clip)
+    np.testing.assert_allclose(features[1, 3], alone.reshape(-1, 4), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(times, inputs["frame_times"])
+    np.testing.assert_array_equal(mask, inputs["frame_mask"])
+    assert attention is None
 
 
 @pytest.mark.parametrize("space", ["pooled", "same", "all"])
@@ -151,16 +154,22 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
     temporal = {"name": "transformer", "layers": 1, "heads": 2, "space": "same"}
     model = draw_model(lambda key: captioner(key, OVER_TIME["convlstm"], temporal=temporal))
     inputs = batch(t=2)
-    features, times, mask, _ = encode_clip(model.encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"])
-    memory = model.fuser(features, times, mask)
+
+    @nnx.jit
+    def run(model, inputs):
+        features, times, mask, _ = encode_clip(
+            model.encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"]
+        )
+        return model.fuser(features, times, mask).x, model.encoder_attention(inputs)["temporal"]
+
+    read, found = run(model, inputs)
     block = jax.tree.map(lambda x: x[0], nnx.to_pure_dict(nnx.state(model.temporal.blocks)))
-    x = np.asarray(memory.x, np.float64).reshape(B, 2, -1, D)
+    x = np.asarray(read, np.float64).reshape(B, 2, -1, D)
     norm = block["attention_norm"]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
     qkv = (x @ block["attention"]["qkv"]["kernel"] + block["attention"]["qkv"]["bias"]).reshape(*x.shape[:3], 3, 2, 8)
     scores = np.exp(np.einsum("btnhk,bsnhk->bhtns", qkv[..., 0, :, :], qkv[..., 1, :, :]) / 8**0.5)
     scores /= scores.sum(-1, keepdims=True)
-    found = model.encoder_attention(inputs)["temporal"]
     np.testing.assert_allclose(found.time[0], scores, rtol=1e-3, atol=1e-5)
 
 

@@ -1,7 +1,6 @@
 """The video transformer: what attends to what, times in seconds, and padding that changes nothing."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -79,23 +78,22 @@ def test_divided_attention_is_over_the_same_place_at_all_times_and_all_places_at
     encoder = small(depth=1, tubelet=1)
     frames, times, mask = clip(1, 3), seconds(1, 3), np.ones((1, 3), bool)
     _, attention = look(encoder, frames, times, mask)
-    (block,) = unstack(encoder.blocks, 1)
-    x = encoder._tokens(frames, times, mask)[0]  # [t, n, d]
 
-    def weights(attention, x):
-        query, key, _ = (np.asarray(part[0], np.float64) for part in attention.project(x[None]))
-        scores = np.exp(query @ key.swapaxes(-1, -2) / 8**0.5)
-        return scores / scores.sum(-1, keepdims=True)
+    @nnx.jit
+    def by_hand(encoder):
+        """Queries and keys [heads, k, d] of each place over time, and of each moment over space."""
+        (block,) = unstack(encoder.blocks, 1)
+        x = encoder._tokens(frames, times, mask)[0].swapaxes(0, 1)  # [n, t, d]
+        normed = block.time_norm(x)
+        over_time = block.time_attention.project(normed)[:2]
+        x = (x + block.time_attention(normed)).swapaxes(0, 1)
+        return over_time, block.attention.project(block.attention_norm(x))[:2]
 
-    normed, after = block.time_norm(x), []
-    for place in range(4):
-        expected = weights(block.time_attention, normed[:, place])  # [heads, t, t]
-        np.testing.assert_allclose(attention.time[0, 0, :, :, place], expected, rtol=1e-4, atol=1e-6)
-        after.append(x[:, place] + block.time_attention(normed[None, :, place])[0])
-    x = jnp.stack(after, axis=1)
-    for moment in range(3):
-        expected = weights(block.attention, block.attention_norm(x[moment]))
-        np.testing.assert_allclose(attention.space[0, 0, :, moment], expected, rtol=1e-4, atol=1e-6)
+    for (query, key), ours in zip(by_hand(encoder), (attention.time, attention.space), strict=True):
+        scores = np.exp(np.asarray(query, np.float64) @ np.asarray(key, np.float64).swapaxes(-1, -2) / 8**0.5)
+        expected = scores / scores.sum(-1, keepdims=True)  # [n, heads, t, t], then [t, heads, n, n]
+        axes = (1, 2, 0, 3) if ours is attention.time else (1, 0, 2, 3)
+        np.testing.assert_allclose(ours[0, 0], expected.transpose(axes), rtol=1e-4, atol=1e-6)
 
 
 def test_the_same_moments_at_another_frame_rate_give_near_the_same():

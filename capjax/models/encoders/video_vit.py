@@ -116,8 +116,8 @@ class VideoViT(nnx.Module):
 
     def _tokens(self, frames: jax.Array, times: jax.Array, mask: jax.Array) -> jax.Array:
         """[b, t * tubelet, h, w, 3] -> [b, t, n, d]; times [b, t] of the tubelets, mask of the frames."""
-        b, p, (rows, columns) = len(frames), self.patch, self.grid(*frames.shape[2:4])
         x = normalise(frames, self.mean, self.std, self.dtype, axes="b t h w")
+        b, p, (rows, columns) = len(frames), self.patch, self.grid(*frames.shape[2:4])
         x = groups(jnp.where(mask[:, :, None, None, None], x, 0), self.time_stride)
         x = x.reshape(b, -1, self.time_stride, rows, p, columns, p, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
         x = self.embed(x.reshape(b, -1, rows * columns, self.time_stride * p * p * 3))
