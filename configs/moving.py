@@ -10,12 +10,12 @@ transformer, lstm or gru. `--config.data.shuffle_frames=true` takes the order of
 
 import common
 
-# A frame at a time to a grid of 8 x 8.
-FRAME = {"depths": (0, 1, 1), "channels": 16}
+# A frame at a time to a grid of 4 x 4: attention of a recurrent decoder takes its time with every position.
+FRAME = {"depths": (0, 1, 1, 1), "channels": 16}
 ENCODERS = {
     "i3d": ("i3d_slim", {}),
     "convlstm": ("convlstm", {"frame_encoder": "resnet10_slim", "frame_options": FRAME, "channels": 64}),
-    "video_vit": ("video_vit_tiny", {"depth": 3}),
+    "video_vit": ("video_vit_tiny", {"depth": 3, "patch": 16}),
     "frames": ("resnet10_slim", FRAME),
 }
 DECODERS = {"transformer": {"layers": 2, "heads": 4}, "lstm": {}, "gru": {}}

@@ -194,8 +194,7 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
             seen = job.record.frame_times[start : start + clip]
             times[row, : len(seen)], mask[row, : len(seen)] = seen, True
             pictures += [(job.record, number, frame) for frame in range(start, start + len(seen))]
-        if pictures:
-            frames[mask] = list(pool.map(decode, pictures))
+        frames[mask] = list(pool.map(decode, pictures))
         return frames, times, mask
 
     def collect() -> Iterator[Record]:

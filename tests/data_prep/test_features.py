@@ -195,10 +195,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(dataset, tmp_pa
     calls = itertools.count()
     compute = Extractor.__call__
 
-    def stopped(self, images):
+    def stopped(self, *clips):
         if next(calls) == 12:  # in the second of train's two shards, of 9 batches each
             raise KeyboardInterrupt
-        return compute(self, images)
+        return compute(self, *clips)
 
     monkeypatch.setattr(Extractor, "__call__", stopped)
     with pytest.raises(KeyboardInterrupt):
