@@ -6,6 +6,7 @@ reduced, then the evaluation view, then the encoder. So a caption here is the ca
 
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from ml_collections import ConfigDict
 
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.raw import Reader, Seen
-from capjax.data.transforms import view
+from capjax.data.transforms import pick_frames, view
 from capjax.data.windows import Windows
 from capjax.evals.generate import Event, Generator
 from capjax.models.build import make_encoder, make_functional
+from capjax.models.encoders import encode_clip
+from capjax.models.encoders.clip import moments, over_time, time_stride
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
@@ -70,7 +73,9 @@ class Predictor:
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
         media = files.media()
         picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
-        self._reader = Reader(picture, media.get("fps", _FPS), self.config.data.frames)
+        # An encoder over time looks at all frames; of its features some are picked.
+        most = sys.maxsize if self._extract and self._extract.over_time else self.config.data.frames
+        self._reader = Reader(picture, media.get("fps", _FPS), most)
         self._windows = Windows(media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0))
         self._generators: dict[str, Generator] = {}
         self._generator(**decode)
@@ -205,8 +210,16 @@ class Predictor:
 
     def _batch(self, seen: Sequence[Seen]) -> dict:
         """The model's inputs, padded to one of a few sizes."""
-        size, side = next((size for size in _SIZES if size >= len(seen)), len(seen)), self._image_size
-        t = self.config.data.frames
+        size = next((size for size in _SIZES if size >= len(seen)), len(seen))
+        clips = self._extract and self._extract.over_time
+        batch = self._clip_batch(seen, size) if clips else self._frame_batch(seen, size)
+        if self.dense:
+            batch["duration"] = np.ones(size, np.float32)
+            batch["duration"][: len(seen)] = [one.duration for one in seen]
+        return batch
+
+    def _frame_batch(self, seen: Sequence[Seen], size: int) -> dict:
+        t, side = self.config.data.frames, self._image_size
         frames = np.zeros((size, t, side, side, 3), np.uint8)
         batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
         batch["frame_mask"][len(seen) :] = True  # so that no softmax runs over nothing
@@ -215,13 +228,25 @@ class Predictor:
                 view(jpeg, side, out=frames[row, i])
             batch["frame_times"][row, : len(one.frames)] = one.times
             batch["frame_mask"][row, : len(one.frames)] = True
-        if self.dense:
-            batch["duration"] = np.ones(size, np.float32)
-            batch["duration"][: len(seen)] = [one.duration for one in seen]
         if self._extract:
-            batch["features"] = self._extract(frames)
+            batch["features"] = self._extract(frames, batch["frame_times"], batch["frame_mask"])
         else:
             batch["frames"] = frames
+        return batch
+
+    def _clip_batch(self, seen: Sequence[Seen], size: int) -> dict:
+        """For features of an encoder over time: these are picked, not the frames."""
+        t = self.config.data.frames
+        batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
+        batch["frame_mask"][len(seen) :] = True
+        for row, one in enumerate(seen):
+            features, times = self._extract.clip(one)
+            if not row:
+                batch["features"] = np.zeros((size, t, *features.shape[1:]), np.float16)
+            picked = pick_frames(len(times), t)
+            batch["features"][row, : len(picked)] = features[picked]
+            batch["frame_times"][row, : len(picked)] = times[picked]
+            batch["frame_mask"][row, : len(picked)] = True
         return batch
 
 
@@ -234,20 +259,39 @@ class _Extractor:
         about = json.loads((directory / "encoder.json").read_text())
         self.image_size = about["image_size"]
         functional = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
+        # As `data_prep features` cut videos.
+        self._frames = about.get("clip", 1)
         weights = load_file(directory / "encoder.safetensors")
         self._params = {name: weights[name] for name in functional.shapes}
         self._stats = {name: weights[name] for name in functional.stat_shapes}
 
-        def extract(params, stats, frames):
-            b, t = frames.shape[:2]
-            grid = functional.bind(params, stats)(frames.reshape(b * t, *frames.shape[2:]), train=False)
+        encoder = functional.bind(functional.shapes, functional.stat_shapes)
+        self.over_time, self._stride = over_time(encoder), time_stride(encoder)
+
+        def extract(params, stats, frames, times, mask):
+            features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
             # Features are stored as float16: the model has never seen more digits.
-            return grid.reshape(b, t, -1, grid.shape[-1]).astype(np.float16)
+            return features.astype(np.float16)
 
         self._extract = jax.jit(extract)
 
-    def __call__(self, frames):
-        return self._extract(self._params, self._stats, frames)
+    def __call__(self, frames, times, mask):
+        """uint8 [b, t, s, s, 3], float32 and bool [b, t] -> float16 [b, t', n, d]."""
+        return self._extract(self._params, self._stats, frames, times, mask)
+
+    def clip(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+        """Features float16 [t', n, d] of all frames of a video, and their times [t']."""
+        side, rows = self.image_size, []
+        for start in range(0, len(seen.frames), self._frames):
+            frames = np.zeros((1, self._frames, side, side, 3), np.uint8)
+            times, mask = np.zeros(frames.shape[:2], np.float32), np.zeros(frames.shape[:2], bool)
+            for i, jpeg in enumerate(seen.frames[start : start + self._frames]):
+                view(jpeg, side, out=frames[0, i])
+                times[0, i], mask[0, i] = seen.times[start + i], True
+            rows.append(np.asarray(self(frames, times, mask))[0])
+        times, _ = moments(seen.times[None], np.ones((1, len(seen.times)), bool), self._stride)
+        times = np.asarray(times[0])
+        return np.concatenate(rows)[: len(times)], times
 
 
 def finds_events(config: ConfigDict) -> bool:

@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
     config.data.captions = 1  # of a record at a time; more share one pass of the encoder, and a batch has more targets
     config.data.frames = 1  # of a video, at most; of more these are taken at even distances
+    config.data.shuffle_frames = False  # in another order, at the times of the right one: does a model use time?
     config.data.image_size = 224  # pixels a side of what the encoder sees
     config.data.features = False  # read features (data_prep features) instead of pictures
     config.data.crop_scale = (0.5, 1.0)  # share of the picture's area that a training crop keeps; (1, 1): no crop
@@ -48,7 +49,7 @@ def get_config() -> ConfigDict:
     config.model.encoder.frozen = False
     config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
     config.model.changes = False  # tell what differs from frame to frame, beside what is in each
-    config.model.temporal = ConfigDict()  # attention over time, above an encoder that sees a frame at a time
+    config.model.temporal = ConfigDict()  # attention over time, above any encoder
     config.model.temporal.name = ""  # transformer; empty: none
     config.model.temporal.options = ConfigDict()
     config.model.events = ConfigDict()  # finds events where data.task is dense and data.time_bins is 0
@@ -71,7 +72,8 @@ def get_config() -> ConfigDict:
     config.optimizer.no_decay = ("bias$", "scale$", "position", "table$")  # regular expressions over parameter names
     config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: none
     config.optimizer.rates = ()  # (("^encoder/", 0.1), ...): factors on the learning rate, the first match counts
-    config.optimizer.freeze = ()  # regular expressions: parameters that learn nothing
+    config.optimizer.freeze = ()  # regular expressions: parameters that learn nothing. A batch norm
+    # that is wholly frozen keeps its running statistics, and normalises by them
 
     config.train = ConfigDict()
     config.train.steps = 1000

@@ -3,6 +3,9 @@
 python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
 python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit.pth --views 8
 
+An encoder over time, such as i3d, sees --clip frames of a video together; several frames then give one feature grid,
+and the record's times are those of the grids.
+
 The features take the place of the pictures (or, with --keep-frames, lie beside them). DIR/encoder holds the encoder
 itself, so that a model trained on the features captions raw photos too. An interrupted run goes on when it is repeated.
 """
@@ -50,6 +53,8 @@ class FeatureSettings:
       flips: mirror half of the crops.
       keep_frames: keep the pictures too.
       batch: pictures at a time.
+      clip: frames that an encoder over time sees together, a multiple of its `time_stride`; 1 for an encoder of images.
+        A longer video is cut into such clips, of which none knows of the others.
     """
 
     encoder: str
@@ -61,16 +66,18 @@ class FeatureSettings:
     flips: bool = False
     keep_frames: bool = False
     batch: int = 32
+    clip: int = 1
 
 
 class Extractor:
     """An encoder with its weights, compiled for batches of one size over all devices.
 
     Args:
-      settings: `batch` is rounded up to a multiple of the number of devices.
+      settings: `batch` is rounded up to whole clips, and to a multiple of the number of devices.
 
     Attributes:
-      batch: pictures at a time; shape: (rows, columns, channels) of a picture's features; sha256: of the weight file.
+      batch: clips at a time; clip: frames of each; stride: of these, how many give one grid.
+      shape: (rows, columns, channels) of one grid; sha256: of the weight file.
     """
 
     def __init__(self, settings: FeatureSettings):
@@ -78,13 +85,15 @@ class Extractor:
         from flax import nnx
 
         from capjax.models.build import make_encoder
-        from capjax.models.encoders import ENCODERS
+        from capjax.models.encoders import ENCODERS, encode_clip
+        from capjax.models.encoders.clip import time_stride
         from capjax.models.functional import params_of, stats_of
         from capjax.models.pretrained import load_pretrained, sha256_of
 
         size, options = settings.image_size, settings.options
         encoder = nnx.eval_shape(lambda: ENCODERS.make(settings.encoder, image_size=size, rngs=nnx.Rngs(0), **options))
         self.settings, self.shape = settings, (*encoder.grid(size, size), encoder.width)
+        self.clip, self.stride = settings.clip, time_stride(encoder)
         self.path = load_pretrained(encoder, settings.weights)
         self.sha256 = sha256_of(self.path)
         self._arrays = params_of(encoder) | stats_of(encoder)
@@ -92,23 +101,24 @@ class Extractor:
 
         devices = jax.local_devices()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
-        self.batch = -(-settings.batch // len(devices)) * len(devices)
+        self.batch = -(-settings.batch // (self.clip * len(devices))) * len(devices)
         rows, everywhere = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
         )
 
-        def extract(arrays, images):
+        def extract(arrays, frames, times, mask):
             params = {name: arrays[name] for name in functional.shapes}
             stats = {name: arrays[name] for name in functional.stat_shapes}
-            grid = functional.bind(params, stats)(images, train=False)
-            return grid.reshape(grid.shape[0], -1, grid.shape[-1]).astype(np.float16)
+            features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
+            return features.astype(np.float16)
 
-        self._extract = jax.jit(extract, in_shardings=(everywhere, rows), out_shardings=rows)
+        self._extract = jax.jit(extract, in_shardings=(everywhere, rows, rows, rows), out_shardings=rows)
         self._placed = jax.device_put(self._arrays, everywhere)
 
-    def __call__(self, images: np.ndarray):
-        """uint8 [batch, s, s, 3] -> float16 [batch, n, d] on the devices; returns before it is computed."""
-        return self._extract(self._placed, images)
+    def __call__(self, frames: np.ndarray, times: np.ndarray, mask: np.ndarray):
+        """uint8 [batch, clip, s, s, 3], float32 and bool [batch, clip] -> float16 [batch, clip / stride, n, d] on the
+        devices; returns before it is computed."""
+        return self._extract(self._placed, frames, times, mask)
 
     def about(self) -> dict:
         """What encoder.json says."""
@@ -138,7 +148,7 @@ def take_view(jpeg: bytes, id: str, number: int, settings: FeatureSettings) -> n
 
 @dataclass
 class _Job:
-    """A record, its features as far as they are known, and how many pictures are still to come."""
+    """A record, its features as far as they are known, and how many clips are still to come."""
 
     record: Record
     features: np.ndarray
@@ -146,7 +156,7 @@ class _Job:
 
 
 def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[Record]:
-    """The records in order, with features float16 [views, t, n, d].
+    """The records in order, with features float16 [views, t, n, d] and the times of these.
 
     While the devices work on a batch the next is decoded; no more than these two are in memory, and the records they
     belong to.
@@ -154,42 +164,61 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
     Raises:
       InputError: a record has no pictures, or a damaged one, or features that float16 cannot hold.
     """
-    settings, jobs, running = extractor.settings, deque(), deque()
+    from capjax.models.encoders.clip import moments
 
-    def pictures():
+    settings, jobs, running = extractor.settings, deque(), deque()
+    clip, stride, size = extractor.clip, extractor.stride, settings.image_size
+
+    def clips():
         for record in records:
             t, (rows, columns, channels) = len(record.frames), extractor.shape
             if not t:
                 raise InputError(f"record {record.id!r} ({record.media}) has no pictures to extract features from")
-            features = np.empty((settings.views, t, rows * columns, channels), np.float16)
-            jobs.append(_Job(record, features, settings.views * t))
-            yield from ((jobs[-1], number, frame) for number in range(settings.views) for frame in range(t))
+            features = np.empty((settings.views, -(-t // stride), rows * columns, channels), np.float16)
+            jobs.append(_Job(record, features, settings.views * -(-t // clip)))
+            yield from ((jobs[-1], number, start) for number in range(settings.views) for start in range(0, t, clip))
 
     def decode(picture) -> np.ndarray:
-        job, number, frame = picture
+        record, number, frame = picture
         try:
-            return take_view(job.record.frames[frame], job.record.id, number, settings)
+            return take_view(record.frames[frame], record.id, number, settings)
         except ValueError as error:
-            raise InputError(f"record {job.record.id!r} ({job.record.media}): {error}") from error
+            raise InputError(f"record {record.id!r} ({record.media}): {error}") from error
+
+    def load(part):
+        """Frames, times and mask of a batch of clips."""
+        frames = np.zeros((extractor.batch, clip, size, size, 3), np.uint8)
+        times, mask = np.zeros(frames.shape[:2], np.float32), np.zeros(frames.shape[:2], bool)
+        pictures = []
+        for row, (job, number, start) in enumerate(part):
+            seen = job.record.frame_times[start : start + clip]
+            times[row, : len(seen)], mask[row, : len(seen)] = seen, True
+            pictures += [(job.record, number, frame) for frame in range(start, start + len(seen))]
+        frames[mask] = list(pool.map(decode, pictures))
+        return frames, times, mask
 
     def collect() -> Iterator[Record]:
         part, result = running.popleft()
-        for (job, number, frame), row in zip(part, np.asarray(result), strict=False):
+        for (job, number, start), row in zip(part, np.asarray(result), strict=False):
+            first, t = start // stride, job.features.shape[1]
+            row = row[: t - first]
             if not np.isfinite(row).all():
                 raise InputError(f"record {job.record.id!r}: its features are no numbers, or too large for float16")
-            job.features[number, frame] = row
+            job.features[number, first : first + len(row)] = row
             job.left -= 1
         while jobs and not jobs[0].left:
             job = jobs.popleft()
-            frames = job.record.frames if settings.keep_frames else ()
-            yield replace(job.record, frames=frames, features=job.features, feature_grid=extractor.shape[:2])
+            frames, times = job.record.frames if settings.keep_frames else (), job.record.frame_times
+            if stride > 1:
+                times = np.asarray(moments(times[None], np.ones((1, len(times)), bool), stride)[0][0])
+            yield replace(
+                job.record, frames=frames, frame_times=times, features=job.features, feature_grid=extractor.shape[:2]
+            )
 
-    stream = pictures()
+    stream = clips()
     with ThreadPoolExecutor() as pool:
         while part := list(islice(stream, extractor.batch)):
-            images = np.zeros((extractor.batch, settings.image_size, settings.image_size, 3), np.uint8)
-            images[: len(part)] = list(pool.map(decode, part))
-            running.append((part, extractor(images)))
+            running.append((part, extractor(*load(part))))
             if len(running) == 2:
                 yield from collect()
         while running:
@@ -323,6 +352,8 @@ def add_arguments(parser: argparse.ArgumentParser):
     add("--flips", action="store_true", help="mirror half of the crops; captions say left and right")
     add("--keep-frames", action="store_true", help="keep the pictures beside the features")
     add("--batch", type=int, default=32, metavar="N", help="pictures at a time (default: 32)")
+    add("--clip", type=int, default=64, metavar="N",
+        help="frames that an encoder over time sees together; longer videos are cut (default: 64)")  # fmt: skip
 
 
 def _options(text: str) -> dict:
@@ -341,6 +372,7 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
     from flax import nnx
 
     from capjax.models.encoders import ENCODERS
+    from capjax.models.encoders.clip import over_time, time_stride
     from capjax.models.pretrained import DEFAULT_WEIGHTS
 
     least, most = args.crop_scale
@@ -358,9 +390,20 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
         encoder.grid(encoder.image_size, encoder.image_size)
     except TypeError as error:
         raise InputError(f"--encoder-options: {error}") from error
+    stride = time_stride(encoder)
+    if args.clip < 1 or args.clip % stride:
+        raise InputError(
+            f"--clip {args.clip}: {args.encoder} makes one grid of {stride} frames; use a multiple of that"
+        )
+    if args.keep_frames and stride > 1:
+        raise InputError(
+            f"--keep-frames does not go with {args.encoder}: it makes one grid of {stride} frames, and a record has "
+            "the times of its pictures or of its features, not both"
+        )
     return FeatureSettings(
         encoder=args.encoder, options=args.encoder_options, weights=str(weights), image_size=encoder.image_size,
         views=args.views, crop_scale=(least, most), flips=args.flips, keep_frames=args.keep_frames, batch=args.batch,
+        clip=args.clip if over_time(encoder) else 1,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ is one number; the stage of the curriculum, which follows from it, is kept besid
 b: batch, t: frames, n: positions of a feature grid, d: channels.
 """
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,6 +160,8 @@ class _Loader:
             raise DataError(f"{count} frames, but the dataset's sizes say at most {room}; write the dataset anew")
         batch["frame_times"][row, :t] = record.frame_times[picked]
         batch["frame_mask"][row, :t] = True
+        if data.shuffle_frames:
+            picked = _shuffled(picked, record.id, rng)
         if self.features:
             if record.features is None or record.features.shape[2:] != self.features:
                 found = None if record.features is None else record.features.shape[2:]
@@ -182,6 +185,14 @@ class _Loader:
                 record.frames[frame], data.image_size, rng, scale=data.crop_scale, aspect=data.crop_aspect,
                 flip=data.flip, out=batch["frames"][row, i],
             )  # fmt: skip
+
+
+def _shuffled(picked: np.ndarray, id: str, rng: np.random.Generator | None) -> np.ndarray:
+    """In another order; without `rng` in the same one for a record at every evaluation."""
+    if rng is None:
+        seed = hashlib.blake2b(id.encode(), digest_size=16).digest()
+        rng = np.random.Generator(np.random.Philox(key=int.from_bytes(seed, "little")))
+    return rng.permutation(picked)
 
 
 class _Training:

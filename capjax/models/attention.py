@@ -94,6 +94,16 @@ class SelfAttention(nnx.Module):
             mask = before if mask is None else before & mask
         return self.out(attend(query, key, value, mask))
 
+    def with_weights(self, x: jax.Array, mask: jax.Array | None, return_weights: bool = True):
+        """x [b, n, d], mask bool [b, n] or None -> [b, n, d], weights float32 [b, h, n, n], or None without
+        `return_weights`."""
+        if not return_weights:
+            return self(x, mask=mask), None
+        query, key, value = self.project(x)
+        weights = attention_weights(query, key, None if mask is None else mask[:, None, None])
+        out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
+        return self.out(_join_heads(out)), weights
+
     def step(self, x: jax.Array, cache: dict, index: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict]:
         """One new position for each beam: x [b, m, d]; cache key and value [b, h, l * m, k], of which the m places of
         `index` are to be filled; mask [b, m, l * m], True where a beam may read a place."""

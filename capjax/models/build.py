@@ -1,7 +1,8 @@
 """A config to a model."""
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from capjax.config import ConfigError
 from capjax.models.captioner import Captioner
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
+from capjax.models.encoders.parts import BatchNorm
 from capjax.models.functional import Arrays, Functional, params_of, stats_of
 from capjax.models.temporal import TEMPORAL
 from capjax.registry import Registry, nearest
@@ -25,20 +27,36 @@ _GIVEN_TO_TEMPORAL = {"self", "width", "places", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 
 
-def _check_options(registry: Registry, name: str, options: Mapping, given: set[str]):
-    """ConfigError for an option that the class behind `name` does not have, or of another type than its default."""
+def _check_options(registry: Registry, name: str, options: Mapping, given: set[str], where: str = ""):
+    """ConfigError for an option that the class behind `name` does not have, or of another type than its default.
+
+    Args:
+      where: the config's key of the options; empty: that of the registry's kind.
+    """
+    where = where or f"model.{registry.kind}.options"
     maker = registry.get(name)
     cls, preset = (maker.func, maker.keywords) if isinstance(maker, partial) else (maker, {})
     # Of __init__: the class itself shows the signature of its metaclass.
     parameters = inspect.signature(cls.__init__).parameters
     defaults = {key: preset.get(key, p.default) for key, p in parameters.items() if key not in given}
     for key, value in options.items():
-        where = f"model.{registry.kind}.options.{key}"
         if key not in defaults:
-            raise ConfigError(f"{where}: {registry.kind} {name!r} has no such option; {nearest(key, defaults)}")
+            raise ConfigError(f"{where}.{key}: {registry.kind} {name!r} has no such option; {nearest(key, defaults)}")
         kind = type(defaults[key])
         if kind in (bool, int, float) and type(value) is not kind and not (kind is float and type(value) is int):
-            raise ConfigError(f"{where} = {value!r}: expected {kind.__name__}, such as {defaults[key]!r}")
+            raise ConfigError(f"{where}.{key} = {value!r}: expected {kind.__name__}, such as {defaults[key]!r}")
+    if "frame_encoder" in defaults:  # an encoder over an encoder of images
+        inner = defaults | dict(options)
+        _check_options(registry, inner["frame_encoder"], inner["frame_options"] or {}, given, f"{where}.frame_options")
+
+
+def _freeze_norms(model: nnx.Module, patterns: Iterable[str]):
+    """Batch norms of which nothing learns keep their running statistics, and normalise by them in training too: what
+    lies above a frozen part then sees in training what it will see later."""
+    for path, norm in nnx.iter_modules(model):
+        if isinstance(norm, BatchNorm):
+            names = ["/".join(map(str, (*path, leaf))) for leaf in ("scale", "bias")]
+            norm.frozen = all(any(re.search(pattern, name) for pattern in patterns) for name in names)
 
 
 def _has_queries(config) -> bool:
@@ -62,7 +80,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
         encoder = {"name": model.encoder.name, **model.encoder.options}
 
     def make(key) -> Captioner:
-        return Captioner(
+        captioner = Captioner(
             vocab=vocab,
             width=model.width,
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
@@ -80,6 +98,8 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             dtype=jnp.dtype(model.dtype),
             rngs=nnx.Rngs(key),
         )
+        _freeze_norms(captioner, config.optimizer.freeze)
+        return captioner
 
     try:
         if encoder is not None:

@@ -14,14 +14,15 @@ from flax import nnx
 
 from capjax.models.changes import FrameChanges
 from capjax.models.decoders import DECODERS
-from capjax.models.encoders import ENCODERS
+from capjax.models.encoders import ENCODERS, encode_clip
+from capjax.models.encoders.clip import SpaceTimeAttention, time_stride
 from capjax.models.events import EventQueries, EventSet, event_memory, match
-from capjax.models.layers import LayerNorm, Linear, dropout, sinusoid, split
+from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.models.temporal import TEMPORAL
 
-# Radians of the fastest sinusoid in a second, and in the whole of a video: frames that are near in time must differ.
-TIME_SCALE, SHARE_SCALE = 8.0, 100.0
+# Radians of the fastest sinusoid in the whole of a video.
+SHARE_SCALE = 100.0
 
 
 class Fuser(nnx.Module):
@@ -163,23 +164,39 @@ class Captioner(nnx.Module):
 
     def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
         """Memory of a batch: `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], their times and their mask."""
+        return self._encode(batch, train=train, key=key)[0]
+
+    def encoder_attention(self, batch: Mapping) -> dict[str, SpaceTimeAttention]:
+        """What is attended to over space and time before a word is written: by `encoder` and by `temporal`, as far as
+        they attend; a batch as in `encode`. What the words attend to is in DecoderOutput.
+
+        An encoder over time has t moments of `time_stride` frames each; places are in rows from the upper left.
+        """
+        return self._encode(batch, return_attention=True)[1]
+
+    def _encode(self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False):
         encoder_key, fuser_key, temporal_key = split(key, 3)
+        times, mask, found = batch["frame_times"], batch["frame_mask"], {}
         if self.encoder is None:
             features = batch["features"]
         else:
-            frames = batch["frames"]
-            b, t = frames.shape[:2]
             train = train and not self.frozen_encoder
-            grid = self.encoder(
-                frames.reshape(b * t, *frames.shape[2:]), train=train, key=encoder_key if train else None
-            )
+            features, times, mask, attention = encode_clip(
+                self.encoder, batch["frames"], times, mask, train=train, key=encoder_key if train else None,
+                return_attention=return_attention,
+            )  # fmt: skip
+            if attention is not None:
+                found["encoder"] = attention
             if self.frozen_encoder:
-                grid = jax.lax.stop_gradient(grid)
-            features = grid.reshape(b, t, -1, grid.shape[-1])
-        memory = self.fuser(
-            features, batch["frame_times"], batch["frame_mask"], fuser_key, duration=batch.get("duration")
-        )
-        return memory if self.temporal is None else self.temporal(memory, features.shape[1], temporal_key)
+                features = jax.lax.stop_gradient(features)
+        memory = self.fuser(features, times, mask, fuser_key, duration=batch.get("duration"))
+        if self.temporal is not None:
+            memory, attention = self.temporal(
+                memory, features.shape[1], temporal_key, return_attention=return_attention
+            )
+            if attention is not None:
+                found["temporal"] = attention
+        return memory, found
 
     def __call__(
         self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
@@ -205,4 +222,5 @@ class Captioner(nnx.Module):
 
     def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
         """What the queries find in the memory of a batch."""
-        return self.events(memory, batch["frame_times"].shape[1], batch["duration"], key)
+        stride = 1 if self.encoder is None else time_stride(self.encoder)
+        return self.events(memory, -(-batch["frame_times"].shape[1] // stride), batch["duration"], key)

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+# Radians a second of the fastest sinusoid of a time: frames that are near in time must differ.
+TIME_SCALE = 8.0
+
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """Zeroes a share `rate` of the entries (in steps of 2^-16) and scales the rest; the identity without a key."""

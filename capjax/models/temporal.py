@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.attention import SelfAttention
+from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, gelu, scan, split, stack
 from capjax.models.memory import Memory
 from capjax.registry import Registry
@@ -22,11 +23,12 @@ class Block(nnx.Module):
         self.mlp = Mlp(d, hidden=hidden, dtype=dtype, rngs=rngs)
         self.rate = rate
 
-    def __call__(self, x: jax.Array, mask: jax.Array, key) -> jax.Array:
-        """x [b, n, d], mask bool [b, n]."""
+    def __call__(self, x: jax.Array, mask: jax.Array, key, *, return_attention: bool = False):
+        """x [b, n, d], mask bool [b, n] -> (x, weights [b, heads, n, n], or None where they are not asked for)."""
         keys = split(key, 3)
-        x = x + dropout(self.attention(self.attention_norm(x), mask=mask), self.rate, keys[0])
-        return x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[1]), self.rate, keys[2])
+        out, weights = self.attention.with_weights(self.attention_norm(x), mask, return_attention)
+        x = x + dropout(out, self.rate, keys[0])
+        return x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[1]), self.rate, keys[2]), weights
 
 
 class FrameMixer(nnx.Module):
@@ -81,8 +83,9 @@ class TemporalTransformer(nnx.Module):
         self.norm = LayerNorm(width, dtype=dtype)
         self.layers, self.space, self.remat = layers, space, remat
 
-    def __call__(self, memory: Memory, frames: int, key=None) -> Memory:
-        """A memory of `frames` frames, with the places of each in a row -> the same, or one position for each frame."""
+    def __call__(self, memory: Memory, frames: int, key=None, *, return_attention: bool = False):
+        """A memory of `frames` frames, with the places of each in a row -> (the same, or one position for each frame; a
+        SpaceTimeAttention, with one place where they are pooled, or None where it is not asked for)."""
         b, n, d = memory.x.shape
         places, whole = n // frames, memory
         mixer_keys, key = split(key, 2)
@@ -94,15 +97,24 @@ class TemporalTransformer(nnx.Module):
         if self.space == "same" and places > 1:
             x = x.reshape(b, frames, places, d).swapaxes(1, 2).reshape(b * places, frames, d)
             mask = jnp.repeat(mask[:, ::places], places, axis=0)
-        x, _ = scan(
-            self.blocks, self.layers, x, lambda block, x, key: (block(x, mask, key), None), key=key, remat=self.remat
-        )
+
+        def layer(block, x, key):
+            return block(x, mask, key, return_attention=return_attention)
+
+        x, weights = scan(self.blocks, self.layers, x, layer, key=key, remat=self.remat)
         x = self.norm(x)
         if self.space == "same" and places > 1:
             x = x.reshape(b, places, frames, d).swapaxes(1, 2).reshape(b, n, d)
         if self.space == "added":
-            return whole.replace(x=whole.x + jnp.repeat(x, n // frames, axis=1))
-        return memory.replace(x=x)
+            memory = whole.replace(x=whole.x + jnp.repeat(x, n // frames, axis=1))
+        else:
+            memory = memory.replace(x=x)
+        if not return_attention:
+            return memory, None
+        if self.space == "all" and places > 1:
+            return memory, SpaceTimeAttention.of_joint(weights, frames)
+        weights = weights.reshape(self.layers, b, places, -1, frames, frames)
+        return memory, SpaceTimeAttention(time=weights.transpose(0, 1, 3, 4, 2, 5))
 
     def _one_a_frame(self, memory: Memory, frames: int, places: int) -> Memory:
         b, _, d = memory.x.shape

@@ -167,7 +167,7 @@ class Workdir:
         """Features of another encoder may have the same shape, and would be nonsense to this model."""
         ours = json.loads((self.encoder_dir / "encoder.json").read_text())
         theirs = json.loads(_encoder_json(dataset).read_text())
-        for key in ("encoder", "options", "image_size", "weights_sha256"):
+        for key in ("encoder", "options", "image_size", "weights_sha256", "clip"):
             if ours.get(key) != theirs.get(key):
                 raise ConfigError(
                     f"{dataset} has features with {key} = {theirs.get(key)!r}, and this model is made for those with "

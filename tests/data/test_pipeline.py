@@ -246,6 +246,27 @@ def test_crops_differ_between_epochs_and_positions(train):
     assert len({frame.tobytes() for frame in frames}) == 4
 
 
+def test_shuffled_frames_come_in_another_order_at_the_times_of_the_right_one(train, data, vocabulary):
+    frames = tuple(jpeg(number) for number in range(6))
+    source = Source([record(0, frames=frames, frame_times=np.arange(6, dtype=np.float32))])
+    data.frames, data.crop_scale = 6, (1.0, 1.0)
+
+    def evaluation():
+        return next(make_eval_batches("d@val", vocabulary, data, batch_size=1, source=source))
+
+    right = evaluation()
+    data.shuffle_frames = True
+    shuffled = [evaluation(), evaluation(), *take(train(source, batch_size=1), 3)]
+    orders = []
+    for batch in shuffled:
+        np.testing.assert_array_equal(batch["frame_times"], right["frame_times"])
+        # Training and evaluation see the same pixels here, as nothing is cropped.
+        orders.append([[np.array_equal(a, b) for b in right["frames"][0]].index(True) for a in batch["frames"][0]])
+    assert all(sorted(order) == list(range(6)) for order in orders)
+    assert orders[0] == orders[1] != list(range(6))
+    assert len(set(map(tuple, orders[2:]))) > 1
+
+
 def test_training_draws_all_views_of_features_and_evaluation_the_first(train, data, vocabulary):
     data.features = True
     source = Source(with_features(i) for i in range(4))

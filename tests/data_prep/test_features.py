@@ -65,9 +65,10 @@ def record(number: int, frames: int = 1) -> Record:
 
 
 def expected(extractor: Extractor, jpeg: bytes) -> np.ndarray:
-    images = np.zeros((extractor.batch, SIZE, SIZE, 3), np.uint8)
-    images[0] = view(jpeg, SIZE)
-    return np.asarray(extractor(images))[0]
+    frames = np.zeros((extractor.batch, 1, SIZE, SIZE, 3), np.uint8)
+    frames[0, 0] = view(jpeg, SIZE)
+    times, mask = np.zeros(frames.shape[:2], np.float32), np.ones(frames.shape[:2], bool)
+    return np.asarray(extractor(frames, times, mask))[0, 0]
 
 
 @pytest.fixture
@@ -194,10 +195,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(dataset, tmp_pa
     calls = itertools.count()
     compute = Extractor.__call__
 
-    def stopped(self, images):
+    def stopped(self, *clips):
         if next(calls) == 12:  # in the second of train's two shards, of 9 batches each
             raise KeyboardInterrupt
-        return compute(self, images)
+        return compute(self, *clips)
 
     monkeypatch.setattr(Extractor, "__call__", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -224,7 +225,7 @@ def test_damaged_and_missing_pictures_are_named(extractor):
 
 def test_features_that_are_no_numbers_are_refused(extractor):
     broken = with_settings(extractor)
-    broken._extract = lambda placed, images: np.full((8, 4, 32), np.inf, np.float16)
+    broken._extract = lambda placed, *clips: np.full((8, 1, 4, 32), np.inf, np.float16)
     with pytest.raises(InputError, match="'id0'.*too large for float16"):
         list(with_features([record(0)], broken))
 

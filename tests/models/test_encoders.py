@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from torch_models import torch_models
 
-from capjax.models.encoders import ENCODERS
+from capjax.models.encoders import ENCODERS, encode_clip
+from capjax.models.encoders.clip import time_stride
 from capjax.models.encoders.parts import BatchNorm, Conv, _grouped, depthwise, draw_kernels, drop_path
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.functional import Functional, params_of, stats_of
@@ -70,8 +71,12 @@ def test_parameter_counts_are_those_published(name, count):
 def _check_grid(name: str, size: int, **options):
     functional = abstract(name, **options)
     encoder = functional.bind(functional.shapes, functional.stat_shapes)
-    out = nnx.eval_shape(lambda encoder, x: encoder(x), encoder, jax.ShapeDtypeStruct((3, size, size, 3), "uint8"))
-    assert out.shape == (3, *encoder.grid(size, size), encoder.width)
+    frames, times = jax.ShapeDtypeStruct((2, 3, size, size, 3), "uint8"), jnp.zeros((2, 3))
+    features, seconds, *_ = nnx.eval_shape(
+        lambda encoder, frames: encode_clip(encoder, frames, times, times > -1), encoder, frames
+    )
+    assert seconds.shape == (2, -(-3 // time_stride(encoder)))
+    assert features.shape == (*seconds.shape, np.prod(encoder.grid(size, size)), encoder.width)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capjax.models.encoders.efficientnet import EfficientNet
+from capjax.models.encoders.i3d import I3D, inflate
 from capjax.models.encoders.resnet import ResNet
 from capjax.models.encoders.vit import ViT, resize_positions
 
@@ -26,6 +27,7 @@ class Layout:
       signature: names that only this layout has.
       pairs: encoder -> (our module, theirs).
       heads: prefixes of what an encoder has no use for, the classifier.
+      inflates: its kernels are 2D, and ours over time.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Layout:
     signature: tuple[str, ...]
     pairs: Callable[[object], Pairs]
     heads: tuple[str, ...]
+    inflates: bool = False
 
 
 def _resnet(encoder: ResNet) -> Pairs:
@@ -118,6 +121,39 @@ def _vit(encoder: ViT) -> Pairs:
     yield "blocks/mlp/down", "blocks.*.mlp.fc2"
 
 
+def _i3d(encoder: I3D) -> Pairs:
+    """The naming of pytorch-i3d."""
+    parts = (
+        ("plain", "b0"), ("reduce_a", "b1a"), ("wide_a", "b1b"), ("reduce_b", "b2a"), ("wide_b", "b2b"),
+        ("pooled", "b3b"),
+    )  # fmt: skip
+    for ours, theirs in _i3d_units(encoder, ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"), "Mixed_{}{}", parts):
+        yield f"{ours}/conv", f"{theirs}.conv3d"
+        yield f"{ours}/norm", f"{theirs}.bn"
+
+
+def _googlenet(encoder: I3D) -> Pairs:
+    """The naming of torchvision's GoogLeNet, an Inception-v1 with batch norms."""
+    parts = (
+        ("plain", "branch1"), ("reduce_a", "branch2.0"), ("wide_a", "branch2.1"), ("reduce_b", "branch3.0"),
+        ("wide_b", "branch3.1"), ("pooled", "branch4.1"),
+    )  # fmt: skip
+    for ours, theirs in _i3d_units(encoder, ("conv1", "conv2", "conv3"), "inception{}{}", parts):
+        yield f"{ours}/conv", f"{theirs}.conv"
+        yield f"{ours}/norm", f"{theirs}.bn"
+
+
+def _i3d_units(encoder: I3D, first: tuple[str, str, str], block: str, parts) -> Pairs:
+    """`block` makes a name of the number of a stage and the letter of a block."""
+    yield from zip(("stem", "reduce", "wide"), first, strict=True)
+    # TensorFlow counts the stem among the stage's letters, torchvision does not.
+    letters = "bcdef" if block.startswith("Mixed") else "abcde"
+    for s, stage in enumerate(encoder.stages):
+        for b in range(len(stage)):
+            for ours, theirs in parts:
+                yield f"stages/{s}/{b}/{ours}", f"{block.format(s + 3, letters[b])}.{theirs}"
+
+
 LAYOUTS = (
     Layout("torchvision or timm ResNet", ResNet, ("layer1.0.conv1.weight", "bn1.weight"), _resnet, ("fc.",)),
     Layout(
@@ -126,6 +162,13 @@ LAYOUTS = (
     ),
     Layout("timm EfficientNet", EfficientNet, ("conv_stem.weight",), _efficientnet_timm, ("classifier.",)),
     Layout("efficientnet_pytorch", EfficientNet, ("_conv_stem.weight",), _efficientnet_pytorch, ("_fc.",)),
+    Layout(
+        "pytorch-i3d", I3D, ("Conv3d_1a_7x7.conv3d.weight", "Mixed_3b.b0.conv3d.weight"), _i3d, ("logits.",)
+    ),
+    Layout(
+        "torchvision GoogLeNet", I3D, ("conv1.conv.weight", "inception3a.branch1.conv.weight"), _googlenet,
+        ("fc.", "aux1.", "aux2."), inflates=True,
+    ),
     Layout("timm ViT", ViT, ("patch_embed.proj.weight", "pos_embed"), _vit, ("head.", "fc_norm.", "pre_logits.")),
 )  # fmt: skip
 
@@ -156,6 +199,12 @@ def wanted(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[str, tuple
                 plan[path] = (names, shape[:0:-1], lambda *parts: np.stack([part.T for part in parts]))
             elif leaf != "kernel":
                 plan[path] = ([name], shape, lambda part: part)
+            elif len(shape) == 5 and layout.inflates:  # THWIO from OIHW
+                t, h, w, i, o = shape
+                plan[path] = ([name], (o, i, h, w), lambda part, t=t: inflate(part.transpose(2, 3, 1, 0), t))
+            elif len(shape) == 5:  # THWIO from OITHW
+                t, h, w, i, o = shape
+                plan[path] = ([name], (o, i, t, h, w), lambda part: part.transpose(2, 3, 4, 1, 0))
             elif len(shape) == 4:  # HWIO from OIHW
                 h, w, i, o = shape
                 plan[path] = ([name], (o, i, h, w), lambda part: part.transpose(2, 3, 1, 0))

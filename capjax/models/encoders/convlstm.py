@@ -1,0 +1,96 @@
+"""ConvLSTM (Shi et al. 2015) over the grids that an encoder of images gives.
+
+b: batch, t: frames, h w: rows and columns of a grid, c: channels of the state.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from capjax.models.encoders.parts import Conv, draw_kernels
+from capjax.models.encoders.registry import ENCODERS
+from capjax.models.layers import dropout, split
+
+
+class ConvLSTM(nnx.Module):
+    """One layer: an LSTM whose products are convolutions, so that each place has a state and sees its neighbours'.
+
+    Equation 3 of the paper without the terms W_c * C, which would bind the weights to one size of grid.
+    """
+
+    def __init__(self, c_in: int, c: int, size: int, *, dtype):
+        self.input = Conv(c_in, 4 * c, size, bias=True, dtype=dtype)
+        self.state = Conv(c, 4 * c, size, dtype=dtype)
+        self.channels = c
+
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """x [b, t, h, w, c_in], mask bool [b, t] -> the state after each frame [b, t, h, w, c]. A frame that is not
+        real leaves the state as it is."""
+        b, t, *grid = x.shape[:4]
+        # What is of the input alone, for all frames at once.
+        driven = self.input(x.reshape(b * t, *x.shape[2:])).reshape(b, t, *grid, -1)
+        zero = jnp.zeros((b, *grid, self.channels), jnp.float32)
+
+        def step(carry, frame):
+            hidden, cell = carry
+            driven, real = frame
+            gates = driven.astype(jnp.float32) + self.state(hidden).astype(jnp.float32)
+            enter, forget, new, leave = jnp.split(gates, 4, axis=-1)
+            # Remembers at first (Jozefowicz et al. 2015).
+            kept = jax.nn.sigmoid(forget + 1.0) * cell + jax.nn.sigmoid(enter) * jnp.tanh(new)
+            shown = jax.nn.sigmoid(leave) * jnp.tanh(kept)
+            real = real[:, None, None, None]
+            carry = jnp.where(real, shown, hidden), jnp.where(real, kept, cell)
+            return carry, carry[0]
+
+        _, states = jax.lax.scan(step, (zero, zero), (driven.swapaxes(0, 1), mask.T))
+        return states.swapaxes(0, 1).astype(x.dtype)
+
+
+@ENCODERS.register("convlstm")
+class ConvLSTMEncoder(nnx.Module):
+    """The grids are the states of the last layer, one for each frame.
+
+    Args:
+      frame_encoder, frame_options: the name and the options of the encoder of images below.
+      channels: of each layer's state.
+      size: of the convolutions, odd.
+      dropout: on what each layer reads.
+    """
+
+    over_time, time_stride = True, 1
+
+    def __init__(
+        self, *, frame_encoder: str = "resnet10_slim", frame_options: Mapping | None = None, channels: int = 128,
+        layers: int = 1, size: int = 3, dropout: float = 0.0, image_size: int = 64, dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        if layers < 1 or size % 2 == 0:
+            raise ValueError(f"layers {layers}, size {size}: expected 1 or more layers, and an odd size")
+        self.frame_encoder = ENCODERS.make(
+            frame_encoder, image_size=image_size, dtype=dtype, rngs=rngs, **frame_options or {}
+        )
+        if getattr(self.frame_encoder, "over_time", False):
+            raise ValueError(f"frame_encoder {frame_encoder!r} sees clips; expected an encoder of images")
+        widths = [self.frame_encoder.width, *[channels] * layers]
+        self.layers = nnx.List(
+            [ConvLSTM(c_in, c, size, dtype=dtype) for c_in, c in zip(widths, widths[1:], strict=False)]
+        )
+        draw_kernels(self.layers, rngs)
+        self.width, self.image_size, self.rate = channels, image_size, dropout
+
+    def grid(self, h: int, w: int) -> tuple[int, int]:
+        """(rows, columns) of the output for frames of h x w pixels."""
+        return self.frame_encoder.grid(h, w)
+
+    def __call__(self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None):
+        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t, rows, columns, channels]. Times tell it
+        nothing."""
+        b, t = frames.shape[:2]
+        frame_key, *keys = split(key, 1 + len(self.layers))
+        x = self.frame_encoder(frames.reshape(b * t, *frames.shape[2:]), train=train, key=frame_key)
+        x = x.reshape(b, t, *x.shape[1:])
+        for layer, layer_key in zip(self.layers, keys, strict=True):
+            x = layer(dropout(x, self.rate, layer_key), mask)
+        return x
