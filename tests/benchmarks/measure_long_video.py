@@ -9,6 +9,7 @@ both gave the same bytes.
 """
 
 import argparse
+import filecmp
 import math
 import os
 import shutil
@@ -114,12 +115,11 @@ def main():
         spool = folder / "killed.partial" / "frames"
         killed, _, _ = watch(start(video, folder / "killed", args.fps), spool, size(folder / "whole") / 2)
         resumed, seconds, progress = watch(start(video, folder / "killed", args.fps))
-        same = all(
-            path.read_bytes() == (folder / "killed" / path.name).read_bytes() for path in (folder / "whole").iterdir()
-        )
+        names = sorted(path.name for path in (folder / "whole").iterdir())
+        others = [name for name in names if not filecmp.cmp(folder / "whole" / name, folder / "killed" / name, False)]
         print(f"killed about half way: {killed:.0f} MB; resumed: {resumed:.0f} MB, {seconds:.0f} s; first progress:")
         print(progress[1] if len(progress) > 1 else progress)
-        print("the same bytes" if same else "OTHER BYTES")
+        print(f"OTHER BYTES: {', '.join(others)}" if others else "the same bytes")
 
 
 if __name__ == "__main__":
