@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENCODERS, DECODERS = ("i3d", "convlstm", "video_vit", "frames"), ("lstm", "gru", "transformer")
-FPS, PIECES = 5, 400
+FPS, PIECES = 5, 600
 
 
 def call(*command, log: Path):
