@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import simplejpeg
 from av.video.reformatter import VideoReformatter
@@ -382,7 +383,7 @@ def encode_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray, quality: int) -> byt
     """
     height, width = y.shape
     if height % 2 or width % 2:
-        y = np.pad(y, ((0, height % 2), (0, width % 2)), "edge")[:height, :width]
+        y = cv2.copyMakeBorder(y, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)[:height, :width]
     return simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality)
 
 
