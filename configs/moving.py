@@ -1,7 +1,7 @@
 """The built-in videos, captions of the whole clip: any encoder over time with any decoder, from scratch, in minutes.
 
     python -m data_prep moving --count 6000 --languages en --fps 5 --output data/moving
-    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 400
+    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 600
     python launch.py --config configs/moving.py:i3d,lstm --workdir runs/moving
 
 The argument is ENCODER,DECODER: i3d, convlstm, video_vit or frames (each frame alone, then attention over time), and
@@ -36,7 +36,7 @@ def get_config(arg="video_vit,transformer"):
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "to the left edge" untrue
     config.data.captions = 3  # of a clip at a time
-    config.data.target_len = 32
+    config.data.target_len = 28
     config.model.encoder.name, config.model.encoder.options = ENCODERS[encoder]
     config.model.width = 128
     config.model.dropout = 0.0
@@ -48,10 +48,11 @@ def get_config(arg="video_vit,transformer"):
     config.train.steps = 600
     config.train.ema = 0.99
     config.train.eval_every = 0
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.b2 = 0.98
     config.optimizer.warmup_steps = 100
     config.optimizer.weight_decay = 0.02
     config.checkpoint.every = 300
-    config.decode.max_len = 30
+    config.decode.max_len = 25
     config.eval.batch_size = 16
     return config

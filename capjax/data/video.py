@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import simplejpeg
 from av.video.reformatter import VideoReformatter
@@ -208,7 +209,7 @@ class Video:
         planes = [_pixels(plane) for plane in frame.planes]
         if turns:
             planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
-        return simplejpeg.encode_jpeg_yuv_planes(_evenly(planes[0]), *planes[1:], quality=settings.quality)
+        return encode_yuv(*planes, settings.quality)
 
     def _owners(self, moments: np.ndarray) -> np.ndarray:
         """The presentation time (in the stream's unit) of the frame shown at each moment; _NONE: nothing yet."""
@@ -369,16 +370,21 @@ def _packets(container, stream) -> Iterator[av.Packet]:
 
 
 def _pixels(plane) -> np.ndarray:
-    """uint8 [height, width] of a plane, rows padded."""
+    """uint8 [height, width] of a plane, a view of its rows, which are padded."""
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return np.ascontiguousarray(rows[: plane.height, : plane.width])
+    return rows[: plane.height, : plane.width]
 
 
-def _evenly(plane: np.ndarray) -> np.ndarray:
-    """The same plane with an even number of rows and columns in memory: libjpeg-turbo reads so many (it fills up half a
-    colour sample), and simplejpeg lets it read whatever lies behind the array."""
-    height, width = plane.shape
-    return np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")[:height, :width]
+def encode_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray, quality: int) -> bytes:
+    """Planes of 4:2:0, uint8 [h, w] and twice [ceil(h / 2), ceil(w / 2)], as a JPEG file.
+
+    TurboJPEG reads an even number of rows and columns of brightness, also where there are none: of an odd plane it
+    would see what lies behind it in memory, which differs from run to run.
+    """
+    height, width = y.shape
+    if height % 2 or width % 2:
+        y = cv2.copyMakeBorder(y, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)[:height, :width]
+    return simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality)
 
 
 def _one_field(frame: av.VideoFrame) -> av.VideoFrame:

@@ -116,7 +116,7 @@ class EventQueries(nnx.Module):
         # Up to a second from where it points: what lies between two frames, or after the last.
         at = at + jnp.tanh(self.shift(every).astype(jnp.float32)) / jnp.maximum(duration, 1e-3)[:, None, None]
         return EventSet(
-            times=jnp.clip(at, 0.0, 1.0),
+            times=jnp.sort(jnp.clip(at, 0.0, 1.0), axis=-1),
             pointers=pointers,
             confidence=self.confidence(every)[..., 0].astype(jnp.float32),
             count=self.count(every.max(2)).astype(jnp.float32),

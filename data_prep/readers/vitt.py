@@ -96,6 +96,6 @@ def _sections(rows: list) -> Iterator[tuple[object, object]]:
         else:
             odd.append(([start], row.get("tag")))
     known.sort(key=lambda section: section[0])
-    ends = [start for start, _ in known[1:]] + [float("inf")]
+    ends = [*(start for start, _ in known), float("inf")][1 : len(known) + 1]
     yield from (((start, end), tag) for (start, tag), end in zip(known, ends, strict=True))
     yield from odd

@@ -9,6 +9,7 @@ both gave the same bytes.
 """
 
 import argparse
+import filecmp
 import math
 import os
 import shutil
@@ -72,19 +73,15 @@ def resident(pid: int) -> float:
     return total / 2**20
 
 
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def watch(process: subprocess.Popen, spool: Path | None = None, most: float = 0.0) -> tuple[float, float, list[str]]:
-    """(largest MB, seconds, lines of progress). Kills it when there are `most` bytes of files in `spool`."""
+def watch(process: subprocess.Popen, limit: float = math.inf) -> tuple[float, float, list[str]]:
+    """(largest MB, seconds, lines of progress). Kills it after `limit` seconds."""
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr.read().replace("\r", "\n").split("\n")))
     reader.start()
     peak, begin = 0.0, time.monotonic()
     while process.poll() is None:
         peak = max(peak, resident(process.pid))
-        if spool is not None and size(spool) > most:
+        if time.monotonic() - begin > limit:
             process.kill()
         time.sleep(0.1)
     reader.join()
@@ -111,15 +108,15 @@ def main():
         peak, seconds, progress = watch(start(video, folder / "whole", args.fps))
         print(f"unbroken: {peak:.0f} MB at most, {seconds:.0f} s, {len(progress)} lines of progress; one of them:")
         print(progress[len(progress) // 2], flush=True)
-        spool = folder / "killed.partial" / "frames"
-        killed, _, _ = watch(start(video, folder / "killed", args.fps), spool, size(folder / "whole") / 2)
+        killed, _, _ = watch(start(video, folder / "killed", args.fps), limit=seconds / 2)
         resumed, seconds, progress = watch(start(video, folder / "killed", args.fps))
-        same = all(
-            path.read_bytes() == (folder / "killed" / path.name).read_bytes() for path in (folder / "whole").iterdir()
+        names = sorted(path.name for path in (folder / "whole").iterdir())
+        others = [name for name in names if not filecmp.cmp(folder / "whole" / name, folder / "killed" / name, False)]
+        print(
+            f"killed at half of that time: {killed:.0f} MB; resumed: {resumed:.0f} MB, {seconds:.0f} s; first progress:"
         )
-        print(f"killed about half way: {killed:.0f} MB; resumed: {resumed:.0f} MB, {seconds:.0f} s; first progress:")
         print(progress[1] if len(progress) > 1 else progress)
-        print("the same bytes" if same else "OTHER BYTES")
+        print(f"OTHER BYTES: {', '.join(others)}" if others else "the same bytes")
 
 
 if __name__ == "__main__":

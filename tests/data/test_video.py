@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from videos import number_of, numbered, pixels, psnr, write_video
 
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.video import Video, _plan
+from capjax.data.video import Video, _plan, encode_yuv
 
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)
@@ -127,6 +127,35 @@ def test_pixels_come_out_square_and_the_short_side_is_reduced(tmp_path):
     video = Video(path)
     (shown,) = video.shown_at([0.0])
     assert pixels(video.jpeg(shown.frame, MediaSettings(48))).shape == (48, 192, 3)
+
+
+def test_a_picture_of_odd_sides_ends_where_it_ends():
+    """Its JPEG depends on its own pixels alone: not on the row's next pixel, nor on what else is in memory."""
+    files = set()
+    for garbage in (0, 128, 255):
+        y = np.full((40, 48), garbage, np.uint8)
+        y[:35, :41] = 0
+        y[:35, :20] = 255  # which comes next in memory after each row's end
+        chroma = np.full((20, 24), garbage, np.uint8)
+        chroma[:18, :21] = 128
+        files.add(encode_yuv(y[:35, :41], chroma[:18, :21], chroma[:18, :21], 75))
+        files.add(encode_yuv(*(plane.copy() for plane in (y[:35, :41], chroma[:18, :21], chroma[:18, :21])), 75))
+    (jpeg,) = files
+    assert pixels(jpeg).shape == (35, 41, 3)
+    assert pixels(jpeg)[:, 36:].max() <= 1
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_a_frame_gives_the_same_bytes_each_time(tmp_path, turn):
+    video = Video(write_video(tmp_path / "a.mp4", FIFTH, rotate=turn, size=(192, 96)))
+    for size in (85, 95):  # 170 x 85, 190 x 95
+        files = [
+            [video.jpeg(shown.frame, MediaSettings(size)) for shown in video.shown_at(np.arange(start, 4, 0.2))]
+            for start in (0.0, 1.0, 0.0, 2.0)
+        ]
+        assert files[0] == files[2]
+        assert files[0][5:] == files[1]
+        assert files[0][10:] == files[3]
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p", "gray"])

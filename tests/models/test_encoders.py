@@ -11,7 +11,16 @@ from torch_models import torch_models
 
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import time_stride
-from capjax.models.encoders.parts import BatchNorm, Conv, _grouped, depthwise, draw_kernels, drop_path
+from capjax.models.encoders.parts import (
+    BatchNorm,
+    Conv,
+    _grouped,
+    _native,
+    convolve,
+    depthwise,
+    draw_kernels,
+    drop_path,
+)
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.functional import Functional, params_of, stats_of
 
@@ -211,6 +220,21 @@ def test_same_padding_is_tensorflows(pixels, size, stride, per_channel):
         feature_group_count=4 if per_channel else 1,
     )  # fmt: skip
     np.testing.assert_allclose(conv(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "stride", "pads"), [(3, 1, (1, 1)), (3, 2, (1, 1)), (3, 2, (0, 1)), (7, 2, (3, 3))])
+def test_a_convolutions_backward_pass_is_xlas(size, stride, pads):
+    keys = jax.random.split(jax.random.key(size), 3)
+    x, kernel = jax.random.normal(keys[0], (2, 13, 12, 5)), jax.random.normal(keys[1], (size, size, 5, 4))
+    weights = jax.random.normal(keys[2], _native(x, kernel, stride, (pads, pads)).shape)
+
+    def gradients(function):
+        return jax.grad(lambda x, kernel: (function(x, kernel, stride, (pads, pads)) * weights).sum(), (0, 1))(
+            x, kernel
+        )
+
+    for ours, theirs in zip(gradients(convolve), gradients(_native), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_an_unknown_padding_is_refused():

@@ -144,7 +144,7 @@ def draw_found(layers=2, b=4, q=6, e=3, t=5) -> tuple[EventSet, np.ndarray, np.n
     pointers = np.where(frame_mask[:, None, None], draw(layers, b, q, 2, t), -1e9).astype(np.float32)
     found = EventSet(
         times=draw_times(layers, b, q), pointers=pointers, confidence=draw(layers, b, q), count=draw(layers, b, e + 1),
-        query=draw(b, q, 4), frames=frames, frame_mask=frame_mask,
+        query=draw(b, q, 4), inside=draw(b, t, 3), frames=frames, frame_mask=frame_mask,
     )  # fmt: skip
     return found, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
 
@@ -185,8 +185,26 @@ def test_losses_are_those_of_plain_loops():
             chance = 1 / (1 + np.exp(-confidence[row].astype(np.float64)))
             wanted["confidence"] -= np.log(np.where(is_event, chance, 1 - chance)).sum()
             wanted["count"] -= log_softmax(found.count[layer, row])[len(real)]
+    assert float(losses["frames"]) == pytest.approx(plain_frame_loss(found, truth, mask, two), rel=1e-4)
+    del wanted["frames"]
     for name, value in wanted.items():
         assert float(losses[name]) == pytest.approx(value / layers, rel=2e-3), name
+
+
+def plain_frame_loss(found: EventSet, truth, mask, two) -> float:
+    """Over frames and what each is to know: it is inside an event, at a start, at an end."""
+    total = 0.0
+    for row in range(len(mask)):
+        real = np.flatnonzero(mask[row])
+        losses = []
+        for frame in np.flatnonzero(found.frame_mask[row]):
+            at = found.frames[row, frame]
+            labels = [float(any(truth[row, k, 0] <= at <= truth[row, k, 1] for k in real))]
+            labels += [max((two[row, k, side, frame] for k in real), default=0.0) for side in (0, 1)]
+            chance = 1 / (1 + np.exp(-found.inside[row, frame].astype(np.float64)))
+            losses.append(-sum(y * np.log(p) + (1 - y) * np.log(1 - p) for y, p in zip(labels, chance, strict=True)))
+        total += np.mean(losses)
+    return total
 
 
 def test_what_is_found_exactly_costs_next_to_nothing():

@@ -1,6 +1,6 @@
 """A curriculum against none: the same model, data and wall time, several seeds.
 
-    python tests/benchmarks/bench_curriculum.py --budget 600 --folder /somewhere
+    python tests/benchmarks/measure_curriculum.py --budget 600 --folder /somewhere
 
 Trains on moving scenes (captions of the whole clip) once in the stages below and once without, and prints CIDEr-D of
 the validation split. Steps are counted out beforehand: each stage's step is timed, and its share of the budget gives

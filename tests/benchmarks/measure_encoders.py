@@ -1,7 +1,7 @@
 """Encoders over time with decoders, each trained from scratch on the built-in videos, in one table.
 
-    python tests/benchmarks/bench_video_encoders.py --steps 600
-    python tests/benchmarks/bench_video_encoders.py --only i3d,lstm frames,gru --shuffled
+    python tests/benchmarks/measure_encoders.py --steps 600
+    python tests/benchmarks/measure_encoders.py --only i3d,lstm frames,gru --shuffled
 
 Makes the dataset below ROOT if it is not there, trains each in a process and a workdir of its own (one that is trained
 already is not trained again), and prints of the best checkpoint: CIDEr-D and BLEU-4 on videos that training has not
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENCODERS, DECODERS = ("i3d", "convlstm", "video_vit", "frames"), ("lstm", "gru", "transformer")
-FPS, PIECES = 5, 400
+FPS, PIECES = 5, 600
 
 
 def call(*command, log: Path):
