@@ -1,0 +1,92 @@
+"""Above an encoder that sees a frame at a time: what changes, and attention over time."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from drawn_models import draw_model
+from flax import nnx
+
+from capjax.models.changes import FrameChanges
+from capjax.models.memory import Memory
+from capjax.models.temporal import TEMPORAL
+
+B, T, N, D = 2, 5, 4, 8
+RNG = np.random.default_rng(0)
+MASK = np.arange(T) < np.array([[5], [3]])
+
+
+def changes():
+    return draw_model(lambda key: FrameChanges(6, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
+
+
+def test_of_rest_the_same_is_told_whatever_is_seen():
+    still = np.broadcast_to(RNG.normal(size=(B, 1, N, 6)), (B, T, N, 6)).astype(np.float32)
+    other = np.broadcast_to(RNG.normal(size=(B, 1, N, 6)), (B, T, N, 6)).astype(np.float32)
+    model = changes()
+    # Without its biases: they give what is seen a share even of a still picture.
+    model.change.bias[...] = jnp.zeros_like(model.change.bias[...])
+    np.testing.assert_allclose(model(still, MASK), model(other, MASK), atol=1e-5)
+    moved = still.copy()
+    moved[0, 2, 1] += 1.0
+    told = np.abs(np.asarray(model(moved, MASK) - model(still, MASK))).max((2, 3))
+    assert (told[0, 1:4] > 1e-3).all(), "the frame, and those before and after it"
+    assert told[0, [0, 4]].max() < 1e-5
+    assert told[1].max() < 1e-5
+
+
+def test_frames_that_are_none_differ_in_nothing():
+    x = RNG.normal(size=(B, T, N, 6)).astype(np.float32)
+    other = np.where(MASK[..., None, None], x, 99.0).astype(np.float32)
+    ours, theirs = (np.asarray(changes()(frames, MASK)) for frames in (x, other))
+    np.testing.assert_allclose(ours[MASK], theirs[MASK], atol=1e-5)
+
+
+def temporal(**options):
+    def make(key):
+        return TEMPORAL.make("transformer", width=D, places=N, layers=1, heads=2, rngs=nnx.Rngs(key), **options)
+
+    return draw_model(make)
+
+
+def memory(x) -> Memory:
+    frame, place = np.divmod(np.arange(T * N), N)
+    return Memory(
+        x=jnp.asarray(x.reshape(B, T * N, D)),
+        mask=jnp.asarray(np.repeat(MASK, N, axis=1)),
+        time=jnp.asarray(np.broadcast_to(np.repeat(np.arange(T, dtype=np.float32), N), (B, T * N))),
+        place=jnp.asarray(np.stack([frame, place // 2, place % 2], axis=-1)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "mixers", "places"), [("pooled", 1, 1), ("flat", 2, 1), ("added", 1, N), ("same", 0, N), ("all", 0, N)]
+)
+def test_padding_frames_change_nothing_of_the_real_ones(space, mixers, places):
+    model, x = temporal(space=space, mixers=mixers), RNG.normal(size=(B, T, N, D)).astype(np.float32)
+    other = np.where(MASK[..., None, None], x, 99.0).astype(np.float32)
+    ours, theirs = (model(memory(frames), T)[0] for frames in (x, other))
+    assert ours.x.shape == (B, T * places, D)
+    real = np.repeat(MASK, places, axis=1)
+    np.testing.assert_array_equal(ours.mask, real)
+    np.testing.assert_allclose(np.asarray(ours.x)[real], np.asarray(theirs.x)[real], atol=1e-4)
+
+
+def test_what_is_added_to_a_frame_is_the_same_for_all_its_places():
+    x = RNG.normal(size=(B, T, N, D)).astype(np.float32)
+    added = np.asarray(temporal(space="added", mixers=1)(memory(x), T)[0].x).reshape(B, T, N, D) - x
+    np.testing.assert_allclose(added, np.broadcast_to(added[:, :, :1], added.shape), atol=1e-5)
+    pooled = np.asarray(temporal(space="pooled", mixers=1)(memory(x), T)[0].x)
+    np.testing.assert_allclose(added[:, :, 0], pooled, atol=1e-5)
+
+
+def test_flat_tells_where_and_pooled_does_not():
+    x = RNG.normal(size=(B, T, N, D)).astype(np.float32)
+    elsewhere = x[:, :, ::-1].copy()
+    for space, same in (("pooled", True), ("flat", False)):
+        ours, theirs = (np.asarray(temporal(space=space)(memory(frames), T)[0].x)[MASK] for frames in (x, elsewhere))
+        assert np.allclose(ours, theirs, atol=1e-4) == same, space
+
+
+def test_mixers_need_one_position_a_frame():
+    with pytest.raises(ValueError, match="mixers = 1 need one position a frame"):
+        temporal(space="same", mixers=1)
