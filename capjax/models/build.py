@@ -23,7 +23,7 @@ from capjax.registry import Registry, nearest
 PREFIX_ROOM = 3
 # What the captioner says itself, and a config's `options` cannot.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
-_GIVEN_TO_TEMPORAL = {"self", "width", "places", "dtype", "rngs"}
+_GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 
 

@@ -150,7 +150,7 @@ class Captioner(nnx.Module):
         if temporal is None:
             self.temporal = None
         else:
-            options = {"dropout": dropout, "places": grid[0] * grid[1]} | dict(temporal)
+            options = {"dropout": dropout} | dict(temporal)
             self.temporal = TEMPORAL.make(options.pop("name"), width=width, dtype=dtype, rngs=rngs, **options)
         if events is None:
             self.events = None

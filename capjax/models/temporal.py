@@ -47,7 +47,7 @@ class FrameMixer(nnx.Module):
         return x + dropout(gelu(self.mix(near)), self.rate, key)
 
 
-SPACES = ("pooled", "flat", "added", "same", "all")
+SPACES = ("pooled", "added", "same", "all")
 
 
 @TEMPORAL.register("transformer")
@@ -55,16 +55,14 @@ class TemporalTransformer(nnx.Module):
     """A pre-norm transformer over the frames of a memory; times are in the memory already.
 
     Args:
-      places: positions of one frame.
       space: what becomes of them. `pooled`: they are averaged, and the memory then has one position for each frame;
-        `flat`: one for each frame too, projected from all side by side, so that what is where is kept; `added`: as
-        `pooled`, but the places stay, and what the transformer says of a frame is added to each of them; `same`: each
-        place attends to the same place in all frames; `all`: to every place in all frames.
+        `added`: as `pooled`, but the places stay, and what the transformer says of a frame is added to each of them;
+        `same`: each place attends to the same place in all frames; `all`: to every place in all frames.
       mixers: convolutions over three frames before the transformer (see `FrameMixer`); not for `same` and `all`.
     """
 
     def __init__(
-        self, *, width: int, places: int, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0,
+        self, *, width: int, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0,
         space: str = "pooled", mixers: int = 0, remat: bool = False, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if space not in SPACES:
@@ -72,10 +70,8 @@ class TemporalTransformer(nnx.Module):
         if layers < 1 or width % heads:
             raise ValueError(f"{layers} layers of width {width} with {heads} heads: expected 1 or more that divide it")
         if mixers and space in ("same", "all"):
-            raise ValueError(f"mixers = {mixers} need one position a frame: space pooled, flat or added, not {space}")
+            raise ValueError(f"mixers = {mixers} need one position a frame: space pooled or added, not {space}")
         hidden = int(width * mlp_ratio)
-        flat = space == "flat"
-        self.flatten = Linear(places * width, width, axes=(None, "embed"), dtype=dtype, rngs=rngs) if flat else None
         self.mixers = nnx.List([FrameMixer(width, rate=dropout, dtype=dtype, rngs=rngs) for _ in range(mixers)])
         self.blocks = stack(
             lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), layers, rngs
@@ -89,7 +85,7 @@ class TemporalTransformer(nnx.Module):
         b, n, d = memory.x.shape
         places, whole = n // frames, memory
         mixer_keys, key = split(key, 2)
-        if self.space in ("pooled", "flat", "added"):
+        if self.space in ("pooled", "added"):
             memory, places = self._one_a_frame(memory, frames, places), 1
         x, mask = memory.x, memory.mask
         for mixer, mixer_key in zip(self.mixers, split(mixer_keys, len(self.mixers)), strict=True):
@@ -118,7 +114,6 @@ class TemporalTransformer(nnx.Module):
 
     def _one_a_frame(self, memory: Memory, frames: int, places: int) -> Memory:
         b, _, d = memory.x.shape
-        x = memory.x.reshape(b, frames, places, d)
-        x = x.mean(2) if self.flatten is None else self.flatten(x.reshape(b, frames, places * d))
+        x = memory.x.reshape(b, frames, places, d).mean(2)
         place = memory.place[::places].at[:, 1:].set(0)
         return Memory(x, memory.mask[:, ::places], memory.time[:, ::places], place)

@@ -47,16 +47,6 @@ def test_a_stage_with_pictures_that_the_encoder_cannot_see_is_an_error_at_the_st
     check_stages(make_functional(config, vocab=50), config)
 
 
-def test_a_stage_with_another_grid_than_the_temporal_transformer_is_made_for_is_an_error_at_the_start(config):
-    config.model.encoder.name, config.model.encoder.options = "vit_tiny", {}
-    config.model.temporal.name, config.model.temporal.options = "transformer", {"space": "flat"}
-    config.data.frames, config.data.curriculum = 4, ((0, {"frames": 2, "image_size": 16}), (50, {}))
-    with pytest.raises(ConfigError, match="from step 0: the model cannot take 2 frames of 16 x 16 pixels"):
-        check_stages(make_functional(config, vocab=50), config)
-    config.data.curriculum = ((0, {"frames": 2}), (50, {}))
-    check_stages(make_functional(config, vocab=50), config)
-
-
 def test_features_are_checked_in_all_buckets(config):
     config.data.features, config.data.frames, config.data.buckets = True, 8, (2, 8)
     functional = make_functional(config, vocab=50, feature_shape=(3, 4, 20))
