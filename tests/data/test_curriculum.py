@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_pipeline import Source, assert_same, joined, jpeg, record, take
+from drawn_batches import Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.curriculum import make_stages, stage_at
 from capjax.data.pipeline import DataError, Part, Shard, check_eval, make_eval_batches, make_train_iterator, plain

@@ -1,42 +1,17 @@
 """Records to batches: order, shards, state, text."""
 
 import collections
-import itertools
 import json
 import threading
 import time
 
 import numpy as np
 import pytest
-import simplejpeg
+from drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.pipeline import DataError, Part, Shard, make_eval_batches, make_train_iterator, model_inputs
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
-
-LANGUAGES = ("de", "en")
-
-
-class Source(list):
-    """Records in memory."""
-
-    def __repr__(self):
-        return "Source"
-
-
-def jpeg(number: int) -> bytes:
-    colour = np.random.default_rng(number).integers(0, 256, (1, 1, 3), dtype=np.uint8)
-    gradient = np.arange(40, dtype=np.uint8)[:, None, None] + np.arange(50, dtype=np.uint8)[None, :, None]
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(colour // 2 + gradient), 90)
-
-
-def record(number: int, langs=LANGUAGES, captions: int = 3, **fields) -> Record:
-    return Record(
-        id=f"r{number}",
-        media=f"m{number}.jpg",
-        captions=tuple(Caption(f"{lang} {number} take {take}", lang) for lang in langs for take in range(captions)),
-        **{"frames": (jpeg(number),), **fields},
-    )
 
 
 def records(count: int, start: int = 0, **fields) -> Source:
@@ -76,22 +51,8 @@ def train(vocabulary, data):
     return make
 
 
-def take(iterator, count: int) -> list[dict]:
-    return list(itertools.islice(iterator, count))
-
-
 def ids(iterator, count: int) -> list[str]:
     return [id for batch in take(iterator, count) for id in batch["ids"]]
-
-
-def assert_same(a: dict, b: dict):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-def joined(batches: list[dict]) -> dict:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 # ---- Order
