@@ -23,7 +23,7 @@ _FREE = ("model.encoder.options", "model.temporal.options", "model.decoder.optio
 _CHOICES = {
     "data.task": ("caption", "summary", "dense"),
     "model.dtype": ("float32", "bfloat16"),
-    "optimizer.name": ("adam", "adamw", "adafactor", "lion"),
+    "optimizer.name": ("adam", "adamw", "adafactor", "lion", "muon"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
     "eval.form": ("coco", "msrvtt", "plain"),

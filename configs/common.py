@@ -54,6 +54,8 @@ def get_config() -> ConfigDict:
     config.model.temporal.options = ConfigDict()
     config.model.events = ConfigDict()  # finds events where data.task is dense and data.time_bins is 0
     config.model.events.queries = 20
+    config.model.events.frames = 16  # of an event that its caption is written from, at most
+    config.model.events.margin = 0.5  # seconds that it sees beyond the event; below 0: less than the event
     config.model.events.layers = 2
     config.model.events.heads = 4
     config.model.decoder = ConfigDict()
@@ -61,7 +63,7 @@ def get_config() -> ConfigDict:
     config.model.decoder.options = ConfigDict()  # keyword arguments of the decoder
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adamw"  # adam, adamw, adafactor or lion
+    config.optimizer.name = "adamw"  # adam, adamw, adafactor, lion or muon
     config.optimizer.learning_rate = 1e-3  # at its peak
     config.optimizer.schedule = "cosine"  # cosine, linear, rsqrt or constant
     config.optimizer.warmup_steps = 0

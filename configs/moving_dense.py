@@ -18,23 +18,30 @@ def get_config(arg="queries"):
     config.data.vocabulary = "data/moving.model"
     config.data.task = "dense"
     config.data.events = 6
-    config.data.frames = 40
+    config.data.frames = 32
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "over the left edge" untrue
     config.model.encoder.name = "resnet10_slim"
-    config.model.encoder.options = {"depths": (0, 1, 1), "channels": 16}  # a grid of 8 x 8
+    config.model.encoder.options = {
+        "stem": "patch",
+        "differences": True,
+        "depths": (0, 1),
+        "channels": 32,
+    }  # a grid of 8 x 8
     config.model.width = 128
     config.model.dropout = 0.0
     config.model.changes = True
     config.model.temporal.name = "transformer"
     config.model.temporal.options = {"layers": 2, "heads": 4, "space": "added", "mixers": 2}
     config.model.events.queries = 10
+    config.model.events.frames = 8
     config.model.decoder.options = {"layers": 2, "heads": 4}
     config.train.batch_size = 16
     config.train.steps = 1000
     config.train.ema = 0.995
     config.train.eval_every = 500
-    config.optimizer.learning_rate = 2e-3
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 100
     config.optimizer.weight_decay = 0.02
     config.optimizer.b2 = 0.98

@@ -133,7 +133,8 @@ class _Urn:
 
 
 class _Dense(Targets):
-    """Events; those of one annotation set at a time."""
+    """Events; those of one annotation set at a time: `event_times` float32 [b, e, 2], start and end as shares of the
+    duration; `event_mask` bool [b, e], True = real; `duration` float32 [b] in seconds."""
 
     def sets(self, record: Record) -> dict[str, dict[int, list[Caption]]]:
         """{language: {annotation set: its events}}, languages and sets in order."""
@@ -152,14 +153,24 @@ class _Dense(Targets):
         return sorted(events, key=lambda event: (event.start, event.end)), lang
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
-        return super().empty(b) | {"duration": np.ones(b, np.float32)}
+        e = self.data.events
+        # An event that is none still has a length, so that no figure of it divides by 0.
+        times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
+        events = {"event_times": times, "event_mask": np.zeros((b, e), bool)}
+        return super().empty(b) | events | {"duration": np.ones(b, np.float32)}
 
     def fill(self, batch, row, record, rng):
         batch["duration"][row] = record.duration
 
+    def _tell(self, batch, row, record, events: Sequence[Caption]):
+        for number, event in enumerate(events):
+            start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
+            batch["event_times"][row, number] = start, max(end, start + 1e-4)
+            batch["event_mask"][row, number] = True
+
 
 class TimedText(_Dense):
-    """Events as one text with time pieces: as `Captions`, and `duration` float32 [b] in seconds."""
+    """Events as one text with time pieces: as `Captions`, and the times of the first text's events beside it."""
 
     def __init__(self, vocabulary: Vocabulary, data):
         self.tokens = TimeTokens(vocabulary, data.time_bins)
@@ -172,31 +183,24 @@ class TimedText(_Dense):
         super().fill(batch, row, record, rng)
         for number in range(self.data.captions):
             events, lang = self._choose(record, rng)
+            if number == 0:
+                self._tell(batch, row, record, events)
             place = (row, number) if self.data.captions > 1 else (row,)
             told = [(event.start, event.end, event.text) for event in events]
             self._write(batch, place, self.tokens.encode(told, record.duration), lang)
 
 
 class EventQueries(_Dense):
-    """Events as a set: `event_times` float32 [b, e, 2], start and end as shares of the duration; `event_mask` bool
-    [b, e], True = real; `target` and `loss_mask` [b, e, l], the text of each; `duration` float32 [b] in seconds."""
+    """Events as a set: `target` and `loss_mask` are [b, e, l], the text of each."""
 
     def rows(self, b: int) -> tuple[int, ...]:
         return b, self.data.events
 
-    def empty(self, b: int) -> dict[str, np.ndarray]:
-        e = self.data.events
-        # An event that is none still has a length, so that no figure of it divides by 0.
-        times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
-        return super().empty(b) | {"event_times": times, "event_mask": np.zeros((b, e), bool)}
-
     def fill(self, batch, row, record, rng):
         super().fill(batch, row, record, rng)
         events, lang = self._choose(record, rng)
+        self._tell(batch, row, record, events)
         for number, event in enumerate(events):
-            start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
-            batch["event_times"][row, number] = start, max(end, start + 1e-4)
-            batch["event_mask"][row, number] = True
             self._write(batch, (row, number), self.vocabulary.encode(event.text), lang)
         # Rows that are no event still begin as a text does: nothing is learned of them.
         for number in range(len(events), self.data.events):

@@ -10,7 +10,6 @@ from capjax.decode.consensus import Neighbours, picture_vectors
 from capjax.decode.grammar import EventGrammar
 from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
-from capjax.models.events import event_memory, per_event
 from capjax.models.functional import Functional
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
@@ -60,7 +59,7 @@ class Generator:
             confidence, best = jax.lax.top_k(found.confidence[-1], data.events)
             times = jnp.take_along_axis(found.times[-1], best[..., None], axis=1)
             query = jnp.take_along_axis(found.query, best[..., None], axis=1)
-            memory = per_event(event_memory(memory, times, query, batch["duration"]), data.events)
+            memory = model.event_memory(memory, batch, times, query)
             decoded = search(model, memory, jnp.repeat(prefix, data.events, axis=0), key)
             return decoded, times, jax.nn.sigmoid(confidence), jnp.argmax(found.count[-1], axis=-1)
 

@@ -130,18 +130,11 @@ class CrossAttention(nnx.Module):
         return _split_heads(self.key_value(memory), 2, self.heads)
 
     def __call__(self, x: jax.Array, memory: jax.Array, mask: jax.Array, *, return_weights: bool = False):
-        """x [b, q, d], memory [b, n, d], mask [b, n] -> [b, q, d], weights [b, q, n] (mean over heads) or None.
-
-        With a mask [b, c, n] the queries are those of c texts in a row, each of which may see its own.
-        """
+        """x [b, q, d], memory [b, n, d], mask [b, n] -> [b, q, d], weights [b, q, n] (mean over heads) or None."""
         key, value = self.project(memory)
-        if mask.ndim == 3:
-            mask = jnp.repeat(mask, x.shape[1] // mask.shape[1], axis=1)
-        else:
-            mask = mask[:, None]
         if return_weights:
             return self._with_weights(x, key, value, mask, transposed=False)
-        return self.out(attend(self._query(x), key, value, mask[:, None])), None
+        return self.out(attend(self._query(x), key, value, mask[:, None, None])), None
 
     def prepare(self, memory: jax.Array):
         """(key [b, h, k, n], value [b, h, n, k]) of memory [b, n, d], as `step` reads them."""
@@ -150,10 +143,10 @@ class CrossAttention(nnx.Module):
 
     def step(self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array):
         """The same for few queries, with what `prepare` gave: on CPU keys that lie so are read three times faster."""
-        return self._with_weights(x, key, value, mask[:, None], transposed=True)
+        return self._with_weights(x, key, value, mask, transposed=True)
 
     def _with_weights(self, x, key, value, mask, *, transposed: bool):
-        weights = attention_weights(self._query(x), key, mask[:, None], transposed=transposed)
+        weights = attention_weights(self._query(x), key, mask[:, None, None], transposed=transposed)
         out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
         return self.out(_join_heads(out)), weights.mean(1)
 

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -64,12 +64,13 @@ def _has_queries(config) -> bool:
     return config.data.task == "dense" and not config.data.time_bins
 
 
-def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
+def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequence[int] = ()) -> Functional:
     """The captioner of a config as pure functions.
 
     Args:
       vocab: pieces in the vocabulary.
       feature_shape: (rows, columns, channels), for a model that is fed features.
+      time_ids: the vocabulary's time pieces, for a model that is to learn and writes times.
 
     Raises:
       ConfigError: unknown encoder or decoder, or an option that it does not have or cannot take.
@@ -88,6 +89,7 @@ def make_functional(config, *, vocab: int, feature_shape=None) -> Functional:
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
             changes=model.changes,
             dense=config.data.task == "dense",
+            time_ids=time_ids,
             events={"events": config.data.events, **model.events} if _has_queries(config) else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
             image_size=config.data.image_size,

@@ -6,7 +6,7 @@ b: batch, t: frames, h w: picture, n: memory positions, d: width, l: target posi
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from capjax.models.changes import FrameChanges
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention, time_stride
-from capjax.models.events import EventQueries, EventSet, event_memory, match
+from capjax.models.events import EventQueries, EventSet, FrameEvents, event_memory, match
 from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.models.temporal import TEMPORAL
@@ -99,8 +99,16 @@ class Fuser(nnx.Module):
         """[b, t, d]."""
         if not self.relative:
             return sinusoid(times * TIME_SCALE, d)
-        shares = times / duration[:, None] * SHARE_SCALE
-        return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), sinusoid(shares, d - d // 2)], axis=-1)
+        shares = sinusoid(times / duration[:, None] * SHARE_SCALE, d - d // 2)
+        return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), shares], axis=-1)
+
+
+def _moment_pieces(count: int, d: int) -> jax.Array:
+    """Embeddings [count, d] of length 1 of evenly spaced moments, in the channels where the memory has the share of the
+    duration."""
+    shares = sinusoid(jnp.linspace(0.0, 1.0, count) * SHARE_SCALE, d - d // 2)
+    pieces = jnp.concatenate([jnp.zeros((count, d // 2)), shares], axis=-1)
+    return pieces / jnp.linalg.norm(pieces, axis=-1, keepdims=True)
 
 
 def _resized(embedding: jax.Array, count: int) -> jax.Array:
@@ -123,6 +131,8 @@ class Captioner(nnx.Module):
       changes: tell what differs from frame to frame.
       dense: events with their times are asked for: the memory tells the share of the duration beside the seconds.
       events: options of EventQueries, or None where no queries find events.
+      time_ids: the pieces of evenly spaced moments, where times are written: each begins as the memory tells its
+        moment, so that who attends to a frame can name its time.
       image_size: pixels a side of what the encoder sees.
       feature_shape: (rows, columns, channels) of the features; needed without an encoder.
       frozen_encoder: the encoder learns nothing, and its running statistics stay as they are.
@@ -132,8 +142,8 @@ class Captioner(nnx.Module):
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
         temporal: Mapping | None = None, changes: bool = False, dense: bool = False, events: Mapping | None = None,
-        image_size: int = 224, feature_shape=None, frozen_encoder: bool = False, dropout: float = 0.0,
-        feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
+        time_ids: Sequence[int] = (), image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
+        dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if encoder is None:
             self.encoder = None
@@ -160,6 +170,13 @@ class Captioner(nnx.Module):
         self.decoder = DECODERS.make(
             options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options
         )
+        if dense and events is None:
+            self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs)
+        else:
+            self.frame_events = None
+        if time_ids:
+            table = self.decoder.embedding.table
+            table[...] = table[...].at[jnp.asarray(time_ids)].set(_moment_pieces(len(time_ids), width))
         self.frozen_encoder, self.width = frozen_encoder, width
 
     def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
@@ -211,16 +228,35 @@ class Captioner(nnx.Module):
         encode_key, decode_key, events_key = split(key, 3)
         memory = self.encode(batch, train=train, key=encode_key)
         target = batch["target"].reshape(-1, batch["target"].shape[-1])
-        found = matched = None
+        found = matched = frames = None
         if self.events is not None:
             found = self.find_events(memory, batch, key=events_key)
             matched = match(found.times[-1], found.confidence[-1], batch["event_times"], batch["event_mask"])
             query = jnp.take_along_axis(found.query, matched[..., None], axis=1)
-            memory = event_memory(memory, batch["event_times"], query, batch["duration"])
+            memory = self.event_memory(memory, batch, batch["event_times"], query)
+        elif self.frame_events is not None:
+            _, frames = self.frame_events(memory, self._moments(batch), batch["duration"])
         out = self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)
-        return out.replace(mask=memory.mask, events=found, matched=matched)
+        return out.replace(mask=memory.mask, events=found, matched=matched, frames=frames)
 
     def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
         """What the queries find in the memory of a batch."""
+        return self.events(memory, self._moments(batch), batch["duration"], key)
+
+    def event_memory(self, memory: Memory, batch: Mapping, times, query) -> Memory:
+        """What captions are written from: a memory of b * e items, the events at `times` [b, e, 2], shares of the
+        duration; `query` [b, e, d] is of the queries that found them."""
+        return event_memory(
+            memory,
+            self._moments(batch),
+            times,
+            query,
+            batch["duration"],
+            most=self.events.frames,
+            margin=self.events.margin,
+        )
+
+    def _moments(self, batch: Mapping) -> int:
+        """How many frames, or groups of frames, the memory of a batch has."""
         stride = 1 if self.encoder is None else time_stride(self.encoder)
-        return self.events(memory, -(-batch["frame_times"].shape[1] // stride), batch["duration"], key)
+        return -(-batch["frame_times"].shape[1] // stride)

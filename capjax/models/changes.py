@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from capjax.models.encoders.clip import differences
 from capjax.models.layers import Linear, gelu
 
 
@@ -26,11 +27,7 @@ class FrameChanges(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """x [b, t, n, channels], mask bool [b, t] -> [b, t, n, width]; a frame that is not there differs in nothing."""
-        both = (mask[:, 1:] & mask[:, :-1])[..., None, None]
-        step = jnp.where(both, x[:, 1:] - x[:, :-1], 0.0)
-        none = jnp.zeros_like(x[:, :1])
-        steps = jnp.concatenate([jnp.concatenate([none, step], 1), jnp.concatenate([step, none], 1)], axis=-1)
-        change, gate = jnp.split(gelu(self.change(steps)), 2, axis=-1)
+        change, gate = jnp.split(gelu(self.change(differences(x, mask))), 2, axis=-1)
         known = jnp.concatenate([change, gate * self.seen(x)], axis=-1)
         # Few places change at a time: their mean would be lost beside what does not.
         together = known.sum(2, keepdims=True) * x.shape[2] ** -0.5

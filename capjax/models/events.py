@@ -19,6 +19,20 @@ _LEAST = -1e9
 
 
 @struct.dataclass
+class FrameSet:
+    """What frames know of events by themselves.
+
+    Attributes:
+      inside: float32 [b, t, 3], logits of each frame: it lies in an event, an event starts at it, one ends at it.
+      times: float32 [b, t], the times of the frames as shares of the duration; mask: bool [b, t], True = real.
+    """
+
+    inside: jax.Array
+    times: jax.Array
+    mask: jax.Array
+
+
+@struct.dataclass
 class EventSet:
     """What the queries found. The first axis of the first four is the layer, the last layer's last.
 
@@ -28,8 +42,7 @@ class EventSet:
       confidence: float32 [layers, b, q], logits of being an event.
       count: float32 [layers, b, e + 1], logits of how many events there are.
       query: [b, q, d], what each query knows.
-      inside: float32 [b, t, 3], logits of each frame: it lies in an event, an event starts at it, one ends at it.
-      frames: float32 [b, t], the times of the frames as shares of the duration; frame_mask: bool [b, t].
+      frames: what the frames knew before.
     """
 
     times: jax.Array
@@ -37,9 +50,24 @@ class EventSet:
     confidence: jax.Array
     count: jax.Array
     query: jax.Array
-    inside: jax.Array
-    frames: jax.Array
-    frame_mask: jax.Array
+    frames: FrameSet
+
+
+class FrameEvents(nnx.Module):
+    """Whether something happens in a frame: a figure that helps the frames to learn, whoever reads them."""
+
+    def __init__(self, width: int, *, dtype, rngs):
+        self.norm = LayerNorm(width, dtype=dtype)
+        self.inside = Linear(width, 3, axes=("embed", None), dtype=dtype, rngs=rngs)
+
+    def __call__(self, memory: Memory, frames: int, duration) -> tuple[jax.Array, FrameSet]:
+        """A memory of `frames` frames, with the places of each in a row; duration float32 [b] in seconds -> (the mean
+        of each frame's places [b, t, d], what it knows)."""
+        b, n, d = memory.x.shape
+        places = n // frames
+        x = self.norm(memory.x.reshape(b, frames, places, d).mean(2))
+        times = memory.time[:, ::places] / duration[:, None]
+        return x, FrameSet(self.inside(x).astype(jnp.float32), times, memory.mask[:, ::places])
 
 
 class Block(nnx.Module):
@@ -68,41 +96,42 @@ class EventQueries(nnx.Module):
     Args:
       queries: q, the most events that can be found.
       events: e, the most events that training tells of.
+      frames: of an event, the most that its caption is written from; of more these are taken at even distances.
+      margin: seconds that its caption sees of what lies before and after it, see `event_memory`.
     """
 
     def __init__(
-        self, *, width: int, events: int, queries: int = 20, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0,
-        dropout: float = 0.0, dtype=jnp.float32, rngs,
+        self, *, width: int, events: int, queries: int = 20, frames: int = 16, margin: float = 0.5, layers: int = 2,
+        heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if queries < events:
             raise ValueError(f"{queries} queries cannot find the {events} events of data.events; use as many or more")
         if layers < 1 or width % heads:
             raise ValueError(f"{layers} layers of width {width} with {heads} heads: expected 1 or more that divide it")
+        if frames < 1:
+            raise ValueError(f"model.events.frames = {frames}: an event's caption needs 1 frame or more")
         normal, hidden = nnx.initializers.normal(1.0), int(width * mlp_ratio)
         self.embed = nnx.Param(normal(rngs.params(), (queries, width)), out_sharding=(None, "embed"))
         self.blocks = stack(
             lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), layers, rngs
         )
         self.norm = LayerNorm(width, dtype=dtype)
-        self.frame_norm = LayerNorm(width, dtype=dtype)
-        self.inside = Linear(width, 3, axes=("embed", None), dtype=dtype, rngs=rngs)
+        self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs)
         self.point = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
         self.pointed = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
         self.shift = Linear(width, 2, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.confidence = Linear(width, 1, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.count = Linear(width, events + 1, axes=("embed", None), dtype=dtype, rngs=rngs)
-        self.layers, self.width, self.dtype = layers, width, dtype
+        self.layers, self.width, self.frames, self.margin, self.dtype = layers, width, frames, margin, dtype
 
     def __call__(self, memory: Memory, frames: int, duration, key=None) -> EventSet:
         """A memory of `frames` frames, with the places of each in a row; duration float32 [b] in seconds."""
-        b, n, d = memory.x.shape
-        places = n // frames
-        x = self.frame_norm(memory.x.reshape(b, frames, places, d).mean(2))
-        mask, times = memory.mask[:, ::places], memory.time[:, ::places] / duration[:, None]
+        x, known = self.frame_events(memory, frames, duration)
+        b, _, d = x.shape
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
-            queries = block(queries, x, mask, key)
+            queries = block(queries, x, known.mask, key)
             return queries, queries
 
         _, every = scan(self.blocks, self.layers, queries, layer, key=key)
@@ -111,8 +140,8 @@ class EventQueries(nnx.Module):
         point = self.point(every).reshape(layers, b, q, 2, d)
         pointed = self.pointed(x).reshape(b, frames, 2, d)
         pointers = jnp.einsum("LbqSd,btSd->LbqSt", point, pointed, preferred_element_type=jnp.float32) * d**-0.5
-        pointers = jnp.where(mask[:, None, None], pointers, _LEAST)
-        at = jnp.einsum("LbqSt,bt->LbqS", jax.nn.softmax(pointers, axis=-1), times)
+        pointers = jnp.where(known.mask[:, None, None], pointers, _LEAST)
+        at = jnp.einsum("LbqSt,bt->LbqS", jax.nn.softmax(pointers, axis=-1), known.times)
         # Up to a second from where it points: what lies between two frames, or after the last.
         at = at + jnp.tanh(self.shift(every).astype(jnp.float32)) / jnp.maximum(duration, 1e-3)[:, None, None]
         return EventSet(
@@ -121,9 +150,7 @@ class EventQueries(nnx.Module):
             confidence=self.confidence(every)[..., 0].astype(jnp.float32),
             count=self.count(every.max(2)).astype(jnp.float32),
             query=every[-1],
-            inside=self.inside(x).astype(jnp.float32),
-            frames=times,
-            frame_mask=mask,
+            frames=known,
         )
 
 
@@ -154,41 +181,46 @@ def match(times, confidence, true_times, mask) -> jax.Array:
     return jax.vmap(lambda q, e: jnp.zeros(mask.shape[1], jnp.int32).at[e].set(q.astype(jnp.int32)))(queries, events)
 
 
-def event_memory(memory: Memory, times, query, duration, *, margin: float = 0.1) -> Memory:
-    """What the caption of each event is written from: the frames of the event, and what its query knows.
+def event_memory(memory: Memory, frames: int, times, query, duration, *, most: int, margin: float = 0.5) -> Memory:
+    """What the caption of each event is written from: frames of the event, and what its query knows.
 
     Args:
-      memory: of n positions; times: [b, e, 2], shares of the duration; query: [b, e, d]; duration: [b] in seconds.
-      margin: share of an event's length that is seen of what lies before and after it; and at least half a second.
+      memory: of `frames` frames, with the places of each in a row; times: [b, e, 2], shares of the duration;
+        query: [b, e, d]; duration: [b] in seconds.
+      most: frames that are taken of an event: those next to as many moments at even distances, each once.
+      margin: seconds that are seen of what lies before and after the event, and at least a tenth of its length; below
+        0: seconds of its own that are not.
 
     Returns:
-      A memory of n + e positions, whose mask is [b, e, n + e]: each event sees its own.
+      A memory of b * e items, the events of an item in a row, and min(most, frames) * places + 1 positions.
     """
-    b, e = times.shape[:2]
-    seconds = times * duration[:, None, None]
-    start, end = seconds[..., :1], seconds[..., 1:]
-    edge = jnp.maximum(margin * (end - start), 0.5)
-    at = memory.time[:, None]  # [b, 1, n]
-    inside = (at >= start - edge) & (at <= end + edge) & memory.mask[:, None]
-    middle = jnp.where(memory.mask[:, None], jnp.abs(at - (start + end) / 2), jnp.inf)
-    nearest = (middle == middle.min(-1, keepdims=True)) & memory.mask[:, None]
-    inside = jnp.where(inside.any(-1, keepdims=True), inside, nearest)
-    own = jnp.broadcast_to(jnp.eye(e, dtype=bool), (b, e, e))
-    nowhere = jnp.full((e, 3), -1, memory.place.dtype)
+    (b, e), places = times.shape[:2], memory.x.shape[1] // frames
+    d, rows = memory.x.shape[-1], jnp.arange(b)[:, None, None]
+    by_frame, mask = memory.time[:, ::places], memory.mask[:, ::places]
+    start, end = jnp.moveaxis(times * duration[:, None, None], -1, 0)[..., None]
+    edge = jnp.maximum(0.1 * (end - start), margin) if margin >= 0 else jnp.maximum(margin, (start - end) / 2)
+    first = jnp.where(mask, by_frame, jnp.inf).min(1)[:, None, None]
+    last = jnp.where(mask, by_frame, -jnp.inf).max(1)[:, None, None]
+    low, high = jnp.clip(start - edge, first, last), jnp.clip(end + edge, first, last)
+    moments = low + (high - low) * jnp.linspace(0.0, 1.0, min(most, frames))
+    far = jnp.abs(by_frame[:, None, None] - moments[..., None])
+    picked = jnp.where(mask[:, None, None], far, jnp.inf).argmin(-1)  # [b, e, k], rising
+    fresh = jnp.concatenate([jnp.ones((b, e, 1), bool), picked[..., 1:] != picked[..., :-1]], axis=-1)
+    fresh &= mask[rows, picked]
+
+    # A product with one-hot rows: the gradient of indexing, a scatter, takes far longer on CPU.
+    one_hot = jax.nn.one_hot(picked.reshape(b, -1), frames, dtype=memory.x.dtype)
+    seen = (one_hot @ memory.x.reshape(b, frames, places * d)).reshape(b * e, -1, d)
+    x = jnp.concatenate([seen, query.astype(memory.x.dtype).reshape(b * e, 1, d)], axis=1)
+    place = memory.place[: picked.shape[-1] * places]
+
+    def with_query(frames, query):
+        """[b, e, k] and [b, e, 1] -> [b * e, k * places + 1]."""
+        return jnp.concatenate([jnp.repeat(frames, places, axis=-1), query], axis=-1).reshape(b * e, -1)
+
     return Memory(
-        x=jnp.concatenate([memory.x, query.astype(memory.x.dtype)], axis=1),
-        mask=jnp.concatenate([inside, own], axis=-1),
-        time=jnp.concatenate([memory.time, seconds.mean(-1)], axis=1),
-        place=jnp.concatenate([memory.place, nowhere]),
-    )
-
-
-def per_event(memory: Memory, events: int) -> Memory:
-    """The memory of `event_memory` as one of b * e items, each with its own mask: what a search reads."""
-
-    def repeat(x):
-        return jnp.repeat(x, events, axis=0)
-
-    return memory.replace(
-        x=repeat(memory.x), mask=memory.mask.reshape(-1, memory.mask.shape[-1]), time=repeat(memory.time)
+        x=x,
+        mask=with_query(fresh, jnp.ones((b, e, 1), bool)),
+        time=with_query(by_frame[rows, picked], (start + end) / 2),
+        place=jnp.concatenate([place, jnp.full((1, 3), -1, place.dtype)]),
     )

@@ -10,7 +10,7 @@ class Memory:
 
     Attributes:
       x: [b, n, d].
-      mask: bool [b, n], True = real; or [b, c, n], what each of c captions of an item may see.
+      mask: bool [b, n], True = real.
       time: float32 [b, n], seconds.
       place: int32 [n, 3], (frame, row, column) of each position.
     """
@@ -24,11 +24,12 @@ class Memory:
 @struct.dataclass
 class DecoderOutput:
     """logits [b, l, v]; attention float32 [b, l, n] over memory positions, or None where it was not asked for; mask
-    bool [b, n] or [b, c, n], the memory's. `events` (an EventSet) and `matched` int32 [b, e], the query of each true
-    event, where events are found by queries."""
+    bool [b, n], the memory's. `events` (an EventSet) and `matched` int32 [b, e], the query of each true
+    event, where events are found by queries; `frames` (a FrameSet), where their times are written into the text."""
 
     logits: jax.Array
     attention: jax.Array | None = None
     mask: jax.Array | None = None
     events: object = None
     matched: jax.Array | None = None
+    frames: object = None

@@ -31,6 +31,7 @@ from capjax.models.build import check_stages, load_encoder, make_functional
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
+from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.optimizer import make_optimizer
@@ -131,7 +132,11 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
     # ---- Model and optimizer
-    functional = make_functional(config, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    written = config.data.task == "dense" and config.data.time_bins
+    functional = make_functional(
+        config, vocab=vocabulary.size, feature_shape=workdir.feature_shape(),
+        time_ids=TimeTokens(vocabulary, config.data.time_bins).ids if written else (),
+    )  # fmt: skip
     check_stages(functional, config, workdir.feature_shape())
     learns = trainable_names(functional, config)
     optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)

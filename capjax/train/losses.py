@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from capjax.models.events import EventSet, match, overlap
+from capjax.models.events import EventSet, FrameSet, match, overlap
 
 
 def cross_entropy(logits, labels, weights, *, label_smoothing: float = 0.0) -> tuple[jax.Array, jax.Array]:
@@ -41,16 +41,16 @@ def doubly_stochastic(attention, weights, memory_mask) -> jax.Array:
 def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Array]:
     """What event queries are to learn, as sums: over the true events `distance` (absolute, of start and end),
     `overlap` (1 - generalised tIoU), `pointer` (cross-entropy against the frames next to start and end) and
-    `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy) and `frames` (binary
-    cross-entropy of what each frame knows by itself, a mean over the frames: queries learn slowly from frames that have
-    learned nothing). Means over layers; each layer has its own matching (Carion et al. 2020, section 3.2).
+    `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy) and `frames`
+    (`frame_loss`: queries learn slowly from frames that have learned nothing). Means over layers; each layer has its
+    own matching (Carion et al. 2020, section 3.2).
 
     Args:
       matched: int32 [b, e], the last layer's query of each event; true_times: float32 [b, e, 2], shares of the
         duration; mask: bool [b, e], True = real.
     """
     layers, events = found.times.shape[0], mask.shape[1]
-    wanted = _two_frames(found.frames, found.frame_mask, true_times)
+    wanted = _two_frames(found.frames.times, found.frames.mask, true_times)
 
     def one(times, pointers, confidence, count, matched) -> dict[str, jax.Array]:
         rows = jnp.arange(mask.shape[0])[:, None]
@@ -72,17 +72,24 @@ def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Ar
         of_layer = matched if layer == layers - 1 else match(times, confidence, true_times, mask)
         sums.append(one(times, found.pointers[layer], confidence, found.count[layer], of_layer))
     return jax.tree.map(lambda *parts: sum(parts) / layers, *sums) | {
-        "frames": _frame_loss(found, wanted, true_times, mask)
+        "frames": frame_loss(found.frames, true_times, mask)
     }
 
 
-def _frame_loss(found: EventSet, wanted, true_times, mask) -> jax.Array:
-    at = found.frames[:, None]
+def frame_loss(frames: FrameSet, true_times, mask) -> jax.Array:
+    """The sum over items of the binary cross-entropy of what each frame knows by itself, a mean over the frames:
+    whether it lies in an event, how near it is to a start and to an end.
+
+    Args:
+      true_times, mask: as in `event_losses`.
+    """
+    wanted = _two_frames(frames.times, frames.mask, true_times)
+    at = frames.times[:, None]
     inside = (at >= true_times[..., :1]) & (at <= true_times[..., 1:]) & mask[..., None]
     moments = jnp.where(mask[..., None, None], wanted, 0.0).max(1)  # [b, 2, t]
     labels = jnp.stack([inside.any(1).astype(jnp.float32), moments[:, 0], moments[:, 1]], axis=-1)
-    loss = optax.sigmoid_binary_cross_entropy(found.inside, labels).sum(-1)
-    return ((loss * found.frame_mask).sum(-1) / found.frame_mask.sum(-1)).sum()
+    loss = optax.sigmoid_binary_cross_entropy(frames.inside, labels).sum(-1)
+    return ((loss * frames.mask).sum(-1) / frames.mask.sum(-1)).sum()
 
 
 def _two_frames(frames, frame_mask, times) -> jax.Array:

@@ -45,6 +45,20 @@ def make_schedule(config, steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup - 1), decay], [warmup - 1])
 
 
+def _matrices(params) -> dict:
+    """Which axes of each kernel are those of its matrix: of inputs, a convolution's window among them, and of outputs.
+    None where Muon has none: embeddings, biases, scales."""
+
+    def axes(name: str, value):
+        if not name.endswith("kernel") or not hasattr(value, "shape"):  # Adam's, which optax masks
+            return None
+        shape = value.shape
+        layers = len(shape) == 3  # of a stack, each a matrix of its own
+        return optax.contrib.MuonDimensionNumbers(tuple(range(layers, len(shape) - 1)), len(shape) - 1)
+
+    return {name: axes(name, value) for name, value in params.items()}
+
+
 def _directions(config) -> list[optax.GradientTransformation]:
     """Gradients to update directions, before decay and learning rate."""
     if config.name == "adafactor":
@@ -56,6 +70,14 @@ def _directions(config) -> list[optax.GradientTransformation]:
             optax.scale_by_param_block_rms(),
             *momentum,
         ]
+    if config.name == "muon":
+        # A rate of -1 leaves directions; 0.2 makes them as large as Adam's, so that both take one rate.
+        return [
+            optax.contrib.muon(
+                -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2, weight_decay_mask=None,
+                muon_weight_dimension_numbers=_matrices,
+            )
+        ]  # fmt: skip
     if config.name == "lion":
         return [optax.scale_by_lion(b1=config.b1, b2=config.b2)]
     return [optax.scale_by_adam(b1=config.b1, b2=config.b2)]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from capjax.models.functional import Functional, make_key, stats_of
-from capjax.train.losses import cross_entropy, doubly_stochastic, event_losses
+from capjax.train.losses import cross_entropy, doubly_stochastic, event_losses, frame_loss
 from capjax.train.state import TrainState
 
 
@@ -46,6 +46,9 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
             for name, value in sums.items():
                 told[f"event_{name}"] = value / totals["items" if name in ("count", "frames") else "events"]
                 loss += config.events[name] * told[f"event_{name}"]
+        elif out.frames is not None:
+            told["event_frames"] = frame_loss(out.frames, batch["event_times"], batch["event_mask"]) / totals["items"]
+            loss += config.events.frames * told["event_frames"]
         return loss, (stats_of(model), told)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)

@@ -10,12 +10,23 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from data_prep.moving.grammar import is_true
-from data_prep.moving.scene import make_moving_scene
+from data_prep.moving.grammar import is_true, is_true_of
+from data_prep.moving.scene import Event, MovingScene, make_moving_scene
+
+_ID = re.compile(r"moving-(\d+)(?:@(\d+\.?\d*)-(\d+\.?\d*))?")
+_SAME = 0.05  # seconds: times are rounded in ids, and no event is as short
+
+
+def _event_at(scene: MovingScene, start: float, end: float, id: str) -> Event:
+    for event in scene.events:
+        if abs(event.start - start) < _SAME and abs(event.end - end) < _SAME:
+            return event
+    raise ValueError(f"{id!r}: the scene has no event from {start:g} to {end:g} s; is --seed that of the dataset?")
 
 
 def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int, int]]:
-    """{kind of message: (true captions, captions)}, for predictions in COCO's results form.
+    """{kind of message: (true captions, captions)}, for predictions in COCO's results form; of clips of single events
+    (`--clips events`) {kind of event: ...}.
 
     Raises:
       ValueError: no predictions, or an id that is none of a moving dataset.
@@ -24,18 +35,26 @@ def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int,
         raise ValueError("there are no predictions")
     true, total = Counter(), Counter()
     for row in predictions:
-        match = re.fullmatch(r"moving-(\d+)", str(row["image_id"]))
+        match = _ID.fullmatch(str(row["image_id"]))
         if match is None:
-            raise ValueError(f"{row['image_id']!r} is no id of a whole moving video, such as 'moving-0000018'")
+            raise ValueError(
+                f"{row['image_id']!r} is no id of a moving video, such as 'moving-0000018', or of an event, such as "
+                "'moving-0000018@0.52-3.10'"
+            )
         scene = make_moving_scene(seed, int(match[1]))
-        total[scene.message] += 1
-        true[scene.message] += is_true(scene, lang, row["caption"])
+        if match[2] is None:
+            kind, right = scene.message, is_true(scene, lang, row["caption"])
+        else:
+            event = _event_at(scene, float(match[2]), float(match[3]), row["image_id"])
+            kind, right = event.kind, is_true_of(event, lang, row["caption"])
+        total[kind] += 1
+        true[kind] += right
     return {kind: (true[kind], total[kind]) for kind in sorted(total)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m data_prep.moving", description=__doc__.splitlines()[0])
-    parser.add_argument("predictions", type=Path, help="predictions.json of a run on whole moving videos")
+    parser.add_argument("predictions", type=Path, help="predictions.json of a run on moving videos")
     parser.add_argument("--lang", default="en", help="language of the captions (default: en)")
     parser.add_argument("--seed", type=int, default=0, help="of the dataset (default: 0)")
     args = parser.parse_args()

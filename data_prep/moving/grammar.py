@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_prep.moving.languages import LANGUAGES, MovingLanguage, Parts, join
-from data_prep.moving.scene import MovingScene
+from data_prep.moving.scene import Event, MovingScene
 
 # For every kind of event and of text, in every language.
 PARAPHRASES = min(
@@ -102,6 +102,12 @@ def is_true(scene: MovingScene, lang: str, text: str, kind: str = "caption") -> 
     else:
         raise ValueError(f"kind {kind!r} should be caption, event or summary")
     return any(_says(_plain(text), sentences, language.space) for sentences in texts)
+
+
+def is_true_of(event: Event, lang: str, text: str) -> bool:
+    """Whether the text is one of those that say what happens in this event; otherwise as `is_true`."""
+    language = _language(lang)
+    return _says(_plain(text), language.event(event), language.space)
 
 
 def _says(text: str, sentences: list[Parts], space: str) -> bool:

@@ -20,8 +20,8 @@ def add_arguments(parser):
     parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR",
                         help="a dataset of photos that data_prep wrote")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, metavar="N",
-                        help="videos of each split (default: each photo is shown about twice)")  # fmt: skip
+    parser.add_argument("--shown", type=float, default=2.0, metavar="TIMES",
+                        help="how often a photo is shown, about (default: 2)")  # fmt: skip
     parser.add_argument("--photos", type=int, nargs=2, default=(3, 8), metavar=("FROM", "TO"),
                         help="photos a video (default: 3 8)")  # fmt: skip
     parser.add_argument("--seconds", type=float, nargs=2, default=(2.0, 6.0), metavar=("FROM", "TO"),
@@ -32,27 +32,27 @@ def add_arguments(parser):
 
 @READERS.register("slideshow")
 def read(
-    input_dir: Path, seed: int = 0, count: int | None = None, photos: Sequence[int] = (3, 8),
+    input_dir: Path, seed: int = 0, shown: float = 2.0, photos: Sequence[int] = (3, 8),
     seconds: Sequence[float] = (2.0, 6.0), size: int = 256, videos: Path | None = None, all_videos: bool = False,
 ) -> Found:  # fmt: skip
-    """Yields the videos of each split; a larger count begins with the same ones.
+    """Yields the videos of each split; where photos are shown more often, it begins with the same ones.
 
     Raises:
       InputError: no dataset of photos, or a number that cannot be had.
     """
     if not 1 <= photos[0] <= photos[1] or not 2 / FPS <= seconds[0] <= seconds[1]:
         raise InputError(f"expected --photos FROM TO and --seconds FROM TO, at least 1 photo and {2 / FPS} s of each")
-    if not 32 <= size <= 1080 or size % 2 or (count is not None and count < 1) or seed < 0:
-        raise InputError("expected --size 32 to 1080 and even, --count 1 or more, --seed 0 or more")
-    items = _items(input_dir.resolve(), seed, count, tuple(photos), tuple(seconds), size)
+    if not 32 <= size <= 1080 or size % 2 or not 0 < shown <= 10_000 or seed < 0:
+        raise InputError("expected --size 32 to 1080 and even, --shown above 0, --seed 0 or more")
+    items = _items(input_dir.resolve(), seed, shown, tuple(photos), tuple(seconds), size)
     yield from write_videos(items, videos, all_videos)
 
 
-def _items(folder: Path, seed: int, count: int | None, photos, seconds, size: int) -> Iterator[Item]:
+def _items(folder: Path, seed: int, shown: float, photos, seconds, size: int) -> Iterator[Item]:
     for split in _splits(folder):
         source = RecordSource(folder, split)
         told = _Photos(source)
-        number = count or max(1, round(2 * len(source) / (sum(photos) / 2)))
+        number = max(1, round(shown * len(source) / (sum(photos) / 2)))
         for index, shots in enumerate(islice(make_shots(len(source), split, seed, photos, seconds), number)):
             name = f"slideshow-{split}-{index:06d}"
             yield Item(

@@ -1,60 +1,25 @@
 """Encoders over time with decoders, each trained from scratch on the built-in videos, in one table.
 
-    python tests/benchmarks/measure_encoders.py --steps 600
-    python tests/benchmarks/measure_encoders.py --only i3d,lstm frames,gru --shuffled
+    python tests/benchmarks/measure_encoders.py
+    python tests/benchmarks/measure_encoders.py --only i3d,lstm frames,gru --steps 400
+    python tests/benchmarks/measure_encoders.py --clips whole --only frames,transformer --shuffled
 
-Makes the dataset below ROOT if it is not there, trains each in a process and a workdir of its own (one that is trained
-already is not trained again), and prints of the best checkpoint: CIDEr-D and BLEU-4 on videos that training has not
-seen, CIDEr-D as a share of the truth's own (each true caption scored against the others of its video), and the share of
-captions that are exactly true. Seconds per step are the median of those logged, without compilation.
+Makes the dataset below --root if it is not there, trains each in a process and a workdir of its own (one that is
+trained already is not trained again), and prints of the best checkpoint: CIDEr-D and BLEU-4 on videos that training has
+not seen, CIDEr-D as a share of the truth's own (each true caption scored against the others of its video), and the
+share of captions that are exactly true. Seconds per step are the median of those logged, without compilation.
 """
 
 import argparse
 import itertools
 import json
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from jobs import ROOT, prepare, print_table, train
+
 ENCODERS, DECODERS = ("i3d", "convlstm", "video_vit", "frames"), ("lstm", "gru", "transformer")
-FPS, PIECES = 5, 600
-
-
-def call(*command, log: Path):
-    """Runs a command of this project; SystemExit with its last lines if it fails."""
-    with log.open("a") as file:
-        done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-    if done.returncode:
-        tail = "\n".join(log.read_text().splitlines()[-12:])
-        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{tail}")
-
-
-def prepare(root: Path, count: int) -> list[str]:
-    """The dataset and its vocabulary, as settings of a job."""
-    data, vocabulary, log = root / f"moving{count}", root / f"moving{count}.model", root / "data.log"
-    if not data.is_dir():
-        call(
-            "-m", "data_prep", "moving", "--count", count, "--languages", "en", "--fps", FPS, "--output", data, log=log
-        )
-    if not vocabulary.is_file():
-        call("-m", "data_prep", "vocabulary", "--input", data, "--output", vocabulary, "--size", PIECES, log=log)
-    return [f"data.train={data}@train", f"data.eval={data}@val", f"data.vocabulary={vocabulary}"]
-
-
-def train(name: str, workdir: Path, settings: list[str]) -> float:
-    """Seconds that it took; 0 if it was trained already."""
-    if (workdir / "scores.json").is_file():
-        return 0.0
-    workdir.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    options = [f"--config.{setting}" for setting in settings]
-    call(
-        "launch.py", "--config", f"configs/moving.py:{name}", "--workdir", workdir, *options, log=workdir / "train.log"
-    )
-    return time.monotonic() - start
 
 
 def own_score(workdir: Path, name: str = "CIDEr") -> float:
@@ -71,7 +36,7 @@ def own_score(workdir: Path, name: str = "CIDEr") -> float:
     return leave_one_out(texts, lang="en")[name]
 
 
-def row(name: str, workdir: Path, seconds: float) -> dict:
+def row(name: str, workdir: Path, seconds: float) -> dict[str, str]:
     """The figures of a trained model."""
     from capjax.models.build import make_functional
     from capjax.text.vocabulary import Vocabulary
@@ -99,11 +64,15 @@ def row(name: str, workdir: Path, seconds: float) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--root", type=Path, default=ROOT / "runs/encoders", help="of the dataset and the workdirs (runs/encoders)"
-    )
+    parser.add_argument("--root", type=Path, default=ROOT / "runs/encoders", help="of the dataset and the workdirs")
     parser.add_argument("--steps", type=int, help="default: those of configs/moving.py")
-    parser.add_argument("--count", type=int, default=6000, help="videos, of which 1/20 are scored (default: 6000)")
+    parser.add_argument("--count", type=int, default=3000, help="videos, of which 1/20 are scored (default: 3000)")
+    parser.add_argument(
+        "--clips",
+        choices=("events", "whole"),
+        default="events",
+        help="a clip is an event of a video, or all of it",
+    )
     parser.add_argument("--only", nargs="+", metavar="ENCODER,DECODER", help="default: all")
     parser.add_argument("--shuffled", action="store_true", help="also with the frames of each video in another order")
     args = parser.parse_args()
@@ -111,20 +80,20 @@ def main():
     if unknown := set(args.only or ()) - set(names):
         parser.error(f"--only {', '.join(sorted(unknown))}: expected some of {' '.join(names)}")
     root = args.root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    settings = [*prepare(root, args.count), "train.tensorboard=false"]
-    settings += [f"train.steps={args.steps}"] if args.steps else []
+    settings = prepare(
+        root / args.clips, "moving", "--count", args.count, "--languages", "en", "--fps", 5, "--clips", args.clips,
+        vocabulary=("--size", 450),
+    )  # fmt: skip
+    settings += ["train.tensorboard=false"] + ([f"train.steps={args.steps}"] if args.steps else [])
     rows = []
     for name in args.only or names:
         for shuffled in (False, True)[: 1 + args.shuffled]:
-            workdir = root / (name.replace(",", "_") + "_shuffled" * shuffled)
+            workdir = root / f"{name.replace(',', '_')}_{args.clips}{'_shuffled' * shuffled}"
             more = ["data.shuffle_frames=true"] if shuffled else []
-            seconds = train(name, workdir, [*settings, *more])
+            seconds = train(f"moving.py:{name}", workdir, [*settings, *more])
             rows.append(row(name + ", shuffled" * shuffled, workdir, seconds))
             print(rows[-1], file=sys.stderr, flush=True)
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for one in rows:
-        print("| " + " | ".join(one.values()) + " |")
+    print_table(rows)
 
 
 if __name__ == "__main__":

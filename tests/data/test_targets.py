@@ -66,6 +66,8 @@ def test_events_are_told_in_order_with_the_nearest_moments():
     assert row["target"][:3].tolist() == PIECES.prefix("en", "dense")
     assert not row["loss_mask"][:3].any()
     assert row["duration"] == 10.0
+    np.testing.assert_allclose(row["event_times"], [[0.1, 0.4], [0.6, 0.7], [0.6, 0.8], [0, 1]], rtol=1e-6)
+    assert row["event_mask"].tolist() == [True, True, True, False]
 
 
 def test_each_draw_has_the_events_of_one_set_and_one_language():

@@ -54,7 +54,7 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def items(photos) -> list:
-    return list(READERS.make("slideshow", photos, count=4, photos=(3, 5), seconds=(0.8, 2.0), size=96))
+    return list(READERS.make("slideshow", photos, shown=0.7, photos=(3, 5), seconds=(0.8, 2.0), size=96))
 
 
 def pictures(item, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -137,14 +137,15 @@ def test_all_photos_are_dealt_before_any_comes_again(photos_there, each):
         assert all(2 - 1 / FPS <= b - a <= 6 + 1 / FPS for a, b in itertools.pairwise(starts(video)))
 
 
-def test_a_larger_count_begins_with_the_same_videos_and_the_bytes_are_the_same(photos, items):
-    more = list(READERS.make("slideshow", photos, count=6, photos=(3, 5), seconds=(0.8, 2.0), size=96))
-    assert [item for item in more if int(item.id[-6:]) < 4] == items
+def test_what_is_shown_more_often_begins_with_the_same_videos_and_the_bytes_are_the_same(photos, items):
+    more = list(READERS.make("slideshow", photos, shown=1.4, photos=(3, 5), seconds=(0.8, 2.0), size=96))
+    assert [item for item in more if item.id in {item.id for item in items}] == items
+    assert len(more) == 13 and len(items) == 6  # of 24, 8 and 5 photos, 4 a video
     assert more[0].media() == items[0].media()
 
 
 def test_videos_written_as_files_are_those_of_the_dataset(photos, tmp_path):
-    made = list(READERS.make("slideshow", photos, count=2, seconds=(0.5, 1), size=64, videos=tmp_path / "v"))
+    made = list(READERS.make("slideshow", photos, shown=0.4, seconds=(0.5, 1), size=64, videos=tmp_path / "v"))
     rows = [json.loads(line) for line in (tmp_path / "v" / "captions.jsonl").read_text().splitlines()]
     written = {item.name: item for item in made if item.split != "train"}
     assert {row["video"] for row in rows} == set(written)
@@ -158,7 +159,14 @@ def test_videos_written_as_files_are_those_of_the_dataset(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"), [({"photos": (0, 2)}, "--photos"), ({"seconds": (3, 2)}, "--seconds"), ({"size": 97}, "--size")]
+    ("bad", "words"),
+    [
+        ({"photos": (0, 2)}, "--photos"),
+        ({"seconds": (3, 2)}, "--seconds"),
+        ({"size": 97}, "--size"),
+        ({"shown": 0}, "--shown"),
+        ({"shown": float("nan")}, "--shown"),
+    ],
 )
 def test_what_cannot_be_shown_is_refused(photos, bad, words):
     with pytest.raises(InputError, match=words):

@@ -244,3 +244,17 @@ def test_a_frozen_encoder_computes_in_training_what_it_computes_after(encoder):
         for train in (True, False)
     ]
     assert programs[0] == programs[1]
+
+
+def test_time_pieces_begin_as_the_memory_tells_their_moments():
+    ids = (4, 9, 2, 7, 10)
+    model = captioner(0, dense=True, time_ids=ids, width=64)
+    table = model.decoder.embedding.table[...]
+    np.testing.assert_allclose(jnp.linalg.norm(table[jnp.asarray(ids)], axis=-1), 1, rtol=1e-5)
+    duration = jnp.asarray([8.0, 20.0])
+    times = jnp.linspace(0, 1, len(ids)) * duration[:, None]
+    named = jnp.einsum("btd,vd->btv", model.fuser._time(times, duration, 64)[..., 32:], table[:, 32:])
+    np.testing.assert_array_equal(named.argmax(-1), [ids, ids])
+    other = captioner(0, dense=True, width=64).decoder.embedding.table[...]
+    rest = [i for i in range(V) if i not in ids]
+    np.testing.assert_array_equal(table[jnp.asarray(rest)], other[jnp.asarray(rest)])

@@ -11,7 +11,7 @@ from capjax.config import ConfigError
 from capjax.models.build import make_functional
 from capjax.models.captioner import Captioner
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.models.encoders.clip import moments
+from capjax.models.encoders.clip import differences, moments
 from capjax.models.functional import Functional, make_key, stats_of
 
 B, T, SIZE, L, D, V = 2, 5, 16, 6, 16, 11
@@ -20,8 +20,9 @@ OVER_TIME = {
     "i3d": {"name": "i3d_slim", "multiplier": 0.0625, "depths": (0, 0, 0), "time_strides": (2, 1, 1, 1, 1)},
     "convlstm": {"name": "convlstm", "frame_options": FRAME, "channels": 8},
     "video_vit": {"name": "video_vit_tiny", "width": 16, "depth": 1, "heads": 2},
+    "resnet": {"name": "resnet10_slim", "depths": (0, 1), "channels": 4, "stem": "patch", "differences": True},
 }
-STRIDES = {"i3d": 2, "convlstm": 1, "video_vit": 2}
+STRIDES = {"i3d": 2, "convlstm": 1, "video_vit": 2, "resnet": 1}
 DECODERS = {"transformer": {"layers": 1, "heads": 2}, "lstm": {}, "gru": {}}
 
 
@@ -84,6 +85,17 @@ def test_any_encoder_over_time_goes_with_any_decoder_and_finds_events(encoder, d
     t = -(-T // STRIDES[encoder])
     assert memory.x.shape == (B, t, D) and memory.mask.shape == memory.time.shape == (B, t)
     assert out.logits.shape == (B * 2, L - 1, V) and out.events.pointers.shape[-1] == t
+
+
+def test_differences_are_to_the_frames_beside_and_none_where_one_is_missing():
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
+    mask = np.array([[True] * 4, [True, True, False, False]])
+    found = np.asarray(differences(jnp.asarray(x), jnp.asarray(mask)))
+    wanted = np.zeros((2, 4, 3, 10), np.float32)
+    for row, count in ((0, 4), (1, 2)):
+        for t in range(1, count):
+            wanted[row, t, :, :5] = wanted[row, t - 1, :, 5:] = x[row, t] - x[row, t - 1]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope="module", params=OVER_TIME)

@@ -209,7 +209,7 @@ def test_depthwise_by_shifts_equals_xlas_grouped_convolution(size, stride):
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize(("size", "stride"), [(1, 2), (3, 1), (3, 2), (5, 2), (7, 2)])
+@pytest.mark.parametrize(("size", "stride"), [(1, 2), (3, 1), (3, 2), (5, 2), (7, 2), (4, 4)])
 @pytest.mark.parametrize("pixels", [14, 15])
 def test_same_padding_is_tensorflows(pixels, size, stride, per_channel):
     conv = Conv(4, 4, size, stride=stride, depthwise=per_channel, padding="same")

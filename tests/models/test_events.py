@@ -1,5 +1,7 @@
 """Events found by queries: matching, overlap, memories and losses, against numpy and scipy."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from drawn_models import draw_memory, draw_model
 from flax import nnx
 from scipy.optimize import linear_sum_assignment
 
-from capjax.models.events import EventQueries, EventSet, event_memory, match, overlap, per_event
+from capjax.models.events import EventQueries, EventSet, FrameSet, event_memory, match, overlap
 from capjax.train.losses import _two_frames, event_losses
 
 RNG = np.random.default_rng(0)
@@ -87,32 +89,39 @@ def test_figures_that_are_not_finite_do_not_stop_the_matching():
 def test_an_event_sees_its_frames_and_its_own_query():
     b, t, places, e, d = 3, 8, 2, 4, 6
     memory = draw_memory(b, t * places, d)
-    time = np.repeat(np.arange(t, dtype=np.float32), places) * 2.0  # a frame each 2 s
-    mask = np.repeat(np.array([[True] * 8, [True] * 5 + [False] * 3, [True] + [False] * 7]), places, axis=1)
-    memory = memory.replace(time=jnp.broadcast_to(time, (b, t * places)), mask=jnp.asarray(mask))
+    at = np.arange(t, dtype=np.float32) * 2.0  # a frame each 2 s
+    mask = np.array([[True] * 8, [True] * 5 + [False] * 3, [True] + [False] * 7])
+    memory = memory.replace(
+        time=jnp.broadcast_to(np.repeat(at, places), (b, t * places)), mask=jnp.asarray(np.repeat(mask, places, 1))
+    )
     times, query = draw_times(b, e), RNG.normal(size=(b, e, d)).astype(np.float32)
     times[:, 0] = (0.42, 0.43)  # shorter than the time between two frames
+    times[:, 1] = (0.0, 1.0)
     duration = np.float32([16, 10, 2])
-    seen = event_memory(memory, times, query, duration)
-    assert seen.x.shape == (b, t * places + e, d)
-    np.testing.assert_array_equal(seen.x[:, -e:], query)
-    for row in range(b):
-        real = mask[row]
-        for k in range(e):
+    for most, margin in itertools.product((1, 3, 8, 20), (0.5, -1.0)):
+        seen = event_memory(memory, t, times, query, duration, most=most, margin=margin)
+        n = min(most, t) * places
+        assert seen.x.shape == (b * e, n + 1, d)
+        np.testing.assert_array_equal(seen.x[:, -1].reshape(b, e, d), query)
+        assert seen.mask[:, -1].all()
+        np.testing.assert_allclose(seen.time[:, -1].reshape(b, e), times.mean(-1) * duration[:, None], rtol=1e-5)
+        for row, k in itertools.product(range(b), range(e)):
             start, end = times[row, k] * duration[row]
-            edge = max(0.1 * (end - start), 0.5)
-            wanted = [bool(r) and start - edge <= at <= end + edge for at, r in zip(time, real, strict=True)]
-            if not any(wanted):
-                far = np.abs(time - (start + end) / 2)
-                wanted = real & (far == far[real].min())
-            np.testing.assert_array_equal(np.asarray(seen.mask)[row, k, :-e], wanted)
-            np.testing.assert_array_equal(np.asarray(seen.mask)[row, k, -e:], np.arange(e) == k)
-        np.testing.assert_allclose(seen.time[row, -e:], times[row].mean(-1) * duration[row], rtol=1e-6)
-    rows = per_event(seen, e)
-    assert rows.x.shape == (b * e, t * places + e, d)
-    for row, k in ((0, 1), (2, 3)):
-        np.testing.assert_array_equal(rows.mask[row * e + k], seen.mask[row, k])
-        np.testing.assert_array_equal(rows.x[row * e + k], seen.x[row])
+            edge = max(0.1 * (end - start), 0.5) if margin > 0 else -min(-margin, (end - start) / 2)
+            real = np.flatnonzero(mask[row])
+            span = np.clip([start - edge, end + edge], at[real[0]], at[real[-1]])
+            moments = np.linspace(*span, min(most, t))
+            wanted = sorted({real[np.abs(at[real] - moment).argmin()] for moment in moments})
+            shown = np.asarray(seen.mask)[row * e + k, :-1]
+            np.testing.assert_array_equal(np.asarray(seen.time)[row * e + k, :-1][shown], np.repeat(at[wanted], places))
+            np.testing.assert_allclose(
+                np.asarray(seen.x)[row * e + k, :-1][shown],
+                np.asarray(memory.x)[row].reshape(t, places, d)[wanted].reshape(-1, d),
+                rtol=1e-6,
+            )
+            if most >= t:
+                inside = real[(at[real] >= start - edge) & (at[real] <= end + edge)]
+                assert set(inside) <= set(wanted), "as many moments as frames: no frame of the event is left out"
 
 
 def test_frames_that_are_none_change_nothing_of_what_queries_find():
@@ -144,7 +153,7 @@ def draw_found(layers=2, b=4, q=6, e=3, t=5) -> tuple[EventSet, np.ndarray, np.n
     pointers = np.where(frame_mask[:, None, None], draw(layers, b, q, 2, t), -1e9).astype(np.float32)
     found = EventSet(
         times=draw_times(layers, b, q), pointers=pointers, confidence=draw(layers, b, q), count=draw(layers, b, e + 1),
-        query=draw(b, q, 4), inside=draw(b, t, 3), frames=frames, frame_mask=frame_mask,
+        query=draw(b, q, 4), frames=FrameSet(draw(b, t, 3), frames, frame_mask),
     )  # fmt: skip
     return found, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
 
@@ -169,7 +178,7 @@ def test_losses_are_those_of_plain_loops():
     layers, b, q = found.confidence.shape
     last = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
     losses = losing(found, last, truth, mask)
-    two = np.asarray(_two_frames(found.frames, found.frame_mask, truth))
+    two = np.asarray(_two_frames(found.frames.times, found.frames.mask, truth))
     wanted = dict.fromkeys(losses, 0.0)
     for layer in range(layers):
         times, confidence = found.times[layer], found.confidence[layer]
@@ -197,11 +206,11 @@ def plain_frame_loss(found: EventSet, truth, mask, two) -> float:
     for row in range(len(mask)):
         real = np.flatnonzero(mask[row])
         losses = []
-        for frame in np.flatnonzero(found.frame_mask[row]):
-            at = found.frames[row, frame]
+        for frame in np.flatnonzero(found.frames.mask[row]):
+            at = found.frames.times[row, frame]
             labels = [float(any(truth[row, k, 0] <= at <= truth[row, k, 1] for k in real))]
             labels += [max((two[row, k, side, frame] for k in real), default=0.0) for side in (0, 1)]
-            chance = 1 / (1 + np.exp(-found.inside[row, frame].astype(np.float64)))
+            chance = 1 / (1 + np.exp(-found.frames.inside[row, frame].astype(np.float64)))
             losses.append(-sum(y * np.log(p) + (1 - y) * np.log(1 - p) for y, p in zip(labels, chance, strict=True)))
         total += np.mean(losses)
     return total
@@ -215,12 +224,12 @@ def test_what_is_found_exactly_costs_next_to_nothing():
     confidence = np.where(np.arange(q) < mask.sum(1)[:, None], 20.0, -20.0)[None].astype(np.float32)
     count = 20.0 * np.eye(4, dtype=np.float32)[mask.sum(1)][None]
     pointers = found.pointers.copy()
-    pointers[0, :, :3] = np.log(np.maximum(_two_frames(found.frames, found.frame_mask, truth), 1e-12))
+    pointers[0, :, :3] = np.log(np.maximum(_two_frames(found.frames.times, found.frames.mask, truth), 1e-12))
     exact = found.replace(times=times, confidence=confidence, count=count, pointers=pointers)
     losses = losing(exact, matching(times[0], confidence[0], truth, mask), truth, mask)
     for name in ("distance", "overlap", "confidence", "count"):
         assert float(losses[name]) == pytest.approx(0, abs=1e-3), name
-    shares = np.asarray(_two_frames(found.frames, found.frame_mask, truth))
+    shares = np.asarray(_two_frames(found.frames.times, found.frames.mask, truth))
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum((-2, -1))
     assert float(losses["pointer"]) == pytest.approx((entropy * mask).sum(), rel=1e-3)
 

@@ -40,9 +40,9 @@ def test_adam_and_adamw_equal_torch(config, name, kind):
     np.testing.assert_allclose(run(config)["a/kernel"], weight.detach().numpy(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "adafactor", "lion"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "adafactor", "lion", "muon"])
 def test_every_optimizer_goes_downhill(config, name):
-    config.name, config.learning_rate = name, 0.05
+    config.name, config.learning_rate = name, 0.3 if name == "muon" else 0.05  # Muon's matrix has two numbers here
     before, after = run(config, 0), run(config, 60)
     for key in before:
         assert np.abs(after[key] - 1).sum() < 0.5 * np.abs(before[key] - 1).sum()
@@ -83,3 +83,34 @@ def test_schedules_warm_up_to_the_peak_and_come_down(config):
         assert rates[9] == pytest.approx(1.0)
         assert rates[:10] == sorted(rates[:10])
         assert rates[-1] == pytest.approx(end, abs=0.02)
+
+
+def test_muons_direction_is_the_nearest_orthogonal_matrix_whatever_the_kernels_form(config):
+    """Of a stack each layer by itself, of a convolution window and inputs together; the rest are Adam's."""
+    config.name, config.b1, config.learning_rate = "muon", 0.9, 1.0
+    rng = np.random.default_rng(0)
+    shapes = {
+        "plain/kernel": (6, 9),
+        "stack/kernel": (3, 6, 9),
+        "conv/kernel": (2, 2, 3, 8),
+        "clip/kernel": (2, 2, 2, 1, 5),
+        "words/table": (7, 4),
+    }
+    params = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    grads = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    optimizer, _ = make_optimizer(config, 100, list(params))
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+
+    def spread(update):
+        """Singular values, of which the five Newton-Schulz iterations leave all near 1 (Jordan 2024)."""
+        rows, columns = update.shape
+        return np.linalg.svd(np.asarray(update) / (0.2 * max(rows, columns) ** 0.5), compute_uv=False)
+
+    matrices = [updates["plain/kernel"], *updates["stack/kernel"]]
+    matrices += [updates["conv/kernel"].reshape(12, 8), updates["clip/kernel"].reshape(8, 5)]
+    for matrix in matrices:
+        assert (np.abs(spread(matrix) - 1) < 0.4).all()
+    for update, grad in zip(updates["stack/kernel"], grads["stack/kernel"], strict=True):
+        u, _, v = np.linalg.svd(np.asarray(grad), full_matrices=False)
+        assert (np.asarray(update) * -(u @ v)).sum() > 0.95 * np.linalg.norm(update) * np.linalg.norm(u @ v)
+    np.testing.assert_array_equal(np.sign(updates["words/table"]), -np.sign(grads["words/table"]))

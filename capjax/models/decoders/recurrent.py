@@ -27,8 +27,7 @@ class AdditiveAttention(nnx.Module):
         """h [b, m, d], projected [b, n, a] -> context [b, m, d], weights float32 [b, m, n]."""
         hidden = jnp.tanh(projected[:, None] + self.state(h)[:, :, None])
         scores = self.score(hidden)[..., 0].astype(jnp.float32)
-        mask = memory.mask if memory.mask.ndim == 3 else memory.mask[:, None]
-        weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
+        weights = jax.nn.softmax(jnp.where(memory.mask[:, None], scores, jnp.finfo(jnp.float32).min), axis=-1)
         context = jnp.einsum("bmn,bnd->bmd", weights.astype(memory.x.dtype), memory.x)
         return jax.nn.sigmoid(self.gate(h)) * context, weights
 
@@ -104,7 +103,7 @@ class _Recurrent(nnx.Module):
 
     def _initial_state(self, memory: Memory, beams: int):
         """tanh of a projection of the mean memory vector, for every beam."""
-        mask = memory.mask if memory.mask.ndim == 3 else memory.mask[:, None]
+        mask = memory.mask[:, None]
         mean = jnp.einsum("bcn,bnd->bcd", mask.astype(memory.x.dtype), memory.x)
         mean = mean / jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(mean.dtype)
         state = jnp.tanh(self.initial(mean)).reshape(*mean.shape[:2], self.states, -1)

@@ -9,8 +9,8 @@ and has one of two faces. An encoder of images (resnet, efficientnet, vit) sees 
 
   encoder(images [n, h, w, 3], train=False, key=None) -> [n, rows, columns, width]
 
-An encoder over space and time (i3d, convlstm, video_vit) has `over_time = True` and sees whole clips. `time_stride`
-frames give one grid, t' = ceil(t / time_stride) in all:
+An encoder over space and time (i3d, convlstm, video_vit, resnet with `differences`) has `over_time = True` and sees
+whole clips. `time_stride` frames give one grid, t' = ceil(t / time_stride) in all:
 
   encoder(frames [b, t, h, w, 3], times [b, t] (s), mask [b, t], train=False, key=None) -> [b, t', rows, columns, width]
 

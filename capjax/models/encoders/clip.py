@@ -59,6 +59,15 @@ def moments(times: jax.Array, mask: jax.Array, stride: int) -> tuple[jax.Array, 
     return (groups(times, stride) * real).sum(-1) / count, real.any(-1)
 
 
+def differences(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """x [b, t, ..., c], mask bool [b, t] -> [b, t, ..., 2 c]: what has changed since the frame before, and what will
+    have until the frame after; a frame that is not there differs in nothing."""
+    both = (mask[:, 1:] & mask[:, :-1]).reshape(mask.shape[0], -1, *(1,) * (x.ndim - 2))
+    step = jnp.where(both, x[:, 1:] - x[:, :-1], 0.0)
+    none = jnp.zeros_like(x[:, :1])
+    return jnp.concatenate([jnp.concatenate([none, step], 1), jnp.concatenate([step, none], 1)], axis=-1)
+
+
 def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, return_attention: bool = False):
     """Any encoder on clips: frames [b, t, h, w, 3], times float32 [b, t] (s), mask bool [b, t] -> features
     [b, t', n, width], their times and their mask [b, t'], and a SpaceTimeAttention where the encoder attends over time

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from capjax.models.encoders import clip
 from capjax.models.encoders.parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -13,6 +14,8 @@ from capjax.models.encoders.parts import (
     normalise,
 )
 from capjax.models.encoders.registry import ENCODERS
+
+STEMS = {"imagenet": (7, 2), "small": (3, 2), "patch": (4, 4)}  # size, stride
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
@@ -57,18 +60,24 @@ class ResNet(nnx.Module):
       depths: blocks in each stage; every stage after the first halves the picture.
       channels: of the first stage; each further stage doubles them.
       bottleneck: three convolutions a block, and four times the channels out.
-      stem: `imagenet`: 7x7 and a max pool, together stride 4; `small`: 3x3 with stride 2, for small pictures.
+      stem: `imagenet`: 7x7 and a max pool, together stride 4; for small pictures `small`: 3x3 with stride 2; `patch`:
+        4x4 with stride 4.
+      differences: the stem also sees what has changed since the frame before and will have until the frame after, pixel
+        by pixel (RGB difference of Wang et al. 2016): it is then an encoder over time, of clips.
       mean, std: of the RGB values, in 0..255.
     """
 
     def __init__(
         self, *, depths, channels: int = 64, bottleneck: bool = False, stem: str = "imagenet",
-        image_size: int = 224, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=jnp.float32, rngs,
+        differences: bool = False, image_size: int = 224, mean=IMAGENET_MEAN, std=IMAGENET_STD, dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        if stem not in ("imagenet", "small"):
-            raise ValueError(f"stem {stem!r}: expected 'imagenet' or 'small'")
-        size = 7 if stem == "imagenet" else 3
-        self.stem = ConvNorm(3, channels, size, stride=2, epsilon=1e-5, dtype=dtype)
+        if stem not in STEMS:
+            raise ValueError(f"stem {stem!r}: expected {', '.join(map(repr, STEMS))}")
+        size, stride = STEMS[stem]
+        # Patches lie side by side, also where a picture is no whole number of them.
+        padding = "same" if stem == "patch" else "symmetric"
+        seen = 9 if differences else 3
+        self.stem = ConvNorm(seen, channels, size, stride=stride, epsilon=1e-5, padding=padding, dtype=dtype)
         stages, c_in = [], channels
         for stage, depth in enumerate(depths):
             c, blocks = channels * 2**stage, []
@@ -79,17 +88,29 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)
         self.width, self.image_size, self.pool = c_in, image_size, stem == "imagenet"
+        self.halvings = len(depths) + (stem != "small")
+        self.over_time, self.time_stride = differences, 1
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
         draw_kernels(self, rngs)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
         """(rows, columns) of the output for a picture of h x w pixels."""
-        times = len(self.stages) + self.pool
-        return halved(h, times), halved(w, times)
+        return halved(h, self.halvings), halved(w, self.halvings)
 
-    def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
-        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width]; nothing is random."""
-        x = jax.nn.relu(self.stem(normalise(images, self.mean, self.std, self.dtype), train=train))
+    def __call__(self, images: jax.Array, times=None, mask=None, *, train: bool = False, key=None) -> jax.Array:
+        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width]; nothing is random.
+
+        With `differences`, clips [b, t, h, w, 3] and their mask bool [b, t] -> [b, t, rows, columns, width].
+        """
+        if not self.over_time:
+            return self._grids(normalise(images, self.mean, self.std, self.dtype), train)
+        x = normalise(images, self.mean, self.std, self.dtype, axes="b t h w")
+        x = jnp.concatenate([x, clip.differences(x, mask)], axis=-1)
+        x = self._grids(x.reshape(-1, *x.shape[2:]), train)
+        return x.reshape(*images.shape[:2], *x.shape[1:])
+
+    def _grids(self, x: jax.Array, train: bool) -> jax.Array:
+        x = jax.nn.relu(self.stem(x, train=train))
         if self.pool:
             x = _max_pool(x)
         for stage in self.stages:

@@ -1,0 +1,30 @@
+"""Photos one after another as videos, each with its own caption: on features of a frozen EfficientNet-Lite0.
+
+python -m data_prep slideshow --input data/flickr8k --output data/slides --shown 6 --fps 1
+python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
+python -m data_prep features --input data/slides --output data/slides_lite0 --encoder efficientnet_lite0
+python launch.py --config configs/slideshow.py --workdir runs/slides
+"""
+
+import flickr8k
+
+
+def get_config():
+    config = flickr8k.get_config()
+    config.name = "slideshow"
+    config.data.train = ("data/slides_lite0@train",)
+    config.data.eval = "data/slides_lite0@val"
+    config.data.task = "dense"
+    config.data.events = 8
+    config.data.frames = 48
+    config.data.buckets = (16, 24, 32, 48)
+    config.data.captions = 1
+    config.model.temporal.name = "transformer"
+    config.model.temporal.options = {"layers": 2, "heads": 4, "space": "added", "mixers": 1}
+    config.model.events.queries = 12
+    config.model.events.frames = 4
+    config.model.events.margin = -0.3  # beyond a cut all is another photo's
+    config.train.eval_every = 0
+    config.checkpoint.best = "SODA_c (ROUGE-L)"
+    config.eval.batch_size = 16
+    return config
