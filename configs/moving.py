@@ -1,7 +1,7 @@
-"""The built-in videos, captions of the whole clip: any encoder over time with any decoder, from scratch, in minutes.
+"""The built-in videos, captions of clips: any encoder over time with any decoder, from scratch, in minutes.
 
-    python -m data_prep moving --count 6000 --languages en --fps 5 --output data/moving
-    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 600
+    python -m data_prep moving --count 3000 --languages en --fps 5 --clips events --output data/events
+    python -m data_prep vocabulary --input data/events --output data/events.model --size 450
     python launch.py --config configs/moving.py:i3d,lstm --workdir runs/moving
 
 The argument is ENCODER,DECODER: i3d, convlstm, video_vit or frames (each frame alone, then attention over time), and
@@ -10,18 +10,18 @@ transformer, lstm or gru. `--config.data.shuffle_frames=true` takes the order of
 
 import common
 
-# A frame at a time to a grid of 4 x 4: attention of a recurrent decoder takes its time with every position.
-FRAME = {"depths": (0, 1, 1, 1), "channels": 16}
+# A frame at a time, to a grid of 8 x 8.
+FRAME = {"stem": "patch", "depths": (0, 1), "channels": 32}
 ENCODERS = {
     "i3d": ("i3d_slim", {}),
     "convlstm": ("convlstm", {"frame_encoder": "resnet10_slim", "frame_options": FRAME, "channels": 64}),
-    "video_vit": ("video_vit_tiny", {"depth": 3, "patch": 16}),
+    "video_vit": ("video_vit_tiny", {"depth": 3}),
     "frames": ("resnet10_slim", FRAME),
 }
 DECODERS = {"transformer": {"layers": 2, "heads": 4}, "lstm": {}, "gru": {}}
 
 
-def get_config(arg="video_vit,transformer"):
+def get_config(arg="frames,transformer"):
     encoder, _, decoder = arg.partition(",")
     if encoder not in ENCODERS or decoder not in DECODERS:
         raise ValueError(
@@ -29,10 +29,10 @@ def get_config(arg="video_vit,transformer"):
         )
     config = common.get_config()
     config.name = f"moving {arg}"
-    config.data.train = ("data/moving@train",)
-    config.data.eval = "data/moving@val"
-    config.data.vocabulary = "data/moving.model"
-    config.data.frames = 16
+    config.data.train = ("data/events@train",)
+    config.data.eval = "data/events@val"
+    config.data.vocabulary = "data/events.model"
+    config.data.frames = 12
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "to the left edge" untrue
     config.data.captions = 3  # of a clip at a time
@@ -40,19 +40,21 @@ def get_config(arg="video_vit,transformer"):
     config.model.encoder.name, config.model.encoder.options = ENCODERS[encoder]
     config.model.width = 128
     config.model.dropout = 0.0
-    if encoder == "frames":
-        config.model.temporal.name = "transformer"
-        config.model.temporal.options = {"layers": 2, "heads": 4, "space": "same"}
+    config.model.changes = True
+    # One position for each moment: attention of a recurrent decoder takes its time with every position.
+    config.model.temporal.name = "transformer"
+    config.model.temporal.options = {"layers": 2 if encoder == "frames" else 1, "heads": 4, "mixers": 1}
     config.model.decoder.name, config.model.decoder.options = decoder, DECODERS[decoder]
-    config.train.batch_size = 16
-    config.train.steps = 600
+    config.train.batch_size = 32
+    config.train.steps = 500
     config.train.ema = 0.99
     config.train.eval_every = 0
+    config.optimizer.name = "muon"
     config.optimizer.learning_rate = 3e-3
     config.optimizer.b2 = 0.98
-    config.optimizer.warmup_steps = 100
+    config.optimizer.warmup_steps = 50
     config.optimizer.weight_decay = 0.02
-    config.checkpoint.every = 300
+    config.checkpoint.every = 500
     config.decode.max_len = 25
-    config.eval.batch_size = 16
+    config.eval.batch_size = 32
     return config

@@ -10,6 +10,7 @@ which those are; where a stream does not keep to the rules, all of it is decoded
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 import simplejpeg
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, check_file
 
@@ -44,6 +46,8 @@ _LONGEST = 48 * 3600.0
 # Pixels that are wider or narrower than this are damage too.
 _WIDEST = 16
 _NONE = np.iinfo(np.int64).min
+# Bytes of packets that are kept from the index for the decoder; of a larger file they are read again.
+_KEPT = 32 * 2**20
 _REFORMATTER = VideoReformatter()
 _DAMAGED = (av.error.FFmpegError, OSError)
 
@@ -83,17 +87,31 @@ class Video:
         check_file(path, "video", limit=None)
         self.path = Path(path)
         self._threads = threads
-        with self._open() as (container, stream):
-            self._read_index(container, stream)
+        with _Opened(self.path, self._threads) as opened:
+            packets = self._read_index(opened.container, opened.stream)
+            # Most files are small: these are opened and read once.
+            self._kept = None if packets is None else (opened.keep(), packets)
 
-    def _open(self) -> "_Opened":
-        return _Opened(self.path, self._threads)
+    @contextmanager
+    def _packets(self) -> Iterator[tuple[VideoStream, Iterator[av.Packet]]]:
+        """The video stream and all its packets."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            with _Opened(self.path, self._threads) as opened:
+                yield opened.stream, _packets(opened.container, opened.stream)
+        else:
+            opened, packets = kept
+            with opened:
+                yield opened.stream, iter(packets)
 
-    def _read_index(self, container, stream):
-        """One pass over the packets, without decoding."""
+    def _read_index(self, container, stream) -> list[av.Packet] | None:
+        """One pass over the packets, without decoding; gives them where they are few."""
         pts, keys, lengths = [], [], []
-        missing = False
+        missing, kept, size = False, [], 0
         for packet in _packets(container, stream):
+            if size <= _KEPT:
+                kept.append(packet)
+                size += packet.size
             if packet.is_discard:  # what an edit list leaves out
                 continue
             missing |= packet.pts is None
@@ -136,6 +154,7 @@ class Video:
             raise MediaError("too_large", f"{self.path}: frames of {width:,} x {height:,} pixels; too large to decode")
         shape = float(stream.sample_aspect_ratio or 1)
         self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
+        return kept if size <= _KEPT else None
 
     def shown_at(self, moments: Sequence[float], *, all_frames: bool = False) -> Iterator[Shown]:
         """The frames that are on the screen at `moments`, each once, in order.
@@ -240,8 +259,8 @@ class Video:
     def _decode(self, plan: "_Plan | None") -> Iterator[tuple[float, av.VideoFrame]]:
         """(seconds, frame) in the order of presentation."""
         last, count = -math.inf, 0
-        with self._open() as (container, stream):
-            for frame in _frames(container, stream, plan):
+        with self._packets() as (stream, packets):
+            for frame in _frames(packets, stream, plan):
                 pts = frame.pts if frame.pts is not None else frame.dts
                 if self._first is None:  # no clock: the rate is all there is
                     time = self._late + count / float(stream.average_rate or stream.guessed_rate or 25)
@@ -255,32 +274,39 @@ class Video:
 
 
 class _Opened:
-    """The container and its video stream, for a `with`."""
+    """A container and its video stream, for a `with`; what is kept stays open after the first."""
 
     def __init__(self, path: Path, threads: int):
-        self._path, self._threads = path, threads
-
-    def __enter__(self):
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         try:
-            self._container = av.open(f"file:{self._path}", options=options, metadata_errors="ignore")
+            self.container = av.open(f"file:{path}", options=options, metadata_errors="ignore")
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError("damaged", f"{self._path} cannot be opened as a video: {_words(error)}") from error
-        streams = [s for s in self._container.streams.video if not s.disposition & s.disposition.attached_pic]
+            raise MediaError("damaged", f"{path} cannot be opened as a video: {_words(error)}") from error
+        self._keep = False
+        streams = [s for s in self.container.streams.video if not s.disposition & s.disposition.attached_pic]
         if not streams:
-            self._container.close()
-            raise MediaError("no_video", f"{self._path} has no video stream")
-        stream = streams[0]
-        if stream.codec_context is None:
-            self._container.close()
-            raise MediaError("unknown_codec", f"{self._path}: this build of FFmpeg has no decoder for its video")
-        stream.codec_context.thread_count = self._threads
-        if self._threads != 1:
-            stream.thread_type = "AUTO"
-        return self._container, stream
+            self.container.close()
+            raise MediaError("no_video", f"{path} has no video stream")
+        self.stream = streams[0]
+        if self.stream.codec_context is None:
+            self.container.close()
+            raise MediaError("unknown_codec", f"{path}: this build of FFmpeg has no decoder for its video")
+        self.stream.codec_context.thread_count = threads
+        if threads != 1:
+            self.stream.thread_type = "AUTO"
+
+    def keep(self) -> "_Opened":
+        self._keep = True
+        return self
+
+    def __enter__(self) -> "_Opened":
+        return self
 
     def __exit__(self, *error):
-        self._container.close()
+        if self._keep:
+            self._keep = False
+        else:
+            self.container.close()
 
 
 def _words(error: Exception) -> str:
@@ -322,7 +348,7 @@ def _plan(pts: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> _Plan | None
     return _Plan(send, frozenset(wanted.tolist()))
 
 
-def _frames(container, stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
+def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
     """Decodes the packets of a plan; damaged ones are left out."""
     context = stream.codec_context
     number, sent, skipping = -1, True, False
@@ -333,7 +359,7 @@ def _frames(container, stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
         except _DAMAGED:
             return []
 
-    for packet in _packets(container, stream):
+    for packet in packets:
         if packet.is_discard:
             if plan is None:
                 yield from decode(packet)
