@@ -24,6 +24,7 @@ def get_config():
     config.model.events.queries = 12
     config.model.events.frames = 4
     config.model.events.margin = -0.3  # beyond a cut all is another photo's
+    config.decode.no_repeat_ngram = 0
     config.train.eval_every = 0
     config.checkpoint.best = "SODA_c (ROUGE-L)"
     config.eval.batch_size = 16

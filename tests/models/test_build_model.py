@@ -100,7 +100,7 @@ def test_init_gives_the_shapes_that_were_declared_and_bind_the_module_around_the
         ("decoder.options", {"heads": 4.0}, r"options\.heads = 4\.0: expected int, such as 8"),
         ("decoder.options", {"tie": "maybe"}, r"options\.tie = 'maybe': expected bool, such as True"),
         ("encoder.options", {"channels": "8"}, r"options\.channels = '8': expected int, such as 32"),
-        ("encoder.options", {"stem": "big"}, "stem 'big': expected 'imagenet' or 'small'"),
+        ("encoder.options", {"stem": "big"}, "stem 'big': expected 'imagenet', 'small', 'patch'"),
         ("decoder.options", {"heads": 5}, "width 32 is not a multiple of its 5 heads"),
     ],
 )
