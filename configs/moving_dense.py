@@ -36,6 +36,15 @@ def get_config(arg="queries"):
         config.data.target_len = 80
         config.decode.max_len = 76
     elif arg == "queries":
+        # Events are found long before their captions are good: the encoder is to learn for these.
+        config.train.events = {
+            "distance": 1.5,
+            "overlap": 0.6,
+            "pointer": 0.3,
+            "confidence": 0.6,
+            "count": 0.15,
+            "frames": 0.6,
+        }
         config.train.steps = 1200
         config.train.eval_every = 600
         config.data.target_len = 16
