@@ -79,9 +79,15 @@ def test_json_gives_back_the_config():
     assert dict(config_lib.flatten(again)) == dict(config_lib.flatten(config))
 
 
+# What a file's argument may be, beside none.
+ARGUMENTS = {"flickr8k": ["five"], "moving_dense": ["queries", "text"], "msvd": ["few"], "videos": ["features"]}
+ARGUMENTS["moving"] = ["i3d,lstm", "convlstm,gru", "video_vit,transformer"]
+
+
 def test_every_config_file_loads(request):
     for path in sorted((request.config.rootpath / "configs").glob("*.py")):
-        config_lib.load(str(path))
+        for argument in ["", *(f":{one}" for one in ARGUMENTS.get(path.stem, []))]:
+            assert config_lib.load(f"{path}{argument}").train.steps > 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ which those are; where a stream does not keep to the rules, all of it is decoded
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -87,22 +87,26 @@ class Video:
         check_file(path, "video", limit=None)
         self.path = Path(path)
         self._threads = threads
-        with _Opened(self.path, self._threads) as opened:
-            packets = self._read_index(opened.container, opened.stream)
-            # Most files are small: these are opened and read once.
-            self._kept = None if packets is None else (opened.keep(), packets)
+        with ExitStack() as stack:
+            container, stream = stack.enter_context(self._open())
+            packets = self._read_index(container, stream)
+            # Most files are small: these are opened and read once, and stay open for the decoder.
+            self._kept = None if packets is None else (stack.pop_all(), stream, packets)
+
+    def _open(self) -> "_Opened":
+        return _Opened(self.path, self._threads)
 
     @contextmanager
     def _packets(self) -> Iterator[tuple[VideoStream, Iterator[av.Packet]]]:
         """The video stream and all its packets."""
         kept, self._kept = self._kept, None
         if kept is None:
-            with _Opened(self.path, self._threads) as opened:
-                yield opened.stream, _packets(opened.container, opened.stream)
+            with self._open() as (container, stream):
+                yield stream, _packets(container, stream)
         else:
-            opened, packets = kept
-            with opened:
-                yield opened.stream, iter(packets)
+            stack, stream, packets = kept
+            with stack:
+                yield stream, iter(packets)
 
     def _read_index(self, container, stream) -> list[av.Packet] | None:
         """One pass over the packets, without decoding; gives them where they are few."""
@@ -274,39 +278,32 @@ class Video:
 
 
 class _Opened:
-    """A container and its video stream, for a `with`; what is kept stays open after the first."""
+    """The container and its video stream, for a `with`."""
 
     def __init__(self, path: Path, threads: int):
+        self._path, self._threads = path, threads
+
+    def __enter__(self):
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         try:
-            self.container = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+            self._container = av.open(f"file:{self._path}", options=options, metadata_errors="ignore")
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError("damaged", f"{path} cannot be opened as a video: {_words(error)}") from error
-        self._keep = False
-        streams = [s for s in self.container.streams.video if not s.disposition & s.disposition.attached_pic]
+            raise MediaError("damaged", f"{self._path} cannot be opened as a video: {_words(error)}") from error
+        streams = [s for s in self._container.streams.video if not s.disposition & s.disposition.attached_pic]
         if not streams:
-            self.container.close()
-            raise MediaError("no_video", f"{path} has no video stream")
-        self.stream = streams[0]
-        if self.stream.codec_context is None:
-            self.container.close()
-            raise MediaError("unknown_codec", f"{path}: this build of FFmpeg has no decoder for its video")
-        self.stream.codec_context.thread_count = threads
-        if threads != 1:
-            self.stream.thread_type = "AUTO"
-
-    def keep(self) -> "_Opened":
-        self._keep = True
-        return self
-
-    def __enter__(self) -> "_Opened":
-        return self
+            self._container.close()
+            raise MediaError("no_video", f"{self._path} has no video stream")
+        stream = streams[0]
+        if stream.codec_context is None:
+            self._container.close()
+            raise MediaError("unknown_codec", f"{self._path}: this build of FFmpeg has no decoder for its video")
+        stream.codec_context.thread_count = self._threads
+        if self._threads != 1:
+            stream.thread_type = "AUTO"
+        return self._container, stream
 
     def __exit__(self, *error):
-        if self._keep:
-            self._keep = False
-        else:
-            self.container.close()
+        self._container.close()
 
 
 def _words(error: Exception) -> str:

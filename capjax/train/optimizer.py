@@ -74,7 +74,7 @@ def _directions(config) -> list[optax.GradientTransformation]:
         # A rate of -1 leaves directions; 0.2 makes them as large as Adam's, so that both take one rate.
         return [
             optax.contrib.muon(
-                -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2, weight_decay_mask=None,
+                -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2,
                 muon_weight_dimension_numbers=_matrices,
             )
         ]  # fmt: skip

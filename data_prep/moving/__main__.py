@@ -3,15 +3,13 @@
 python -m data_prep.moving runs/moving/predictions.json --lang en
 """
 
-import argparse
-import json
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 from data_prep.moving.grammar import is_true, is_true_of
 from data_prep.moving.scene import Event, MovingScene, make_moving_scene
+from data_prep.truth import main as command
 
 _ID = re.compile(r"moving-(\d+)(?:@(\d+\.?\d*)-(\d+\.?\d*))?")
 _SAME = 0.05  # seconds: times are rounded in ids, and no event is as short
@@ -53,20 +51,7 @@ def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int,
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.moving", description=__doc__.splitlines()[0])
-    parser.add_argument("predictions", type=Path, help="predictions.json of a run on moving videos")
-    parser.add_argument("--lang", default="en", help="language of the captions (default: en)")
-    parser.add_argument("--seed", type=int, default=0, help="of the dataset (default: 0)")
-    args = parser.parse_args()
-    try:
-        kinds = truth(json.loads(args.predictions.read_text()), args.lang, args.seed)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"python -m data_prep.moving: {args.predictions}: {error}", file=sys.stderr)
-        return 1
-    true, total = (sum(counts) for counts in zip(*kinds.values(), strict=True))
-    told = ", ".join(f"{kind} {right} of {count}" for kind, (right, count) in kinds.items())
-    print(f"exactly true: {true} of {total} captions, {100 * true / total:.0f} % ({told})")
-    return 0
+    return command("moving", __doc__.splitlines()[0], truth)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 python -m data_prep.shapes runs/demo/model/predictions.json
 """
 
-import argparse
-import json
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 from data_prep.shapes.grammar import is_true
 from data_prep.shapes.scene import make_scene
+from data_prep.truth import main as command
 
 
 def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int, int]]:
@@ -34,20 +32,7 @@ def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int,
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.shapes", description=__doc__.splitlines()[0])
-    parser.add_argument("predictions", type=Path, help="predictions.json of a run on shapes")
-    parser.add_argument("--lang", default="en", help="language of the captions (default: en)")
-    parser.add_argument("--seed", type=int, default=0, help="of the dataset (default: 0)")
-    args = parser.parse_args()
-    try:
-        kinds = truth(json.loads(args.predictions.read_text()), args.lang, args.seed)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"python -m data_prep.shapes: {args.predictions}: {error}", file=sys.stderr)
-        return 1
-    true, total = (sum(counts) for counts in zip(*kinds.values(), strict=True))
-    told = ", ".join(f"{kind} {right} of {count}" for kind, (right, count) in kinds.items())
-    print(f"exactly true: {true} of {total} captions, {100 * true / total:.0f} % ({told})")
-    return 0
+    return command("shapes", __doc__.splitlines()[0], truth)
 
 
 if __name__ == "__main__":
