@@ -49,6 +49,7 @@ def get_config() -> ConfigDict:
     config.model.encoder.frozen = False
     config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
     config.model.changes = False  # tell what differs from frame to frame, beside what is in each
+    config.model.similarities = 0  # frames before and after each, whose likeness to it is told: cuts are known by it
     config.model.temporal = ConfigDict()  # attention over time, above any encoder
     config.model.temporal.name = ""  # transformer; empty: none
     config.model.temporal.options = ConfigDict()

@@ -42,7 +42,7 @@ def get_config(arg="all"):
     if arg == "few":
         config.data.eval = "data/msvd_lite0@train"
         config.train.batch_size = 5
-        config.train.steps = 150
+        config.train.steps = 300
         config.train.ema = 0.0
         config.train.eval_every = 0
         config.optimizer.warmup_steps = 20

@@ -19,12 +19,17 @@ def get_config():
     config.data.frames = 48
     config.data.buckets = (16, 24, 32, 48)
     config.data.captions = 1
+    config.model.similarities = 3
     config.model.temporal.name = "transformer"
     config.model.temporal.options = {"layers": 2, "heads": 4, "space": "added", "mixers": 1}
     config.model.events.queries = 12
-    config.model.events.frames = 4
-    config.model.events.margin = -0.3  # beyond a cut all is another photo's
+    config.model.events.frames = 2
+    config.model.events.margin = -1.0  # beyond a cut all is another photo's, and a cut is found to within half a second
     config.decode.no_repeat_ngram = 0
+    for name, weight in config.train.events.items():
+        config.train.events[name] = 0.3 * weight  # captions need longer than cuts
+    config.optimizer.name = "muon"
+    config.train.steps = 480
     config.train.eval_every = 0
     config.checkpoint.best = "SODA_c (ROUGE-L)"
     config.eval.batch_size = 16

@@ -9,9 +9,6 @@ shots     from one cut of the picture to the next, with the events that lie in t
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from av.video.reformatter import VideoReformatter
-
 from capjax.data.photo import MediaError
 from capjax.data.record import Caption
 from capjax.data.video import EPSILON
@@ -162,45 +159,3 @@ def _events(item: Item, start: float, longest: float) -> Iterator[Clip]:
 
 def _name(id: str, start: float, end: float) -> str:
     return f"{id}@{start:.2f}-{end:.2f}"
-
-
-class ShotDetector:
-    """Finds cuts: frames that differ from the one before far more than frames thereabouts do.
-
-    A frame is looked at as 32 x 18 points of brightness and 32 of each colour difference. The picture has changed where
-    the mean difference is above `threshold` (of 255) and above three times the mean of the frames around it.
-    """
-
-    def __init__(self, min_shot: float, threshold: float = 15.0):
-        self._min_shot, self._threshold = min_shot, threshold
-        self._reformatter = VideoReformatter()  # a frame's own is made anew for each
-        self._before: np.ndarray | None = None
-        self._times: list[float] = []
-        self._changes: list[float] = []
-
-    def add(self, time: float, frame):
-        """The next av.VideoFrame."""
-        planes = self._reformatter.reformat(frame, 64, 36, "yuv420p", threads=1).planes
-        small = np.concatenate([_thumbnail(plane) for plane in planes])
-        if self._before is not None:
-            self._times.append(time)
-            self._changes.append(float(np.abs(small - self._before).mean()))
-        self._before = small
-
-    def cuts(self) -> list[float]:
-        """Seconds at which a new shot begins; not the start of the video."""
-        changes, found = np.asarray(self._changes), []
-        for i, (time, change) in enumerate(zip(self._times, changes, strict=True)):
-            if change < self._threshold:
-                continue
-            around = np.concatenate([changes[max(i - 8, 0) : i], changes[i + 1 : i + 9]])
-            if len(around) and change < 3 * around.mean():
-                continue
-            if time - (found[-1] if found else 0.0) >= self._min_shot:
-                found.append(time)
-        return found
-
-
-def _thumbnail(plane) -> np.ndarray:
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-    return rows.astype(np.int16).ravel()

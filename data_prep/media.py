@@ -1,9 +1,11 @@
 """Media files to what a record holds of them: frames with their times."""
 
+import math
 import os
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,10 +15,11 @@ import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
-from capjax.data.video import Video
+from capjax.data.video import DELAY, EPSILON, Shown, Video
 from capjax.data.windows import moments
-from data_prep.clips import Clip, ClipSettings, ShotDetector, fit_events, make_clips
+from data_prep.clips import Clip, ClipSettings, bounds, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
+from data_prep.shots import ShotDetector, is_looked_at
 
 __all__ = ["MediaError", "MediaSettings", "Storage", "check_file", "read_file", "read_photo", "read_video"]
 
@@ -77,16 +80,28 @@ def read_video(
 
 
 def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
-    try:
-        video = Video(path)
-        cuts = _find_cuts(video, storage, on_share) if storage.clips.cut == "shots" else ()
-    except MediaError as error:
-        yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
-        return
-    yield from _read_clips(video, cuts, items, storage, on_share, spool)
+    with ExitStack() as stack:
+        try:
+            video = Video(path)
+            frames, seen, cuts = None, [], []
+            if storage.clips.cut == "shots":
+                spool.unlink(missing_ok=True)  # which frames are needed is known only as the cuts are found
+                frames = stack.enter_context(_store(video.duration * storage.fps, spool))
+                seen, cuts = _find_shots(video, items, storage, frames, on_share)
+                on_share = _nothing
+        except MediaError as error:
+            yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
+            return
+        yield from _read_clips(video, cuts, items, storage, on_share, spool, frames, seen)
 
 
-def _read_clips(video: Video, cuts, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
+def _nothing(share: float):
+    pass
+
+
+def _read_clips(
+    video: Video, cuts, items, storage: Storage, on_share, spool: Path, frames=None, seen=()
+) -> Iterator[Record | Problem]:
     path = video.path
     clips: list[tuple[Clip, Item]] = []
     for item in items:
@@ -107,10 +122,10 @@ def _read_clips(video: Video, cuts, items, storage: Storage, on_share, spool: Pa
     clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
     done = 0
     try:
-        for clip, item, frames in _gather(video, clips, storage, on_share, spool):
+        for clip, item, shown in _gather(video, clips, storage, on_share, spool, frames, seen):
             done += 1
-            if frames:
-                yield _record(clip, item, frames)
+            if shown:
+                yield _record(clip, item, shown)
             else:
                 message = f"{path}: no frame could be decoded from {clip.start:.2f} to {clip.end:.2f} s"
                 yield Problem("no_frames", message, item.where, clip.id, "video")
@@ -118,12 +133,29 @@ def _read_clips(video: Video, cuts, items, storage: Storage, on_share, spool: Pa
         yield from (Problem(error.kind, str(error), item.where, clip.id, "video") for clip, item in clips[done:])
 
 
-def _find_cuts(video: Video, storage: Storage, on_share) -> list[float]:
-    detector = ShotDetector(storage.clips.min_shot)
-    for shown in video.shown_at((), all_frames=True):
-        detector.add(shown.time, shown.frame)
-        on_share(0.0)
-    return detector.cuts()
+def _find_shots(video: Video, items, storage: Storage, frames, on_share) -> tuple[list["_Seen"], list[float]]:
+    """(the frames that shots of the items may show, cuts): all in one decode.
+
+    A shot that is longer than a record may be is cut into windows, which its end decides on: their frames may not be
+    among these.
+    """
+    detector, seen, spans = ShotDetector(storage.clips.min_shot), [], []
+    for item in items:
+        with suppress(MediaError):  # told when the clips are made
+            spans.append(bounds(item, video.duration))
+    before = 0.0
+    for shown, until in detector.watch(video.shown_at((), all_frames=True)):
+        if not seen:
+            first = 0.0 if shown.time < DELAY else shown.time
+            seen.append(_Seen(-math.inf, first, None))  # nothing is shown before it
+        else:
+            first = shown.time
+        shot = detector.cuts[-1] if detector.cuts else 0.0
+        if is_looked_at(first, until, shot, spans, storage.fps):
+            seen.append(_Seen(shown.time, until, _keep(video, shown, 0, 0, frames, storage.picture), first))
+        on_share(max(0.0, min(until, video.duration) - before) / video.duration)
+        before = max(before, min(until, video.duration))
+    return seen, detector.cuts
 
 
 def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Record:
@@ -143,14 +175,17 @@ def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Re
     )
 
 
-def _gather(video: Video, clips, storage: Storage, on_share, spool: Path):
-    """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once."""
+def _gather(video: Video, clips, storage: Storage, on_share, spool: Path, frames, seen):
+    """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once.
+
+    Args:
+      seen: frames that are in `frames` already; empty, and None: none are.
+    """
     wanted = [moments(clip.start, clip.end, storage.fps) for clip, _ in clips]
     every = np.unique(np.concatenate([*wanted, []]))
-    frames = _Spool(spool) if len(every) > _LONG else _Memory()
-    entries = _entries(video, every, frames, storage.picture, on_share)
-    near: deque[_Entry] = deque()  # those that this clip or a later one may show
-    try:
+    with nullcontext(frames) if frames is not None else _store(len(every), spool) as frames:
+        entries = _entries(video, every, frames, seen, storage.picture, on_share)
+        near: deque[_Entry] = deque()  # those that this clip or a later one may show
         for (clip, item), times in zip(clips, wanted, strict=True):
             own = np.searchsorted(every, times)
             while not near or near[-1].stop <= own[-1]:
@@ -161,13 +196,21 @@ def _gather(video: Video, clips, storage: Storage, on_share, spool: Path):
             yield clip, item, [(entry.time, frames.read(entry.place)) for entry in shown]
             while near and near[0].stop <= own[0]:
                 near.popleft()
-    finally:
-        frames.close()
 
 
 def _between(ordered: np.ndarray, first: int, stop: int) -> bool:
     """Whether any of the numbers is in [first, stop)."""
     return bool(np.searchsorted(ordered, stop) > np.searchsorted(ordered, first))
+
+
+class _Seen(NamedTuple):
+    """A frame that shots may show: when it came up and went, in seconds, and where its JPEG is kept (None: it has
+    none). `first`: from when on it is taken to be shown."""
+
+    time: float
+    until: float
+    place: object
+    first: float = -math.inf
 
 
 class _Entry(NamedTuple):
@@ -179,22 +222,52 @@ class _Entry(NamedTuple):
     place: object
 
 
-def _entries(video: Video, moments, frames: "_Memory | _Spool", picture, on_share) -> Iterator[_Entry]:
+def _entries(video: Video, moments, frames: "_Memory | _Spool", seen, picture, on_share) -> Iterator[_Entry]:
     """The frames shown at `moments`, those first that are there already."""
     done, share = 0, 1 / max(len(moments), 1)
-    for entry in frames.kept():
+    for entry in _among(moments, seen) if seen else frames.kept():
         done = entry.stop
-        yield entry
+        if entry.place is not None:
+            yield entry
     on_share(done * share)
+    if done == len(moments):
+        return
     for shown in video.shown_at(moments[done:]):
         first, stop = shown.moments.start + done, shown.moments.stop + done
-        try:
-            place = frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
-        except MediaError:  # a damaged frame is left out
-            place = None
+        place = _keep(video, shown, first, stop, frames, picture)
         on_share((stop - first) * share)
         if place is not None:
             yield _Entry(shown.time, first, stop, place)
+
+
+def _among(moments: np.ndarray, seen: Sequence[_Seen]) -> Iterator[_Entry]:
+    """Those of `seen` that are shown at `moments`, up to the first moment at which none of them is."""
+    done = 0
+    for one in seen:
+        first, stop = np.searchsorted(moments, np.array([one.first, one.until]) - EPSILON)
+        if first > done:
+            return
+        if stop > done:
+            yield _Entry(one.time, int(first), int(stop), one.place)
+            done = stop
+
+
+def _keep(video: Video, shown: Shown, first: int, stop: int, frames: "_Memory | _Spool", picture):
+    """Where the frame's JPEG is kept; None: it is damaged, and left out."""
+    try:
+        return frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
+    except MediaError:
+        return None
+
+
+@contextmanager
+def _store(count: float, spool: Path) -> Iterator["_Memory | _Spool"]:
+    """Where about `count` frames of a video are kept."""
+    frames = _Spool(spool) if count > _LONG else _Memory()
+    try:
+        yield frames
+    finally:
+        frames.close()
 
 
 class _Memory:

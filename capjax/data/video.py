@@ -41,6 +41,8 @@ _CONTAINERS = (
 # Two moments are the same if no more than this apart: less than the ticks of a clock of 90 kHz, and more than the error
 # of decimals.
 EPSILON = 1e-5
+# Seconds of a decoder's delay, at most: a first frame that comes up sooner was there from the beginning.
+DELAY = 0.1
 # Clocks that run longer are damaged, and what is cut from them would never end.
 _LONGEST = 48 * 3600.0
 # Pixels that are wider or narrower than this are damage too.
@@ -203,7 +205,7 @@ class Video:
         """The moments as they are, but that a decoder's delay of a frame or two is no black screen."""
         moments = np.asarray(moments, np.float64)
         beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
-        return np.maximum(moments, beginning) if beginning < 0.1 else moments
+        return np.maximum(moments, beginning) if beginning < DELAY else moments
 
     def jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
         """A frame as an upright RGB JPEG with square pixels, its short side at most `settings.size` pixels.

@@ -88,6 +88,7 @@ def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
             encoder=encoder,
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
             changes=model.changes,
+            similarities=model.similarities,
             dense=config.data.task == "dense",
             time_ids=time_ids,
             events={"events": config.data.events, **model.events} if _has_queries(config) else None,

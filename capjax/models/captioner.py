@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from capjax.models.changes import FrameChanges
+from capjax.models.changes import FrameChanges, FrameSimilarities
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention, time_stride
@@ -36,6 +36,7 @@ class Fuser(nnx.Module):
       feature_dropout: on the normalised features, before the projection.
       relative: half of the time's channels are of its share of the duration.
       changes: tell what differs from the frames before and after.
+      similarities: frames before and after that each is told its likeness to.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Fuser(nnx.Module):
         relative: bool = False,
         resizable: bool = False,
         changes: bool = False,
+        similarities: int = 0,
         dtype,
         rngs,
     ):
@@ -58,6 +60,7 @@ class Fuser(nnx.Module):
         self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.out_norm = LayerNorm(width, dtype=dtype)
         self.changes = FrameChanges(channels, width, dtype=dtype, rngs=rngs) if changes else None
+        self.similarities = FrameSimilarities(similarities, width, dtype=dtype, rngs=rngs) if similarities else None
         # Not small beside the normalised features: "left of" must be learned from these.
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
@@ -75,6 +78,8 @@ class Fuser(nnx.Module):
         x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
         if self.changes is not None:
             x = x + self.changes(normal.reshape(b, t, n, channels), mask)
+        if self.similarities is not None:
+            x = x + self.similarities(normal.reshape(b, t, n, channels), mask)[:, :, None]
         place = (_resized(self.row[...], rows)[:, None] + _resized(self.column[...], columns)[None]).reshape(n, -1)
         x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)
@@ -129,6 +134,7 @@ class Captioner(nnx.Module):
       temporal: name and options of attention over time, or None.
       decoder: name and options of a decoder.
       changes: tell what differs from frame to frame.
+      similarities: frames before and after each, whose likeness is told.
       dense: events with their times are asked for: the memory tells the share of the duration beside the seconds.
       events: options of EventQueries, or None where no queries find events.
       time_ids: the pieces of evenly spaced moments, where times are written: each begins as the memory tells its
@@ -141,7 +147,8 @@ class Captioner(nnx.Module):
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        temporal: Mapping | None = None, changes: bool = False, dense: bool = False, events: Mapping | None = None,
+        temporal: Mapping | None = None, changes: bool = False, similarities: int = 0, dense: bool = False,
+        events: Mapping | None = None,
         time_ids: Sequence[int] = (), image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
         dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
@@ -155,7 +162,7 @@ class Captioner(nnx.Module):
         *grid, channels = feature_shape
         self.fuser = Fuser(
             channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-            resizable=encoder is not None, changes=changes, dtype=dtype, rngs=rngs,
+            resizable=encoder is not None, changes=changes, similarities=similarities, dtype=dtype, rngs=rngs,
         )  # fmt: skip
         if temporal is None:
             self.temporal = None

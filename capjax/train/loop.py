@@ -27,17 +27,15 @@ from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.metrics.temporal import ERRORS
-from capjax.models.build import check_stages, load_encoder, make_functional
+from capjax.models.build import check_stages, load_encoder
 from capjax.models.functional import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
-from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
-from capjax.train.optimizer import make_optimizer
+from capjax.train.programs import make_programs
 from capjax.train.report import Reporter
-from capjax.train.state import TrainState, make_init, state_shardings, trainable_names
-from capjax.train.step import make_step
+from capjax.train.state import TrainState
 from capjax.train.workdir import Workdir
 
 
@@ -131,44 +129,26 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     if config.data.eval:
         check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
-    # ---- Model and optimizer
-    written = config.data.task == "dense" and config.data.time_bins
-    functional = make_functional(
-        config, vocab=vocabulary.size, feature_shape=workdir.feature_shape(),
-        time_ids=TimeTokens(vocabulary, config.data.time_bins).ids if written else (),
-    )  # fmt: skip
-    check_stages(functional, config, workdir.feature_shape())
-    learns = trainable_names(functional, config)
-    optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
+    # ---- Model, optimizer and step
+    programs = make_programs(config, rules, vocabulary, feature_shape=workdir.feature_shape())
+    check_stages(programs.functional, config, workdir.feature_shape())
 
     # ---- State, born where it belongs
-    init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
     checkpoints = Checkpoints(workdir.path, keep=config.checkpoint.keep)
     resumed = checkpoints.latest_step() is not None
-    pretrained = ({}, {}) if resumed else load_encoder(config)
-    key = make_key(config.seed)
-    abstract = jax.eval_shape(init, key, *pretrained)
-    shardings = state_shardings(abstract, functional, rules)
     if resumed:
-        placed = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
-        state, iterator_state = checkpoints.restore(placed)
+        state, iterator_state = checkpoints.restore(programs.state)
         batches.set_state(iterator_state)
     else:
-        state = jax.jit(init, out_shardings=shardings)(key, *pretrained)
+        state = programs.init_fn(make_key(config.seed), *load_encoder(config))
     start = int(state.step)
 
-    # ---- The step, and what tells of it
-    step_fn = jax.jit(
-        make_step(functional, optimizer, schedule, config.train, seed=config.seed),
-        donate_argnums=0,
-        out_shardings=(shardings, rules.replicated),
-    )
+    # ---- What tells of it
     reporter = Reporter(
         workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
         tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
     )  # fmt: skip
-    count = sum(math.prod(functional.shapes[name].shape) for name in learns)
-    frozen = sum(math.prod(value.shape) for value in functional.shapes.values()) - count
+    count, frozen = (sum(value.size for value in part.values()) for part in (state.params, state.frozen))
     reporter.say(
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
         + (f"going on from step {start}" if resumed else "from the start")
@@ -177,9 +157,10 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         reporter.say(str(batches.stage))
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
+    neighbours = workdir.neighbours(config.decode)
+    generator = Generator(programs.functional, vocabulary, config.decode, config.data, neighbours)
     return _Job(
-        config, workdir, rules, vocabulary, batches, checkpoints, state, step_fn,
-        Generator(functional, vocabulary, config.decode, config.data, workdir.neighbours(config.decode)), reporter,
+        config, workdir, rules, vocabulary, batches, checkpoints, state, programs.step_fn, generator, reporter
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import number_of, write_video
+from videos import number_of, numbered, write_video
 
 from capjax.data import video
 from capjax.data.record import Caption, Record
@@ -55,7 +55,7 @@ def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch
         assert record.frame_times[0] == 0
 
 
-def test_shots_take_one_decode_to_find_them_and_one_to_cut_them(tmp_path, monkeypatch):
+def test_shots_are_found_and_cut_in_one_decode(tmp_path, monkeypatch):
     decodes = []
     decode = Video._decode
     monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
@@ -64,7 +64,35 @@ def test_shots_take_one_decode_to_find_them_and_one_to_cut_them(tmp_path, monkey
     events = [Caption("a shot", "en", 1.5 * k, 1.5 * k + 1.5, "event") for k in range(6)]
     records = read([item(path, captions=events)], tmp_path / "spool", Storage(clips=ClipSettings("shots")))
     assert len(records) == 6
-    assert len(decodes) == 2
+    assert len(decodes) == 1
+
+
+@pytest.mark.parametrize("long", [512, 4])
+@pytest.mark.parametrize("max_frames", [1024, 5])
+@pytest.mark.parametrize("fps", [2.0, 3.7])
+def test_shots_have_the_frames_that_were_on_the_screen(tmp_path, monkeypatch, fps, max_frames, long):
+    """Of a variable frame rate, whether or not a shot is too long for a record, and the item begins within one."""
+    monkeypatch.setattr(media, "_LONG", long)
+    rng = np.random.default_rng(0)
+    times = np.round(np.cumsum(rng.uniform(0.02, 0.3, 120)) - 0.02, 3)  # Matroska counts milliseconds
+    pictures = [numbered(k) for k in range(120)]
+    for k, picture in enumerate(pictures):
+        picture[48:] = 235 * (k // 20 % 2)
+    path = write_video(tmp_path / "a.mkv", times, pictures=pictures)
+    clip = (1.3, float(times[-1]) - 1.0)
+    events = [Caption(f"{at}", "en", at, at + 1.0, "event") for at in np.arange(0, clip[1] - clip[0] - 1)]
+    shares = []
+    records = read(
+        [item(path, clip=clip, captions=events)], tmp_path / "spool",
+        Storage(fps=fps, clips=ClipSettings("shots", max_frames=max_frames)), on_share=shares.append,
+    )  # fmt: skip
+    assert len(records) >= 5
+    assert sum(shares) == pytest.approx(1)
+    for record in records:
+        start = clip[0] + record.start
+        moments = start + np.arange(0, record.duration - 1e-4, 1 / fps)
+        shown = np.searchsorted(times - times[0], np.round(moments, 6) + 1e-5, side="right") - 1
+        assert [number_of(frame) for frame in record.frames] == list(dict.fromkeys(shown.tolist()))
 
 
 def test_windows_that_overlap_are_cut_in_one_decode(path, tmp_path, monkeypatch):

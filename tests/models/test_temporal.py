@@ -6,7 +6,7 @@ import pytest
 from drawn_models import draw_model
 from flax import nnx
 
-from capjax.models.changes import FrameChanges
+from capjax.models.changes import FrameChanges, FrameSimilarities, unlikeness
 from capjax.models.memory import Memory
 from capjax.models.temporal import TEMPORAL
 
@@ -39,6 +39,31 @@ def test_frames_that_are_none_differ_in_nothing():
     other = np.where(MASK[..., None, None], x, 99.0).astype(np.float32)
     ours, theirs = (np.asarray(changes()(frames, MASK)) for frames in (x, other))
     np.testing.assert_allclose(ours[MASK], theirs[MASK], atol=1e-5)
+
+
+@pytest.mark.parametrize("reach", [1, 3, 7])
+def test_likeness_is_the_cosine_to_each_frame_around_and_none_to_what_is_not_there(reach):
+    x = RNG.normal(size=(B, T, 6)).astype(np.float32)
+    told = np.asarray(unlikeness(jnp.asarray(x), MASK, reach))
+    assert told.shape == (B, T, 2 * reach)
+    for b, t, r, side in np.ndindex(B, T, reach, 2):
+        other = t + (r + 1) * (-1, 1)[side]
+        there = MASK[b, t] and 0 <= other < T and MASK[b, other]
+        cosine = x[b, t] @ x[b, other] / np.linalg.norm(x[b, t]) / np.linalg.norm(x[b, other]) if there else 0.0
+        assert told[b, t, 2 * r + side] == pytest.approx(1 - cosine, abs=1e-5)
+
+
+def test_likeness_tells_cuts_whatever_the_shots_show():
+    """Two videos with a cut at the same frame, of which no frame is in both."""
+    model = draw_model(lambda key: FrameSimilarities(2, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
+    shots = RNG.normal(size=(4, N, 6))
+    videos = np.stack([shots[[k, k, k + 1, k + 1, k + 1]] for k in (0, 2)]).astype(np.float32)
+    videos -= videos.mean((2, 3), keepdims=True)
+    # Opposite shots, so that both cuts are as deep.
+    videos[:, 2:] = -videos[:, :1]
+    told = np.asarray(model(jnp.asarray(videos), np.ones((2, T), bool)))
+    np.testing.assert_allclose(told[0], told[1], atol=1e-5)
+    assert np.abs(told[0, 1] - told[0, 3]).max() > 1e-3
 
 
 def temporal(**options):

@@ -1,0 +1,57 @@
+"""A config to the programs that train it: the same, whether they run here or are compiled for a machine elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+
+from capjax.models.build import make_functional
+from capjax.models.functional import Functional, make_key
+from capjax.parallel.rules import Rules
+from capjax.text.time_tokens import TimeTokens
+from capjax.text.vocabulary import Vocabulary
+from capjax.train.optimizer import make_optimizer
+from capjax.train.state import TrainState, make_init, state_shardings, trainable_names
+from capjax.train.step import make_step
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Attributes:
+    functional: the model.
+    state: the abstract training state, each array with its sharding.
+    init_fn: key, pretrained parameters, pretrained statistics -> state; jitted, so that state is born where it belongs.
+    step_fn: state, batch -> state, metrics; jitted, and the state that it is given is given away.
+    """
+
+    functional: Functional
+    state: TrainState
+    init_fn: Callable
+    step_fn: Callable
+
+
+def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape=None) -> Programs:
+    """The programs of a config.
+
+    Args:
+      feature_shape: (rows, columns, channels), for a model that is fed features.
+
+    Raises:
+      ConfigError: the model or the optimizer cannot be made.
+    """
+    written = config.data.task == "dense" and config.data.time_bins
+    times = TimeTokens(vocabulary, config.data.time_bins).ids if written else ()
+    functional = make_functional(config, vocab=vocabulary.size, feature_shape=feature_shape, time_ids=times)
+    learns = trainable_names(functional, config)
+    optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
+    init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
+    # Pretrained arrays have the shapes of those that they replace.
+    abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
+    shardings = state_shardings(abstract, functional, rules)
+    step = make_step(functional, optimizer, schedule, config.train, seed=config.seed)
+    return Programs(
+        functional,
+        jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings),
+        jax.jit(init, out_shardings=shardings),
+        jax.jit(step, donate_argnums=0, out_shardings=(shardings, rules.replicated)),
+    )
