@@ -150,8 +150,7 @@ def _find_shots(video: Video, items, storage: Storage, frames, on_share) -> tupl
             seen.append(_Seen(-math.inf, first, None))  # nothing is shown before it
         else:
             first = shown.time
-        shot = detector.cuts[-1] if detector.cuts else 0.0
-        if is_looked_at(first, until, shot, spans, storage.fps):
+        if is_looked_at(first, until, detector.begin, spans, storage.fps):
             seen.append(_Seen(shown.time, until, _keep(video, shown, 0, 0, frames, storage.picture), first))
         on_share(max(0.0, min(until, video.duration) - before) / video.duration)
         before = max(before, min(until, video.duration))

@@ -28,7 +28,6 @@ class ShotDetector:
         self._reformatter = VideoReformatter()  # a frame's own is made anew for each
         self._before: np.ndarray | None = None
         self._changes: list[float] = []  # of frames 1, 2, ... to the one before
-        self._last = 0.0
         self.cuts: list[float] = []  # seconds at which a new shot begins; not the start of the video
 
     def watch(self, every: Iterable[Shown]) -> Iterator[tuple[Shown, float]]:
@@ -56,10 +55,14 @@ class ShotDetector:
         self._before = small
 
     def _decide(self, number: int, shown: Shown, until: float) -> tuple[Shown, float]:
-        if number and self._is_cut(number - 1) and shown.time - self._last >= self._min_shot:
+        if number and self._is_cut(number - 1) and shown.time - self.begin >= self._min_shot:
             self.cuts.append(shown.time)
-            self._last = shown.time
         return shown, until
+
+    @property
+    def begin(self) -> float:
+        """The second at which the shot of the frame that came out last begins."""
+        return self.cuts[-1] if self.cuts else 0.0
 
     def _is_cut(self, i: int) -> bool:
         change = self._changes[i]

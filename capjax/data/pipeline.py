@@ -119,33 +119,6 @@ def plain(data) -> SimpleNamespace:
     return data
 
 
-def _empty(targets: Targets, b: int, t: int, features: tuple[int, int] | None) -> dict:
-    """The arrays of a batch, zeroed; `features`: (n, d) of the extracted ones, None for pictures."""
-    size = targets.data.image_size
-    batch = {
-        "frame_times": np.zeros((b, t), np.float32),
-        "frame_mask": np.zeros((b, t), bool),
-        **targets.empty(b),
-    }
-    if features:
-        batch["features"] = np.zeros((b, t, *features), np.float16)
-    else:
-        batch["frames"] = np.zeros((b, t, size, size, 3), np.uint8)
-    return batch
-
-
-def batch_shapes(vocabulary: Vocabulary, data, b: int, *, features: tuple[int, int] | None = None) -> dict:
-    """Shape and dtype of the inputs of a batch, {name: (shape, dtype)}, without any data.
-
-    Args:
-      data: a config's `data` section; of its buckets and stages the last, which is the largest.
-      features: (n, d) of the extracted features that are read in place of pictures.
-    """
-    data = plain(data)
-    one = model_inputs(_empty(make_targets(vocabulary, data), 1, data.frames, features))
-    return {name: ((b, *value.shape[1:]), value.dtype) for name, value in one.items()}
-
-
 class _Loader:
     """Fills the arrays of a batch from records: what training and evaluation share."""
 
@@ -164,7 +137,18 @@ class _Loader:
         return features.shape[2:]
 
     def empty(self, b: int, t: int) -> dict:
-        return _empty(self.targets, b, t, self.features) | {"ids": [""] * b}
+        size = self.data.image_size
+        batch = {
+            "frame_times": np.zeros((b, t), np.float32),
+            "frame_mask": np.zeros((b, t), bool),
+            **self.targets.empty(b),
+            "ids": [""] * b,
+        }
+        if self.features:
+            batch["features"] = np.zeros((b, t, *self.features), np.float16)
+        else:
+            batch["frames"] = np.zeros((b, t, size, size, 3), np.uint8)
+        return batch
 
     def media(self, batch: dict, row: int, record: Record, rng: np.random.Generator | None):
         """Pictures or features; `rng` picks crops and views in training, None is evaluation."""
