@@ -1,6 +1,6 @@
 """The one door for jobs.
 
-python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval [--config.key=value ...]
+python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval|compile [--config.key=value ...]
 """
 
 import argparse
@@ -9,15 +9,27 @@ import sys
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="launch.py", description="Trains or evaluates what a config describes.", allow_abbrev=False,
+        prog="launch.py", allow_abbrev=False,
+        description="Trains or evaluates what a config describes, or compiles it for a TPU slice.",
         epilog="Any setting of configs/common.py can be given as --config.KEY=VALUE. Exit status: 0 done, 1 an error, "
         "2 wrong arguments, 143 or 130 stopped by SIGTERM or Ctrl-C: training has then saved, and goes on when the "
         "command is repeated.",
     )  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="such as configs/shapes.py")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the job keeps all that it makes")
-    parser.add_argument("--mode", choices=("train", "eval"), default="train")
+    parser.add_argument("--mode", choices=("train", "eval", "compile"), default="train")
+    group = parser.add_argument_group("--mode=compile", "reports on the programs in DIR/compile; no TPU is needed")
+    group.add_argument(
+        "--topology", action="append", default=[], metavar="NAME",
+        help="a slice such as v5e:16x16, or 4xv5e:16x16 for four; may be repeated; default: the config's",
+    )  # fmt: skip
+    group.add_argument("--sweep", action="store_true", help="try all meshes, and say which is best")
+    group.add_argument("--batches", type=int, nargs="+", default=[], metavar="N", help="batch sizes to sweep over")
     args, rest = parser.parse_known_args()
+    if args.mode != "compile" and (args.topology or args.sweep or args.batches):
+        parser.error("--topology, --sweep and --batches go with --mode=compile")
+    if args.batches and not args.sweep:
+        parser.error("--batches goes with --sweep")
     overrides = []
     for text in rest:
         if not text.startswith("--config."):
@@ -26,8 +38,9 @@ def main() -> int:
 
     from capjax import jobs, runtime
 
-    runtime.start(training=args.mode == "train")
-    return jobs.run(args.mode, args.config, args.workdir, overrides)
+    runtime.start(training=args.mode == "train", compiles_only=args.mode == "compile")
+    compiles = {"topologies": args.topology, "batches": args.batches if args.sweep else None}
+    return jobs.run(args.mode, args.config, args.workdir, overrides, compiles=compiles)
 
 
 if __name__ == "__main__":

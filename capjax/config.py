@@ -19,7 +19,10 @@ from capjax.metrics.temporal import FIGURES
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
-_FREE = ("model.encoder.options", "model.temporal.options", "model.decoder.options", "data.language_weights")
+_FREE = (
+    "model.encoder.options", "model.temporal.options", "model.decoder.options", "data.language_weights",
+    "train.xla_options",
+)  # fmt: skip
 _CHOICES = {
     "data.task": ("caption", "summary", "dense"),
     "model.dtype": ("float32", "bfloat16"),
@@ -32,7 +35,7 @@ _POSITIVE = (
     "data.frames", "data.events", "data.image_size", "data.captions", "data.target_len", "data.threads",
     "data.prefetch",
     "model.width", "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every",
-    "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size",
+    "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size", "compile.vocabulary",
 )  # fmt: skip
 # What a stage of data.curriculum may change.
 _OF_A_STAGE = ("frames", "image_size", "target_len", "hard")
@@ -70,14 +73,19 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
         raise ConfigError(f"{path}: {error}") from error
     finally:
         sys.path.pop(0)
-    for override in overrides:
-        _override(config, override)
+    for setting in overrides:
+        override(config, setting)
     check(config)
     return config
 
 
-def _override(config: ConfigDict, override: str):
-    key, equals, text = override.partition("=")
+def override(config: ConfigDict, setting: str):
+    """Applies a setting as written on the command line, `key.sub=value`.
+
+    Raises:
+      ConfigError: misspelt key or wrong type.
+    """
+    key, equals, text = setting.partition("=")
     if not equals:
         raise ConfigError(f"--config.{key}: write --config.{key}=VALUE")
     *parents, last = key.split(".")

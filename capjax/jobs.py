@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 
@@ -40,11 +42,20 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     return means(result.scores)
 
 
-def run(mode: str, source: str, workdir: str, overrides: list[str]) -> int:
-    """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback;
-    128 + the signal's number where SIGTERM or Ctrl-C stopped it, as shells have it."""
+def run(mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None) -> int:
+    """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback,
+    and where something does not fit the slice that it was compiled for; 128 + the signal's number where SIGTERM or
+    Ctrl-C stopped it, as shells have it.
+
+    Args:
+      compiles: what `--mode=compile` is told, as `capjax.compile.command.run` takes it.
+    """
     try:
         config = config_lib.load(source, overrides)
+        if mode == "compile":
+            from capjax.compile import command
+
+            return 0 if command.run(config, Path(workdir).expanduser(), **(compiles or {})) else 1
         scores = train(config, workdir) if mode == "train" else evaluate(config, workdir)
     except (ValueError, OSError, NotFiniteError) as error:
         print(f"launch.py: {error}", file=sys.stderr)

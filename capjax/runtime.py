@@ -43,8 +43,14 @@ def keep_memory(*, training: bool):
         mallopt(_ARENA_MAX, 1)
 
 
-def start(level: int = logging.INFO, *, training: bool = False):
-    """Quiet logs, memory that is kept, and a compilation cache on disk, so that a second start compiles nothing."""
+def start(level: int = logging.INFO, *, training: bool = False, compiles_only: bool = False):
+    """Quiet logs, memory that is kept, and a compilation cache on disk, so that a second start compiles nothing.
+
+    Args:
+      compiles_only: for machines elsewhere: no accelerator is looked for here, and what is compiled is not kept.
+    """
+    if compiles_only:
+        os.environ["JAX_PLATFORMS"] = "cpu"
     keep_memory(training=training)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("capjax").setLevel(level)
@@ -52,5 +58,7 @@ def start(level: int = logging.INFO, *, training: bool = False):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import jax
 
+    if compiles_only:
+        return
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

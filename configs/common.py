@@ -93,6 +93,7 @@ def get_config() -> ConfigDict:
     config.train.events.confidence = 2.0
     config.train.events.count = 0.5
     config.train.events.frames = 2.0  # in each frame: whether it lies in an event, and is a start or an end
+    config.train.xla_options = ConfigDict()  # of the TPU compiler for the step, such as {"xla_tpu_...": True}
     config.train.log_every = 20  # steps
     config.train.eval_every = 500  # steps; 0: at the end only
     config.train.tensorboard = True  # where the extra `tensorboard` is installed
@@ -138,9 +139,14 @@ def get_config() -> ConfigDict:
         ("vocab", ("tensor",)),
         ("conv_out", ("fsdp",)),
     )
+
+    config.compile = ConfigDict()  # for --mode=compile
+    config.compile.topologies = ("v5e:1x1",)  # TPU slices: KIND:SIDES, or 4xv5e:16x16 for four slices
+    config.compile.vocabulary = 8000  # pieces, where data.vocabulary is not there
     # From here on an unknown key is an error, but for those that are nobody's to list.
     config.lock()
     for part in (config.model.encoder, config.model.temporal, config.model.decoder):
         part.options.unlock()
     config.data.language_weights.unlock()
+    config.train.xla_options.unlock()
     return config

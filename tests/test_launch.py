@@ -71,9 +71,11 @@ def test_wrong_arguments_exit_with_2(run, args):
 
 def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(jobs, "run", lambda *args: seen.append(args) or 0)
-    assert run("--mode=eval", "--config.seed=3", "--config.data.languages=en,de")[0] == 0
-    assert seen == [("eval", str(SHAPES), str(tmp_path / "run"), ["seed=3", "data.languages=en,de"])]
+    monkeypatch.setattr(jobs, "run", lambda *args, compiles: seen.append((*args, compiles)) or 0)
+    given = ["seed=3", "data.languages=en,de"]
+    assert run("--mode=eval", *(f"--config.{setting}" for setting in given))[0] == 0
+    where, compiles = (str(SHAPES), str(tmp_path / "run")), {"topologies": [], "batches": None}
+    assert seen == [("eval", *where, given, compiles)]
 
 
 def test_scores_are_printed_and_other_errors_are_not_hidden(monkeypatch, tmp_path, capsys):

@@ -137,18 +137,7 @@ class _Loader:
         return features.shape[2:]
 
     def empty(self, b: int, t: int) -> dict:
-        size = self.data.image_size
-        batch = {
-            "frame_times": np.zeros((b, t), np.float32),
-            "frame_mask": np.zeros((b, t), bool),
-            **self.targets.empty(b),
-            "ids": [""] * b,
-        }
-        if self.features:
-            batch["features"] = np.zeros((b, t, *self.features), np.float16)
-        else:
-            batch["frames"] = np.zeros((b, t, size, size, 3), np.uint8)
-        return batch
+        return {**_empty(self.targets, self.features, b, t), "ids": [""] * b}
 
     def media(self, batch: dict, row: int, record: Record, rng: np.random.Generator | None):
         """Pictures or features; `rng` picks crops and views in training, None is evaluation."""
@@ -259,6 +248,34 @@ class TrainIterator:
                 f"is in {here}; use the data.curriculum that it was started with"
             )
         self._iterator.set_state({"next_index": state["next_index"]})
+
+
+def _empty(targets: Targets, features: tuple[int, int] | None, b: int, t: int) -> dict[str, np.ndarray]:
+    """The arrays of a batch; `features` are (positions, channels) of a frame's, None for pictures."""
+    size = targets.data.image_size
+    batch = {
+        "frame_times": np.zeros((b, t), np.float32),
+        "frame_mask": np.zeros((b, t), bool),
+        **targets.empty(b),
+    }
+    if features:
+        batch["features"] = np.zeros((b, t, *features), np.float16)
+    else:
+        batch["frames"] = np.zeros((b, t, size, size, 3), np.uint8)
+    return batch
+
+
+def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape=None) -> dict[str, tuple]:
+    """{array of a batch that goes to the device: (shape, dtype)}, of the last stage of the curriculum and the largest
+    bucket, without any data.
+
+    Args:
+      feature_shape: (rows, columns, channels), for a model that is fed features.
+    """
+    data = make_stages(plain(data))[-1].data
+    features = (feature_shape[0] * feature_shape[1], feature_shape[2]) if feature_shape else None
+    one = model_inputs(_empty(make_targets(vocabulary, data), features, 1, data.frames))
+    return {name: ((batch_size, *value.shape[1:]), value.dtype) for name, value in one.items()}
 
 
 def make_train_iterator(

@@ -94,7 +94,8 @@ class Generator:
 
         self.generate = jax.jit(generate)
 
-    def _prefix(self, lang: str, b: int) -> np.ndarray:
+    def prefix(self, lang: str, b: int) -> np.ndarray:
+        """What every row of a batch begins with, int32 [b, p]."""
         if self.times:
             pieces = self.times.prefix(lang)
         else:
@@ -105,7 +106,7 @@ class Generator:
         """The events of every row, in order of start, with seconds from its beginning; arguments as `__call__`."""
         durations = np.asarray(jax.device_get(batch["duration"]), np.float64)
         key = jax.random.key(0) if key is None else key
-        made = self.generate(params, stats, batch, self._prefix(lang, len(durations)), key)
+        made = self.generate(params, stats, batch, self.prefix(lang, len(durations)), key)
         if self.times:
             tokens, log_probs = jax.device_get((made.tokens[:, 0], made.pieces[:, 0]))
             return [
@@ -141,7 +142,7 @@ class Generator:
         """
         b = batch["frame_mask"].shape[0]
         key = jax.random.key(0) if key is None else key
-        return self._texts(self.generate(params, stats, batch, self._prefix(lang, b), key), lang, batch)
+        return self._texts(self.generate(params, stats, batch, self.prefix(lang, b), key), lang, batch)
 
     def _texts(self, decoded: Decoded, lang: str, batch, times=None) -> tuple[list[str], np.ndarray]:
         """The best text of every row and its score. `times` [b, e, 2]: the rows are events of the batch's rows."""

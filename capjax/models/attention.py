@@ -3,11 +3,23 @@
 Heads come before positions everywhere, `[b, h, n, k]`, so that every product is a plain batched matrix product.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
-from capjax.models.layers import Linear
+from capjax.models.layers import PRODUCT, Linear, by_platform, flat_product
+from capjax.parallel.rules import constrain
+
+
+def _scores(query, key, mask, *, transposed: bool = False) -> jax.Array:
+    # The query is scaled, not the scores, of which there are more.
+    query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+    axes = "bhqk,bhkn->bhqn" if transposed else "bhqk,bhnk->bhqn"
+    scores = jnp.einsum(axes, query, key, preferred_element_type=jnp.float32)
+    return scores if mask is None else jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
 
 
 def attention_weights(query, key, mask=None, *, transposed: bool = False) -> jax.Array:
@@ -15,41 +27,57 @@ def attention_weights(query, key, mask=None, *, transposed: bool = False) -> jax
 
     `mask` is boolean and broadcasts to [b, h, q, n]; True = may be seen.
     """
-    # The query is scaled, not the scores, of which there are more.
-    query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
-    axes = "bhqk,bhkn->bhqn" if transposed else "bhqk,bhnk->bhqn"
-    scores = jnp.einsum(axes, query, key, preferred_element_type=jnp.float32)
-    if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores, axis=-1)
+    return jax.nn.softmax(_scores(query, key, mask, transposed=transposed), axis=-1)
+
+
+def _row_stats(query, key, mask) -> tuple[jax.Array, jax.Array]:
+    """Of each row of scores: its largest, and the sum of exp(score - largest); both [b, h, q, 1]."""
+    scores = _scores(query, key, mask)
+    most = scores.max(-1, keepdims=True)
+    return most, jnp.exp(scores - most).sum(-1, keepdims=True)
+
+
+def _no_stats(query, key, mask) -> tuple[jax.Array, jax.Array]:
+    none = jnp.zeros((*query.shape[:3], 1))
+    return none, none
+
+
+def _weights_by_stats(query, key, mask, stats) -> jax.Array:
+    most, total = stats
+    return jnp.exp(_scores(query, key, mask) - most) * (1.0 / total)
+
+
+def _weights_anew(query, key, mask, stats) -> jax.Array:
+    del stats
+    return attention_weights(query, key, mask)
 
 
 @jax.custom_vjp
 def attend(query, key, value, mask=None) -> jax.Array:
-    """Attention output with the heads joined, [b, q, h * k] (Vaswani et al. 2017, equation 1); arguments as
-    `attention_weights`.
+    """Attention output [b, h, q, k] (Vaswani et al. 2017, equation 1); arguments as `attention_weights`.
 
     The backward pass keeps the weights alone of all [q, n] arrays, and takes the softmax's row sums from the output
-    (Dao et al. 2022, section 3.1): on CPU half the time of what autodiff finds.
+    (Dao et al. 2022, section 3.1): on CPU half the time of what autodiff finds. Where a layer is computed anew in the
+    backward pass, two numbers a row are kept (elsewhere than on CPU), from which the weights follow in one pass.
     """
     return _attend(query, key, value, mask)[0]
 
 
 def _attend(query, key, value, mask):
-    weights = attention_weights(query, key, mask).astype(value.dtype)
-    out = _join_heads(jnp.einsum("bhqn,bhnk->bhqk", weights, value))
+    stats = jax.lax.platform_dependent(query, key, mask, cpu=_no_stats, default=_row_stats)
+    stats = jax.tree.map(lambda each: checkpoint_name(each, PRODUCT), stats)
+    weights = jax.lax.platform_dependent(query, key, mask, stats, cpu=_weights_anew, default=_weights_by_stats)
+    weights = weights.astype(value.dtype)
+    out = checkpoint_name(jnp.einsum("bhqn,bhnk->bhqk", weights, value), PRODUCT)
     return out, (query, key, value, mask, weights, out)
 
 
 def _attend_backward(saved, of_out):
     query, key, value, mask, weights, out = saved
-    heads, k = query.shape[1], query.shape[-1]
-    row = (of_out.astype(jnp.float32) * out.astype(jnp.float32)).reshape(*out.shape[:2], heads, k).sum(-1)
-    row = row.swapaxes(1, 2)[..., None]
-    (of_out,) = _split_heads(of_out, 1, heads)
+    row = (of_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
     of_value = jnp.einsum("bhqn,bhqk->bhnk", weights, of_out)
     of_weights = jnp.einsum("bhqk,bhnk->bhqn", of_out, value, preferred_element_type=jnp.float32)
-    of_scores = weights * (of_weights - row) * k**-0.5
+    of_scores = weights * (of_weights - row) * query.shape[-1] ** -0.5
     if mask is not None:
         of_scores = jnp.where(mask, of_scores, 0.0)  # where all is masked the weights are not 0
     of_scores = of_scores.astype(query.dtype)
@@ -61,10 +89,43 @@ def _attend_backward(saved, of_out):
 attend.defvjp(_attend, _attend_backward)
 
 
-def _split_heads(x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
-    """[b, n, parts * h * k] -> `parts` arrays [b, h, n, k]."""
-    x = x.reshape(*x.shape[:2], parts, heads, -1)
-    return [x[:, :, part].swapaxes(1, 2) for part in range(parts)]
+def _flat_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, ...]:
+    out = flat_product(x, kernel) + bias
+    out = out.reshape(*x.shape[:2], parts, heads, -1)
+    return tuple(out[:, :, part].swapaxes(1, 2) for part in range(parts))
+
+
+def _direct_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, ...]:
+    kernel, bias = (each.reshape(*each.shape[:-1], parts, heads, -1) for each in (kernel, bias))
+    kernels = [constrain(kernel[:, i], "embed", "heads") for i in range(parts)]
+    return tuple(jnp.einsum("bnd,dhk->bhnk", x, kernels[i]) + bias[i][:, None] for i in range(parts))
+
+
+def project_heads(linear: Linear, x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
+    """x [b, n, d] through a linear layer of parts * h * k outputs -> `parts` arrays [b, h, n, k].
+
+    On CPU by one product whose result is taken apart; elsewhere, where that would copy, by one product a part.
+    """
+    kernel, bias = linear.arrays()
+    how = {"parts": parts, "heads": heads}
+    out = by_platform(partial(_flat_heads, **how), partial(_direct_heads, **how))(x.astype(linear.dtype), kernel, bias)
+    return [checkpoint_name(constrain(each, "batch", "heads"), PRODUCT) for each in out]
+
+
+def _flat_join(x, kernel) -> jax.Array:
+    return flat_product(_join_heads(x), kernel)
+
+
+def _direct_join(x, kernel) -> jax.Array:
+    return jnp.einsum("bhnk,hkd->bnd", x, constrain(kernel.reshape(*x.shape[1::2], -1), "heads", None, "embed"))
+
+
+def join_heads(linear: Linear, x: jax.Array) -> jax.Array:
+    """Heads [b, h, n, k] through a linear layer of h * k inputs: [b, n, d]."""
+    kernel, bias = linear.arrays()
+    # JAX remembers what a function traces to: one that says where arrays lie is made anew for each program.
+    joined = by_platform(_flat_join, partial(_direct_join))(x.astype(linear.dtype), kernel)
+    return checkpoint_name(joined + bias, PRODUCT)
 
 
 def _join_heads(x: jax.Array) -> jax.Array:
@@ -83,7 +144,7 @@ class SelfAttention(nnx.Module):
 
     def project(self, x: jax.Array):
         """[b, n, d] -> query, key, value, each [b, h, n, k]."""
-        return _split_heads(self.qkv(x), 3, self.heads)
+        return project_heads(self.qkv, x, 3, self.heads)
 
     def __call__(self, x: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """x [b, n, d]; mask bool [b, n], True where a position may be seen."""
@@ -92,7 +153,7 @@ class SelfAttention(nnx.Module):
         if causal:
             before = jnp.tri(x.shape[1], dtype=bool)
             mask = before if mask is None else before & mask
-        return self.out(attend(query, key, value, mask))
+        return join_heads(self.out, attend(query, key, value, mask))
 
     def with_weights(self, x: jax.Array, mask: jax.Array | None, return_weights: bool = True):
         """x [b, n, d], mask bool [b, n] or None -> [b, n, d], weights float32 [b, h, n, n], or None without
@@ -102,7 +163,7 @@ class SelfAttention(nnx.Module):
         query, key, value = self.project(x)
         weights = attention_weights(query, key, None if mask is None else mask[:, None, None])
         out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
-        return self.out(_join_heads(out)), weights
+        return join_heads(self.out, out), weights
 
     def step(self, x: jax.Array, cache: dict, index: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict]:
         """One new position for each beam: x [b, m, d]; cache key and value [b, h, l * m, k], of which the m places of
@@ -113,7 +174,7 @@ class SelfAttention(nnx.Module):
             jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), index * m, 2)
             for old, new in ((cache["key"], key), (cache["value"], value))
         )
-        return self.out(attend(query, key, value, mask[:, None])), {"key": key, "value": value}
+        return join_heads(self.out, attend(query, key, value, mask[:, None])), {"key": key, "value": value}
 
 
 class CrossAttention(nnx.Module):
@@ -127,14 +188,14 @@ class CrossAttention(nnx.Module):
 
     def project(self, memory: jax.Array):
         """[b, n, d] -> key, value, each [b, h, n, k]."""
-        return _split_heads(self.key_value(memory), 2, self.heads)
+        return project_heads(self.key_value, memory, 2, self.heads)
 
     def __call__(self, x: jax.Array, memory: jax.Array, mask: jax.Array, *, return_weights: bool = False):
         """x [b, q, d], memory [b, n, d], mask [b, n] -> [b, q, d], weights [b, q, n] (mean over heads) or None."""
         key, value = self.project(memory)
         if return_weights:
             return self._with_weights(x, key, value, mask, transposed=False)
-        return self.out(attend(self._query(x), key, value, mask[:, None, None])), None
+        return join_heads(self.out, attend(self._query(x), key, value, mask[:, None, None])), None
 
     def prepare(self, memory: jax.Array):
         """(key [b, h, k, n], value [b, h, n, k]) of memory [b, n, d], as `step` reads them."""
@@ -148,7 +209,7 @@ class CrossAttention(nnx.Module):
     def _with_weights(self, x, key, value, mask, *, transposed: bool):
         weights = attention_weights(self._query(x), key, mask[:, None, None], transposed=transposed)
         out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
-        return self.out(_join_heads(out)), weights.mean(1)
+        return join_heads(self.out, out), weights.mean(1)
 
     def _query(self, x: jax.Array) -> jax.Array:
-        return _split_heads(self.query(x), 1, self.heads)[0]
+        return project_heads(self.query, x, 1, self.heads)[0]

@@ -1,10 +1,14 @@
 """Small parts that encoders and decoders share. d: model width, n: positions, h: heads, k: width of a head."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from capjax.parallel.rules import constrain
 
 # Radians a second of the fastest sinusoid of a time: frames that are near in time must differ.
 TIME_SCALE = 8.0
@@ -26,6 +30,35 @@ def split(key: jax.Array | None, count: int):
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
+def by_platform(cpu: Callable, default: Callable) -> Callable:
+    """One differentiable function of arrays that is computed one way on CPU and another elsewhere, each with its own
+    gradient. The backward pass keeps the arguments alone; what else it needs, it computes anew."""
+
+    def gradient(function, saved, of_out):
+        return jax.vjp(function, *saved)[1](of_out)
+
+    def backward(saved, of_out):
+        ways = {"cpu": partial(gradient, cpu), "default": partial(gradient, default)}
+        return jax.lax.platform_dependent(saved, of_out, **ways)
+
+    call = jax.custom_vjp(lambda *args: jax.lax.platform_dependent(*args, cpu=cpu, default=default))
+    call.defvjp(lambda *args: (call(*args), args), backward)
+    return call
+
+
+def flat_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [..., d_in] times kernel [d_in, d_out], rows flattened."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+
+
+# x [..., d_in] times kernel [d_in, d_out]. On CPU rows are flattened: the gradient of a [b * n, d] product is a quarter
+# faster there than that of [b, n, d]. On TPU flattening would copy, where n is no multiple of a tile's 8 rows.
+product = by_platform(flat_product, jnp.matmul)
+
+# What a backward pass that keeps only what matrix products make (REMAT's `light`) knows them by.
+PRODUCT = "product"
+
+
 class Linear(nnx.Module):
     """x @ kernel + bias. The kernel is [d_in, d_out] with logical axis names for sharding."""
 
@@ -33,14 +66,19 @@ class Linear(nnx.Module):
         init = init or nnx.initializers.xavier_uniform()
         self.kernel = nnx.Param(init(rngs.params(), (d_in, d_out), jnp.float32), out_sharding=axes)
         self.bias = nnx.Param(jnp.zeros(d_out), out_sharding=axes[1:]) if bias else None
-        self.dtype = dtype
+        self.axes, self.dtype = tuple(axes), dtype
+
+    def arrays(self) -> tuple[jax.Array, jax.Array | None]:
+        """(kernel, bias) as they are computed with. Devices that share the kernel exchange it in that type, and so they
+        do its gradient."""
+        bias = None if self.bias is None else self.bias[...].astype(self.dtype)
+        return constrain(self.kernel[...].astype(self.dtype), *self.axes), bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., d_in] -> [..., d_out]."""
-        # Rows flattened: on CPU the gradient of a [b * n, d] product is a quarter faster than that of [b, n, d].
-        out = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-        out = out if self.bias is None else out + self.bias[...].astype(self.dtype)
-        return out.reshape(*x.shape[:-1], -1)
+        kernel, bias = self.arrays()
+        out = product(x.astype(self.dtype), kernel)
+        return checkpoint_name(out if bias is None else out + bias, PRODUCT)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -114,7 +152,8 @@ class Mlp(nnx.Module):
         self.down = Linear(hidden, d, axes=("mlp", "embed"), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, rate: float = 0.0, key=None) -> jax.Array:
-        return self.down(dropout(gelu(self.up(x)), rate, key))
+        hidden = constrain(self.up(x), "batch", *(None,) * (x.ndim - 2), "mlp")
+        return self.down(dropout(gelu(hidden), rate, key))
 
 
 def sinusoid(positions: jax.Array, d: int, *, longest: float = 10_000.0) -> jax.Array:
@@ -141,16 +180,43 @@ def unstack(blocks: nnx.Module, count: int) -> list[nnx.Module]:
     return [nnx.merge(graphdef, jax.tree.map(lambda a, i=i: a[i], state)) for i in range(count)]
 
 
-def scan(blocks: nnx.Module, count: int, x: jax.Array, call, *, key=None, remat: bool = False):
+# What the backward pass keeps of a layer, by the name of what it computes anew: `none`, all is kept; `light`, what
+# matrix products make, so that norms, activations and attention weights are computed anew; `full`, what goes into the
+# layer.
+REMAT = {
+    "none": None,
+    "light": jax.checkpoint_policies.save_only_these_names(PRODUCT),
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def scan(blocks: nnx.Module, count: int, x: jax.Array, call, *, key=None, remat: str = "none", dtype=None):
     """Applies stacked blocks in turn: `call(block, x, key) -> (x, out)`; returns (x, outs stacked by layer).
 
     One traced body whatever the depth, so that compile time does not grow with it.
+
+    Args:
+      x: what goes from layer to layer; its first array is [b, ..., d].
+      remat: what is computed anew in the backward pass, a key of REMAT.
+      dtype: of the computation: kernels are cast once, so that devices which share them exchange no more than that.
+
+    Raises:
+      ValueError: no such key.
     """
+    if remat not in REMAT:
+        raise ValueError(f"remat {remat!r}: expected one of {', '.join(REMAT)}")
     graphdef, state = nnx.split(blocks)
     keys = None if key is None else jax.random.split(key, count)
+    if dtype is not None:
+        state = jax.tree.map(lambda value: value.astype(dtype) if value.ndim > 2 else value, state)
 
     def body(x, layer):
         layer_state, layer_key = layer
+        first, *rest = jax.tree.leaves(x)
+        x = jax.tree.unflatten(jax.tree.structure(x), [constrain(first, "batch"), *rest])
         return call(nnx.merge(graphdef, layer_state), x, layer_key)
 
-    return jax.lax.scan(jax.checkpoint(body) if remat else body, x, (state, keys))
+    if REMAT[remat] is not None:
+        # Inside a scan nothing is shared between forward and backward pass that could undo it.
+        body = jax.checkpoint(body, policy=REMAT[remat], prevent_cse=False)
+    return jax.lax.scan(body, x, (state, keys))

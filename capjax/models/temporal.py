@@ -63,7 +63,7 @@ class TemporalTransformer(nnx.Module):
 
     def __init__(
         self, *, width: int, layers: int = 2, heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0,
-        space: str = "pooled", mixers: int = 0, remat: bool = False, dtype=jnp.float32, rngs,
+        space: str = "pooled", mixers: int = 0, remat: str = "none", dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if space not in SPACES:
             raise ValueError(f"space {space!r}: expected {', '.join(map(repr, SPACES))}")
@@ -77,7 +77,7 @@ class TemporalTransformer(nnx.Module):
             lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), layers, rngs
         )
         self.norm = LayerNorm(width, dtype=dtype)
-        self.layers, self.space, self.remat = layers, space, remat
+        self.layers, self.space, self.remat, self.dtype = layers, space, remat, dtype
 
     def __call__(self, memory: Memory, frames: int, key=None, *, return_attention: bool = False):
         """A memory of `frames` frames, with the places of each in a row -> (the same, or one position for each frame; a
@@ -97,7 +97,7 @@ class TemporalTransformer(nnx.Module):
         def layer(block, x, key):
             return block(x, mask, key, return_attention=return_attention)
 
-        x, weights = scan(self.blocks, self.layers, x, layer, key=key, remat=self.remat)
+        x, weights = scan(self.blocks, self.layers, x, layer, key=key, remat=self.remat, dtype=self.dtype)
         x = self.norm(x)
         if self.space == "same" and places > 1:
             x = x.reshape(b, places, frames, d).swapaxes(1, 2).reshape(b, n, d)

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 AXES = ("replica", "data", "fsdp", "tensor")
@@ -11,7 +12,7 @@ def make_mesh(sizes, devices=None) -> Mesh:
     """The mesh of a config's sizes by axis name; one of them may be -1, for what is left.
 
     Raises:
-      ValueError: the sizes do not multiply to the number of devices.
+      ValueError: the sizes do not multiply to the number of devices, or `replica` does not divide over their slices.
     """
     devices = jax.devices() if devices is None else devices
     shape = [int(sizes[axis]) for axis in AXES]
@@ -25,4 +26,15 @@ def make_mesh(sizes, devices=None) -> Mesh:
         raise ValueError(
             f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply"
         )
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    types = (AxisType.Auto,) * len(AXES)
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    if shape[0] % slices:
+        raise ValueError(
+            f"{slices} slices with mesh.replica = {shape[0]}: set mesh.replica to {slices}, or a multiple, for only "
+            "copies of the model may be as far apart"
+        )
+    within = (shape[0] // slices, *shape[1:])
+    laid = mesh_utils.create_hybrid_device_mesh(within, (slices, *(1,) * len(shape[1:])), devices)
+    return Mesh(laid, AXES, axis_types=types)

@@ -1,9 +1,23 @@
 """One table from logical axis names to mesh axes decides where every array lies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import wraps
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_ACTIVE: ContextVar["Rules | None"] = ContextVar("rules", default=None)
+
+
+def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+    """Says where an array within a program lies, by the logical names of its axes: without that the compiler may gather
+    a batch to leave parameters where they are. The identity in programs that are not made for several devices.
+    """
+    rules = _ACTIVE.get()
+    if rules is None or rules.mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, rules.sharding(names, x.shape))
 
 
 class Rules:
@@ -39,6 +53,19 @@ class Rules:
             used.update(axes)
             spec.append(tuple(axes) or None)
         return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+    def activate(self, function: Callable) -> Callable:
+        """The function with `constrain` in it, and in all that it calls, meaning these rules while it is traced."""
+
+        @wraps(function)
+        def traced(*args):
+            token = _ACTIVE.set(self)
+            try:
+                return function(*args)
+            finally:
+                _ACTIVE.reset(token)
+
+        return traced
 
     @property
     def replicated(self) -> NamedSharding:

@@ -49,9 +49,15 @@ def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape
     abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
     shardings = state_shardings(abstract, functional, rules)
     step = make_step(functional, optimizer, schedule, config.train, seed=config.seed)
+    tpu = rules.mesh.devices.flat[0].platform == "tpu"  # whose compiler alone knows these options
     return Programs(
         functional,
         jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings),
         jax.jit(init, out_shardings=shardings),
-        jax.jit(step, donate_argnums=0, out_shardings=(shardings, rules.replicated)),
+        jax.jit(
+            rules.activate(step),
+            donate_argnums=0,
+            out_shardings=(shardings, rules.replicated),
+            compiler_options=dict(config.train.xla_options) if tpu else None,
+        ),  # fmt: skip
     )

@@ -22,7 +22,8 @@ log = logging.getLogger("capjax")
 
 # What may change between two runs in one workdir: it does not alter what the arrays are.
 _MAY_CHANGE = ("name", "data.threads", "data.prefetch", "train.steps", "train.log_every", "train.eval_every",
-               "train.tensorboard", "checkpoint.", "decode.", "eval.", "mesh.", "data.eval")  # fmt: skip
+               "train.tensorboard", "train.xla_options", "compile.", "checkpoint.", "decode.", "eval.", "mesh.",
+               "data.eval")  # fmt: skip
 
 
 class Workdir:

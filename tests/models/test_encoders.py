@@ -281,9 +281,11 @@ def test_vit_gradients_are_the_same_with_rematerialisation():
         loss = nnx.grad(lambda encoder: jnp.square(encoder(images, key=jax.random.key(0))).mean())
         return {path: leaf[...] for path, leaf in nnx.to_flat_state(nnx.jit(loss)(encoder))}
 
-    plain, recomputed = gradient(False), gradient(True)
-    for path, leaf in plain.items():
-        np.testing.assert_allclose(leaf, recomputed[path], rtol=1e-4, atol=1e-6)
+    plain = gradient("none")
+    for remat in ("light", "full"):
+        recomputed = gradient(remat)
+        for path, leaf in plain.items():
+            np.testing.assert_allclose(leaf, recomputed[path], rtol=1e-4, atol=1e-6)
 
 
 def test_weights_worth_sharding_have_axis_names():

@@ -9,7 +9,20 @@ from drawn_models import draw_model
 from flax import nnx
 
 from capjax.models.functional import make_key, params_of
-from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, gelu, scan, sinusoid, stack, unstack
+from capjax.models.layers import (
+    REMAT,
+    LayerNorm,
+    Linear,
+    Mlp,
+    by_platform,
+    dropout,
+    gelu,
+    product,
+    scan,
+    sinusoid,
+    stack,
+    unstack,
+)
 
 D, HIDDEN, LAYERS = 16, 24, 3
 
@@ -146,7 +159,7 @@ def layers():
 
 
 @pytest.mark.parametrize("key", [None, 3])
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", REMAT)
 def test_scanned_layers_equal_a_loop(layers, key, remat):
     key = None if key is None else jax.random.key(key)
     x = jnp.asarray(noise(4, D))
@@ -172,8 +185,15 @@ def test_recomputing_layers_leaves_the_gradient(layers):
     def loss(state, remat):
         return jnp.square(scan(nnx.merge(graphdef, state), LAYERS, jnp.ones((2, D)), _call, remat=remat)[0]).sum()
 
-    kept, recomputed = (jax.grad(loss)(state, remat) for remat in (False, True))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), kept, recomputed)
+    kept = jax.grad(loss)(state, "none")
+    for remat in ("light", "full"):
+        recomputed = jax.grad(loss)(state, remat)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), kept, recomputed)
+
+
+def test_an_unknown_way_of_recomputing_is_an_error(layers):
+    with pytest.raises(ValueError, match="remat 'all': expected one of none, light, full"):
+        scan(layers, LAYERS, jnp.ones((2, D)), _call, remat="all")
 
 
 def test_each_layer_of_a_stack_starts_with_its_own_draw_of_the_usual_size():
@@ -195,3 +215,22 @@ def test_gelu_and_its_gradient_are_torchs():
     expected.sum().backward()
     np.testing.assert_allclose(gelu(jnp.asarray(x)), expected.detach(), atol=1e-6)
     np.testing.assert_allclose(jax.grad(lambda x: gelu(x).sum())(jnp.asarray(x)), given.grad, atol=1e-6)
+
+
+def test_a_function_by_platform_has_the_gradient_of_the_way_that_is_taken():
+    function = by_platform(lambda x, y: (x * y).sum(), lambda x, y: (x - y).sum())
+    x, y = jnp.asarray(noise(3)), jnp.asarray(noise(3, seed=1))
+    value, gradients = jax.jit(jax.value_and_grad(function, (0, 1)))(x, y)
+    np.testing.assert_allclose(value, (x * y).sum(), rtol=1e-6)
+    np.testing.assert_allclose(gradients, (y, x), rtol=1e-6)
+    elsewhere = jax.export.export(jax.jit(jax.grad(function)), platforms=["tpu"])(x, y).mlir_module()
+    assert "stablehlo.multiply" not in elsewhere
+
+
+def test_a_product_is_that_of_matrices_however_many_axes_it_has():
+    x, kernel = jnp.asarray(noise(2, 3, 4)), jnp.asarray(noise(4, 5))
+    np.testing.assert_allclose(product(x, kernel), np.asarray(x) @ np.asarray(kernel), atol=1e-6)
+    got = jax.grad(lambda x, kernel: jnp.square(product(x, kernel)).sum(), (0, 1))(x, kernel)
+    expected = jax.grad(lambda x, kernel: jnp.square(x @ kernel).sum(), (0, 1))(x, kernel)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

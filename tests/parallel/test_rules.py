@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.rules import Rules, constrain
 
 SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
 TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", ("tensor",)), ("vocab", ("tensor",)))
@@ -60,3 +61,19 @@ def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
 
 def test_minus_one_takes_what_is_left():
     assert make_mesh({"replica": 1, "data": -1, "fsdp": 2, "tensor": 1}).shape["data"] == 4
+
+
+def test_what_a_program_says_of_its_arrays_means_the_rules_that_it_is_made_with():
+    rules = Rules(
+        make_mesh({"replica": 1, "data": 4, "fsdp": 2, "tensor": 1}),
+        [("batch", ("data", "fsdp")), ("mlp", ("tensor",))],
+    )
+
+    def double(x):
+        return constrain(x * 2, "batch", None, "mlp")
+
+    x = jnp.ones((8, 3, 4))
+    placed = jax.jit(rules.activate(double))(x)
+    assert placed.sharding.is_equivalent_to(rules.sharding(("batch", None, "mlp"), x.shape), x.ndim)
+    assert len(jax.jit(double)(x).sharding.device_set) == 1, "without rules it says nothing"
+    np.testing.assert_array_equal(placed, 2 * x)

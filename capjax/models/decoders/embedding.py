@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.layers import Linear
+from capjax.parallel.rules import constrain
 
 
 class TokenEmbedding(nnx.Module):
@@ -20,7 +21,7 @@ class TokenEmbedding(nnx.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """int32 [...] -> [..., d], scaled to unit variance (Vaswani et al. 2017, section 3.4)."""
-        return self.table[...].astype(self.dtype)[tokens] * self.scale
+        return constrain(self.table[...].astype(self.dtype)[tokens] * self.scale, "batch")
 
     def logits(self, x: jax.Array) -> jax.Array:
         """[..., d] -> float32 [..., v]."""
@@ -29,4 +30,5 @@ class TokenEmbedding(nnx.Module):
             out = self.head(flat)
         else:
             out = flat @ self.table[...].astype(self.dtype).T + self.bias[...].astype(self.dtype)
-        return out.astype(jnp.float32).reshape(*x.shape[:-1], -1)
+        out = out.astype(jnp.float32).reshape(*x.shape[:-1], -1)
+        return constrain(out, "batch", *(None,) * (x.ndim - 2), "vocab")

@@ -54,12 +54,13 @@ class TransformerDecoder(nnx.Module):
       max_len: the longest sequence, prefix included.
       dropout: on embeddings, on each residual branch and inside the MLP.
       tie: the output layer is the embedding, transposed (Press & Wolf 2017).
-      remat: recompute each layer in the backward pass instead of keeping its activations.
+      remat: what the backward pass computes anew of each layer instead of keeping it: none, light or full (see
+        capjax.models.layers.REMAT).
     """
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, layers: int = 6, heads: int = 8, mlp_ratio: float = 4.0,
-        dropout: float = 0.0, tie: bool = True, remat: bool = False, dtype=jnp.float32, rngs,
+        dropout: float = 0.0, tie: bool = True, remat: str = "none", dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if min(layers, heads) < 1:
             raise ValueError(f"a decoder of {layers} layers with {heads} heads: expected 1 or more of each")
@@ -87,7 +88,7 @@ class TransformerDecoder(nnx.Module):
         x, weights = scan(
             self.blocks, self.layers, x,
             lambda block, x, key: block(x, memory, key, return_attention=return_attention),
-            key=blocks_key, remat=self.remat,
+            key=blocks_key, remat=self.remat, dtype=self.dtype,
         )  # fmt: skip
         x = dropout(self.norm(x), self.rate, out_key)
         return DecoderOutput(self.embedding.logits(x), None if weights is None else weights[-1])

@@ -73,7 +73,8 @@ class VideoViT(nnx.Module):
       image_size: pixels a side that the position embeddings are made for; interpolated for other sizes.
       dropout: on embeddings, on each residual branch and inside the MLP.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
-      remat: recompute each layer in the backward pass instead of keeping its activations.
+      remat: what the backward pass computes anew of each layer instead of keeping it: none, light or full (see
+        capjax.models.layers.REMAT).
       mean, std: of the RGB values, in 0..255.
     """
 
@@ -82,7 +83,7 @@ class VideoViT(nnx.Module):
     def __init__(
         self, *, width: int, depth: int, heads: int, patch: int = 16, tubelet: int = 2, attention: str = "divided",
         mlp_ratio: float = 4.0, image_size: int = 224, dropout: float = 0.0, stochastic_depth: float = 0.0,
-        remat: bool = False, mean=(127.5,) * 3, std=(127.5,) * 3, dtype=jnp.float32, rngs,
+        remat: str = "none", mean=(127.5,) * 3, std=(127.5,) * 3, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if attention not in ("divided", "joint"):
             raise ValueError(f"attention {attention!r}: expected 'divided' or 'joint'")
@@ -143,7 +144,9 @@ class VideoViT(nnx.Module):
             x, weights = block(x, real, drop, key, return_attention=return_attention)
             return (x, index + 1), weights
 
-        (x, _), weights = scan(self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat)
+        (x, _), weights = scan(
+            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
+        )  # fmt: skip
         x = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
         if not return_attention:
             return x

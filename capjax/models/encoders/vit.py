@@ -55,14 +55,15 @@ class ViT(nnx.Module):
         scratch does not need it.
       dropout: on embeddings, on each residual branch and inside the MLP.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
-      remat: recompute each layer in the backward pass instead of keeping its activations.
+      remat: what the backward pass computes anew of each layer instead of keeping it: none, light or full (see
+        capjax.models.layers.REMAT).
       mean, std: of the RGB values, in 0..255.
     """
 
     def __init__(
         self, *, width: int, depth: int, heads: int, patch: int = 16, mlp_ratio: float = 4.0,
         image_size: int = 224, class_token: bool = True, dropout: float = 0.0, stochastic_depth: float = 0.0,
-        remat: bool = False, mean=(127.5,) * 3, std=(127.5,) * 3, dtype=jnp.float32, rngs,
+        remat: str = "none", mean=(127.5,) * 3, std=(127.5,) * 3, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if width % heads:
             raise ValueError(f"encoder width {width} is not a multiple of its {heads} heads")
@@ -117,7 +118,9 @@ class ViT(nnx.Module):
             drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
             return (block(x, drop, key), index + 1), None
 
-        (x, _), _ = scan(self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat)
+        (x, _), _ = scan(
+            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
+        )  # fmt: skip
         if self.class_token is not None:
             x = x[:, 1:]
         x = self.norm(x)

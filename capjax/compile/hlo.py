@@ -1,0 +1,210 @@
+"""Compiled programs as XLA prints them: computations, how often each runs, and which line of Python asked for what."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+_BYTES = {
+    "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8,
+    "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16,
+}  # fmt: skip
+_ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
+_HEAD = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .* \{$")
+_INSTRUCTION = re.compile(r"^\s+(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
+
+
+def sizes_of(shape: str) -> list[int]:
+    """Bytes of the arrays of a shape as HLO writes it, one or those of a tuple; without the padding of layouts."""
+    arrays = [(dtype, math.prod(map(int, sides.split(","))) if sides else 1) for dtype, sides in _ARRAY.findall(shape)]
+    return [int(count * _BYTES.get(dtype, 1 if dtype.startswith("f8") else 0)) for dtype, count in arrays]
+
+
+def size_of(shape: str) -> int:
+    """Bytes of all arrays of a shape, as `sizes_of`."""
+    return sum(sizes_of(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Attributes:
+    shape: of the result, as it is written; operands: names; attributes: what stands behind them.
+    """
+
+    name: str
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    attributes: str
+    root: bool
+
+    @property
+    def bytes(self) -> int:
+        return size_of(self.shape)
+
+    @property
+    def cycles(self) -> int | None:
+        """What the compiler thinks it takes; None: it does not say."""
+        found = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
+        return int(found[1]) if found else None
+
+    def named(self, attribute: str) -> str | None:
+        """A computation that it calls, such as `body`."""
+        found = re.search(rf"\b{attribute}=%?([\w.\-]+)", self.attributes)
+        return found[1] if found else None
+
+    @property
+    def frame(self) -> int | None:
+        found = re.search(r"stack_frame_id=(\d+)", self.attributes)
+        return int(found[1]) if found else None
+
+    @property
+    def op_name(self) -> str:
+        """The path of names that JAX gave it; empty: the compiler made it."""
+        found = re.search(r'op_name="([^"]*)"', self.attributes)
+        return found[1] if found else ""
+
+    @property
+    def channel(self) -> str | None:
+        """What the parts of one collective have in common."""
+        found = re.search(r"channel_id=(\d+)", self.attributes)
+        return found[1] if found else None
+
+    @property
+    def target(self) -> str | None:
+        """Of a custom call."""
+        found = re.search(r'custom_call_target="([^"]*)"', self.attributes)
+        return found[1] if found else None
+
+
+@dataclass
+class Program:
+    """Attributes:
+    computations: {name: instructions in the order in which they run}; entry: the name of the first.
+    """
+
+    computations: dict[str, list[Instruction]]
+    entry: str
+    _tables: dict[str, dict[int, str]] = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Program":
+        """Reads what `compiled.as_text()` gives.
+
+        Raises:
+          ValueError: there is no entry computation in it.
+        """
+        computations, tables, entry = {}, {}, ""
+        current, table = None, None
+        for line in text.splitlines():
+            if not line or line == "}":
+                current = table = None
+            elif current is not None:
+                if found := _INSTRUCTION.match(line):
+                    current.append(_instruction(found))
+            elif found := _HEAD.match(line):
+                current = computations[found["name"]] = []
+                entry = found["name"] if found["entry"] else entry
+            elif line in ("FileNames", "FunctionNames", "FileLocations", "StackFrames"):
+                table = tables[line] = {}
+            elif table is not None:
+                number, _, rest = line.partition(" ")
+                table[int(number)] = rest
+        if not entry:
+            raise ValueError("no program: the text has no ENTRY computation")
+        return cls(computations, entry, tables)
+
+    def trips(self, loop: Instruction) -> int | None:
+        """How often the body of a `while` runs: what its counter, from 0 on, is compared with; None: it depends on
+        the data, or is not known."""
+        condition = self.computations[loop.named("condition")]
+        constants = {one.name: one for one in condition if one.opcode == "constant"}
+        limits = []
+        for one in condition:
+            if one.opcode == "compare" and "direction=LT" in one.attributes and one.operands[1] in constants:
+                limits.append(_value(constants[one.operands[1]]))
+            elif one.opcode == "fusion":  # the comparison is inside; its constant is outside or inside
+                inner = self.computations[one.named("calls")]
+                if any(i.opcode == "compare" and "direction=LT" in i.attributes for i in inner):
+                    given = [constants[name] for name in one.operands if name in constants]
+                    limits += [_value(c) for c in given + [i for i in inner if i.opcode == "constant"]]
+        limits = [limit for limit in limits if limit is not None]
+        return limits[0] if len(limits) == 1 else None
+
+    def runs(self, unknown: int = 1) -> Iterator[tuple[Instruction, int, str]]:
+        """Every instruction with how often it runs, and its computation; what a fusion is made of is not listed.
+
+        Args:
+          unknown: trips of a loop that does not say.
+        """
+        yield from self._runs(self.entry, 1, unknown)
+
+    def _runs(self, name: str, times: int, unknown: int):
+        for one in self.computations[name]:
+            yield one, times, name
+            if one.opcode == "while":
+                trips = self.trips(one)
+                yield from self._runs(one.named("body"), times * (unknown if trips is None else trips), unknown)
+            elif one.opcode == "call":
+                yield from self._runs(one.named("to_apply"), times, unknown)
+            elif one.opcode == "conditional":
+                for branch in self.branches(one):
+                    yield from self._runs(branch, times, unknown)
+
+    def branches(self, conditional: Instruction) -> list[str]:
+        """The computations of which a `conditional` runs one."""
+        found = re.search(r"branch_computations=\{([^}]*)\}", conditional.attributes)
+        if found:
+            return [name.strip().lstrip("%") for name in found[1].split(",")]
+        return [name for name in map(conditional.named, ("true_computation", "false_computation")) if name]
+
+    @cached_property
+    def _frames(self) -> dict[int, tuple[int, int]]:
+        """{stack frame: (file location, parent frame)}."""
+        pattern = re.compile(r"file_location_id=(\d+)(?: parent_frame_id=(\d+))?")
+        found = {number: pattern.search(text) for number, text in self._tables.get("StackFrames", {}).items()}
+        return {number: (int(match[1]), int(match[2] or 0)) for number, match in found.items() if match}
+
+    def source(self, one: Instruction, package: str = "capjax/") -> str:
+        """`file:line` in `package` that asked for an instruction, the innermost of its call stack, or nothing."""
+        locations, names = self._tables.get("FileLocations", {}), self._tables.get("FileNames", {})
+        frame = one.frame
+        while frame in self._frames:
+            location, parent = self._frames[frame]
+            found = re.search(r"file_name_id=(\d+) .*?\bline=(\d+)", locations.get(location, ""))
+            if found:
+                path = names.get(int(found[1]), "").strip('"')
+                if package in path:
+                    return f"{package}{path.rpartition(package)[2]}:{found[2]}"
+            # A frame's parent is counted from 1 up: that which equals the frame itself is the outermost.
+            frame = parent - 1 if parent else None
+        return ""
+
+
+def _value(constant: Instruction) -> int | None:
+    return int(constant.operands[0]) if constant.operands and constant.operands[0].isdigit() else None
+
+
+def _instruction(found: re.Match) -> Instruction:
+    rest = found["rest"]
+    if rest.startswith("("):
+        end = _closing(rest, 0) + 1
+        shape, rest = rest[:end], rest[end + 1 :]
+    else:
+        shape, _, rest = rest.partition(" ")
+    opcode, _, _ = rest.partition("(")
+    end = _closing(rest, len(opcode))
+    inside = re.sub(r"/\*.*?\*/", "", rest[len(opcode) + 1 : end])
+    operands = re.findall(r"%([\w.\-]+)", inside) or ([inside] if inside else [])
+    return Instruction(found["name"], opcode, shape, tuple(operands), rest[end + 1 :], bool(found["root"]))
+
+
+def _closing(text: str, start: int) -> int:
+    """The place of the parenthesis that closes the one at `start`."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if not depth:
+            return place
+    return len(text)

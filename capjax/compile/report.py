@@ -1,0 +1,168 @@
+"""What the compiler tells of a program, as JSON and as Markdown."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from capjax.compile.estimate import Estimate, estimate
+from capjax.compile.hlo import Program
+from capjax.compile.programs import Compiled, Lowered
+from capjax.compile.topology import Topology
+from capjax.compile.traffic import in_memory
+from capjax.files import write_text
+
+ASSUMPTIONS = (
+    "A fusion or copy takes the cycles that the TPU compiler writes beside it, once a trip of the loops around it.",
+    "Collectives run on rings in both directions at the full speed of the links, 1 microsecond a hop, and nothing else "
+    "uses these links; between slices each chip has its share of the network.",
+    "A collective that the compiler starts and ends apart is hidden by what is computed between; the others are not.",
+    "Input is there when it is asked for, no chip waits for another, and the host takes no time.",
+    "Operations are those of matrix products and convolutions; what is computed twice is no utilisation.",
+)
+_LARGEST = 10
+
+
+def make_report(config_name: str, topology: Topology, lowered: Lowered, compiled: Compiled) -> dict:
+    """Everything about one program, as JSON. Times are in seconds, sizes in bytes a chip, operations over all chips."""
+    found = estimate(compiled.program, lowered.mesh, topology, trips=lowered.trips)
+    chip, count = topology.chip, lowered.mesh.size
+    roofline = {"flops": lowered.flops / count / chip.flops, "bytes": found.memory_bytes / chip.bandwidth}
+    return {
+        "config": config_name,
+        "program": lowered.name,
+        "topology": str(topology),
+        "chips": count,
+        "mesh": dict(lowered.mesh.shape),
+        "batch_size": lowered.batch_size,
+        "parameters": lowered.parameters,
+        "compile_seconds": compiled.seconds,
+        "memory": {**compiled.memory, "chip": int(chip.memory), "fits": True, "largest": _largest(lowered, compiled)},
+        "flops": lowered.flops,
+        "model_flops": lowered.model_flops,
+        "bytes_moved": found.memory_bytes,
+        "collectives": _collectives(found),
+        "estimated": {
+            "seconds": found.seconds,
+            "compute_seconds": found.compute,
+            "exposed_collective_seconds": found.exposed,
+            "roofline_seconds": max(roofline.values()),
+            "roofline": roofline,
+            "utilisation": lowered.model_flops / count / chip.flops / found.seconds,
+            "items_per_second": lowered.batch_size / found.seconds,
+            "compute_by_source": dict(found.by_source.most_common(_LARGEST)),
+            "unknown_loops": found.unknown_loops,
+        },
+        "assumptions": list(ASSUMPTIONS),
+    }
+
+
+def _largest(lowered: Lowered, compiled: Compiled) -> list[dict]:
+    """The largest arrays on a chip: what the program is given, and what it makes."""
+    given = [{"name": name, "bytes": size, "kind": "argument"} for name, size in lowered.arguments.items()]
+    return sorted([*given, *_made(compiled.program)], key=lambda one: -one["bytes"])[:_LARGEST]
+
+
+def _made(program: Program) -> list[dict]:
+    made = {}
+    for one, _, _ in program.runs():
+        if one.opcode in ("parameter", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional"):
+            continue
+        if one.opcode.endswith(("-start", "-done")) or one.root:  # the root of a computation is its caller's array
+            continue
+        size = in_memory(one.shape)
+        name = f"{one.shape.partition('{')[0]} {one.op_name or one.name}"
+        source = program.source(one)
+        made[name, source] = max(size, made.get((name, source), 0))
+    return [
+        {"name": f"{name} ({source})" if source else name, "bytes": size, "kind": "temporary"}
+        for (name, source), size in made.items()
+    ]
+
+
+def _collectives(found: Estimate) -> list[dict]:
+    """Those of one kind, place and size as one, by the time that they leave exposed."""
+    alike = defaultdict(lambda: {"runs": 0, "seconds": 0.0, "exposed_seconds": 0.0})
+    for each in found.exchanges:
+        one = each.collective
+        entry = alike[one.kind, one.bytes, one.axes, one.source, each.overlaps]
+        entry["runs"] += each.runs
+        entry["seconds"] += one.seconds * each.runs
+        entry["exposed_seconds"] += each.exposed
+    rows = [
+        {"kind": kind, "bytes": size, "axes": list(axes), "source": source, "overlaps": overlaps, **entry}
+        for (kind, size, axes, source, overlaps), entry in alike.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["exposed_seconds"], -row["seconds"]))
+
+
+def to_markdown(report: Mapping) -> str:
+    """For people."""
+    memory, guess = report["memory"], report["estimated"]
+    mesh = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1) or "one chip"
+    lines = [
+        f"# {report['config']}, {report['program']}, on {report['topology']}",
+        "",
+        f"{report['chips']} chips as {mesh}; a batch of {report['batch_size']}; {report['parameters'] / 1e6:,.1f} M "
+        f"parameters; compiled in {report['compile_seconds']:.0f} s.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+        f"| memory a chip | at most {_gb(memory['peak'])} of {_gb(memory['chip'])} at a time; arguments "
+        f"{_gb(memory['arguments'])}, set aside for temporaries {_gb(memory['temporaries'])} |",
+        f"| operations | {report['flops']:.3g}, {report['flops'] / report['chips']:.3g} a chip |",
+        f"| bytes moved a chip | {_gb(report['bytes_moved'])} |",
+        f"| estimated time | {_ms(guess['seconds'])}: computing {_ms(guess['compute_seconds'])}, waiting for other "
+        f"chips {_ms(guess['exposed_collective_seconds'])} |",
+        f"| roofline | {_ms(guess['roofline_seconds'])}: operations {_ms(guess['roofline']['flops'])}, memory "
+        f"{_ms(guess['roofline']['bytes'])} |",
+        f"| estimated model-FLOPs utilisation | {guess['utilisation']:.1%} |",
+        f"| estimated items/s | {guess['items_per_second']:,.0f} |",
+        "",
+        "## Collectives",
+        "",
+        "| what | axes | array | runs | alone | exposed | overlaps | asked for by |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['kind']} | {', '.join(row['axes'])} | {_mb(row['bytes'])} | {row['runs']} | "
+            f"{_ms(row['seconds'])} | {_ms(row['exposed_seconds'])} | {'yes' if row['overlaps'] else 'no'} | "
+            f"{row['source']} |"
+            for row in report["collectives"]
+        ),
+        "",
+        "## Largest arrays on a chip",
+        "",
+        *(f"- {_mb(row['bytes'])}, {row['kind']}: {row['name']}" for row in memory["largest"]),
+        "",
+        "## Where time goes, as estimated",
+        "",
+        *(f"- {_ms(seconds)}: {source}" for source, seconds in guess["compute_by_source"].items()),
+        "",
+        "## Assumptions",
+        "",
+        *(f"- {line}" for line in report["assumptions"]),
+    ]
+    if guess["unknown_loops"]:
+        lines.append(f"- {guess['unknown_loops']} loops end when the data say so: they count as long as they may be.")
+    return "\n".join(lines) + "\n"
+
+
+def write_report(report: Mapping, folder: Path) -> Path:
+    """Writes NAME.json and NAME.md; returns the path of the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{report['program']}-{report['topology'].replace(':', '-')}"
+    write_text(folder / f"{name}.json", json.dumps(report, indent=1) + "\n")
+    write_text(folder / f"{name}.md", to_markdown(report))
+    return folder / f"{name}.md"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:,.3g} MB"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.2f} ms"

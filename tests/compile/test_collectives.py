@@ -1,0 +1,108 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from capjax.compile.collectives import HOP, describe
+from capjax.compile.estimate import estimate
+from capjax.compile.hlo import Program
+from capjax.compile.topology import Topology
+
+TOPOLOGY = Topology.parse("v5e:4x4")
+LINK = TOPOLOGY.chip.link
+
+
+def mesh_of(slices: int = 1, **shape: int):
+    """16 chips a slice, as rows of the mesh."""
+    devices = [SimpleNamespace(coords=(i % 4, i // 4, 0), slice_index=s) for s in range(slices) for i in range(16)]
+    laid = np.empty(len(devices), object)
+    laid[:] = devices
+    return SimpleNamespace(shape=shape, size=len(devices), devices=laid.reshape(tuple(shape.values())))
+
+
+def program(*lines: str) -> Program:
+    body = "\n".join(f"  {line}" for line in lines)
+    return Program.parse(f"HloModule m\n\nENTRY %main (a: f32[8]) -> f32[8] {{\n{body}\n}}\n")
+
+
+def the_one(line: str, mesh):
+    parsed = program(line)
+    return describe(parsed, parsed.computations["main"][0], (), mesh, TOPOLOGY)
+
+
+@pytest.mark.parametrize(
+    ("groups", "axes"),
+    [
+        ("{{0,1,2,3},{4,5,6,7},{8,9,10,11},{12,13,14,15}}", ("fsdp",)),
+        ("[4,4]<=[16]", ("fsdp",)),
+        ("[4,4]<=[4,4]T(1,0)", ("data",)),
+        ("{{0,4,8,12},{1,5,9,13},{2,6,10,14},{3,7,11,15}}", ("data",)),
+        ("mesh['axis_0'=4,'axis_1'=4] {'axis_1'}", ("fsdp",)),
+        ("mesh['axis_0'=4,'axis_1'=4] {'axis_0','axis_1'}", ("data", "fsdp")),
+        ("mesh['axis_0'=4,'axis_1'=4], device_ids=([4,4]T(1,0)) {'axis_0'}", ("fsdp",)),
+        ("{}", ("data", "fsdp")),
+    ],
+)
+def test_groups_are_told_as_axes_of_the_mesh_however_they_are_written(groups, axes):
+    line = f"%r = f32[1024]{{0}} all-reduce(%a), channel_id=1, replica_groups={groups}, to_apply=%add"
+    found = the_one(line, mesh_of(data=4, fsdp=4))
+    assert found.axes == axes
+    assert len(found.group) == 4 ** len(axes)
+
+
+def test_on_a_line_of_chips_all_but_one_part_comes_over_one_link():
+    line = "%r = f32[4000000]{0} all-gather(%a), channel_id=1, replica_groups=[4,4]<=[16], dimensions={0}"
+    found = the_one(line, mesh_of(data=4, fsdp=4))
+    assert found.bytes == 16e6
+    assert found.seconds == pytest.approx(16e6 * 3 / 4 / LINK + 3 * HOP)
+
+
+def test_a_sum_takes_twice_a_gathering_and_a_scattered_sum_once():
+    groups = "channel_id=1, replica_groups=[4,4]<=[16], to_apply=%add"
+    mesh = mesh_of(data=4, fsdp=4)
+    summed = the_one(f"%r = f32[4000000]{{0}} all-reduce(%a), {groups}", mesh)
+    scattered = the_one(f"%r = f32[1000000]{{0}} reduce-scatter(%a), {groups}, dimensions={{0}}", mesh)
+    assert summed.bytes == scattered.bytes == 16e6
+    assert summed.seconds == pytest.approx(2 * scattered.seconds)
+
+
+def test_a_sum_over_slices_sends_each_chips_part_over_the_network():
+    line = "%r = f32[16000000]{0} all-reduce(%a), channel_id=1, replica_groups={}, to_apply=%add"
+    found = the_one(line, mesh_of(slices=2, replica=2, data=16))
+    assert found.axes == ("replica", "data")
+    within = 64e6 * 15 / 16 / (2 * LINK) + 6 * HOP
+    assert found.seconds == pytest.approx(2 * (within + 64e6 / 16 / 2 / TOPOLOGY.chip.network))
+
+
+START = "%s = (f32[1000000]{0}, f32[4000000]{0}) all-gather-start(%a), channel_id=1, replica_groups=[4,4]<=[16]"
+
+
+@pytest.mark.parametrize("cycles", [0, 150_000, 3_000_000])
+def test_what_is_computed_between_start_and_end_hides_a_collective(cycles):
+    parsed = program(
+        "%a = f32[1000000]{0} parameter(0)",
+        START + ", dimensions={0}",
+        f'%c = f32[8]{{0}} fusion(%a), kind=kLoop, calls=%none, backend_config={{"estimated_cycles":"{cycles}"}}',
+        "%d = f32[4000000]{0} all-gather-done(%s)",
+        "ROOT %r = f32[8]{0} copy(%c)",
+    )
+    parsed.computations["none"] = Program.parse(
+        "HloModule m\n\nENTRY %e (p: f32[8]) -> f32[8] {\n  ROOT %p = f32[8]{0} parameter(0)\n}\n"
+    ).computations["e"]
+    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
+    computing = cycles / TOPOLOGY.chip.clock
+    (exchange,) = found.exchanges
+    assert exchange.overlaps
+    assert found.compute == pytest.approx(computing)
+    assert found.exposed == pytest.approx(max(exchange.collective.seconds - computing, 0))
+    assert found.seconds == pytest.approx(max(exchange.collective.seconds, computing))
+
+
+def test_a_collective_in_one_piece_is_exposed():
+    parsed = program(
+        "%a = f32[1000000]{0} parameter(0)",
+        "ROOT %r = f32[4000000]{0} all-gather(%a), channel_id=1, replica_groups=[4,4]<=[16], dimensions={0}",
+    )
+    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
+    assert found.exposed == found.seconds == found.exchanges[0].collective.seconds
+    assert not found.exchanges[0].overlaps

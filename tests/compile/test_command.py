@@ -1,0 +1,201 @@
+import importlib.util
+import json
+import re
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from tiny_job import Tiny
+
+from capjax.compile import command
+from capjax.compile.estimate import estimate
+from capjax.compile.flops import count_flops
+from capjax.compile.hlo import Program
+from capjax.compile.programs import DoesNotFitError, compile_lowered, lower, mesh_of
+from capjax.compile.sweep import changed, meshes, smaller
+from capjax.compile.topology import Topology
+from capjax.parallel.mesh import make_mesh
+from capjax.train import loop
+
+needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
+SMALL = Topology.parse("v5e:2x2")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+@pytest.fixture
+def config(common_config):
+    config = common_config
+    config.name = "tiny"
+    config.data.image_size, config.data.target_len, config.decode.max_len = 32, 12, 6
+    config.model.width = 128
+    config.model.encoder.name = "vit_tiny"
+    config.model.encoder.options = {"depth": 2}
+    config.model.decoder.options = {"layers": 2, "heads": 2}
+    config.train.batch_size = config.eval.batch_size = 16
+    config.compile.topologies = ("v5e:2x2",)
+    config.compile.vocabulary = 512
+    return config
+
+
+@needs_compiler
+def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
+    said = []
+    assert command.run(config, tmp_path, (), batches=None, say=said.append)
+    train, decode = (
+        json.loads((tmp_path / "compile" / f"{name}-v5e-2x2.json").read_text()) for name in ("train", "decode")
+    )
+    assert train["chips"] == 4
+    assert train["mesh"] == {"replica": 1, "data": 4, "fsdp": 1, "tensor": 1}
+    # Parameters and two moments of Adam's, in float32, and little else.
+    assert train["memory"]["arguments"] == pytest.approx(3 * 4 * train["parameters"], rel=0.1)
+    assert train["memory"]["arguments"] < train["memory"]["peak"] < train["memory"]["chip"]
+    assert train["flops"] == train["model_flops"] > decode["flops"] > 0
+    sums = [row for row in train["collectives"] if row["kind"] == "all-reduce"]
+    assert {tuple(row["axes"]) for row in sums} == {("data",)}
+    assert any(row["source"].startswith("capjax/models/") for row in sums)
+    guess = train["estimated"]
+    assert guess["seconds"] == pytest.approx(guess["compute_seconds"] + guess["exposed_collective_seconds"])
+    assert 0 < guess["utilisation"] < 1
+    assert not decode["collectives"], "captions of a batch need nothing of another chip's"
+    assert "| estimated time |" in (tmp_path / "compile" / "train-v5e-2x2.md").read_text()
+    assert len(said) == 2
+
+
+@needs_compiler
+def test_every_trip_of_a_scan_is_in_the_estimate_and_none_is_faster_than_the_chip():
+    topology = Topology.parse("v5e:2x2")
+    mesh = make_mesh({"replica": 1, "data": 4, "fsdp": 1, "tensor": 1}, topology.devices)
+
+    def step(w, x, unroll):
+        def loss(w):
+            def layer(x, w):
+                return x + jax.nn.gelu(x @ w), None
+
+            return jax.lax.scan(layer, x, w, unroll=unroll)[0].astype(jnp.float32).sum()
+
+        return jax.grad(loss)(w)
+
+    # Wide enough that products take the time: what lies between them a scan writes to memory, and the other may not.
+    w = jax.ShapeDtypeStruct((6, 2048, 2048), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec()))
+    x = jax.ShapeDtypeStruct((65536, 2048), jnp.bfloat16, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    found, flops = [], []
+    for unroll in (1, 6):
+        traced = jax.jit(step, static_argnums=2).trace(w, x, unroll)
+        flops.append(count_flops(traced.jaxpr))
+        text = traced.lower().compile().as_text()
+        found.append(estimate(Program.parse(text), mesh, topology))
+    assert flops[0] == flops[1] == 3 * 2 * 6 * 65536 * 2048 * 2048
+    fastest = flops[0] / 4 / topology.chip.flops
+    for each in found:
+        assert fastest < each.compute < 4 * fastest
+
+
+@needs_compiler
+def test_the_step_that_is_compiled_for_a_slice_is_the_step_that_is_trained(tiny, tmp_path, monkeypatch):
+    """The training loop's on eight devices here, and that for a slice of eight chips: equal to the letter."""
+    settings = ("mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", "train.steps=1", "data.eval=", "model.width=32")
+    config = tiny.config(*settings)
+    kept, made = [], loop.make_programs
+
+    def remember(*args, **how):
+        programs = made(*args, **how)
+
+        def step(state, batch):
+            kept.append(
+                jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), (state, batch))
+            )
+            return programs.step_fn(state, batch)
+
+        kept.append(programs.step_fn)
+        return replace(programs, step_fn=step)
+
+    monkeypatch.setattr(loop, "make_programs", remember)
+    loop.train(config, tmp_path)
+    step_fn, arguments = kept
+    trained = step_fn.trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
+    compiled = lower(config, mesh_of(config, Topology.parse("v5e:2x4")), "train").lowered.as_text()
+    order = re.compile(r", device_ids=\[[^\]]*\]")  # chips of a slice are numbered by where they are
+    assert order.sub("", trained) == order.sub("", compiled)
+    assert '"fsdp"' in trained
+
+
+def test_a_sweep_tries_every_mesh_that_divides_the_batch():
+    found = meshes(Topology.parse("v5e:2x4"), rows=4)
+    assert ["mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2"] in found
+    for sizes in found:
+        data, fsdp, tensor = (int(setting.partition("=")[2]) for setting in sizes)
+        assert data * fsdp * tensor == 8
+        assert 4 % (data * fsdp) == 0
+    assert (
+        len(found) == len({tuple(sizes) for sizes in found}) == 3 + 2 + 1
+    )  # tensor 2 with fsdp 1, 2, 4; 4 with 1, 2; 8
+
+
+def test_what_saves_memory_is_tried_from_the_mildest_to_the_smallest_batch(config):
+    found = list(smaller(config, SMALL, "train"))
+    assert found[0] == ["mesh.data=1", "mesh.fsdp=4", "mesh.tensor=1"]
+    assert found[1] == [*found[0], "model.encoder.options.remat=full", "model.decoder.options.remat=full"]
+    assert [settings[-1] for settings in found[2:]] == ["train.batch_size=8", "train.batch_size=4"]
+    for settings in found:
+        changed(config, settings)
+
+
+@needs_compiler
+def test_what_does_not_fit_is_told_with_what_does(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "compile_lowered", _small_memory(config))
+    said = []
+    assert not command.run(config, tmp_path, ("v5e:2x2",), batches=None, say=said.append)
+    advice = "\n".join(said)
+    assert "train on v5e:2x2 does not fit: it needs 3.00 GB a chip, which has 2.00 GB for programs" in advice
+    assert "2.50 GB: the table" in advice
+    assert "It fits" in advice
+    assert "--config.mesh.fsdp=4" in advice
+
+
+def _small_memory(config):
+    """A compiler that refuses training as the config has it."""
+    asked = []
+
+    def compiles(lowered):
+        asked.append(lowered.name)
+        if asked == ["train"]:
+            raise DoesNotFitError(3e9, 2e9, [(2.5e9, "the table")])
+        return compile_lowered(lowered)
+
+    return compiles
+
+
+@needs_compiler
+def test_a_sweep_goes_on_where_it_was_and_says_which_mesh_is_best(config, tmp_path, monkeypatch):
+    tried = []
+
+    def stops_after(count):
+        def compiles(lowered):
+            if len(tried) == count:
+                raise KeyboardInterrupt
+            tried.append(dict(lowered.mesh.shape))
+            return compile_lowered(lowered)
+
+        return compiles
+
+    config.train.batch_size, said = 4, []
+    monkeypatch.setattr(command, "compile_lowered", stops_after(1))
+    with pytest.raises(KeyboardInterrupt):
+        command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+    monkeypatch.setattr(command, "compile_lowered", stops_after(9))
+    assert command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+    assert len(tried) == len({str(mesh) for mesh in tried}) == len(meshes(SMALL, rows=4))
+    assert said[-1].startswith("best on v5e:2x2: --config.mesh.data=")
+
+
+def test_a_batch_that_does_not_divide_is_an_error_that_says_of_what_it_must_be_a_multiple(config):
+    mesh = make_mesh({"replica": 1, "data": 8, "fsdp": 1, "tensor": 1})
+    config.train.batch_size = 12
+    with pytest.raises(ValueError, match="a batch of 12 does not divide over 8 devices; use a multiple of 8"):
+        lower(config, mesh, "train")
