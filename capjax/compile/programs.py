@@ -1,5 +1,6 @@
 """The programs of a config as they would be run on a TPU slice: what training and evaluation call, compiled for it."""
 
+import math
 import re
 import time
 from copy import deepcopy
@@ -87,6 +88,11 @@ def mesh_of(config, topology: Topology) -> Mesh:
     return make_mesh(sizes, topology.devices)
 
 
+def batch_of(config, name: str) -> int:
+    """The batch size of a program, over all chips."""
+    return config.train.batch_size if name == "train" else config.eval.batch_size
+
+
 def lower(config, mesh: Mesh, name: str) -> Lowered:
     """Traces a program of a config: for `train` the step that the training loop runs, for `decode` the call that
     evaluation makes for a batch.
@@ -97,7 +103,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     vocabulary, shape = _vocabulary(config), _feature_shape(config)
     rules = Rules(mesh, config.mesh.rules)
     programs = make_programs(config, rules, vocabulary, feature_shape=shape)
-    size = config.train.batch_size if name == "train" else config.eval.batch_size
+    size = batch_of(config, name)
     rules.batch(size // config.train.accumulate if name == "train" else size)
     sharding = rules.batch(size)
     batch = {
@@ -187,10 +193,7 @@ def _bytes_by_name(arguments) -> dict[str, int]:
         name = jax.tree_util.keystr(path, simple=True, separator="/").partition("/")[2]
         sharding = getattr(leaf, "sharding", None)
         shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
-        count = 1
-        for side in shape:
-            count *= side
-        sizes[name] = count * leaf.dtype.itemsize
+        sizes[name] = math.prod(shape) * leaf.dtype.itemsize
     return sizes
 
 

@@ -9,7 +9,7 @@ from capjax.compile.estimate import Estimate, estimate
 from capjax.compile.hlo import Program
 from capjax.compile.programs import Compiled, Lowered
 from capjax.compile.topology import Topology
-from capjax.compile.traffic import in_memory
+from capjax.compile.traffic import FREE, in_memory
 from capjax.files import write_text
 
 ASSUMPTIONS = (
@@ -66,9 +66,8 @@ def _largest(lowered: Lowered, compiled: Compiled) -> list[dict]:
 def _made(program: Program) -> list[dict]:
     made = {}
     for one, _, _ in program.runs():
-        if one.opcode in ("parameter", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional"):
-            continue
-        if one.opcode.endswith(("-start", "-done")) or one.root:  # the root of a computation is its caller's array
+        # The root of a computation is its caller's array.
+        if one.opcode in FREE or one.opcode.endswith(("-start", "-done")) or one.root:
             continue
         size = in_memory(one.shape)
         name = f"{one.shape.partition('{')[0]} {one.op_name or one.name}"

@@ -7,6 +7,7 @@ from copy import deepcopy
 from functools import partial
 
 from capjax import config as config_lib
+from capjax.compile.programs import batch_of
 from capjax.compile.topology import Topology
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
@@ -27,11 +28,6 @@ def changed(config, settings: Sequence[str]):
         config_lib.override(config, setting)
     config_lib.check(config)
     return config
-
-
-def batch_of(config, program: str) -> int:
-    """The batch size of a program, over all chips."""
-    return config.train.batch_size if program == "train" else config.eval.batch_size
 
 
 def meshes(topology: Topology, *, rows: int) -> list[list[str]]:
@@ -64,8 +60,10 @@ def smaller(config, topology: Topology, program: str) -> Iterator[list[str]]:
             here = config.model[part]
             if _takes_remat(registry, here.name) and here.options.get("remat") != "full":
                 said = [*said, f"model.{part}.options.remat=full"]
-        yield said
-    over = topology.slices * chips // max(config.mesh.tensor if not said else 1, 1)
+        if any("remat" in setting for setting in said):
+            yield said
+    # Where the mesh stays, its `tensor` shares a batch.
+    over = topology.slices * chips // (1 if any("mesh" in setting for setting in said) else max(config.mesh.tensor, 1))
     while size % 2 == 0 and (size := size // 2) % over == 0:
         yield [*said, f"{BATCH[program]}={size}"]
 

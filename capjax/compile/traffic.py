@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from capjax.compile.hlo import Instruction, Program, size_of
 
 # They name arrays, or give them other shapes, without moving them.
-_FREE = {
+FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "after-all",
     "partition-id", "replica-id", "iota", "copy-done", "slice-done", "opt-barrier",
 }  # fmt: skip
@@ -20,7 +20,7 @@ def bytes_moved(program: Program, *, unknown: int = 1) -> int:
     """
     total, known = 0, {}
     for one, times, where in program.runs(unknown):
-        if one.opcode in _FREE or one.opcode.endswith("-done"):
+        if one.opcode in FREE or one.opcode.endswith("-done"):
             continue
         if where not in known:
             known[where] = {each.name: each for each in program.computations[where]}

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,3 +79,9 @@ def test_what_a_program_says_of_its_arrays_means_the_rules_that_it_is_made_with(
     assert placed.sharding.is_equivalent_to(rules.sharding(("batch", None, "mlp"), x.shape), x.ndim)
     assert len(jax.jit(double)(x).sharding.device_set) == 1, "without rules it says nothing"
     np.testing.assert_array_equal(placed, 2 * x)
+
+
+def test_slices_hold_copies_of_the_model():
+    devices = [SimpleNamespace(slice_index=i // 4) for i in range(8)]
+    with pytest.raises(ValueError, match="2 slices with mesh.replica = 1: set mesh.replica to 2"):
+        make_mesh({"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}, devices)

@@ -1,0 +1,31 @@
+import pytest
+
+from capjax.compile.hlo import Program
+from capjax.compile.traffic import bytes_moved
+
+FUSED = """HloModule m
+
+%read (stack: f32[12,1000], i: s32[]) -> f32[1000] {
+  %stack = f32[12,1000]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %part = f32[1,1000]{1,0} dynamic-slice(%stack, %i, %zero), dynamic_slice_sizes={1,1000}
+  ROOT %flat = f32[1000]{0} bitcast(%part)
+}
+
+ENTRY %main (a: f32[12,1000], n: s32[]) -> f32[1000] {
+  %a = f32[12,1000]{1,0} parameter(0)
+  %n = s32[]S(2) parameter(1)
+  ROOT %out = f32[1000]{0} fusion(%a, %n), kind=kLoop, calls=%read
+}
+"""
+
+
+def test_of_a_stack_only_the_part_that_is_read_counts():
+    assert bytes_moved(Program.parse(FUSED)) == pytest.approx(2 * 4000, abs=8)
+
+
+def test_arrays_that_stay_on_the_chip_do_not_count():
+    text = FUSED.replace("ROOT %out = f32[1000]{0} fusion", "ROOT %out = f32[1000]{0:S(1)} fusion")
+    text = text.replace("ROOT %flat = f32[1000]{0} bitcast", "ROOT %flat = f32[1000]{0:S(1)} bitcast")
+    assert bytes_moved(Program.parse(text)) == pytest.approx(4000, abs=8)
