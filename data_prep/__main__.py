@@ -137,7 +137,16 @@ def _build(name: str, argv: Sequence[str]) -> int:
         "missing videos are listed and do not count",
     )
     add("--strict", action="store_true", help="stop at the first bad input")
+    add(
+        "--beam",
+        nargs=argparse.REMAINDER,
+        metavar="OPTION",
+        help="write it on Apache Beam; all that follows are Beam's own options, such as --runner=FlinkRunner; without "
+        "any, this machine's cores are used. The workers must see DIR and the media under the same paths",
+    )
     args = parser.parse_args(argv)
+    if args.beam is not None and args.workers:
+        parser.error("--workers does not go with --beam; say --beam --direct_num_workers=N")
     hint = f"What is finished is kept in {args.output}.partial; the same command goes on from there."
     return _guarded(name, lambda: _run(name, args), hint)
 
@@ -170,6 +179,7 @@ def _run(name: str, args: argparse.Namespace) -> int:
         ),
         translations=Translations(args.translations) if args.translations else None,
         workers=args.workers,
+        beam=args.beam,
         max_bad=args.max_bad,
         strict=args.strict,
         overwrite=args.overwrite,

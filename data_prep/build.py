@@ -14,6 +14,7 @@ All work is done in OUTPUT.partial:
     frames/         frames of long videos, so that it goes on within one
     report.json     what was skipped, when the run fails
     lock            held while a run is at work
+    stop            asks the workers of a Beam job to stop
 """
 
 import fcntl
@@ -21,7 +22,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
       settings: how media are stored.
       translations: captions in further languages.
       workers: processes; None: one for each core, or only this one where little is to be done.
+      beam: options of Apache Beam, which then makes the shards in place of `workers`; see data_prep/beam.py.
       max_bad: the share of bad photos, and of bad captions, beyond which there is no dataset; see `report`.
       strict: stop at the first bad input.
       overwrite: replace a dataset that is there. The old one stays until the new one is whole.
@@ -71,6 +73,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
 
     Raises:
       ValueError: the name is no identifier, or an argument is out of range.
+      RuntimeError: `beam` is given, and Apache Beam is not installed.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -84,6 +87,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         settings: Storage | None = None,
         translations: Translations | None = None,
         workers: int | None = None,
+        beam: Sequence[str] | None = None,
         max_bad: float = 0.01,
         strict: bool = False,
         overwrite: bool = False,
@@ -95,6 +99,11 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             raise ValueError(f"max_bad = {max_bad} should be from 0 to 1")
         if workers is not None and workers < 1:
             raise ValueError(f"workers = {workers} should be 1 or more")
+        self._beam = None
+        if beam is not None:
+            from data_prep.beam import make_options
+
+            self._beam = make_options(beam)
         self.name, self.workers = name, workers
         self.found = found
         self.output_dir = Path(output_dir).resolve()
@@ -176,10 +185,20 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         with bar:
             for report in reports.values():
                 self._strict(report)
-            for shard, report in run(write_shard, pending, self.workers or cores, _whole(bar)):
+            for shard, report in self._made(pending, self.workers or cores, bar):
                 reports[shard.path] = report
                 self._strict(report)
         return reports
+
+    def _made(self, shards: list[Shard], workers: int, bar: tqdm) -> Iterator[tuple[Shard, ShardReport]]:
+        if self._beam is None:
+            yield from run(write_shard, shards, workers, _whole(bar))
+            return
+        from data_prep.beam import make_shards_on_beam
+
+        for shard, report in make_shards_on_beam(shards, self._beam, self.work_dir / "stop"):
+            bar.update(len(shard.items))
+            yield shard, report
 
     def _strict(self, report: ShardReport):
         if self.report.strict and report.problems:
@@ -247,7 +266,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.work_dir / "shards")
         shutil.rmtree(self.work_dir / "frames", ignore_errors=True)
-        for name in ("report.json", "lock"):
+        for name in ("report.json", "lock", "stop"):
             (self.work_dir / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.work_dir.rmdir()

@@ -1,6 +1,7 @@
 """`python -m data_prep`."""
 
 import json
+import sys
 
 import pytest
 
@@ -111,3 +112,11 @@ def test_the_real_flickr8k_in_six_languages(tmp_path, shared_data):
     assert report["problems"] == []
     assert report["splits"]["train"]["photos"] == 753
     assert report["splits"]["val"]["captions"] == {"ar": 339, "cs": 107, "de": 107, "en": 565, "fr": 107, "zh": 565}
+
+
+def test_without_beam_it_says_what_to_install(tmp_path, make_jsonl, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "data_prep.beam", raising=False)
+    arguments = ["jsonl", "--input", str(make_jsonl(10)), "--output", str(tmp_path / "out"), "--beam"]
+    assert main(arguments) == 1
+    assert "--beam needs Apache Beam: pip install 'capjax[beam]'" in capsys.readouterr().err

@@ -1,0 +1,28 @@
+# launch.py in a container: for training, for data preparation, and for workers of Apache Beam.
+#
+#   docker build -f launch/docker/train.Dockerfile --build-arg EXTRAS=tpu,tensorboard -t REPOSITORY/capjax:TAG .
+#   docker run -v "$PWD/runs:/runs" REPOSITORY/capjax:TAG --config configs/shapes.py --workdir /runs/shapes ...
+#
+# EXTRAS are those of pyproject.toml: tensorboard (for CPUs), tpu,tensorboard or cuda,tensorboard. With beam among them
+# it is also an image for --sdk_container_image: give --entrypoint /opt/apache/beam/boot to what starts it.
+ARG PYTHON=3.11.13
+FROM python:${PYTHON}-slim-bookworm
+ARG EXTRAS=tensorboard
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+
+# What changes seldom comes first: with the packages empty, this layer depends on pyproject.toml alone.
+COPY pyproject.toml README.md ./
+RUN mkdir capjax data_prep \
+    && touch capjax/__init__.py data_prep/__init__.py \
+    && python -m pip install --editable ".[${EXTRAS}]"
+
+COPY launch.py ./
+COPY configs configs
+COPY data_prep data_prep
+COPY capjax capjax
+
+# The home is where JAX keeps what it compiled.
+RUN useradd --create-home --uid 1000 capjax
+USER 1000:1000
+ENTRYPOINT ["python", "launch.py"]

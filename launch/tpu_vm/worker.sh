@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# What tpu.sh run starts on each worker: launch.py with the arguments given, after what an earlier start has left.
+#
+# A connection may be lost while launch.py goes on; it holds the TPU, so it is stopped first, and may save. Exit
+# statuses are those of launch.py; 1 and 2 become 101 and 102.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 102
+pid_file=.launch.pid
+
+if [[ -f $pid_file ]]; then
+  old=$(<"$pid_file")
+  if [[ $old =~ ^[0-9]+$ ]] && tr '\0' ' ' < "/proc/$old/cmdline" 2> /dev/null | grep -q 'launch\.py'; then
+    echo "worker.sh: stopping process $old, which an earlier start left"
+    kill -TERM "$old"
+    for ((second = 0; second < ${CAPJAX_GRACE_SECONDS:-120}; second++)); do
+      kill -0 "$old" 2> /dev/null || break
+      sleep 1
+    done
+    kill -KILL "$old" 2> /dev/null
+  fi
+fi
+
+"${CAPJAX_PYTHON:-.venv/bin/python}" launch.py "$@" &
+child=$!
+echo "$child" > "$pid_file"
+trap 'kill -TERM "$child" 2> /dev/null' TERM INT HUP
+wait "$child"
+status=$?
+while kill -0 "$child" 2> /dev/null; do # a trap ended the wait before launch.py had saved
+  wait "$child"
+  status=$?
+done
+rm -f "$pid_file"
+case $status in
+  1 | 2) exit $((100 + status)) ;;
+esac
+exit "$status"

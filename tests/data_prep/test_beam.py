@@ -1,0 +1,129 @@
+"""Datasets written on Apache Beam are those that one process writes."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killed_builds import children, contents, start, wait_for_end
+
+from data_prep.__main__ import main
+
+pytest.importorskip("apache_beam", reason="pip install 'capjax[beam]'")
+BEAM = ["--beam", "--direct_num_workers=2"]
+
+
+def build(folder: Path, output: Path, *options: str) -> int:
+    return main(["jsonl", "--input", str(folder), "--output", str(output), *options])
+
+
+@pytest.fixture
+def photos(make_jsonl):
+    """420 photos in 4 shards, four of them bad in different ways."""
+    folder = make_jsonl(420)
+    (folder / "0003.jpg").unlink()
+    (folder / "0017.jpg").write_bytes(b"hello")
+    (folder / "0018.jpg").write_bytes((folder / "0019.jpg").read_bytes()[:300])
+    (folder / "0020.jpg").write_bytes(b"")
+    return folder
+
+
+def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsys):
+    assert build(photos, tmp_path / "alone", "--workers", "1") == 0
+    told = capsys.readouterr().out.splitlines()[:-2]  # the last two name the folder and the time
+    assert build(photos, tmp_path / "beam", *BEAM) == 0
+    assert capsys.readouterr().out.splitlines()[:-2] == told
+    assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
+    report = json.loads((tmp_path / "beam" / "report.json").read_text())
+    assert report["photos"] == {"found": 420, "bad": 4}
+    assert sum("array_record" in path.name for path in (tmp_path / "beam").iterdir()) == 4
+    assert not (tmp_path / "beam.partial").exists()
+
+
+def test_videos_are_written_alike(tmp_path):
+    for name, options in (("alone", ["--workers", "1"]), ("beam", BEAM)):
+        made = ["moving", "--output", str(tmp_path / name), "--count", "6", "--languages", "en", "--clips", "events", *options]
+        assert main(made) == 0
+    assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
+
+
+def test_too_much_bad_input_is_told_as_ever(photos, tmp_path, capsys):
+    told = []
+    for options in (["--workers", "1"], BEAM):
+        assert build(photos, tmp_path / "out", "--max-bad", "0.005", *options) == 1
+        told.append((capsys.readouterr().err.splitlines()[-4:], (tmp_path / "out.partial/report.json").read_bytes()))
+    assert told[0] == told[1]
+    assert "4 of 420 photos are bad" in told[0][0][0]
+
+
+def test_a_strict_run_stops_at_the_first_bad_photo(photos, tmp_path, capsys):
+    (photos / "0003.jpg").write_bytes((photos / "0004.jpg").read_bytes())
+    (photos / "0020.jpg").write_bytes((photos / "0004.jpg").read_bytes())
+    assert build(photos, tmp_path / "out", "--strict", *BEAM) == 1
+    errors = capsys.readouterr().err
+    assert "--strict stops at the first problem" in errors
+    assert not (tmp_path / "out.partial/stop").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def descendants(pid: int) -> list[int]:
+    near = children(pid)
+    return near + [pid for child in near for pid in descendants(child)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_job_goes_on_with_or_without_beam(tmp_path, make_jsonl, number):
+    folder = make_jsonl(1200, size=(480, 320))
+    process = start(folder, tmp_path / "out", *BEAM)
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    wait_for_end(workers)
+    assert not (tmp_path / "out").exists()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out.partial/shards").glob("*.json")}
+    assert 0 < len(kept) < 11
+    assert build(folder, tmp_path / "out", "--workers", "1") == 0
+    assert build(folder, tmp_path / "whole", "--workers", "1") == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, capsys):
+    (tmp_path / "out.partial").mkdir()
+    limited = f"ulimit -f 20; exec {sys.executable} -m data_prep jsonl --input {photos} --output {tmp_path / 'out'}"
+    done = subprocess.run(["bash", "-c", f"{limited} {' '.join(BEAM)}"], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr[done.stderr.rindex("python -m data_prep jsonl:") :]
+    assert "the Beam job failed" in last
+    assert "File too large" in last
+    assert "Traceback" not in last
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--beam", "--direct_num_worker=2"], 1, "Beam has no option --direct_num_worker; did you mean --direct_num_w"),
+        (["--beam", "--runner=FlinkRuner"], 1, "Unexpected pipeline runner: FlinkRuner"),
+        (["--workers", "2", "--beam"], 2, "--workers does not go with --beam"),
+        (["--beam", "--direct_num_workers=many"], 2, "--direct_num_workers: invalid int value"),
+    ],
+)
+def test_wrong_options_are_named(photos, tmp_path, capsys, options, status, message):
+    if status == 2:
+        with pytest.raises(SystemExit) as stop:
+            build(photos, tmp_path / "out", *options)
+        assert stop.value.code == 2
+    else:
+        assert build(photos, tmp_path / "out", *options) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_worker_stops_when_it_is_asked_to(tmp_path):
+    from data_prep import beam
+
+    (tmp_path / "stop").touch()
+    assert beam._write(None, str(tmp_path / "stop")) is None  # it does not so much as look at its shard

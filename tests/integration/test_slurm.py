@@ -1,0 +1,226 @@
+"""launch/slurm/train.sbatch on a SLURM that is started here: slurmctld, two slurmd and munged of Debian's packages.
+
+apt-get install slurm-wlm munge   (as root)
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SBATCH = ROOT / "launch/slurm/train.sbatch"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing), reason=f"no SLURM here: {', '.join(missing)} (apt-get install slurm-wlm munge)"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="slurmd wants to be root"),
+]
+
+CONFIG = """
+ClusterName=here
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdParameters=config_overrides
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+ReturnToService=2
+KillWait=5
+MinJobAge=300
+SchedulerParameters=sched_interval=1,bf_interval=1
+NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=4
+NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
+PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
+"""
+
+# Plays launch.py: each task says which it is, and ends as the plan has it for this start of the job.
+STAND_IN = """
+import os, pathlib, signal, sys, time
+plan = pathlib.Path("plan").read_text().split()
+start = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+task = {name: os.environ.get(f"SLURM_{name}") for name in ("PROCID", "NTASKS", "JOB_ID", "STEP_NODELIST")}
+print(f"start {start}: {task} {sys.argv[1:]}", flush=True)
+def save(*_):
+    print(f"start {start}: task {task['PROCID']} saved", flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+if plan[start] == "sleep":
+    time.sleep(600)
+sys.exit(int(plan[start]))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """A SLURM of two nodes with four cores each; its environment."""
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("state", "spool-one", "spool-two"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o400)
+    config = folder / "slurm.conf"
+    host = socket.gethostname().split(".")[0]
+    config.write_text(CONFIG.format(folder=folder, host=host, controller=free_port(), ports=(free_port(), free_port())))
+    env = {**os.environ, "SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    munge = [
+        "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket",
+        f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
+    ]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for command in (munge, ["slurmctld", "-D", "-i"], *(["slurmd", "-D", "-N", name] for name in ("one", "two"))):
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            time.sleep(1)
+        ask = ["sinfo", "--noheader", "--Node", "--format=%T"]
+        idle = ["idle", "idle"]
+        wait_until(lambda: subprocess.run(ask, env=env, capture_output=True, text=True).stdout.split() == idle, 60)
+        yield env
+
+
+def wait_until(true, seconds: float):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def submit(slurm, tmp_path):
+    """Submits the script with a stand-in for launch.py; -> the job."""
+    (tmp_path / "launch.py").write_text(STAND_IN)
+
+    def run(plan: str, *options: str, **env: str) -> "Job":
+        (tmp_path / "plan").write_text(plan)
+        argv = ["sbatch", "--parsable", "--nodes=2", *options, SBATCH, "--workdir", "runs/x", "--config=a b"]
+        sent = subprocess.run(
+            argv, env={**slurm, **env, "CAPJAX_PYTHON": "python3"}, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert sent.returncode == 0, sent.stderr
+        return Job(sent.stdout.strip(), tmp_path, slurm)
+
+    return run
+
+
+class Job:
+    """A job that was submitted."""
+
+    def __init__(self, number: str, folder: Path, env: dict):
+        self.number, self.folder, self.env = number, folder, env
+
+    @property
+    def log(self) -> str:
+        path = self.folder / f"capjax-{self.number}.log"
+        return path.read_text() if path.exists() else ""
+
+    def ask(self, *argv: str) -> str:
+        return subprocess.run(argv, env=self.env, capture_output=True, text=True, check=True).stdout
+
+    def shown(self) -> dict[str, str]:
+        told = self.ask("scontrol", "show", "job", "--oneliner", self.number)
+        return dict(part.split("=", 1) for part in told.split() if "=" in part)
+
+    def now(self) -> dict[str, str]:
+        """The job as it is; one that waits for its next start is let go at once."""
+        shown = self.shown()
+        if shown["JobState"] == "PENDING" and shown["Reason"] == "BeginTime":
+            self.ask("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+        return shown
+
+    def end(self, seconds: float = 120) -> dict[str, str]:
+        ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+        wait_until(lambda: self.now()["JobState"] in ends, seconds)
+        return self.shown()
+
+
+def test_the_tasks_of_a_job_get_the_arguments_as_they_are(submit):
+    job = submit("0")
+    assert job.end()["JobState"] == "COMPLETED"
+    for task in range(2):
+        assert f"'PROCID': '{task}', 'NTASKS': '2', 'JOB_ID': '{job.number}'" in job.log
+    assert job.log.count("['--workdir', 'runs/x', '--config=a b']") == 2
+
+
+def test_what_crashed_or_lost_a_host_goes_back_into_the_queue_under_its_number(submit):
+    job = submit("75 139 0")
+    shown = job.end()
+    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "2")
+    assert "exit status 75; the job goes back into the queue" in job.log
+    listed = (job.folder / f"runs/x/crashes-{job.number}.txt").read_text()
+    assert [line.split()[3] for line in listed.splitlines()] == ["75", "139"]
+
+
+@pytest.mark.parametrize("status", [1, 2])
+def test_errors_to_mend_end_the_job(submit, status):
+    job = submit(f"{status} 0")
+    shown = job.end()
+    assert (shown["JobState"], shown["ExitCode"], shown["Restarts"]) == ("FAILED", f"{status}:0", "0")
+
+
+def test_crashes_are_bounded(submit):
+    job = submit("139 139 139", CAPJAX_MAX_CRASHES="1")
+    shown = job.end()
+    assert (shown["JobState"], shown["Restarts"]) == ("FAILED", "1")
+    assert "2 crashes, listed in runs/x/crashes" in job.log
+
+
+def test_before_its_time_is_up_a_job_saves_and_goes_on(submit):
+    # SLURM looks at times once in a while, and limits are of whole minutes.
+    job = submit("sleep 0", "--time=1", "--signal=TERM@50")
+    shown = job.end(240)
+    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1")
+    assert job.log.count("start 0: task") == 2
+    assert "exit status 143; the job goes back into the queue" in job.log
+
+
+def test_scancel_is_final(submit):
+    job = submit("sleep 0")
+    wait_until(lambda: job.log.count("start 0: {") == 2, 30)
+    job.ask("scancel", job.number)
+    shown = job.end()
+    assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
+    time.sleep(3)
+    assert job.shown()["JobState"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("argv", [["--config", "x"], []])
+def test_what_is_missing_is_told(slurm, tmp_path, argv):
+    (tmp_path / "launch.py").touch()
+    done = subprocess.run(
+        ["sbatch", "--wait", SBATCH, *argv], env=slurm, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    (log,) = tmp_path.glob("capjax-*.log")
+    assert "--workdir is missing" in log.read_text()
+
+
+def test_outside_of_slurm_it_says_how_to_start_it():
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    done = subprocess.run(["bash", SBATCH, "--workdir", "x"], env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "start it with: sbatch" in done.stderr

@@ -1,0 +1,206 @@
+"""launch/tpu_vm: the commands that it would give, and when it starts again. A script plays gcloud, or gcloud checks."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "launch/tpu_vm"
+PLACE = ["--name", "run1", "--zone", "us-west4-a"]
+JOB = ["--", "--config", "configs/pod_1b.py", "--workdir", "/mnt/my runs/pod"]
+
+
+def tpu(*argv, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(["bash", FOLDER / "tpu.sh", *argv], capture_output=True, text=True, timeout=60, **options)
+
+
+def commands(*argv) -> list[str]:
+    done = tpu(*argv, "--dry-run") if "--" not in argv else tpu(argv[0], "--dry-run", *argv[1:])
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+CASES = {
+    "create": ["create", *PLACE, "--accelerator", "v5litepod-256", "--project", "mine"],
+    "create_slices": ["create", *PLACE, "--accelerator", "v6e-256", "--slices", "4", "--spot"],
+    "install": ["install", *PLACE],
+    "ssh": ["ssh", *PLACE, "--", "df -h"],
+    "run": ["run", *PLACE, *JOB],
+    "status": ["status", *PLACE],
+    "stop": ["stop", *PLACE],
+}
+
+
+def test_a_slice_is_asked_for_as_a_queued_resource():
+    create, describe = (shlex.split(line) for line in commands(*CASES["create"]))
+    assert create == [
+        "gcloud", "compute", "tpus", "queued-resources", "create", "run1", "--accelerator-type=v5litepod-256",
+        "--runtime-version=v2-alpha-tpuv5-lite", "--node-id=run1", "--zone=us-west4-a", "--project=mine",
+    ]  # fmt: skip
+    assert describe[4:7] == ["describe", "run1", "--format=value(state.state)"]
+    create = shlex.split(commands(*CASES["create_slices"])[0])
+    assert {"--node-count=4", "--node-prefix=run1", "--spot", "--runtime-version=v2-alpha-tpuv6e"} <= set(create)
+
+
+def test_launch_py_runs_on_all_workers_with_its_arguments_as_they_are():
+    (line,) = commands(*CASES["run"])
+    told = shlex.split(line)
+    assert told[4:8] == ["ssh", "run1", "--node=all", "--worker=all"]
+    remote = shlex.split(told[8].removeprefix("--command="))
+    assert remote == ["bash", "capjax/launch/tpu_vm/worker.sh", *JOB[1:]]
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
+@pytest.mark.parametrize("case", CASES)
+def test_gcloud_knows_every_command_and_option(case):
+    for line in commands(*CASES[case]):
+        if not line.startswith("gcloud"):
+            continue
+        line = line.replace("value\\(state.state\\)", "json")  # the linter does not undo the shell's quoting
+        checked = subprocess.run(
+            ["gcloud", "meta", "lint-gcloud-commands", f"--command-string={line}", "--format=json"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        (result,) = json.JSONDecoder().raw_decode(checked.stdout)[0]
+        assert result["success"], result["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["create", "--zone", "us-west4-a"], "--name '': expected"),
+        (["create", *PLACE], "--accelerator '': expected v5litepod-N"),
+        (["create", *PLACE, "--accelerator", "v5e-256"], "--accelerator 'v5e-256'"),
+        (["create", *PLACE, "--slices", "0"], "--slices '0'"),
+        (["status", "--name", "x;reboot", "--zone", "us-west4-a"], "--name 'x;reboot'"),
+        (["status", "--name", "run1", "--zone", "us-west4"], "--zone 'us-west4'"),
+        (["status", *PLACE, "--worker", "0"], "unknown argument '--worker'"),
+        (["status", "--name"], "--name has no value"),
+        (["run", *PLACE, "--", "--config", "x"], "--workdir is missing"),
+        (["ssh", *PLACE], "no command behind --"),
+        ([], "launch/tpu_vm/tpu.sh create"),
+        (["reboot"], "launch/tpu_vm/tpu.sh create"),
+    ],
+)
+def test_wrong_arguments_are_named(argv, message):
+    done = tpu(*argv)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.fixture
+def gcloud(tmp_path):
+    """Plays gcloud: each ssh ends with the next status, each describe says the next state; -> (run, what was asked)."""
+    log = tmp_path / "asked"
+
+    def run(statuses, states=(), *argv):
+        (tmp_path / "ssh").write_text("".join(f"{status}\n" for status in statuses))
+        (tmp_path / "describe").write_text("".join(f"{state}\n" for state in states))
+        script = tmp_path / "gcloud"
+        script.write_text(
+            f'#!/usr/bin/env bash\ncd {tmp_path}\necho "$4" >> asked\n'
+            'take() { head -n 1 "$1"; sed -i 1d "$1"; }\n'
+            'case $4 in ssh) exit "$(take ssh)" ;; describe) take describe ;; esac\n'
+        )
+        script.chmod(0o755)
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CAPJAX_POLL_SECONDS": "0"}
+        return tpu(*(argv or CASES["run"]), env=env), log.read_text().split()
+
+    return run
+
+
+@pytest.mark.parametrize("status", [75, 143, 137, 255, 1])
+def test_what_was_stopped_crashed_or_lost_starts_again(gcloud, status):
+    done, asked = gcloud([status, status, 0], ["ACTIVE", "ACTIVE"])
+    assert done.returncode == 0
+    assert asked == ["ssh", "describe", "ssh", "describe", "ssh"]
+    assert f"exit status {status}; restart 2 of 20 at most" in done.stdout
+
+
+@pytest.mark.parametrize(("status", "told"), [(101, 1), (102, 2), (130, 130), (0, 0)])
+def test_errors_to_mend_do_not_start_again(gcloud, status, told):
+    done, asked = gcloud([status, 0])
+    assert (done.returncode, asked) == (told, ["ssh"])
+
+
+def test_restarts_are_bounded(gcloud):
+    argv = ["run", *PLACE, "--max-restarts", "2", *JOB]
+    done, asked = gcloud([137] * 5, ["ACTIVE"] * 5, *argv)
+    assert done.returncode == 137
+    assert asked.count("ssh") == 3
+    assert "exit status 137 after 2 restarts" in done.stderr
+
+
+def test_a_slice_that_was_taken_away_is_told(gcloud):
+    done, asked = gcloud([255, 0], ["SUSPENDED"])
+    assert done.returncode == 75
+    assert "run1 is SUSPENDED. Stop it, create and install it anew" in done.stderr
+    assert asked == ["ssh", "describe"]
+
+
+def test_create_waits_until_the_slice_is_there(gcloud):
+    states = ["ACCEPTED", "WAITING_FOR_RESOURCES", "WAITING_FOR_RESOURCES", "ACTIVE"]
+    done, asked = gcloud([], states, *CASES["create"])
+    assert done.returncode == 0
+    assert asked == ["create"] + ["describe"] * 4
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == ["ACCEPTED", "WAITING_FOR_RESOURCES", "ACTIVE"]
+    done, _ = gcloud([], ["FAILED"], *CASES["create"])
+    assert done.returncode == 1
+    assert "run1 is FAILED" in done.stderr
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A folder with worker.sh and a launch.py that sleeps where told and ends with the status given."""
+    (tmp_path / "launch/tpu_vm").mkdir(parents=True)
+    shutil.copy(FOLDER / "worker.sh", tmp_path / "launch/tpu_vm")
+    (tmp_path / "launch.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "def save(*_):\n    time.sleep(0.5); pathlib.Path('saved').touch(); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "pathlib.Path('started').touch()\n"
+        "time.sleep(float(sys.argv[2]))\nsys.exit(int(sys.argv[1]))\n"
+    )
+
+    def start(*argv) -> subprocess.Popen:
+        env = {**os.environ, "CAPJAX_PYTHON": shutil.which("python3"), "CAPJAX_GRACE_SECONDS": "20"}
+        return subprocess.Popen(["bash", tmp_path / "launch/tpu_vm/worker.sh", *argv], env=env)
+
+    start.folder = tmp_path
+    return start
+
+
+def wait_for(path: Path):
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("status", "told"), [(0, 0), (1, 101), (2, 102), (75, 75), (137, 137)])
+def test_a_worker_tells_errors_to_mend_from_those_of_gcloud(worker, status, told):
+    assert worker(str(status), "0").wait(20) == told
+    assert not (worker.folder / ".launch.pid").exists()
+
+
+def test_a_stopped_worker_lets_launch_py_save(worker):
+    process = worker("0", "60")
+    wait_for(worker.folder / "started")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert (worker.folder / "saved").exists()
+
+
+def test_what_a_lost_connection_left_behind_saves_and_makes_room(worker):
+    first = worker("0", "60")
+    wait_for(worker.folder / "started")
+    first.kill()  # launch.py goes on alone
+    first.wait(20)
+    assert worker("0", "0").wait(20) == 0
+    assert (worker.folder / "saved").exists()
