@@ -20,7 +20,13 @@ from pathlib import Path
 
 try:
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+    from apache_beam.options.pipeline_options import (
+        DirectOptions,
+        PipelineOptions,
+        StandardOptions,
+        TypeOptions,
+        WorkerOptions,
+    )
 except ImportError as error:
     raise RuntimeError("--beam needs Apache Beam: pip install 'capjax[beam]'") from error
 
@@ -28,8 +34,7 @@ from data_prep.pool import Stopped, available_cores
 from data_prep.readers.item import InputError
 from data_prep.shards import Shard, ShardReport, write_shard
 
-# Beam's DirectRunner first looks for a program on the web and, where there is none, becomes this one.
-_LOCAL = "FnApiRunner"
+_LOCAL = "DirectRunner"
 # Seconds between two looks at what is finished, and between a worker's looks whether it should stop.
 _PERIOD = 0.5
 
@@ -46,14 +51,17 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
         name = min(unknown)
         close = difflib.get_close_matches(name, known, n=1)
         raise InputError(f"--beam: Beam has no option --{name}" + (f"; did you mean --{close[0]}?" if close else ""))
-    standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
-    if (standard.runner or "DirectRunner").lower() in ("directrunner", "direct"):
-        standard.runner = _LOCAL
-        given = {flag.split("=")[0] for flag in flags}
+    if (options.view_as(StandardOptions).runner or _LOCAL).lower() in ("direct", _LOCAL.lower()):
+        options.view_as(StandardOptions).runner = _LOCAL
+        # DirectRunner first fetches a program from the web, but not for a pipeline that allows this; ours has none.
+        options.view_as(TypeOptions).allow_unsafe_triggers = True
+        direct, given = options.view_as(DirectOptions), {flag.split("=")[0] for flag in flags}
         if "--direct_running_mode" not in given:
             direct.direct_running_mode = "multi_processing"
         if "--direct_num_workers" not in given:
             direct.direct_num_workers = available_cores()
+        if "--default_sdk_harness_log_level" not in given:
+            options.view_as(WorkerOptions).default_sdk_harness_log_level = "ERROR"
     return options
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,18 @@ def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsy
 @pytest.mark.slow
 def test_videos_are_written_alike(tmp_path):
     for name, options in (("alone", ["--workers", "1"]), ("beam", BEAM)):
-        made = ["moving", "--output", str(tmp_path / name), "--count", "6", "--languages", "en", "--clips", "events", *options]
+        made = [
+            "moving",
+            "--output",
+            str(tmp_path / name),
+            "--count",
+            "6",
+            "--languages",
+            "en",
+            "--clips",
+            "events",
+            *options,
+        ]
         assert main(made) == 0
     assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
 
@@ -126,6 +138,45 @@ def test_wrong_options_are_named(photos, tmp_path, capsys, options, status, mess
     else:
         assert build(photos, tmp_path / "out", *options) == status
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def job_service(tmp_path):
+    """Beam's own job service in a process of its own, which jobs reach as they reach Flink's and Spark's; its port."""
+    port = tmp_path / "port"
+    command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "--port_file", port]
+    with (tmp_path / "service.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--staging_dir", tmp_path / "staged"], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            deadline = time.monotonic() + 60
+            while not port.exists() or not port.read_text():
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            yield port.read_text()
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_job_service_makes_the_bytes_of_one_process(photos, tmp_path, job_service):
+    service = ["--beam", "--runner=PortableRunner", f"--job_endpoint=localhost:{job_service}"]
+    assert build(photos, tmp_path / "alone", "--workers", "1") == 0
+    assert build(photos, tmp_path / "beam", *service, "--environment_type=LOOPBACK") == 0
+    assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_service_that_has_no_workers_is_told_in_a_line(photos, tmp_path, job_service, capsys):
+    service = ["--beam", "--runner=PortableRunner", f"--job_endpoint=localhost:{job_service}"]
+    workers = ["--environment_type=PROCESS", '--environment_config={"command": "/nowhere"}']
+    assert build(photos, tmp_path / "out", *service, *workers) == 1
+    errors = capsys.readouterr().err
+    last = errors[errors.rindex("python -m data_prep jsonl:") :]
+    assert "the Beam job failed: KeyError: 'beam:env:process:v1'" in last
+    assert f"Its workers must see {tmp_path / 'out.partial'} under this path" in last
 
 
 def test_a_worker_stops_when_it_is_asked_to(tmp_path):
