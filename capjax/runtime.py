@@ -19,17 +19,17 @@ def cache_dir() -> Path:
 
 
 def cpu_only() -> bool:
-    """Whether JAX would compute on the CPU: it is told to, or there is nothing else. JAX is not started to tell.
-
-    An installed libtpu is no TPU: elsewhere it is there to compile for one.
-    """
+    """Whether JAX would compute on the CPU: it is told to, or there is nothing else. JAX is not started to tell."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
-    if importlib.metadata.entry_points(group="jax_plugins"):
-        return False
-    # A TPU's chips are accel0, ... or, from v5e on some hosts, numbers of vfio.
+    return not importlib.metadata.entry_points(group="jax_plugins") and not has_tpu()
+
+
+def has_tpu() -> bool:
+    """Whether this machine has a TPU. An installed libtpu is none: elsewhere it is there to compile for one."""
+    # Its chips are accel0, ... or, on hosts of newer ones, numbers of vfio.
     chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
-    return not (chips and importlib.util.find_spec("libtpu"))
+    return bool(chips and importlib.util.find_spec("libtpu"))
 
 
 def keep_memory(*, training: bool):
