@@ -13,7 +13,7 @@ def main() -> int:
         description="Trains or evaluates what a config describes, or compiles it for a TPU slice.",
         epilog="Any setting of configs/common.py can be given as --config.KEY=VALUE. Exit status: 0 done, 1 an error, "
         "2 wrong arguments, 143 or 130 stopped by SIGTERM or Ctrl-C: training has then saved, and goes on when the "
-        "command is repeated.",
+        "command is repeated; 70 a defect; 75 another process of the job was lost: start all again.",
     )  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="such as configs/shapes.py")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the job keeps all that it makes")

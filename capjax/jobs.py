@@ -2,15 +2,18 @@
 
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from capjax import config as config_lib
 from capjax.evals.evaluate import means
 from capjax.evals.generate import Generator
 from capjax.models.build import make_functional
+from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.text.vocabulary import Vocabulary
@@ -34,38 +37,60 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     step, params, stats = load_weights(workdir.path)
     check_weights(workdir.path, functional.shapes, params)
     placed = rules.params(functional.shapes, functional.axes)
-    params = {name: jax.device_put(value, placed[name]) for name, value in params.items()}
-    stats = {name: jax.device_put(value, rules.replicated) for name, value in stats.items()}
+    params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
+    stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in stats.items()}
     generator = Generator(functional, vocabulary, config.decode, config.data, workdir.neighbours(config.decode))
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
-    write_eval(result, config, workdir, step)
+    if hosts.is_first():
+        write_eval(result, config, workdir, step)
     return means(result.scores)
+
+
+# sysexits.h's EX_SOFTWARE.
+BROKEN = 70
 
 
 def run(mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None) -> int:
     """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback,
     and where something does not fit the slice that it was compiled for; 128 + the signal's number where SIGTERM or
-    Ctrl-C stopped it, as shells have it.
+    Ctrl-C stopped it, as shells have it; 70 for what nobody foresaw, with a traceback.
+
+    Where a job has several processes, it joins them first, and an error of one ends all. A process whose peer is lost
+    exits with status 75: the same command, started again for all, goes on from the last checkpoint.
 
     Args:
       compiles: what `--mode=compile` is told, as `capjax.compile.command.run` takes it.
     """
+    status, said = _run(mode, source, workdir, overrides, compiles or {})
+    if said:
+        print(f"launch.py: {said}", file=sys.stderr)
+    hosts.leave(status, said)
+    return status
+
+
+def _run(mode: str, source: str, workdir: str, overrides: list[str], compiles: Mapping) -> tuple[int, str]:
+    """(exit status, what to say of it)."""
     try:
+        if mode != "compile":
+            hosts.join()
         config = config_lib.load(source, overrides)
         if mode == "compile":
             from capjax.compile import command
 
-            return 0 if command.run(config, Path(workdir).expanduser(), **(compiles or {})) else 1
+            return 0 if command.run(config, Path(workdir).expanduser(), **compiles) else 1, ""
         scores = train(config, workdir) if mode == "train" else evaluate(config, workdir)
-    except (ValueError, OSError, NotFiniteError) as error:
-        print(f"launch.py: {error}", file=sys.stderr)
-        return 1
     except Stopped as stopped:
-        print(f"launch.py: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
+        hosts.leave(0)  # the others stop too, after the same step
+        return 128 + stopped.signal, str(stopped)
     except KeyboardInterrupt:
-        print("launch.py: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    for name, value in scores.items():
-        print(f"{name:8} {value:.4f}")
-    return 0
+        return 128 + signal.SIGINT, "interrupted"
+    except Exception as error:
+        hosts.blame(error)
+        if isinstance(error, (ValueError, OSError, NotFiniteError)):
+            return 1, str(error)
+        traceback.print_exc()
+        return BROKEN, repr(error)
+    if hosts.is_first():
+        for name, value in scores.items():
+            print(f"{name:8} {value:.4f}")
+    return 0, ""

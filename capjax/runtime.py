@@ -18,6 +18,20 @@ def cache_dir() -> Path:
     return Path(base)
 
 
+def cpu_only() -> bool:
+    """Whether JAX would compute on the CPU: it is told to, or there is nothing else. JAX is not started to tell."""
+    if platforms := os.environ.get("JAX_PLATFORMS"):
+        return platforms == "cpu"
+    return not importlib.metadata.entry_points(group="jax_plugins") and not has_tpu()
+
+
+def has_tpu() -> bool:
+    """Whether this machine has a TPU. An installed libtpu is none: elsewhere it is there to compile for one."""
+    # Its chips are accel0, ... or, on hosts of newer ones, numbers of vfio.
+    chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
+    return bool(chips and importlib.util.find_spec("libtpu"))
+
+
 def keep_memory(*, training: bool):
     """Keeps freed memory for the next step, where XLA computes on the CPU and the C library is glibc.
 
@@ -29,10 +43,8 @@ def keep_memory(*, training: bool):
       training: one heap for all threads, for the blocks of a training step are larger than a thread's own may be;
         small programs are slower with it, since their threads wait for one another.
     """
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    plugins = importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec("libtpu")
     told = any(name.startswith("MALLOC_") for name in os.environ)
-    if not sys.platform.startswith("linux") or told or not (platforms == "cpu" or (not platforms and not plugins)):
+    if not sys.platform.startswith("linux") or told or not cpu_only():
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library
@@ -49,8 +61,6 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     Args:
       compiles_only: for machines elsewhere: no accelerator is looked for here, and what is compiled is not kept.
     """
-    if compiles_only:
-        os.environ["JAX_PLATFORMS"] = "cpu"
     keep_memory(training=training)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("capjax").setLevel(level)
@@ -58,6 +68,9 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import jax
 
+    if compiles_only or cpu_only():
+        # Not by the environment, which JAX read when it was imported. libtpu would look for its chips for seconds.
+        jax.config.update("jax_platforms", "cpu")
     if compiles_only:
         return
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))

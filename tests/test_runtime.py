@@ -4,6 +4,8 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +48,13 @@ def test_what_the_user_told_malloc_stands():
 
 def test_with_an_accelerator_memory_is_left_alone():
     assert left_after_freeing(True, JAX_PLATFORMS="tpu") < 10
+
+
+@pytest.mark.skipif(
+    any(Path("/dev").glob("accel*")) or Path("/dev/vfio").exists() or bool(entry_points(group="jax_plugins")),
+    reason="there may be an accelerator here",
+)
+def test_a_compiler_for_tpus_is_no_accelerator(tmp_path):
+    (tmp_path / "libtpu.py").touch()
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    assert left_after_freeing(True, JAX_PLATFORMS="", PYTHONPATH=path) > 90

@@ -70,10 +70,10 @@ class Order:
         self.stages = stages
         self._orders = [_StageOrder(pools, stage, batch_size, seed) for stage in stages]
 
-    def rows(self, number: int, first: int, count: int) -> Rows:
-        """The rows [first, first + count) of batch `number`."""
+    def rows(self, number: int, wanted: np.ndarray) -> Rows:
+        """The rows `wanted`, int [n], of batch `number`."""
         stage = stage_at(self.stages, number)
-        frames, picks = self._orders[stage.number].rows(number - stage.first, slice(first, first + count))
+        frames, picks = self._orders[stage.number].rows(number - stage.first, wanted)
         return Rows(stage, frames, list(map(tuple, picks.tolist())))
 
 
@@ -90,7 +90,7 @@ class _StageOrder:
         self._plan = lru_cache(maxsize=2)(self._make_plan)  # one is in use, the next may be prefetched from
         self._lock = threading.Lock()
 
-    def rows(self, number: int, wanted: slice) -> tuple[int, np.ndarray]:
+    def rows(self, number: int, wanted: np.ndarray) -> tuple[int, np.ndarray]:
         """(frames, picks) of rows of a batch."""
         with self._lock:  # several threads ask at once, and one shall work an epoch or a window out
             if not len(self._buckets):

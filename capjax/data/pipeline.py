@@ -55,19 +55,6 @@ class Part:
         return RecordSource(self.directory, self.split)
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Which rows of every global batch are this process's: the `index`-th of `count` equal runs."""
-
-    index: int = 0
-    count: int = 1
-
-    def rows(self, batch_size: int) -> int:
-        if batch_size % self.count:
-            raise DataError(f"a batch of {batch_size} does not divide over {self.count} processes")
-        return batch_size // self.count
-
-
 def _usable(source, targets: Targets, where: str) -> np.ndarray:
     """Indices of the records with an answer to the task in one of the languages."""
     wanted, kind = set(targets.data.languages), targets.kind
@@ -191,17 +178,17 @@ class _Training:
     pick the rows of all other processes.
     """
 
-    def __init__(self, order: Order, loaders: Sequence[_Loader], *, batch_size: int, first: int, rows: int, seed: int):
+    def __init__(self, order: Order, loaders: Sequence[_Loader], *, batch_size: int, rows: np.ndarray, seed: int):
         self._order, self._loaders = order, loaders
-        self._batch_size, self._first, self._rows, self._seed = batch_size, first, rows, seed
+        self._batch_size, self._rows, self._seed = batch_size, rows, seed
 
     def __call__(self, number: int) -> dict:
-        wanted = self._order.rows(number, self._first, self._rows)
+        wanted = self._order.rows(number, self._rows)
         loader = self._loaders[wanted.stage.number]
-        batch = loader.empty(self._rows, wanted.frames)
+        batch = loader.empty(len(self._rows), wanted.frames)
         for row, (which, index) in enumerate(wanted.picks):
             # One stream a place in the run, whichever process or thread fills it.
-            place = number * self._batch_size + self._first + row
+            place = number * self._batch_size + int(self._rows[row])
             rng = np.random.Generator(np.random.Philox(key=[self._seed, place]))
             source = loader.sources[which]
             record = source[index]
@@ -279,8 +266,8 @@ def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape
 
 
 def make_train_iterator(
-    parts: Sequence[str], vocabulary: Vocabulary, data, *, batch_size: int, seed: int, shard: Shard = Shard(),
-    sources: Sequence | None = None,
+    parts: Sequence[str], vocabulary: Vocabulary, data, *, batch_size: int, seed: int,
+    rows: Sequence[int] | None = None, sources: Sequence | None = None,
 ) -> TrainIterator:  # fmt: skip
     """Training batches as in the batch contract, with `ids`: every record once an epoch, each epoch in another order.
 
@@ -291,16 +278,17 @@ def make_train_iterator(
       parts: `DIR@SPLIT*WEIGHT` of each dataset of the mixture.
       data: a config's `data` section.
       batch_size: over all processes.
+      rows: those of every batch that this process loads, in order; None: all.
       sources: open sources in place of those that `parts` name.
 
     Raises:
-      DataError: no data, a language that nobody speaks, a batch that does not divide.
+      DataError: no data, or a language that nobody speaks.
     """
     if not parts:
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
     parts = [Part.parse(part) for part in parts]
     sources = sources if sources is not None else [part.open() for part in parts]
-    stages, rows = make_stages(plain(data)), shard.rows(batch_size)
+    stages, rows = make_stages(plain(data)), _rows(rows, batch_size)
     targets = [make_targets(vocabulary, stage.data) for stage in stages]
     harder = any(stage.hard is not None for stage in stages)
     needs = "data.buckets" if data.buckets else "data.curriculum's `hard`" if harder else ""
@@ -310,9 +298,13 @@ def make_train_iterator(
     ]
     loaders = [_Loader(sources, of_stage) for of_stage in targets]
     order = Order(pools, stages, batch_size=batch_size, seed=seed)
-    load = _Training(order, loaders, batch_size=batch_size, first=shard.index * rows, rows=rows, seed=seed)
+    load = _Training(order, loaders, batch_size=batch_size, rows=rows, seed=seed)
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
+
+
+def _rows(rows: Sequence[int] | None, batch_size: int) -> np.ndarray:
+    return np.arange(batch_size) if rows is None else np.asarray(rows)
 
 
 def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = ()):
@@ -327,23 +319,26 @@ def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = ())
 
 
 def make_eval_batches(
-    part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0, shard: Shard = Shard(), source=None,
+    part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0, rows: Sequence[int] | None = None,
+    source=None,
 ) -> Iterator[dict]:  # fmt: skip
     """Every record of a split once, in order. The last batch is padded to full size; `valid` bool [b] marks real rows.
     With buckets, a batch is padded to the smallest that all its records fit into.
 
-    Beside the inputs: `ids`; `references` of each row (see `capjax.data.targets.references`); and `videos`, for each
-    row the id of the video that it is a part of, where in it, and how long it is, in seconds.
+    Beside the inputs: `ids`; `rows`, the numbers of the rows in the whole batch; `references` of each row (see
+    `capjax.data.targets.references`); and `videos`, for each row the id of the video that it is a part of, where in it,
+    and how long it is, in seconds.
 
     Args:
       part: `DIR@SPLIT`.
       limit: the first so many records; 0: all.
+      rows: as in training.
     """
     if not part:
         raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
     source = source if source is not None else Part.parse(part).open()
     total = min(limit, len(source)) if limit else len(source)
-    rows, first = shard.rows(batch_size), shard.index * shard.rows(batch_size)
+    wanted = _rows(rows, batch_size)
     targets = make_targets(vocabulary, plain(data))
     loader = _Loader([source], targets)
     # Of the whole batch, not of this process's rows: all processes have the same shapes.
@@ -356,11 +351,12 @@ def make_eval_batches(
         return next((bucket for bucket in data.buckets if bucket >= longest), data.frames)
 
     def load(number: int) -> dict:
-        batch = loader.empty(rows, frames(number))
-        batch["valid"], batch["references"] = np.zeros(rows, bool), [{} for _ in range(rows)]
-        batch["videos"] = [("", 0.0, 0.0)] * rows
-        for row in range(rows):
-            index = number * batch_size + first + row
+        b = len(wanted)
+        batch = loader.empty(b, frames(number)) | {"rows": wanted}
+        batch["valid"], batch["references"] = np.zeros(b, bool), [{} for _ in range(b)]
+        batch["videos"] = [("", 0.0, 0.0)] * b
+        for row, of_batch in enumerate(wanted):
+            index = number * batch_size + int(of_batch)
             if index >= total:
                 # Padding sees a real frame time and mask, so that no softmax runs over nothing.
                 batch["frame_mask"][row] = True

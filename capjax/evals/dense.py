@@ -1,5 +1,6 @@
 """A model and a split to events and their scores."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from capjax.files import write_text
 from capjax.metrics import activitynet
 from capjax.metrics.dense import score_dense
 from capjax.metrics.score import DEFAULT
+from capjax.parallel.hosts import gather
 
 # Seconds: times are stored as float32, from the start of a window that may lie hours into a video.
 _SAME = 0.01
@@ -67,26 +69,31 @@ def evaluate(
 
     Records that are parts of one video are put together. Arguments as `capjax.evals.evaluate.evaluate`.
     """
-    windows: dict[str, dict[str, list[Window]]] = {lang: {} for lang in languages}
-    truth: dict[str, dict[int, dict[str, list]]] = {lang: {} for lang in languages}  # by annotation set and video
-    lengths: dict[str, float] = {}
+    seen = []
     for number, batch in enumerate(batches):
         inputs = to_device(batch)
         for index, lang in enumerate(languages):
             rows = [i for i, valid in enumerate(batch["valid"]) if valid and batch["references"][i].get(lang)]
-            if not rows:
+            if not rows and jax.process_count() == 1:  # another process may have some
                 continue
             key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
             found = generator.events(params, stats, inputs, lang, key=key)
             for i in rows:
-                video, start, duration = batch["videos"][i]
-                lengths[video] = max(lengths.get(video, 0.0), start + duration)
-                events = [e._replace(start=e.start + start, end=e.end + start) for e in found[i]]
-                windows[lang].setdefault(video, []).append(Window(start, start + duration, events))
-                for number, events in batch["references"][i][lang].items():
-                    _add(truth[lang].setdefault(number, {}).setdefault(video, []), events)
+                row, told = int(batch["rows"][i]), batch["references"][i][lang]
+                seen.append((number, row, lang, *batch["videos"][i], found[row], list(told.items())))
         if progress is not None:
             progress(int(batch["valid"].sum()))
+    windows: dict[str, dict[str, list[Window]]] = {lang: {} for lang in languages}
+    truth: dict[str, dict[int, dict[str, list]]] = {lang: {} for lang in languages}  # by annotation set and video
+    lengths: dict[str, float] = {}
+    for _, _, lang, video, start, duration, found, told in sorted(
+        itertools.chain(*gather(seen)), key=lambda one: one[:2]
+    ):
+        lengths[video] = max(lengths.get(video, 0.0), start + duration)
+        events = [Event(e[0] + start, e[1] + start, *e[2:]) for e in found]
+        windows[lang].setdefault(video, []).append(Window(start, start + duration, events))
+        for number, events in told:
+            _add(truth[lang].setdefault(number, {}).setdefault(video, []), events)
     empty = [lang for lang in languages if not windows[lang]]
     if empty:
         raise ValueError(f"the evaluation split has no events in {', '.join(empty)}; see config.data.languages")

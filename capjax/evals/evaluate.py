@@ -1,5 +1,6 @@
 """A model and a split to predictions and scores."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from capjax.evals.generate import Generator
 from capjax.files import write_text
 from capjax.metrics import DEFAULT, score
 from capjax.metrics.temporal import ERRORS
+from capjax.parallel.hosts import gather
 
 
 @dataclass(frozen=True)
@@ -84,29 +86,34 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
+    Of several processes each has its own rows of the batches, and the same result: that of all rows.
+
     Args:
-      batches: as the pipeline's evaluation iterator gives them, with `ids`, `references` and `valid`.
+      batches: as the pipeline's evaluation iterator gives them, with `ids`, `rows`, `references` and `valid`.
       to_device: host batch -> device batch of the model's inputs.
       metrics: names of capjax.metrics.FAMILIES.
       progress: called with the number of records done in each batch.
     """
     import jax
 
-    predictions = {lang: {} for lang in languages}
-    references = {lang: {} for lang in languages}
+    found = []
     for number, batch in enumerate(batches):
         inputs = to_device(batch)
         for index, lang in enumerate(languages):
             rows = [i for i, valid in enumerate(batch["valid"]) if valid and batch["references"][i].get(lang)]
-            if not rows:
+            if not rows and jax.process_count() == 1:  # another process may have some
                 continue
             key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
             texts, _ = generator(params, stats, inputs, lang, key=key)
             for i in rows:
-                predictions[lang][batch["ids"][i]] = texts[i]
-                references[lang][batch["ids"][i]] = batch["references"][i][lang]
+                row, told = int(batch["rows"][i]), batch["references"][i][lang]
+                found.append((number, row, lang, batch["ids"][i], texts[row], told))
         if progress is not None:
             progress(int(batch["valid"].sum()))
+    predictions = {lang: {} for lang in languages}
+    references = {lang: {} for lang in languages}
+    for _, _, lang, id, text, told in sorted(itertools.chain(*gather(found)), key=lambda one: one[:2]):
+        predictions[lang][id], references[lang][id] = text, told
     empty = [lang for lang in languages if not predictions[lang]]
     if empty:
         raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")

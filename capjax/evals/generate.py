@@ -11,6 +11,7 @@ from capjax.decode.grammar import EventGrammar
 from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
 from capjax.models.functional import Functional
+from capjax.parallel.hosts import fetch
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 
@@ -104,11 +105,11 @@ class Generator:
 
     def events(self, params, stats, batch, lang: str, *, key=None) -> list[list[Event]]:
         """The events of every row, in order of start, with seconds from its beginning; arguments as `__call__`."""
-        durations = np.asarray(jax.device_get(batch["duration"]), np.float64)
+        durations = np.asarray(fetch(batch["duration"]), np.float64)
         key = jax.random.key(0) if key is None else key
         made = self.generate(params, stats, batch, self.prefix(lang, len(durations)), key)
         if self.times:
-            tokens, log_probs = jax.device_get((made.tokens[:, 0], made.pieces[:, 0]))
+            tokens, log_probs = fetch((made.tokens[:, 0], made.pieces[:, 0]))
             return [
                 [
                     Event(told.start, told.end, told.text, float(np.exp(row_probs[list(told.pieces)].mean())))
@@ -118,7 +119,7 @@ class Generator:
             ]
         decoded, times, confidence, counts = made
         texts = self._texts(decoded, lang, batch, times)[0]
-        times, confidence, counts = jax.device_get((times, confidence, counts))
+        times, confidence, counts = fetch((times, confidence, counts))
         out = []
         for row, duration in enumerate(durations.tolist()):
             events = []
@@ -140,16 +141,16 @@ class Generator:
         Raises:
           ValueError: the vocabulary has no such language.
         """
-        b = batch["frame_mask"].shape[0]
+        b = batch["frame_mask"].shape[0]  # over all processes
         key = jax.random.key(0) if key is None else key
         return self._texts(self.generate(params, stats, batch, self.prefix(lang, b), key), lang, batch)
 
     def _texts(self, decoded: Decoded, lang: str, batch, times=None) -> tuple[list[str], np.ndarray]:
         """The best text of every row and its score. `times` [b, e, 2]: the rows are events of the batch's rows."""
         if self.neighbours is None:
-            tokens, scores = jax.device_get((decoded.tokens[:, 0], decoded.scores[:, 0]))
+            tokens, scores = fetch((decoded.tokens[:, 0], decoded.scores[:, 0]))
             return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
-        tokens, scores = jax.device_get((decoded.tokens, decoded.scores))
+        tokens, scores = fetch((decoded.tokens, decoded.scores))
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
         best = self.neighbours.choose(
             _vectors(batch, times), texts, scores, lang,
@@ -160,12 +161,12 @@ class Generator:
 
 def _vectors(batch, times) -> np.ndarray:
     """A vector for each row, or for each event of each row (see `picture_vectors`), [rows, d]."""
-    mask = jax.device_get(batch["frame_mask"])
+    mask = fetch(batch["frame_mask"])
     if times is None:
-        return picture_vectors(jax.device_get(batch["features"]), mask)
-    at, duration, times = jax.device_get((batch["frame_times"], batch["duration"], times))
+        return picture_vectors(fetch(batch["features"]), mask)
+    at, duration, times = fetch((batch["frame_times"], batch["duration"], times))
     shares = (at / duration[:, None])[:, None]
     inside = mask[:, None] & (shares >= times[..., :1]) & (shares <= times[..., 1:])
     inside = np.where(inside.any(-1, keepdims=True), inside, mask[:, None])
-    vectors = picture_vectors(jax.device_get(batch["features"]), inside)
+    vectors = picture_vectors(fetch(batch["features"]), inside)
     return vectors.reshape(-1, vectors.shape[-1])

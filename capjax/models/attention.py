@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
@@ -101,12 +102,19 @@ def _direct_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array
     return tuple(jnp.einsum("bnd,dhk->bhnk", x, kernels[i]) + bias[i][:, None] for i in range(parts))
 
 
-def project_heads(linear: Linear, x: jax.Array, parts: int, heads: int) -> list[jax.Array]:
+def project_heads(linear: Linear, x: jax.Array, parts: int, heads: int, *, keys: int | None = None) -> list[jax.Array]:
     """x [b, n, d] through a linear layer of parts * h * k outputs -> `parts` arrays [b, h, n, k].
 
     On CPU by one product whose result is taken apart; elsewhere, where that would copy, by one product a part.
+
+    Args:
+      keys: which part is the keys, if any. Their bias moves all scores of a row alike, which the softmax does not see:
+        its gradient is 0 but for rounding, which Adam would scale up to full steps. So it stays as it is.
     """
     kernel, bias = linear.arrays()
+    if keys is not None:
+        of_keys = np.arange(parts).repeat(bias.size // parts) == keys
+        bias = jnp.where(of_keys, jax.lax.stop_gradient(bias), bias)
     how = {"parts": parts, "heads": heads}
     out = by_platform(partial(_flat_heads, **how), partial(_direct_heads, **how))(x.astype(linear.dtype), kernel, bias)
     return [checkpoint_name(constrain(each, "batch", "heads"), PRODUCT) for each in out]
@@ -144,7 +152,7 @@ class SelfAttention(nnx.Module):
 
     def project(self, x: jax.Array):
         """[b, n, d] -> query, key, value, each [b, h, n, k]."""
-        return project_heads(self.qkv, x, 3, self.heads)
+        return project_heads(self.qkv, x, 3, self.heads, keys=1)
 
     def __call__(self, x: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """x [b, n, d]; mask bool [b, n], True where a position may be seen."""
@@ -188,7 +196,7 @@ class CrossAttention(nnx.Module):
 
     def project(self, memory: jax.Array):
         """[b, n, d] -> key, value, each [b, h, n, k]."""
-        return project_heads(self.key_value, memory, 2, self.heads)
+        return project_heads(self.key_value, memory, 2, self.heads, keys=0)
 
     def __call__(self, x: jax.Array, memory: jax.Array, mask: jax.Array, *, return_weights: bool = False):
         """x [b, q, d], memory [b, n, d], mask [b, n] -> [b, q, d], weights [b, q, n] (mean over heads) or None."""

@@ -5,6 +5,7 @@ from contextvars import ContextVar
 from functools import wraps
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _ACTIVE: ContextVar["Rules | None"] = ContextVar("rules", default=None)
@@ -84,6 +85,15 @@ class Rules:
         if size % count:
             raise ValueError(f"a batch of {size} does not divide over {count} devices; use a multiple of {count}")
         return NamedSharding(self.mesh, PartitionSpec(axes))
+
+    def rows(self, size: int) -> np.ndarray:
+        """The rows of a batch that lie on this process's devices, in order: those that it has to give.
+
+        Raises:
+          ValueError: `size` does not divide.
+        """
+        parts = self.batch(size).addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[part] for part in parts]))
 
     def params(self, shapes: Mapping[str, jax.ShapeDtypeStruct], axes: Mapping[str, Sequence[str]]) -> dict:
         """Shardings of a flat dict of parameters."""

@@ -144,8 +144,8 @@ def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], par
 
 
 def _read(path: Path) -> dict:
-    """The whole tree on the first device, whatever mesh wrote it."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    """The whole tree on the first device of this process, whatever mesh wrote it."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
         return ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))

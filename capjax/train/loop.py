@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 
 from capjax.data.pipeline import (
     Part,
-    Shard,
     TrainIterator,
     check_eval,
     make_eval_batches,
@@ -29,12 +28,13 @@ from capjax.evals.generate import Generator
 from capjax.metrics.temporal import ERRORS
 from capjax.models.build import check_stages, load_encoder
 from capjax.models.functional import make_key
+from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.programs import make_programs
-from capjax.train.report import Reporter
+from capjax.train.report import Reporter, Silent
 from capjax.train.state import TrainState
 from capjax.train.workdir import Workdir
 
@@ -69,15 +69,19 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def to_device(batch: dict, rules: Rules) -> dict:
-    """The model's inputs as global arrays; each process gives its rows."""
-    inputs = model_inputs(batch)
-    size = len(batch["ids"]) * jax.process_count()
-    sharding = rules.batch(size)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, np.asarray(value), (size, *value.shape[1:]))
-        for name, value in inputs.items()
-    }
+def to_device(batch: dict, rules: Rules, size: int) -> dict:
+    """The model's inputs as global arrays of `size` rows; each process gives those of `rules.rows(size)`."""
+    sharding, rows = rules.batch(size), rules.rows(size)
+
+    def place(value: np.ndarray) -> jax.Array:
+        def part(index):
+            first, stop, _ = index[0].indices(size)
+            at = np.searchsorted(rows, first)
+            return value[at : at + stop - first]
+
+        return jax.make_array_from_callback((size, *value.shape[1:]), sharding, part)
+
+    return {name: place(np.asarray(value)) for name, value in model_inputs(batch).items()}
 
 
 def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
@@ -92,7 +96,7 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
       Stopped: by SIGTERM or SIGINT, at the end of a step.
     """
     workdir = Workdir(workdir_path)
-    with workdir.lock() if jax.process_index() == 0 else contextlib.nullcontext():
+    with workdir.lock() if hosts.is_first() else contextlib.nullcontext():
         _run(_make_job(config, workdir))
     return evals.read_scores(workdir.path) if config.data.eval else {}
 
@@ -110,7 +114,7 @@ class _Job:
     state: TrainState
     step_fn: Callable
     generator: Generator
-    reporter: Reporter
+    reporter: Reporter | Silent
 
 
 def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
@@ -120,12 +124,16 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     rules.batch(config.eval.batch_size)
 
     # ---- Data
-    vocabulary = workdir.prepare(config)
-    shard = Shard(jax.process_index(), jax.process_count())
+    if hosts.is_first():
+        workdir.prepare(config)
+    hosts.sync("the workdir is prepared")
+    vocabulary = Vocabulary.load(workdir.vocabulary_path)
     batches = make_train_iterator(
-        config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed, shard=shard
-    )
-    workdir.keep_media(config)
+        config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed,
+        rows=rules.rows(config.train.batch_size),
+    )  # fmt: skip
+    if hosts.is_first():
+        workdir.keep_media(config)
     if config.data.eval:
         check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
@@ -144,10 +152,12 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     start = int(state.step)
 
     # ---- What tells of it
-    reporter = Reporter(
-        workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
-        tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
-    )  # fmt: skip
+    reporter = Silent()
+    if hosts.is_first():
+        reporter = Reporter(
+            workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
+            tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
+        )  # fmt: skip
     count, frozen = (sum(value.size for value in part.values()) for part in (state.params, state.frozen))
     reporter.say(
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
@@ -169,13 +179,17 @@ def _run(job: _Job):
     config, checkpoints, reporter = job.config, job.checkpoints, job.reporter
     stop, state, start = _Stop(), job.state, int(job.state.step)
     job.state = None  # its arrays are given away by the first step
-    pending = collections.deque()  # (step, metrics, ids) of steps that may still be running
+    pending = collections.deque()  # (step, metrics, ids, votes) of steps that may still be running
     waited, last_time, last_step = 0.0, time.perf_counter(), start
+    ballot = hosts.Ballot(job.rules.mesh) if jax.process_count() > 1 else None
+    seen, agreed = set(), None  # shapes of batches; the signal that the processes agreed to stop for
 
     def settle(keep: int):
         """Waits for all but the newest `keep` steps and looks at their losses."""
+        nonlocal agreed
         while len(pending) > keep:
-            step, metrics, ids = pending.popleft()
+            step, metrics, ids, votes = pending.popleft()
+            agreed = agreed or int(votes) or None
             if not math.isfinite(float(metrics["loss"])):
                 raise NotFiniteError(_not_finite(f"the loss is {metrics['loss']}", step, ids, checkpoints))
 
@@ -184,10 +198,16 @@ def _run(job: _Job):
             before = time.perf_counter()
             batch, stage = next(job.batches), job.batches.stage
             waited += time.perf_counter() - before
-            state, metrics = job.step_fn(state, to_device(batch, job.rules))
-            pending.append((step, metrics, batch["ids"]))
+            inputs = to_device(batch, job.rules, config.train.batch_size)
+            shapes = tuple(value.shape for value in inputs.values())
+            hosts.at(step - 1, busy=shapes not in seen)  # the step is compiled for them
+            seen.add(shapes)
+            state, metrics = job.step_fn(state, inputs)
+            # Where there are several processes, all stop after the same step, whichever was told to.
+            pending.append((step, metrics, batch["ids"], ballot(stop.signal or 0) if ballot else 0))
             # One step runs while the host prepares the next; older ones are looked at.
             settle(keep=1)
+            hosts.at(step)
             reporter.advance(step)
 
             last = step == config.train.steps
@@ -200,11 +220,12 @@ def _run(job: _Job):
                 settle(keep=0)
                 reporter.metrics(step, values)
                 waited, last_time, last_step = 0.0, now, step
-            stopped_by = stop.signal  # looked at once, so that what leaves the loop has been saved
+            stopped_by = agreed if ballot else stop.signal  # looked at once: what leaves the loop has been saved
             due = config.train.eval_every and step % config.train.eval_every == 0
             evaluates = config.data.eval and (due or last)
             saves = step % config.checkpoint.every == 0 or last or stopped_by
             if evaluates or saves:
+                hosts.at(step, busy=True)
                 settle(keep=0)
                 # The loss is of the parameters before the step: it says nothing of those that would be kept.
                 if not all_finite(state.params):
@@ -217,7 +238,8 @@ def _run(job: _Job):
                 score = evals.value_of(result.scores, config.checkpoint.best)
                 if checkpoints.beats_best(step, score):
                     # Files first: a run killed between the two writes them again.
-                    write_eval(result, config, job.workdir, step)
+                    if hosts.is_first():
+                        write_eval(result, config, job.workdir, step)
                     checkpoints.save_best(step, score, state)
                 last_time = time.perf_counter()
             if saves:
@@ -244,12 +266,13 @@ def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules):
     source = Part.parse(config.data.eval).open()
     batches = make_eval_batches(
         config.data.eval, vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
-        shard=Shard(jax.process_index(), jax.process_count()), source=source,
+        rows=rules.rows(config.eval.batch_size), source=source,
     )  # fmt: skip
     evaluate = dense.evaluate if config.data.task == "dense" else evals.evaluate
     result = evaluate(
-        generator, *weights, batches, languages=config.data.languages, to_device=lambda b: to_device(b, rules),
-        metrics=config.eval.metrics, seed=config.seed,
+        generator, *weights, batches, languages=config.data.languages,
+        to_device=lambda batch: to_device(batch, rules, config.eval.batch_size), metrics=config.eval.metrics,
+        seed=config.seed,
     )  # fmt: skip
     if source.videos:
         # A score on what is left of a benchmark is another score.

@@ -70,6 +70,25 @@ class Reporter:
             self._tensorboard.close()
 
 
+class Silent:
+    """In place of a Reporter in all processes but the first."""
+
+    def advance(self, step: int):
+        pass
+
+    def metrics(self, step: int, values: dict[str, float]):
+        pass
+
+    def scores(self, step: int, values: dict[str, float]):
+        pass
+
+    def say(self, text: str):
+        pass
+
+    def close(self):
+        pass
+
+
 def read_metrics(path: Path) -> list[dict]:
     """The rows of a metrics.jsonl, without the half line that a killed run may have left at its end.
 

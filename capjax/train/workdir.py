@@ -60,7 +60,7 @@ class Workdir:
         finally:
             os.close(folder)
 
-    def prepare(self, config: ConfigDict) -> Vocabulary:
+    def prepare(self, config: ConfigDict):
         """Makes the folder, or checks that it is of this config; copies in what the model needs to be used elsewhere.
 
         Until something is saved an attempt binds nothing: the next may be of another config.
@@ -97,7 +97,6 @@ class Workdir:
             records = (source[i] for source in sources for i in range(len(source)))
             Neighbours.of(records, config.data.languages).save(self.neighbours_path)
         write_text(self.config_path, config_lib.to_json(config))
-        return Vocabulary.load(self.vocabulary_path)
 
     def config(self) -> ConfigDict:
         """The config of the run in this folder.

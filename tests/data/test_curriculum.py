@@ -7,7 +7,7 @@ import pytest
 from drawn_batches import Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.curriculum import make_stages, stage_at
-from capjax.data.pipeline import DataError, Part, Shard, check_eval, make_eval_batches, make_train_iterator, plain
+from capjax.data.pipeline import DataError, Part, check_eval, make_eval_batches, make_train_iterator, plain
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
 
@@ -62,9 +62,9 @@ def data(common_config):
 
 @pytest.fixture
 def train(vocabulary, data, videos):
-    def make(source=videos, *, shard=None, batch_size=4):
+    def make(source=videos, *, rows=None, batch_size=4):
         return make_train_iterator(
-            ["d@train"], vocabulary, data, batch_size=batch_size, seed=0, shard=shard or Shard(), sources=[source]
+            ["d@train"], vocabulary, data, batch_size=batch_size, seed=0, rows=rows, sources=[source]
         )
 
     return make
@@ -129,7 +129,7 @@ def test_a_state_of_another_curriculum_is_refused(train, data):
 def test_processes_have_rows_of_one_shape_and_make_up_the_same_batches(train, data, count):
     data.curriculum, data.buckets = STAGES, (2, 4, 6)
     whole = train(batch_size=8)
-    shards = [train(batch_size=8, shard=Shard(index, count)) for index in range(count)]
+    shards = [train(batch_size=8, rows=rows) for rows in np.arange(8).reshape(count, -1)]
     for _ in range(12):
         assert_same(joined([next(whole)]), joined([next(shard) for shard in shards]))
 
@@ -172,8 +172,8 @@ def test_evaluation_pads_a_batch_to_the_smallest_bucket_that_all_of_it_fit_into(
     plain_batches = list(make_eval_batches("d@val", vocabulary, data, batch_size=2, source=videos))
     data.buckets = (2, 4, 6)
     shards = [
-        list(make_eval_batches("d@val", vocabulary, data, batch_size=2, source=videos, shard=Shard(index, count)))
-        for index in range(count)
+        list(make_eval_batches("d@val", vocabulary, data, batch_size=2, source=videos, rows=rows))
+        for rows in np.arange(2).reshape(count, -1)
     ]
     assert [batch["frames"].shape[1] for batch in shards[0]] == [2, 4, 6] * 5
     for wanted, *parts in zip(plain_batches, *shards, strict=True):

@@ -37,7 +37,7 @@ def make(*pools, b=4, seed=0, **options) -> Order:
 
 
 def batches(order: Order, numbers, b: int = 4) -> list:
-    return [order.rows(number, 0, b) for number in numbers]
+    return [order.rows(number, np.arange(b)) for number in numbers]
 
 
 def picked(order: Order, numbers, b: int = 4) -> list[tuple[int, int]]:
@@ -117,20 +117,19 @@ def test_any_batch_is_the_same_whatever_was_asked_for_before(buckets):
     wanted = batches(fresh(), range(40))
     again = fresh()
     for number in np.random.default_rng(0).permutation(40):
-        assert again.rows(number, 0, 4) == wanted[number]
+        assert again.rows(number, np.arange(4)) == wanted[number]
     for number in (39, 17, 5):
-        assert fresh().rows(number, 0, 4) == wanted[number]
-    far = fresh().rows(10**9, 0, 4)
-    assert len(far.picks) == 4 and far == fresh().rows(10**9, 0, 4)
+        assert fresh().rows(number, np.arange(4)) == wanted[number]
+    far = fresh().rows(10**9, np.arange(4))
+    assert len(far.picks) == 4 and far == fresh().rows(10**9, np.arange(4))
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_have_the_rows_of_the_same_batches(count):
-    order, b = make(pool(50), of=stages({}, {"frames": 8}, every=7)), 8
-    order, part = Order([pool(50)], stages({}, {"frames": 8}, every=7), batch_size=b, seed=0), b // count
+    order, b = make(pool(50), of=stages({}, {"frames": 8}, every=7), b=8), 8
     for number in range(20):
-        whole = order.rows(number, 0, b)
-        parts = [order.rows(number, index * part, part) for index in range(count)]
+        whole = order.rows(number, np.arange(b))
+        parts = [order.rows(number, part) for part in np.arange(b).reshape(count, -1)]
         assert [pick for rows in parts for pick in rows.picks] == whole.picks
         assert {(rows.frames, rows.stage.number) for rows in parts} == {(whole.frames, whole.stage.number)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take
 
-from capjax.data.pipeline import DataError, Part, Shard, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.pipeline import DataError, Part, make_eval_batches, make_train_iterator, model_inputs
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
 
@@ -42,10 +42,10 @@ def data(common_config):
 
 @pytest.fixture
 def train(vocabulary, data):
-    def make(*sources, parts=None, batch_size=4, seed=0, shard=None):
+    def make(*sources, parts=None, batch_size=4, seed=0, rows=None):
         parts = parts or [f"d{i}@train" for i in range(len(sources))]
         return make_train_iterator(
-            parts, vocabulary, data, batch_size=batch_size, seed=seed, shard=shard or Shard(), sources=list(sources)
+            parts, vocabulary, data, batch_size=batch_size, seed=seed, rows=rows, sources=list(sources)
         )
 
     return make
@@ -77,7 +77,7 @@ def test_each_epoch_and_each_seed_has_its_own_order(train):
 def test_processes_interleave_to_the_same_global_batches(train, data, count):
     whole = train(records(13), batch_size=8)
     data.threads = 1
-    shards = [train(records(13), batch_size=8, shard=Shard(index, count)) for index in range(count)]
+    shards = [train(records(13), batch_size=8, rows=rows) for rows in np.arange(8).reshape(count, -1)]
     for _ in range(5):
         assert_same(joined([next(whole)]), joined([next(shard) for shard in shards]))
 
@@ -245,8 +245,8 @@ def test_training_draws_all_views_of_features_and_evaluation_the_first(train, da
 def test_evaluation_gives_every_record_once_in_order_and_marks_padding(vocabulary, data, count):
     source = records(9)
     shards = [
-        list(make_eval_batches("d@val", vocabulary, data, batch_size=4, source=source, shard=Shard(i, count)))
-        for i in range(count)
+        list(make_eval_batches("d@val", vocabulary, data, batch_size=4, source=source, rows=rows))
+        for rows in np.arange(4).reshape(count, -1)
     ]
     assert [len(batches) for batches in shards] == [3] * count
     seen = []
@@ -297,11 +297,6 @@ def test_a_language_without_a_piece_is_an_error(train, data):
     data.languages = ("fr",)
     with pytest.raises(ValueError, match="no lang piece 'fr'"):
         train(records(3, langs=("fr",)))
-
-
-def test_a_batch_that_does_not_divide_is_an_error(train):
-    with pytest.raises(DataError, match="6 does not divide over 4"):
-        train(records(3), batch_size=6, shard=Shard(0, 4))
 
 
 def test_features_that_are_missing_are_an_error(train, data):

@@ -116,6 +116,21 @@ def test_gradients_of_attention_are_those_of_its_formula(mask):
         np.testing.assert_allclose(of, expected, atol=2e-6, err_msg=name)
 
 
+def test_the_bias_of_keys_which_no_output_depends_on_never_moves(own):
+    x = noise(B, N, D)
+    graphdef, params = nnx.split(own, nnx.Param)
+
+    def total(params):
+        return jnp.square(nnx.merge(graphdef, params)(x)).sum()
+
+    gradient = np.asarray(jax.grad(total)(params)["qkv"]["bias"][...])
+    query, key, value = np.split(gradient, 3)
+    assert (key == 0).all() and (query != 0).all() and (value != 0).all()
+    moved = jax.tree.map(jnp.copy, params)
+    moved["qkv"]["bias"][...] = moved["qkv"]["bias"][...].at[D : 2 * D].add(1.0)
+    np.testing.assert_allclose(total(moved), total(params), rtol=1e-5)
+
+
 def test_weights_are_float32_and_sum_to_one_over_what_may_be_seen():
     query, key = (jnp.asarray(noise(B, HEADS, n, 4, seed=n) * 20).astype(jnp.bfloat16) for n in (Q, N))
     mask = jnp.asarray(np.random.default_rng(0).random((B, 1, Q, N)) < 0.5).at[..., 0].set(True)

@@ -85,3 +85,12 @@ def test_slices_hold_copies_of_the_model():
     devices = [SimpleNamespace(slice_index=i // 4) for i in range(8)]
     with pytest.raises(ValueError, match="2 slices with mesh.replica = 1: set mesh.replica to 2"):
         make_mesh({"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}, devices)
+
+
+@pytest.mark.parametrize("sizes", [{"data": 8}, {"data": 2, "tensor": 4}, {"fsdp": 4, "tensor": 2}])
+def test_one_process_gives_all_rows_of_a_batch(sizes):
+    mesh = make_mesh({"replica": 1, "data": 1, "fsdp": 1, "tensor": 1} | sizes)
+    rules = Rules(mesh, [("batch", ("replica", "data", "fsdp"))])
+    np.testing.assert_array_equal(rules.rows(16), np.arange(16))
+    with pytest.raises(ValueError, match="15 does not divide"):
+        rules.rows(15)

@@ -1,0 +1,166 @@
+"""One job as several processes: it computes what one process computes, and survives the loss of any."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kill_run import latest, states
+from tiny_job import ROOT, Tiny, predictions, rows
+
+LOCAL = ROOT / "launch/local.py"
+STEPS = 50
+# Adam makes whole steps of what is but rounding in a gradient: at the tiny job's own rate they would be of 0.02.
+SETTINGS = (f"train.steps={STEPS}", "train.eval_every=25", "mesh.data=-1", "optimizer.learning_rate=0.0005")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+def start(tiny: Tiny, workdir: Path, processes: int, devices: int, *more: str, restarts: int = 0) -> subprocess.Popen:
+    """A job of several processes, each with pretended devices; which records each has is noted beside the workdir."""
+    arguments, log = tiny.command(workdir, *SETTINGS, *more)[2:], workdir.with_suffix(".order")
+    flags = "--xla_backend_optimization_level=0"
+    env = tiny.environment() | {"XLA_FLAGS": flags, "ORDER_LOG": str(log)}
+    local = (
+        f"import sys; sys.path.insert(0, {str(LOCAL.parent)!r}); import local; from pathlib import Path;"
+        f"local.LAUNCH = Path({str(ROOT / 'tests/integration/logged_launch.py')!r}); sys.exit(local.main())"
+    )
+    options = ["--processes", str(processes), "--devices", str(devices), "--restarts", str(restarts), "--"]
+    return subprocess.Popen(
+        [sys.executable, "-c", local, *options, *arguments], env=env, cwd=ROOT, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen) -> str:
+    """What it said; it should have ended well."""
+    _, said = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    return said
+
+
+def pids(process: subprocess.Popen, count: int) -> list[int]:
+    """Process ids of launch.py's processes, in order."""
+    for _ in range(600):
+        path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        children = [int(pid) for pid in path.read_text().split()]
+        if len(children) == count:
+            return children
+        time.sleep(0.05)
+    raise AssertionError("the processes did not start")
+
+
+def reach(process: subprocess.Popen, workdir: Path, step: int):
+    """Waits until a run has a checkpoint of this step, or of a later one."""
+    while latest(workdir) < step:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+
+
+def batches(workdir: Path) -> dict[int, set[str]]:
+    """Records of each batch, over all starts and processes; each process's rows of a batch are the same in each."""
+    found: dict[int, dict[str, None]] = {}
+    for path in sorted(workdir.parent.glob(f"{workdir.name}.order.*")):
+        for line in path.read_text().splitlines():
+            number, *ids = line.split()
+            found.setdefault(int(number), {}).update(dict.fromkeys(ids))
+    return {number: set(ids) for number, ids in sorted(found.items()) if number < STEPS}
+
+
+def assert_same_run(one: Path, other: Path):
+    losses = [{row["step"]: row["loss"] for row in rows(path) if "loss" in row} for path in (one, other)]
+    assert losses[0].keys() == losses[1].keys() == set(range(1, STEPS + 1))
+    np.testing.assert_allclose(list(losses[0].values()), list(losses[1].values()), rtol=0, atol=1e-5)
+    left, right = states(one), states(other)
+    assert left.keys() == right.keys()
+    for name in left:
+        if "params" in name:
+            np.testing.assert_allclose(left[name], right[name], rtol=0, atol=1e-5, err_msg=name)
+    assert batches(one) == batches(other)
+    for lang in ("en", "de"):
+        assert predictions(one, lang) == predictions(other, lang)
+    scores = [json.loads((path / "scores.json").read_text()) for path in (one, other)]
+    assert scores[0] == scores[1]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("hosts") / "alone"
+    ended(start(tiny, workdir, 1, 1))
+    return workdir
+
+
+def test_two_processes_of_four_devices_train_as_one_with_one(tiny, alone, tmp_path):
+    workdir = tmp_path / "run"
+    said = ended(start(tiny, workdir, 2, 4, "mesh.fsdp=2"))
+    assert "8 cpu devices" in said
+    assert_same_run(workdir, alone)
+
+
+def test_processes_that_share_the_rows_of_a_batch_train_as_one(tiny, alone, tmp_path):
+    workdir = tmp_path / "run"
+    ended(start(tiny, workdir, 2, 1, "mesh.data=1", "mesh.tensor=2"))
+    assert_same_run(workdir, alone)
+
+
+def test_an_error_of_one_process_ends_all_and_is_not_tried_again(tiny, tmp_path):
+    process = start(tiny, tmp_path / "run", 2, 1, "data.train=nowhere@train", restarts=2)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    assert "nowhere" in said and "start 2" not in said
+
+
+def test_sigterm_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
+    workdir = tmp_path / "run"
+    process = start(tiny, workdir, 2, 1, "train.steps=100000")
+    reach(process, workdir, 4)
+    os.kill(pids(process, 2)[1], signal.SIGTERM)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 143, said
+    (step,) = {int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+) and saved", said)}
+    assert latest(workdir) == step
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_numbers_of_processes_and_sees_the_same_records(tiny, alone, tmp_path):
+    workdir = tmp_path / "run"
+    for processes, until in ((4, 12), (2, 28)):
+        process = start(tiny, workdir, processes, 1)
+        reach(process, workdir, until)
+        for pid in pids(process, processes):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate(timeout=200)
+        assert process.returncode == 128 + signal.SIGKILL
+        assert until <= latest(workdir) < STEPS
+    ended(start(tiny, workdir, 1, 1))
+    assert_same_run(workdir, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 2])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_is_lost_is_named_within_a_minute_and_the_run_goes_on(tiny, alone, tmp_path, which, end):
+    workdir = tmp_path / "run"
+    process = start(tiny, workdir, 4, 1, restarts=1)
+    reach(process, workdir, 8)
+    pid = pids(process, 4)[which]
+    os.kill(pid, end)
+    lost, said = time.monotonic(), []
+    for line in process.stderr:
+        said.append(line)
+        if f"process {pid}, number {which} of 4)" in line:
+            break
+    seconds = time.monotonic() - lost
+    rest = ended(process)
+    assert seconds < 60, "".join(said)
+    assert "start 2 of at most 2" in rest and "going on from step" in rest
+    assert_same_run(workdir, alone)
