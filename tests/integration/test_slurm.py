@@ -8,12 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from kill_run import latest
+from tiny_job import ROOT, STEPS, Tiny, predictions, rows
 
-ROOT = Path(__file__).resolve().parents[2]
 SBATCH = ROOT / "launch/slurm/train.sbatch"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
@@ -46,9 +48,9 @@ ReturnToService=2
 KillWait=5
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1
-NodeName=one NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[0]} CPUs=4
-NodeName=two NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4
-PartitionName=all Nodes=one,two Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
+NodeName=127.0.0.1 NodeHostname={host} Port={ports[0]} CPUs=4
+NodeName=127.0.0.2 NodeHostname={host} Port={ports[1]} CPUs=4
+PartitionName=all Nodes=127.0.0.[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
 """
 
 # Plays launch.py: each task says which it is, and ends as the plan has it for this start of the job.
@@ -78,13 +80,14 @@ def free_port() -> int:
 def slurm(tmp_path_factory):
     """A SLURM of two nodes with four cores each; its environment."""
     folder = tmp_path_factory.mktemp("slurm")
-    for name in ("state", "spool-one", "spool-two"):
+    host = socket.gethostname().split(".")[0]
+    nodes = ("127.0.0.1", "127.0.0.2")  # launch.py looks for the first task at the name of its node
+    for name in ("state", *(f"spool-{node}" for node in nodes)):
         (folder / name).mkdir()
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
     config = folder / "slurm.conf"
-    host = socket.gethostname().split(".")[0]
     config.write_text(CONFIG.format(folder=folder, host=host, controller=free_port(), ports=(free_port(), free_port())))
     env = {**os.environ, "SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     munge = [
@@ -92,15 +95,18 @@ def slurm(tmp_path_factory):
         f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed",
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
-        for command in (munge, ["slurmctld", "-D", "-i"], *(["slurmd", "-D", "-N", name] for name in ("one", "two"))):
+        for command in (munge, ["slurmctld", "-D", "-i"], *(["slurmd", "-D", "-N", node] for node in nodes)):
             process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.terminate)
-            time.sleep(1)
+            wait_until((folder / "munge.socket").exists, 60)
         ask = ["sinfo", "--noheader", "--Node", "--format=%T"]
         idle = ["idle", "idle"]
         wait_until(lambda: subprocess.run(ask, env=env, capture_output=True, text=True).stdout.split() == idle, 60)
         yield env
+        subprocess.run(["scancel", "--user=root"], env=env, check=True)
+        ask = ["squeue", "--noheader"]
+        wait_until(lambda: not subprocess.run(ask, env=env, capture_output=True, text=True).stdout, 60)
 
 
 def wait_until(true, seconds: float):
@@ -117,21 +123,24 @@ def submit(slurm, tmp_path):
 
     def run(plan: str, *options: str, **env: str) -> "Job":
         (tmp_path / "plan").write_text(plan)
-        argv = ["sbatch", "--parsable", "--nodes=2", *options, SBATCH, "--workdir", "runs/x", "--config=a b"]
-        sent = subprocess.run(
-            argv, env={**slurm, **env, "CAPJAX_PYTHON": "python3"}, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert sent.returncode == 0, sent.stderr
-        return Job(sent.stdout.strip(), tmp_path, slurm)
+        argv = [*options, SBATCH, "--workdir", "runs/x", "--config=a b"]
+        return sent(argv, {**slurm, **env, "CAPJAX_PYTHON": "python3"}, tmp_path)
 
     return run
+
+
+def sent(argv: list, env: dict, folder: Path, log_dir: Path | None = None) -> "Job":
+    command = ["sbatch", "--parsable", "--nodes=2", f"--output={log_dir or folder}/capjax-%j.log", *argv]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Job(done.stdout.strip(), log_dir or folder, env)
 
 
 class Job:
     """A job that was submitted."""
 
     def __init__(self, number: str, folder: Path, env: dict):
-        self.number, self.folder, self.env = number, folder, env
+        self.number, self.folder, self.env, self.hurried = number, folder, env, None
 
     @property
     def log(self) -> str:
@@ -146,10 +155,11 @@ class Job:
         return dict(part.split("=", 1) for part in told.split() if "=" in part)
 
     def now(self) -> dict[str, str]:
-        """The job as it is; one that waits for its next start is let go at once."""
+        """The job as it is; one that waits for its next start need not do so for SLURM's two minutes."""
         shown = self.shown()
-        if shown["JobState"] == "PENDING" and shown["Reason"] == "BeginTime":
-            self.ask("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+        if shown["JobState"] == "PENDING" and shown["Reason"] == "BeginTime" and shown["Restarts"] != self.hurried:
+            self.hurried = shown["Restarts"]
+            self.ask("scontrol", "update", f"JobId={self.number}", "StartTime=now+3")
         return shown
 
     def end(self, seconds: float = 120) -> dict[str, str]:
@@ -206,6 +216,38 @@ def test_scancel_is_final(submit):
     assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
     time.sleep(3)
     assert job.shown()["JobState"] == "CANCELLED"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+def task_pid(job: Job, index: int) -> int:
+    """The process of a task of launch.py."""
+    wanted = {f"SLURM_JOB_ID={job.number}".encode(), f"SLURM_PROCID={index}".encode()}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            runs = b"launch.py" in (path / "cmdline").read_bytes().split(b"\0")
+            if runs and wanted <= set((path / "environ").read_bytes().split(b"\0")):
+                return int(path.name)
+    raise AssertionError(f"no task {index}")
+
+
+def test_two_tasks_train_one_model_and_go_on_when_one_is_killed(slurm, tiny, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = tiny.command(workdir, "mesh.data=2", "train.eval_every=40")[2:]
+    env = tiny.environment() | slurm | {"CAPJAX_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    env["XLA_FLAGS"] = tiny.environment()["XLA_FLAGS"]
+    job = sent([SBATCH, *arguments], env, ROOT, tmp_path)
+    wait_until(lambda: latest(workdir) >= 8, 240)
+    os.kill(task_pid(job, 1), 9)
+    shown = job.end(400)
+    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1"), job.log
+    assert "2 cpu devices" in job.log
+    assert "goes back into the queue" in job.log
+    assert {row["step"] for row in rows(workdir) if "loss" in row} == set(range(1, STEPS + 1))
+    assert len(predictions(workdir)) == 12
 
 
 @pytest.mark.parametrize("argv", [["--config", "x"], []])
