@@ -137,16 +137,20 @@ def _build(name: str, argv: Sequence[str]) -> int:
         "missing videos are listed and do not count",
     )
     add("--strict", action="store_true", help="stop at the first bad input")
+    add("--stage", metavar="URL", help="with --beam: a folder that this machine and the workers reach, such as "
+        "gs://BUCKET/FOLDER; media and shards go through it, and no other path need be theirs, too")  # fmt: skip
     add(
         "--beam",
         nargs=argparse.REMAINDER,
         metavar="OPTION",
         help="write it on Apache Beam; all that follows are Beam's own options, such as --runner=FlinkRunner; without "
-        "any, this machine's cores are used. The workers must see DIR and the media under the same paths",
+        "any, this machine's cores are used. Without --stage workers must see DIR and the media under the same paths",
     )
     args = parser.parse_args(argv)
     if args.beam is not None and args.workers:
         parser.error("--workers does not go with --beam; say --beam --direct_num_workers=N")
+    if args.stage and args.beam is None:
+        parser.error("--stage goes with --beam, before it")
     hint = f"What is finished is kept in {args.output}.partial; the same command goes on from there."
     return _guarded(name, lambda: _run(name, args), hint)
 
@@ -180,6 +184,7 @@ def _run(name: str, args: argparse.Namespace) -> int:
         translations=Translations(args.translations) if args.translations else None,
         workers=args.workers,
         beam=args.beam,
+        stage=args.stage,
         max_bad=args.max_bad,
         strict=args.strict,
         overwrite=args.overwrite,

@@ -4,10 +4,10 @@ python -m data_prep NAME ... --beam                                     (this ma
 python -m data_prep NAME ... --beam --runner=FlinkRunner --flink_master=HOST:8081 --environment_type=...
 
 What follows --beam are Beam's own options. Each shard is one element of the pipeline, and `shards.write_shard` makes it
-in whatever process: that is all Beam is asked for, so the files are those of any other run. The workers read the media
-and write the shards under the paths of this machine: they need capjax and a file system in common (NFS, Lustre, a
-mounted bucket). What became of a shard is told by the report that lies beside it, so that a job which was stopped goes
-on from the shards that are finished, on Beam or without it.
+in whatever process: that is all Beam is asked for, so the files are those of any other run. The workers need capjax.
+They read the media and write the shards under the paths of this machine, on a file system in common (NFS, Lustre, a
+mounted bucket), or by way of --stage. What became of a shard is told by the report that lies beside it, so that a job
+which was stopped goes on from the shards that are finished, on Beam or without it.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from pathlib import Path
 
 try:
     import apache_beam as beam
+    from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import (
         DirectOptions,
         PipelineOptions,
@@ -33,10 +34,13 @@ except ImportError as error:
 from data_prep.pool import Stopped, available_cores
 from data_prep.readers.item import InputError
 from data_prep.shards import Shard, ShardReport, write_shard
+from data_prep.stage import Stage, StagedShard
 
 _LOCAL = "DirectRunner"
-# Seconds between two looks at what is finished, and between a worker's looks whether it should stop.
-_PERIOD = 0.5
+# Their job servers have further options of their own.
+_SERVED = ("flink", "spark", "portable")
+# Seconds between two looks at what is finished, and between a worker's looks whether it should stop; with a stage.
+_PERIOD, _STAGE_PERIOD = 0.5, 10.0
 
 
 def make_options(flags: Sequence[str]) -> PipelineOptions:
@@ -46,12 +50,14 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
       InputError: an option that Beam does not have.
     """
     options = PipelineOptions(flags, pipeline_type_check=False)
+    runner = (options.view_as(StandardOptions).runner or _LOCAL).lower().removesuffix("runner")
     known = options.get_all_options()
-    if unknown := set(options.get_all_options(retain_unknown_options=True)) - set(known):
+    unknown = set(options.get_all_options(retain_unknown_options=True)) - set(known)
+    if unknown and runner not in _SERVED:
         name = min(unknown)
         close = difflib.get_close_matches(name, known, n=1)
         raise InputError(f"--beam: Beam has no option --{name}" + (f"; did you mean --{close[0]}?" if close else ""))
-    if (options.view_as(StandardOptions).runner or _LOCAL).lower() in ("direct", _LOCAL.lower()):
+    if runner == "direct":
         options.view_as(StandardOptions).runner = _LOCAL
         # DirectRunner first fetches a program from the web, but not for a pipeline that allows this; ours has none.
         options.view_as(TypeOptions).allow_unsafe_triggers = True
@@ -66,49 +72,57 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
 
 
 def make_shards_on_beam(
-    shards: Sequence[Shard], options: PipelineOptions, stop_path: Path
+    shards: Sequence[Shard], options: PipelineOptions, work_dir: Path, stage: str | None = None
 ) -> Iterator[tuple[Shard, ShardReport]]:
     """Yields shards and their reports as they get done, in any order.
 
     Leaving the loop early stops the workers after the items at hand.
 
     Args:
-      stop_path: a file that does not exist; while it does, workers stop.
+      work_dir: that of the dataset, where the shards go. While it has a file `stop`, workers stop.
+      stage: the url of a folder by way of which media and shards go; see data_prep/stage.py. Then `stop` is there.
 
     Raises:
+      InputError: the stage cannot be written.
       RuntimeError: the job failed; what is finished stays.
     """
     if not shards:
         return
-    stop_path.unlink(missing_ok=True)
+    through = Stage(stage) if stage else None
+    tasks = through.send(shards) if through else shards
     waiting = {shard.report_path.name: shard for shard in shards}
-    job = _Job(shards, options, stop_path)
+    job = _Job(tasks, options, through.stop_path() if through else str(work_dir / "stop"))
     try:
         while waiting:
             alive = job.thread.is_alive()  # before the look, so that none is missed
-            there = {entry.name for entry in os.scandir(shards[0].report_path.parent)}
-            for name in sorted(there & set(waiting)):
-                if report := ShardReport.read(waiting[name]):
-                    yield waiting.pop(name), report
+            for name, report in through.fetch(waiting) if through else _finished(waiting):
+                yield waiting.pop(name), report
             if waiting and not alive:
-                raise RuntimeError(job.failure(waiting))
+                raise RuntimeError(job.failure(len(waiting), stage or work_dir))
             job.thread.join(_PERIOD)
     finally:
         job.stop()
 
 
+def _finished(waiting: dict[str, Shard]) -> list[tuple[str, ShardReport]]:
+    folder = next(iter(waiting.values())).report_path.parent
+    names = sorted({entry.name for entry in os.scandir(folder)} & set(waiting))
+    return [(name, report) for name in names if (report := ShardReport.read(waiting[name]))]
+
+
 class _Job:
     """A pipeline at work. Its end is waited for in a thread."""
 
-    def __init__(self, shards: Sequence[Shard], options: PipelineOptions, stop_path: Path):
+    def __init__(self, tasks: Sequence[Shard | StagedShard], options: PipelineOptions, stop_path: str):
         self._stop_path = stop_path
         self._result = self._error = None
+        self._let_go()
         pipeline = beam.Pipeline(options=options)
         (
             pipeline
-            | "shards" >> beam.Create(shards)
+            | "shards" >> beam.Create(tasks)
             | "apart" >> beam.Reshuffle()  # else one worker would make them all
-            | "write" >> beam.Map(_write, str(stop_path))
+            | "write" >> beam.Map(_write, stop_path)
         )
         # The local runner returns when all is done. Others return at once, and handle signals: in the main thread.
         local = options.view_as(StandardOptions).runner == _LOCAL
@@ -124,34 +138,41 @@ class _Job:
         except Exception as error:  # of a runner's own making; told by `failure`
             self._error = error
 
-    def failure(self, waiting: dict[str, Shard]) -> str:
-        what = str(self._error or "").strip().split("\n")[-1] or f"it ended without {len(waiting)} of its shards"
-        where = f"Its workers must see {self._stop_path.parent} under this path; what is finished is kept there"
+    def failure(self, missing: int, folder: str | Path) -> str:
+        what = str(self._error or "").strip().split("\n")[-1] or f"it ended without {missing} of its shards"
+        where = f"Its workers must see {folder} under this name; what is finished is kept there"
         return f"the Beam job failed: {what}\n{where}"
 
     def stop(self):
         """Ends the job, if it has not ended."""
         if self.thread.is_alive():
-            self._stop_path.touch()
+            FileSystems.create(self._stop_path).close()
             if self._result is not None:
                 self._result.cancel()
             self.thread.join()
-            self._stop_path.unlink()
+            self._let_go()
+
+    def _let_go(self):
+        if FileSystems.exists(self._stop_path):
+            FileSystems.delete([self._stop_path])
 
 
-def _write(shard: Shard, stop_path: str):
+def _write(task: Shard | StagedShard, stop_path: str):
     """Makes a shard in a worker, unless a worker that was here before has."""
-    parent, looked = os.getppid(), 0.0
+    staged = isinstance(task, StagedShard)
+    parent, looked, period = os.getppid(), -float("inf"), _STAGE_PERIOD if staged else _PERIOD
 
     def on_items(count: float):
         nonlocal looked
-        if time.monotonic() - looked < _PERIOD:
+        if time.monotonic() - looked < period:
             return
         looked = time.monotonic()
-        if Path(stop_path).exists() or os.getppid() != parent:  # the runner of a local worker was killed
+        if os.getppid() != parent or FileSystems.exists(stop_path):  # a killed runner leaves orphans
             raise Stopped
 
     with contextlib.suppress(Stopped):
         on_items(0)
-        if ShardReport.read(shard) is None:
-            write_shard(shard, on_items)
+        if staged:
+            task.make(on_items)
+        elif ShardReport.read(task) is None:
+            write_shard(task, on_items)

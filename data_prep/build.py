@@ -66,6 +66,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
       translations: captions in further languages.
       workers: processes; None: one for each core, or only this one where little is to be done.
       beam: options of Apache Beam, which then makes the shards in place of `workers`; see data_prep/beam.py.
+      stage: the url of a folder through which media and shards go to Beam's workers and back; see data_prep/stage.py.
       max_bad: the share of bad photos, and of bad captions, beyond which there is no dataset; see `report`.
       strict: stop at the first bad input.
       overwrite: replace a dataset that is there. The old one stays until the new one is whole.
@@ -88,6 +89,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         translations: Translations | None = None,
         workers: int | None = None,
         beam: Sequence[str] | None = None,
+        stage: str | None = None,
         max_bad: float = 0.01,
         strict: bool = False,
         overwrite: bool = False,
@@ -99,7 +101,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             raise ValueError(f"max_bad = {max_bad} should be from 0 to 1")
         if workers is not None and workers < 1:
             raise ValueError(f"workers = {workers} should be 1 or more")
-        self._beam = None
+        self._beam, self._stage = None, stage
         if beam is not None:
             from data_prep.beam import make_options
 
@@ -196,7 +198,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             return
         from data_prep.beam import make_shards_on_beam
 
-        for shard, report in make_shards_on_beam(shards, self._beam, self.work_dir / "stop"):
+        for shard, report in make_shards_on_beam(shards, self._beam, self.work_dir, self._stage):
             bar.update(len(shard.items))
             yield shard, report
 

@@ -1,10 +1,10 @@
-# launch.py in a container: for training, for data preparation, and for workers of Apache Beam.
+# launch.py in a container.
 #
 #   docker build -f launch/docker/train.Dockerfile --build-arg EXTRAS=tpu,tensorboard -t REPOSITORY/capjax:TAG .
 #   docker run -v "$PWD/runs:/runs" REPOSITORY/capjax:TAG --config configs/shapes.py --workdir /runs/shapes ...
 #
-# EXTRAS are those of pyproject.toml: tensorboard (for CPUs), tpu,tensorboard or cuda,tensorboard. With beam among them
-# it is also an image for --sdk_container_image: give --entrypoint /opt/apache/beam/boot to what starts it.
+# EXTRAS are those of pyproject.toml: tensorboard (for CPUs), tpu,tensorboard or cuda,tensorboard. Data preparation:
+# docker run --entrypoint python REPOSITORY/capjax:TAG -m data_prep ...
 ARG PYTHON=3.11.13
 FROM python:${PYTHON}-slim-bookworm
 ARG EXTRAS=tensorboard

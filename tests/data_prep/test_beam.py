@@ -11,8 +11,16 @@ import pytest
 from killed_builds import children, contents, start, wait_for_end
 
 from data_prep.__main__ import main
+from data_prep.media import Storage
+from data_prep.plan import check_items, clear_stale, make_shards
+from data_prep.readers import READERS
+from data_prep.report import Report
+from data_prep.shards import Shard, write_shard
 
 pytest.importorskip("apache_beam", reason="pip install 'capjax[beam]'")
+from data_prep import beam  # noqa: E402
+from data_prep.stage import Stage  # noqa: E402
+
 BEAM = ["--beam", "--direct_num_workers=2"]
 
 
@@ -127,6 +135,7 @@ def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, ca
         (["--beam", "--direct_num_worker=2"], 1, "Beam has no option --direct_num_worker; did you mean --direct_num_w"),
         (["--beam", "--runner=FlinkRuner"], 1, "Unexpected pipeline runner: FlinkRuner"),
         (["--workers", "2", "--beam"], 2, "--workers does not go with --beam"),
+        (["--stage", "x"], 2, "--stage goes with --beam, before it"),
         (["--beam", "--direct_num_workers=many"], 2, "--direct_num_workers: invalid int value"),
     ],
 )
@@ -176,11 +185,64 @@ def test_a_service_that_has_no_workers_is_told_in_a_line(photos, tmp_path, job_s
     errors = capsys.readouterr().err
     last = errors[errors.rindex("python -m data_prep jsonl:") :]
     assert "the Beam job failed: KeyError: 'beam:env:process:v1'" in last
-    assert f"Its workers must see {tmp_path / 'out.partial'} under this path" in last
+    assert f"Its workers must see {tmp_path / 'out.partial'} under this name" in last
+
+
+def test_media_and_shards_go_through_a_stage(photos, tmp_path):
+    assert build(photos, tmp_path / "alone", "--workers", "1") == 0
+    stage = tmp_path / "stage"
+    assert build(photos, tmp_path / "beam", "--stage", str(stage), *BEAM) == 0
+    assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
+    assert len(list((stage / "media").iterdir())) == 418  # of 420 one is missing and one is empty
+    assert not list((stage / "shards").iterdir())
+
+
+def shards_of(folder: Path, work_dir: Path) -> list[Shard]:
+    """What the driver plans, with the folders that it makes."""
+    splits, files = check_items(READERS.make("jsonl", folder), Report("jsonl", 0.1, strict=False))
+    made = [shard for part in make_shards("jsonl", splits, files, Storage(), work_dir).values() for shard in part]
+    clear_stale(work_dir, made)
+    return made
+
+
+def through_a_stage(shard: Shard, folder: Path, stage: Stage):
+    """Makes a shard as a worker does that sees the stage alone."""
+    (task,) = stage.send([shard])
+    aside = folder.rename(folder.with_name("aside"))
+    task.make(lambda count: None)
+    aside.rename(folder)
+    assert not shard.path.exists()
+
+
+def test_a_worker_needs_nothing_but_the_stage(photos, tmp_path):
+    stage = Stage(str(tmp_path / "stage"))
+    shard = next(s for s in shards_of(photos, tmp_path / "work") if "0018.jpg" in [item.id for item in s.items])
+    through_a_stage(shard, photos, stage)
+    ((name, report),) = stage.fetch({"it": shard})
+    staged = shard.path.read_bytes()
+    assert (name, report) == ("it", write_shard(shard))
+    assert shard.path.read_bytes() == staged
+    assert [problem.id for problem in report.problems if problem.kind == "damaged"] == ["0018.jpg"]
+
+
+def test_what_is_said_of_a_staged_video_names_the_users_own_file(tmp_path):
+    folder, stage = tmp_path / "videos", Stage(str(tmp_path / "stage"))
+    folder.mkdir()
+    (folder / "captions.jsonl").write_text('{"video": "a.mp4", "captions": ["A cat."], "split": "train"}\n')
+    (folder / "a.mp4").write_bytes(b"no video at all" * 100)
+    (shard,) = shards_of(folder, tmp_path / "work")
+    through_a_stage(shard, folder, stage)
+    ((_, report),) = stage.fetch({"it": shard})
+    assert report == write_shard(shard)
+    assert str(folder / "a.mp4") in report.problems[0].message
+
+
+def test_a_stage_that_cannot_be_written_is_named(photos, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert build(photos, tmp_path / "out", "--stage", str(tmp_path / "file/stage"), *BEAM) == 1
+    assert f"--stage {tmp_path / 'file/stage'}: cannot be written" in capsys.readouterr().err
 
 
 def test_a_worker_stops_when_it_is_asked_to(tmp_path):
-    from data_prep import beam
-
     (tmp_path / "stop").touch()
     assert beam._write(None, str(tmp_path / "stop")) is None  # it does not so much as look at its shard
