@@ -39,7 +39,8 @@ from data_prep.stage import Stage, StagedShard
 _LOCAL = "DirectRunner"
 # Their job servers have further options of their own.
 _SERVED = ("flink", "spark", "portable")
-# Seconds between two looks at what is finished, and between a worker's looks whether it should stop; with a stage.
+# Seconds between two looks at what is finished, and between a worker's looks whether it should stop; and with a stage,
+# where each look is a request.
 _PERIOD, _STAGE_PERIOD = 0.5, 10.0
 
 
@@ -99,7 +100,8 @@ def make_shards_on_beam(
                 yield waiting.pop(name), report
             if waiting and not alive:
                 raise RuntimeError(job.failure(len(waiting), stage or work_dir))
-            job.thread.join(_PERIOD)
+            job.thread.join(_STAGE_PERIOD if through else _PERIOD)
+        job.thread.join()
     finally:
         job.stop()
 
