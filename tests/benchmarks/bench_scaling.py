@@ -16,7 +16,9 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+import numpy as np
+from jobs import made_up_training, print_table
+
 MIDDLE = {"batch": 8, "size": "S", "frames": 4, "length": 32, "devices": 1}
 AXES = {
     "batch": (2, 4, 8, 16, 32),
@@ -31,47 +33,22 @@ SIDE, STEPS = 112, 5
 
 def measure(point: dict) -> dict:
     """{seconds, megabytes, parameters} of a point, in this process."""
-    sys.path.insert(0, str(ROOT))
-    from capjax import runtime
-
-    runtime.start(training=True)
-
-    import jax
-    import numpy as np
-
-    from capjax import config as config_lib
-    from capjax.compile.stand_in import stand_in
-    from capjax.data.pipeline import batch_shapes
-    from capjax.models.functional import make_key
-    from capjax.parallel.mesh import make_mesh
-    from capjax.parallel.rules import Rules
-    from capjax.train.loop import to_device
-    from capjax.train.programs import make_programs
-
     encoder, width = ENCODERS[point["size"]]
     settings = {
         "data.image_size": SIDE, "data.frames": point["frames"], "data.target_len": point["length"],
         "train.batch_size": point["batch"], "model.width": width, "model.encoder.name": encoder,
         "model.decoder.options.layers": 4, "model.decoder.options.heads": width // 64, "mesh.data": point["devices"],
     }  # fmt: skip
-    config = config_lib.load(str(ROOT / "configs/common.py"), [f"{key}={value}" for key, value in settings.items()])
-    vocabulary, rules = stand_in(8000, languages=("en",)), Rules(make_mesh(config.mesh), config.mesh.rules)
-    programs = make_programs(config, rules, vocabulary)
-    rng, batch = np.random.default_rng(0), {}
-    for name, (shape, dtype) in batch_shapes(vocabulary, config.data, batch_size=point["batch"]).items():
-        values = rng.integers(0, 256, shape) if name in ("frames", "target") else np.ones(shape)
-        batch[name] = values.astype(dtype)
-    inputs = to_device(batch, rules, point["batch"])
-    state, times = programs.init_fn(make_key(0), {}, {}), []
+    state, step = made_up_training([f"{key}={value}" for key, value in settings.items()])
+    parameters, times = sum(value.size for value in state.params.values()), []
     for _ in range(STEPS + 1):
         start = time.perf_counter()
-        state, metrics = programs.step_fn(state, inputs)
-        jax.block_until_ready(metrics)
+        state = step(state)
         times.append(time.perf_counter() - start)
     return {
         "seconds": float(np.median(times[1:])),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
-        "parameters": sum(value.size for value in state.params.values()),
+        "parameters": parameters,
     }
 
 
@@ -116,8 +93,6 @@ def main():
     if args.point:
         print(json.dumps(measure(args.point)))
         return
-    from jobs import print_table
-
     rows, known = {}, {}
     for axis in args.axis or AXES:
         for value in AXES[axis]:
