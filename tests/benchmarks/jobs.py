@@ -40,6 +40,43 @@ def train(config: str, workdir: Path, settings: Sequence[str]) -> float:
     return time.monotonic() - start
 
 
+def made_up_training(settings: Sequence[str]):
+    """(state, step): a new training state of configs/common.py with these settings, and state -> state, which takes a
+    step on a batch of noise and waits for it."""
+    sys.path.insert(0, str(ROOT))
+    from capjax import runtime
+
+    runtime.start(training=True)
+
+    import jax
+    import numpy as np
+
+    from capjax import config as config_lib
+    from capjax.compile.stand_in import stand_in
+    from capjax.data.pipeline import batch_shapes
+    from capjax.models.functional import make_key
+    from capjax.parallel.mesh import make_mesh
+    from capjax.parallel.rules import Rules
+    from capjax.train.loop import to_device
+    from capjax.train.programs import make_programs
+
+    config = config_lib.load(str(ROOT / "configs/common.py"), settings)
+    vocabulary, rules = stand_in(8000, languages=("en",)), Rules(make_mesh(config.mesh), config.mesh.rules)
+    programs = make_programs(config, rules, vocabulary)
+    rng, size, batch = np.random.default_rng(0), config.train.batch_size, {}
+    for name, (shape, dtype) in batch_shapes(vocabulary, config.data, batch_size=size).items():
+        values = rng.integers(0, 256, shape) if name in ("frames", "target") else np.ones(shape)
+        batch[name] = values.astype(dtype)
+    inputs = to_device(batch, rules, size)
+
+    def step(state):
+        state, metrics = programs.step_fn(state, inputs)
+        jax.block_until_ready(metrics)
+        return state
+
+    return programs.init_fn(make_key(0), {}, {}), step
+
+
 def print_table(rows: Sequence[dict[str, str]]):
     """As Markdown."""
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))

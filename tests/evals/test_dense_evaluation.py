@@ -27,6 +27,7 @@ def batches(*records):
     for pair in (rows[i : i + 2] for i in range(0, len(rows), 2)):
         yield {
             "videos": [row["video"] if row else ("", 0.0, 0.0) for row in pair],
+            "rows": range(len(pair)),
             "references": [row["references"] if row else {} for row in pair],
             "found": [row["found"] if row else None for row in pair],
             "valid": np.array([row is not None for row in pair]),

@@ -20,6 +20,7 @@ def batches():
     for pair in (rows[:2], rows[2:]):
         yield {
             "ids": ["" if i is None else str(i) for i, _ in pair],
+            "rows": range(len(pair)),
             "references": [references for _, references in pair],
             "valid": np.array([i is not None for i, _ in pair]),
         }

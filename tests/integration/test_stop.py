@@ -76,11 +76,11 @@ def test_without_a_checkpoint_the_error_says_so(start, capsys):
 def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, monkeypatch, number, status):
     to_device, calls = loop.to_device, []
 
-    def interrupted(batch, rules):
-        calls.append(batch)
+    def interrupted(*args):
+        calls.append(args)
         if len(calls) == 7:
             os.kill(os.getpid(), number)
-        return to_device(batch, rules)
+        return to_device(*args)
 
     before = signal.getsignal(number)
     monkeypatch.setattr(loop, "to_device", interrupted)
@@ -97,18 +97,18 @@ def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, monkeypatch
 def test_a_signal_in_the_last_step_is_a_finished_run(start, monkeypatch):
     to_device, calls = loop.to_device, []
 
-    def interrupted(batch, rules):
-        calls.append(batch)
+    def interrupted(*args):
+        calls.append(args)
         if len(calls) == 12:
             os.kill(os.getpid(), signal.SIGTERM)
-        return to_device(batch, rules)
+        return to_device(*args)
 
     monkeypatch.setattr(loop, "to_device", interrupted)
     assert start() == 0
 
 
 def test_a_second_ctrl_c_stops_at_once(start, tmp_path, capsys, monkeypatch):
-    def interrupted(batch, rules):
+    def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
