@@ -119,17 +119,22 @@ class _Job:
         self._stop_path = stop_path
         self._result = self._error = None
         self._let_go()
-        pipeline = beam.Pipeline(options=options)
-        (
-            pipeline
-            | "shards" >> beam.Create(tasks)
-            | "apart" >> beam.Reshuffle()  # else one worker would make them all
-            | "write" >> beam.Map(_write, stop_path)
-        )
         # The local runner returns when all is done. Others return at once, and handle signals: in the main thread.
         local = options.view_as(StandardOptions).runner == _LOCAL
-        if not local:
-            self._result = pipeline.run()
+        try:
+            pipeline = beam.Pipeline(options=options)
+            (
+                pipeline
+                | "shards" >> beam.Create(tasks)
+                | "apart" >> beam.Reshuffle()  # else one worker would make them all
+                | "write" >> beam.Map(_write, stop_path)
+            )
+            if not local:
+                self._result = pipeline.run()
+        except Exception as error:  # of a runner's own making
+            raise RuntimeError(
+                f"the Beam job could not be started: {str(error).strip() or type(error).__name__}"
+            ) from error
         self.thread = threading.Thread(target=self._wait, args=[pipeline if local else None], daemon=True)
         self.thread.start()
 

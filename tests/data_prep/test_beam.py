@@ -133,7 +133,9 @@ def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, ca
     ("options", "status", "message"),
     [
         (["--beam", "--direct_num_worker=2"], 1, "Beam has no option --direct_num_worker; did you mean --direct_num_w"),
-        (["--beam", "--runner=FlinkRuner"], 1, "Unexpected pipeline runner: FlinkRuner"),
+        (["--beam", "--runner=DataflowRunner"], 1, "Missing required option: project"),
+        (["--stage", "gs://b/s", "--beam"], 1, "pip install apache-beam[gcp]"),
+        (["--beam", "--runner=FlinkRuner"], 1, "could not be started: Unexpected pipeline runner: FlinkRuner"),
         (["--workers", "2", "--beam"], 2, "--workers does not go with --beam"),
         (["--stage", "x"], 2, "--stage goes with --beam, before it"),
         (["--beam", "--direct_num_workers=many"], 2, "--direct_num_workers: invalid int value"),
