@@ -57,6 +57,7 @@ class Parts:
 
     Attributes:
       generator: batch -> captions or events, of a model `functional` with `params` and `stats`.
+      videos: it looks at videos, or learned from them; else at photos alone.
       extractor: the frozen encoder of a model that is fed features, or None.
       image_size: pixels a side of what the encoder sees; picture: how a photo is stored before that.
     """
@@ -65,6 +66,7 @@ class Parts:
     functional: Functional
     params: Arrays
     stats: Arrays
+    videos: bool
     extractor: "_Extractor | None"
     image_size: int
     picture: MediaSettings
@@ -107,7 +109,8 @@ class Predictor:
           ValueError: an option that the model does not have.
         """
         return Parts(
-            self._generator(**decode), self._functional, self._params, self._stats, self._extract, self._image_size,
+            self._generator(**decode), self._functional, self._params, self._stats,
+            self.config.data.frames > 1 or self.dense or self._windows.longest > 0, self._extract, self._image_size,
             self._picture,
         )  # fmt: skip
 

@@ -53,7 +53,7 @@ def write(model: Model, directory: Path) -> dict[str, dict]:
 
 
 def _restate(directory: Path):
-    """Says the programs of a SavedModel in the words that TensorFlow knows: JAX writes a newer version of StableHLO, and
+    """Says the programs of a SavedModel in words that TensorFlow knows: JAX writes a newer version of StableHLO, and
     composite operations, whose parts TensorFlow leaves at any batch size."""
     path = directory / "saved_model.pb"
     saved = SavedModel.FromString(path.read_bytes())

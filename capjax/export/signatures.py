@@ -1,10 +1,10 @@
 """What a SavedModel is asked: photos, videos, pixels or features in, captions or events out.
 
-    serving_default   as `photo`, or `video` where the model looks at several frames, in the first language
+    serving_default   as `photo`, or `video` of a model that looks at videos, in the first language
     photo             image_bytes [b], JPEG files
     video             frames_bytes [b, n], JPEG files, an empty string where there is none; frame_times [b, n] (s)
-    pixels            pixels uint8 [b, size, size, 3], or [b, n, size, size, 3] with frame_times and frame_mask [b, n]
-    features          features [b, n, places, d], with frame_times and frame_mask where n may be more than 1
+    pixels            pixels uint8 [b, size, size, 3]; of videos [b, n, size, size, 3], with both below
+    features          features [b, n, places, d]; of videos with frame_times and frame_mask [b, n]
 
 All but serving_default take `lang` [b], "" for the first language. Of a model that finds events all that take videos
 take `duration` [b] (s). A model that draws its words at random takes `key`, two numbers, in all but serving_default.
@@ -41,7 +41,7 @@ class Signatures:
         self._read_events = EventReader(generator.times, self._detokenize) if generator.times else None
         self._samples = generator.options.method == "sample"
         self._dense, self._extractor = model.predictor.dense, model.parts.extractor
-        self._many = model.frames > 1 or self._dense
+        self._many = model.parts.videos
         self._stride = self._extractor.stride if self._extractor else 1
         self.all = {}
         if not self._dense:

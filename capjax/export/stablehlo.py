@@ -39,7 +39,9 @@ def write(model: Model, directory: Path) -> dict[str, dict]:
     for name, program in programs.items():
         exported = export.export(jax.jit(program.call), platforms=model.platforms)(abstract, program.specs())
         (directory / f"{name}.jax_export").write_bytes(exported.serialize())
-    save_file(weights, directory / "weights.safetensors")
+    path = directory / "weights.safetensors"
+    save_file(weights, path)
+    path.chmod(0o644)  # it is made for its owner alone
     return {f"{name}.jax_export": program.inputs for name, program in programs.items()}
 
 

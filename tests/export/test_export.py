@@ -10,13 +10,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_job import ROOT, one_device
-from tiny_videos import DENSE, TIMED, TinyVideos
+from tiny_job import ROOT, Tiny, one_device, shared_once
+from tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
 
 import capjax
 from capjax import jobs, runtime
 from capjax.config import ConfigError
 from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.record import RecordSource
 from capjax.predict import Predictor
 
 tf = pytest.importorskip("tensorflow")
@@ -26,41 +27,60 @@ from capjax.export import command, warmup  # noqa: E402
 from capjax.export.pictures import pictures  # noqa: E402
 from capjax.export.served import Served  # noqa: E402
 
-PHOTO = ("data.frames=1", "decode.min_len=4", "decode.method=beam", "decode.beams=3")
-MODELS = {
-    "photo": PHOTO,
-    "gru": (*PHOTO, "model.decoder.name=gru", "model.decoder.options={}", "decode.no_repeat_ngram=3"),
+PHOTOS = {
+    "photo": ("decode.beams=3", "decode.min_len=4"),
+    "gru": ("model.decoder.name=gru", "model.decoder.options={}", "decode.no_repeat_ngram=3", "decode.min_len=4"),
+}
+VIDEOS = {
+    "frame": ("data.frames=1", "decode.min_len=4", "decode.method=beam", "decode.beams=3"),
     "video": ("decode.min_len=4",),
-    "summary": ("data.task=summary", "decode.min_len=4"),
     "sample": ("decode.method=sample", "decode.beams=2", "decode.min_len=4", "decode.top_k=9"),
     "queries": DENSE,
     "timed": TIMED,
 }
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return TinyVideos(tmp_path_factory)
+class Drawn:
+    """Models of photos and of videos, and their exports; each is made once."""
+
+    def __init__(self, tmp_path_factory):
+        self._factory = tmp_path_factory
+        self._photos, self.videos = Tiny(tmp_path_factory), TinyVideos(tmp_path_factory)
+        self.cache, self.photos = self._photos.path / "cache", RecordSource(self._photos.data, "val")
+        self._made: dict[str, tuple[Predictor, Path]] = {}
+
+    def settings(self, name: str) -> list[str]:
+        """Those of a model of photos."""
+        return self._photos.settings(*PHOTOS[name])
+
+    def config(self, name: str, *more: str):
+        if name in PHOTOS:
+            return self._photos.config(*PHOTOS[name], *more)
+        return self.videos.config(*VIDEOS[name], *more)
+
+    def workdir(self, name: str) -> Path:
+        def make(folder):
+            draw_workdir(self.config(name), folder / "run")
+
+        return shared_once(self._factory, f"export_{name}", make) / "run"
+
+    def __call__(self, name: str) -> tuple[Predictor, Path]:
+        """(Predictor, export's folder)."""
+        if name not in self._made:
+            output = self._factory.mktemp("exports") / name
+            command.run(self.config(name), self.workdir(name), output)
+            self._made[name] = capjax.load(self.workdir(name)), output
+        return self._made[name]
 
 
 @pytest.fixture(scope="module")
-def exported(tiny, tmp_path_factory):
-    """name -> (Predictor, export's folder); each is made once."""
-    made: dict[str, tuple[Predictor, Path]] = {}
-
-    def get(name: str) -> tuple[Predictor, Path]:
-        if name not in made:
-            workdir = tiny.model(f"export_{name}", MODELS[name])
-            output = tmp_path_factory.mktemp("exports") / name
-            command.run(tiny.config(*MODELS[name]), workdir, output)
-            made[name] = capjax.load(workdir), output
-        return made[name]
-
+def exported(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         one_device(patch)
-        patch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
+        drawn = Drawn(tmp_path_factory)
+        patch.setenv("CAPJAX_CACHE", str(drawn.cache))
         runtime.start()
-        yield get
+        yield drawn
 
 
 def batches(model: Predictor, size: int) -> list[dict]:
@@ -68,7 +88,7 @@ def batches(model: Predictor, size: int) -> list[dict]:
     return list(make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=size))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*PHOTOS, *VIDEOS])
 def test_from_the_same_pixels_come_the_same_texts(exported, name):
     model, folder = exported(name)
     parts, served = model.parts(), Served(folder)
@@ -79,8 +99,8 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
             args = (parts.params, parts.stats, inputs, lang)
             if model.dense:
                 wanted, found = (each.events(*args, key=key) for each in (parts.generator, served))
-                assert [[e[:3] for e in row] for row in found] == [[e[:3] for e in row] for row in wanted]
-                scores = [[[e.score for row in rows for e in row] for rows in (found, wanted)]]
+                assert [[e.text for e in row] for row in found] == [[e.text for e in row] for row in wanted]
+                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (found, wanted)]]
                 said |= {e.text for row in wanted for e in row}
             else:
                 wanted, found = (each(*args, key=key) for each in (parts.generator, served))
@@ -103,9 +123,9 @@ def signature(folder: Path, name: str):
     return answer
 
 
-def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported, tiny):
+def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported):
     model, folder = exported("photo")
-    jpegs = [tiny.source()[i].frames[0] for i in range(5)]
+    jpegs = [exported.photos[i].frames[0] for i in range(5)]
     seen = pictures(tf.constant(jpegs), 32, model.parts().picture)
     pixels, photo, default = (signature(folder, name) for name in ("pixels", "photo", "serving_default"))
     by_lang = {lang: pixels(pixels=seen, lang=[lang] * 5) for lang in ("en", "de")}
@@ -119,17 +139,17 @@ def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(export
         assert default(image_bytes=[jpeg])["caption"] == by_lang["en"]["caption"][i : i + 1]
 
 
-def test_a_language_that_the_model_does_not_write_is_named(exported, tiny):
+def test_a_language_that_the_model_does_not_write_is_named(exported):
     photo = signature(exported("photo")[1], "photo")
     with pytest.raises(tf.errors.InvalidArgumentError, match="the model writes en, de") as error:
-        photo(image_bytes=[tiny.source()[0].frames[0]] * 2, lang=["en", "fr"])
+        photo(image_bytes=[exported.photos[0].frames[0]] * 2, lang=["en", "fr"])
     assert "fr" in str(error.value)
 
 
-def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported, tiny):
+def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
     """Of more frames than the model looks at some are picked, of fewer the rest is no picture."""
     model, folder = exported("video")
-    records = [tiny.source()[i] for i in range(3)]
+    records = [exported.videos.source()[i] for i in range(3)]
     clips = [record.frames[:count] for record, count in zip(records, (2, 6, 20), strict=True)]
     assert len(clips[2]) > 6
     times = [record.frame_times[: len(clip)] for record, clip in zip(records, clips, strict=True)]
@@ -154,8 +174,8 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported, ti
     np.testing.assert_allclose(found["score"], scores, rtol=1e-4, atol=1e-5)
 
 
-def test_a_video_without_a_frame_has_no_caption(exported, tiny):
-    frame = tiny.source()[0].frames[0]
+def test_a_video_without_a_frame_has_no_caption(exported):
+    frame = exported.videos.source()[0].frames[0]
     video = signature(exported("video")[1], "video")
     found = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
     alone = video(frames_bytes=[[frame]], frame_times=[[0]], lang=["de"])
@@ -178,10 +198,10 @@ def in_another_process(code: str, *blocked: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_tensorflow_alone_loads_and_runs_it(exported, tiny, tmp_path):
+def test_tensorflow_alone_loads_and_runs_it(exported, tmp_path):
     _, folder = exported("photo")
     jpeg = tmp_path / "photo.jpg"
-    jpeg.write_bytes(tiny.source()[0].frames[0])
+    jpeg.write_bytes(exported.photos[0].frames[0])
     said = in_another_process(
         f"import tensorflow as tf\nmodel = tf.saved_model.load({str(folder)!r})\n"
         f"out = model.signatures['serving_default'](image_bytes=tf.constant([open({str(jpeg)!r}, 'rb').read()]))\n"
@@ -248,12 +268,9 @@ def test_weights_are_variables_and_not_in_the_graph(exported):
 # ---- Through the door
 
 
-def test_evaluation_of_an_export_is_that_of_its_checkpoint(tiny, tmp_path, monkeypatch, capsys):
-    one_device(monkeypatch)
-    monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
-    run = shutil.copytree(tiny.model("export_photo", PHOTO), tmp_path / "run")
-    settings = tiny_settings(tiny, PHOTO)
-    source = str(ROOT / "configs/common.py")
+def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, capsys):
+    run = shutil.copytree(exported.workdir("photo"), tmp_path / "run")
+    source, settings = str(ROOT / "configs/common.py"), exported.settings("photo")
     assert jobs.run("eval", source, str(run), settings) == 0
     before = capsys.readouterr().out
     files = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
@@ -274,38 +291,27 @@ def test_evaluation_of_an_export_is_that_of_its_checkpoint(tiny, tmp_path, monke
     assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
 
 
-def tiny_settings(tiny, more) -> list[str]:
-    from tiny_videos import SETTINGS
-
-    data = [f"data.train={tiny.path / 'whole'}@train", f"data.eval={tiny.path / 'whole'}@val"]
-    return [*SETTINGS, *data, f"data.vocabulary={tiny.path / 'vocabulary.model'}", *more]
-
-
-def test_the_decoding_options_of_the_config_are_exported(tiny, exported, tmp_path):
-    exported("photo")
-    workdir = tiny.model("export_photo", PHOTO)
-    config = tiny.config(*PHOTO, "decode.method=greedy", "decode.max_len=3", "decode.min_len=0")
+def test_the_decoding_options_of_the_config_are_exported(exported, tmp_path):
+    workdir = exported.workdir("photo")
+    config = exported.config("photo", "decode.method=greedy", "decode.max_len=3", "decode.min_len=0")
     served = Served(command.run(config, workdir, tmp_path / "greedy"))
-    assert served.differences(tiny.config(*PHOTO)) == [
-        "decode.method = 'greedy'",
-        "decode.max_len = 3",
-        "decode.min_len = 0",
-    ]
-    model = capjax.load(workdir, method="greedy", max_len=3, min_len=0)
+    options = ["decode.method = 'greedy'", "decode.max_len = 3", "decode.min_len = 0"]
+    assert served.differences(exported.config("photo")) == options
+    model = capjax.load(workdir)
     parts, inputs = model.parts(method="greedy", max_len=3, min_len=0), model_inputs(batches(model, 4)[0])
     wanted = parts.generator(parts.params, parts.stats, inputs, "en")[0]
     assert served(None, None, inputs, "en")[0] == wanted
 
 
-def test_another_model_s_config_is_refused(tiny, exported, tmp_path):
-    _, folder = exported("photo")
-    config = tiny.config(*PHOTO, "model.width=64")
+def test_another_model_s_config_is_refused(exported, tmp_path):
+    config = exported.config("photo", "model.width=64")
     with pytest.raises(ConfigError, match="holds a run with model.width = 32, and this config has 64"):
-        command.run(config, tiny.model("export_photo", PHOTO), tmp_path / "x")
+        command.run(config, exported.workdir("photo"), tmp_path / "x")
+    served = Served(exported("photo")[1])
     with pytest.raises(ConfigError, match="the SavedModel has model.width = 32, and this config 64"):
-        Served(folder).check(config)
+        served.check(config)
     with pytest.raises(ConfigError, match="does not write fr"):
-        Served(folder).check(tiny.config(*PHOTO, "data.languages=en,fr"))
+        served.check(exported.config("photo", "data.languages=en,fr"))
     assert not (tmp_path / "x").exists()
 
 
@@ -318,19 +324,17 @@ def test_what_is_no_export_is_an_error(tmp_path, exported):
         Served(broken)
 
 
-def test_without_its_packages_export_says_what_to_install(tiny, tmp_path, monkeypatch):
+def test_without_its_packages_export_says_what_to_install(exported, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "NEEDS", ("tensorflow", "nowhere.export"))
     with pytest.raises(ConfigError, match="--mode=export needs nowhere.export: pip install"):
-        command.run(tiny.config(*PHOTO), tmp_path)
+        command.run(exported.config("photo"), tmp_path)
 
 
-def test_an_export_that_fails_leaves_nothing(tiny, tmp_path, monkeypatch):
-    one_device(monkeypatch)
-
+def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("capjax.export.stablehlo.write", fail)
     with pytest.raises(OSError, match="No space"):
-        command.run(tiny.config(*PHOTO), tiny.model("export_photo", PHOTO), tmp_path / "out/export")
+        command.run(exported.config("photo"), exported.workdir("photo"), tmp_path / "out/export")
     assert list((tmp_path / "out").iterdir()) == []
