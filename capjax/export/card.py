@@ -92,7 +92,9 @@ def _scores(config: ConfigDict, files: Workdir) -> list[str]:
     for lang, scores in found["scores"].items():
         signatures = found["signatures"].get(lang, {})
         whole = signatures.get("dense", "")
-        lines += [f"| {lang} | {key} | {value:.4f} | {signatures.get(key, whole)} |" for key, value in scores.items()]
+        for key, value in scores.items():
+            signature = signatures.get(key, whole).replace("|", "\\|")  # which would end a column
+            lines.append(f"| {lang} | {key} | {value:.4f} | {signature} |")
     return [*lines, "", *(f"- {warning}" for warning in found["warnings"]), ""]
 
 
@@ -129,7 +131,8 @@ def _serving(about: Mapping, config: ConfigDict) -> list[str]:
 
 
 def _stablehlo(about: Mapping) -> list[str]:
-    file, inputs = next((name, inputs) for name, inputs in about["stablehlo"].items() if not name.startswith("extract"))
+    file = next(name for name in ("pixels.jax_export", "features.jax_export") if name in about["stablehlo"])
+    inputs = about["stablehlo"][file]
     lang, prefix = next(iter(about["prefixes"].items()))
     values = {"frame_mask": "np.ones", "duration": "np.ones"}
     arrays = [
@@ -147,8 +150,9 @@ def _stablehlo(about: Mapping) -> list[str]:
 def _limits(about: Mapping, config: ConfigDict) -> list[str]:
     lines = [
         "- It says what its training captions would have said: it knows their objects, words and mistakes alone.",
-        "- Pictures are JPEG files. They are decoded and resized by TensorFlow, which differs by a grey level here and "
-        "there from what the training saw, so that now and then a caption differs; `pixels` do not differ.",
+        f"- Pictures are JPEG files. Those whose short side is over {about['short_side']} pixels are shrunk to that by "
+        "TensorFlow, which differs by a grey level here and there from what the training saw: now and then such a "
+        "photo's caption may differ. Smaller ones give the very pixels.",
     ]
     if config.decode.method == "sample":
         lines += ["- Words are drawn at random: the same `key` and batch give the same captions, another key others. "

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from tiny_job import one_device
-from tiny_videos import DENSE, TinyVideos
+from tiny_job import Tiny, one_device
+from tiny_videos import DENSE, TinyVideos, draw_workdir
 from weight_files import slim_resnet, write_safetensors
 
 import capjax
 from capjax import runtime
 from capjax.data.pipeline import make_eval_batches, model_inputs
 from capjax.data.raw import Seen
+from capjax.data.record import RecordSource
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS
 from data_prep.features import FeatureBuilder, FeatureSettings
@@ -25,7 +26,7 @@ from capjax.export.pictures import pictures  # noqa: E402
 from capjax.export.served import Served  # noqa: E402
 
 CLIPS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)}
-SETTINGS = ("data.features=true", "decode.min_len=4", "decode.max_len=12")
+SETTINGS = ("data.features=true",)
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +39,26 @@ def tiny(tmp_path_factory):
         yield tiny
 
 
-def make(tiny, folder: Path, name: str, settings: FeatureSettings, *more: str):
-    """(Predictor, export) of a drawn model that is fed these features."""
+def make(tiny, records: Path, folder: Path, settings: FeatureSettings, *more: str):
+    """(Predictor, export) of a drawn model that is fed these features of a dataset."""
     data = folder / "features"
-    FeatureBuilder(tiny.path / "whole", data, settings, progress=False).download_and_prepare()
-    more = (*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
-    workdir = tiny.model(f"export_{name}", more)
-    output = command.run(tiny.config(*more), workdir, folder / "export")
-    return capjax.load(workdir), output
+    FeatureBuilder(records, data, settings, progress=False).download_and_prepare()
+    config = tiny.config(*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
+    draw_workdir(config, folder / "run")
+    return capjax.load(folder / "run"), command.run(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
-def photos(tiny, tmp_path_factory):
+def tiny_photos(tiny, tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def photos(tiny_photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     weights = write_safetensors(slim_resnet(channels=4, stem=3), folder / "weights.safetensors")
     settings = FeatureSettings("resnet10_slim", {"channels": 4}, str(weights), 32, views=1, batch=8)
-    return make(tiny, folder, "features", settings, "data.frames=1", "model.temporal.name=")
+    return make(tiny_photos, tiny_photos.data, folder, settings, "decode.min_len=4")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def clips(tiny, tmp_path_factory):
     settings = FeatureSettings("i3d_slim", CLIPS, str(folder / "drawn.safetensors"), 16, views=1, batch=8, clip=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "load_pretrained", draw)
-        return make(tiny, folder, "clips", settings, *DENSE, "data.frames=3")
+        return make(tiny, tiny.path / "whole", folder, settings, *DENSE, "data.frames=3")
 
 
 def call(folder: Path, name: str, **inputs):
@@ -89,10 +94,10 @@ def test_from_the_same_features_come_the_same_captions(photos):
         assert served(None, None, inputs, "de")[0] == wanted
 
 
-def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny):
+def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
     model, folder = photos
-    parts = model.parts()
-    jpegs = [tiny.source()[i].frames[0] for i in range(4)]
+    parts, source = model.parts(), RecordSource(tiny_photos.data, "val")
+    jpegs = [source[i].frames[0] for i in range(4)]
     seen = pictures(tf.constant(jpegs), 32, parts.picture).numpy()
     times, mask = np.zeros((4, 1), np.float32), np.ones((4, 1), bool)
     features = parts.extractor(seen[:, None], times, mask)
@@ -133,14 +138,11 @@ def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny):
         assert not found["start"][row, count:].any() and not any(found["caption"][row, count:])
 
 
-def test_reranking_is_left_out_and_said_so(photos, tiny, tmp_path, caplog):
-    model, _ = photos
-    data = [
-        f"data.{name}={model.config.data[name][0] if name == 'train' else model.config.data[name]}"
-        for name in ("train", "eval")
-    ]
-    config = tiny.config(*SETTINGS, *data, "data.frames=1", "model.temporal.name=", "decode.neighbours=3")
-    folder = command.run(config, model._files.path, tmp_path / "export")
+def test_reranking_is_left_out_and_said_so(photos, tmp_path, caplog):
+    model, folder = photos
+    config = model.config.copy_and_resolve_references()
+    config.decode.neighbours = 3
+    export = command.run(config, folder.parent, tmp_path / "export")
     assert "decode.neighbours = 3 is not exported" in caplog.text
-    assert Served(folder).config.decode.neighbours == 0
-    assert "| decode.neighbours | 0 |" in (folder / "README.md").read_text()
+    assert Served(export).config.decode.neighbours == 0
+    assert "| decode.neighbours | 0 |" in (export / "README.md").read_text()
