@@ -97,17 +97,17 @@ def test_from_the_same_features_come_the_same_captions(photos):
 def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
     model, folder = photos
     parts, source = model.parts(), RecordSource(tiny_photos.data, "val")
-    jpegs = [source[i].frames[0] for i in range(4)]
+    jpegs = [source[i].frames[0] for i in range(6)]
     seen = pictures(tf.constant(jpegs), 32, parts.picture).numpy()
-    times, mask = np.zeros((4, 1), np.float32), np.ones((4, 1), bool)
+    times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
     features = parts.extractor(seen[:, None], times, mask)
     batch = {"features": features, "frame_times": times, "frame_mask": mask}
     wanted = parts.generator(parts.params, parts.stats, batch, "en")[0]
-    assert len(set(wanted)) > 2
+    assert len(set(wanted)) > 1
     for name, inputs in {
         "serving_default": {"image_bytes": jpegs},
-        "pixels": {"pixels": seen, "lang": [""] * 4},
-        "features": {"features": np.asarray(features, np.float32), "lang": ["en"] * 4},
+        "pixels": {"pixels": seen, "lang": [""] * 6},
+        "features": {"features": np.asarray(features, np.float32), "lang": ["en"] * 6},
     }.items():
         assert [text.decode() for text in call(folder, name, **inputs)["caption"]] == wanted, name
 
