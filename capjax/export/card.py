@@ -150,9 +150,8 @@ def _stablehlo(about: Mapping) -> list[str]:
 def _limits(about: Mapping, config: ConfigDict) -> list[str]:
     lines = [
         "- It says what its training captions would have said: it knows their objects, words and mistakes alone.",
-        f"- Pictures are JPEG files. Those whose short side is over {about['short_side']} pixels are shrunk to that by "
-        "TensorFlow, which differs by a grey level here and there from what the training saw: now and then such a "
-        "photo's caption may differ. Smaller ones give the very pixels.",
+        "- Pictures are JPEG files; they are turned upright by EXIF. Those in printers' colours (CMYK) differ a little from "
+        "what the training saw, all others give the very pixels that it would have seen.",
     ]
     if config.decode.method == "sample":
         lines += ["- Words are drawn at random: the same `key` and batch give the same captions, another key others. "

@@ -84,7 +84,6 @@ def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: P
         "stablehlo": stablehlo.write(model, directory / "stablehlo"),
         "prefixes": model.prefixes(),
         "image_size": model.parts.image_size,
-        "short_side": model.parts.picture.size,
         "parameters": sum(int(value.size) for value in model.weights.values()),
         "external_data": files.external_data(config),
     }

@@ -56,7 +56,9 @@ def stored(jpeg: tf.Tensor, settings: MediaSettings) -> tf.Tensor:
         # As Pillow's draft mode: the largest scale that leaves what is wanted.
         most = tf.reduce_min(shape[:2] // wanted)
         pixels = _decode(jpeg, sum(tf.cast(most >= ratio, tf.int32) for ratio in _RATIOS[1:]))
-        pixels = _eight_bit(tf.image.resize(pixels, wanted, "bicubic", antialias=True))
+        pixels = tf.cast(pixels, tf.int32)
+        pixels = _bicubic(tf.transpose(_bicubic(pixels, wanted[1]), [1, 0, 2]), wanted[0])
+        pixels = tf.cast(tf.transpose(pixels, [1, 0, 2]), tf.uint8)
         pixels = tf.switch_case(turn - 1, [lambda way=way: way(pixels) for way in _UPRIGHT])
         return tf.io.encode_jpeg(pixels, format="rgb", quality=settings.quality)
 
@@ -103,6 +105,31 @@ def view(jpeg: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(_bilinear(_decode(jpeg, doublings), size), (size, size, 3))
 
 
+def _bicubic(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """int32 [h, w, 3], 0 to 255 -> [h, size, 3], where size is at most w, as Pillow's BICUBIC rounds it: with a filter
+    as wide as the scale (Keys 1981, a = -0.5) and weights of 22 bits."""
+    count = tf.shape(pixels)[1]
+    scale = count / size
+    center = (tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + 0.5) * scale
+    low = tf.maximum(tf.cast(center - 2 * scale + 0.5, tf.int32), 0)[:, None]
+    high = tf.minimum(tf.cast(center + 2 * scale + 0.5, tf.int32), count)[:, None]
+    taps = 2 * tf.cast(tf.math.ceil(2 * scale), tf.int32) + 1
+    place = low + tf.range(taps)
+    x = tf.abs((tf.cast(place, tf.float64) - center[:, None] + 0.5) / scale)
+    inner, outer = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
+    weight = tf.where(x < 1, inner, tf.where(x < 2, outer, 0.0)) * tf.cast(place < high, tf.float64)
+    weight = weight / tf.reduce_sum(weight, axis=1, keepdims=True) * 2**22
+    weight = tf.cast(weight + 0.5 * tf.sign(weight), tf.int32)
+    place = tf.minimum(place, count - 1)
+
+    def add(tap, total):
+        return tap + 1, total + tf.gather(pixels, place[:, tap], axis=1) * weight[:, tap, None]
+
+    start = tf.zeros_like(tf.gather(pixels, place[:, 0], axis=1)) + 2**21
+    total = tf.while_loop(lambda tap, _: tap < taps, add, (0, start))[1]
+    return tf.clip_by_value(total // 2**22, 0, 255)
+
+
 def _bilinear(pixels: tf.Tensor, size: int) -> tf.Tensor:
     """uint8 [h, w, 3] -> uint8 [size, size, 3] as OpenCV's INTER_LINEAR rounds it, which computes with weights of 11
     bits: tf.image.resize differs by a grey level in one pixel of ten."""
@@ -138,7 +165,3 @@ def _decode(jpeg: tf.Tensor, doublings: tf.Tensor) -> tf.Tensor:
         return lambda: tf.io.decode_jpeg(jpeg, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
     return tf.switch_case(doublings, [at(ratio) for ratio in _RATIOS])
-
-
-def _eight_bit(pixels: tf.Tensor) -> tf.Tensor:
-    return tf.saturate_cast(tf.round(pixels), tf.uint8)
