@@ -150,8 +150,8 @@ def _stablehlo(about: Mapping) -> list[str]:
 def _limits(about: Mapping, config: ConfigDict) -> list[str]:
     lines = [
         "- It says what its training captions would have said: it knows their objects, words and mistakes alone.",
-        "- Pictures are JPEG files; they are turned upright by EXIF. Those in printers' colours (CMYK) differ a little from "
-        "what the training saw, all others give the very pixels that it would have seen.",
+        "- Pictures are JPEG files; they are turned upright by EXIF. Those in printers' colours (CMYK) differ a little "
+        "from what the training saw, all others give the very pixels that it would have seen.",
     ]
     if config.decode.method == "sample":
         lines += ["- Words are drawn at random: the same `key` and batch give the same captions, another key others. "
