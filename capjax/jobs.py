@@ -1,5 +1,6 @@
 """What launch.py runs: a config, a workdir and a mode."""
 
+import logging
 import signal
 import sys
 import traceback
@@ -20,6 +21,30 @@ from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.loop import NotFiniteError, Stopped, run_eval, train, write_eval
 from capjax.train.workdir import Workdir
+
+log = logging.getLogger("capjax")
+
+
+def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]:
+    """Scores a SavedModel that `--mode=export` wrote on config.data.eval, as `evaluate` does a checkpoint; predictions
+    and scores go into `saved_model/` in the workdir.
+
+    Raises:
+      FileNotFoundError: there is no export in the folder `model`; ConfigError: the config is of another model.
+    """
+    from capjax.export.served import Served
+
+    served = Served(Path(model).expanduser())
+    served.check(config)
+    if differences := served.differences(config):
+        log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
+    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
+    result = run_eval(served, ({}, {}), config, served.vocabulary, rules)
+    result.write(
+        Path(workdir_path).expanduser() / "saved_model", step=served.step, split=config.data.eval,
+        samples=config.eval.samples, form=config.eval.form, external_data=served.external_data,
+    )  # fmt: skip
+    return means(result.scores)
 
 
 def evaluate(config, workdir_path: str) -> dict[str, float]:
@@ -50,7 +75,10 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
 BROKEN = 70
 
 
-def run(mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None) -> int:
+def run(
+    mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None,
+    output: str | None = None, model: str | None = None,
+) -> int:  # fmt: skip
     """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback,
     and where something does not fit the slice that it was compiled for; 128 + the signal's number where SIGTERM or
     Ctrl-C stopped it, as shells have it; 70 for what nobody foresaw, with a traceback.
@@ -60,25 +88,37 @@ def run(mode: str, source: str, workdir: str, overrides: list[str], *, compiles:
 
     Args:
       compiles: what `--mode=compile` is told, as `capjax.compile.command.run` takes it.
+      output: where `--mode=export` writes; model: the SavedModel that `--mode=eval` scores in place of the workdir's
+        checkpoint.
     """
-    status, said = _run(mode, source, workdir, overrides, compiles or {})
+    status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model)
     if said:
         print(f"launch.py: {said}", file=sys.stderr)
     hosts.leave(status, said)
     return status
 
 
-def _run(mode: str, source: str, workdir: str, overrides: list[str], compiles: Mapping) -> tuple[int, str]:
+def _run(
+    mode: str, source: str, workdir: str, overrides: list[str], compiles: Mapping, output: str | None, model: str | None
+) -> tuple[int, str]:
     """(exit status, what to say of it)."""
     try:
-        if mode != "compile":
+        if mode == "train" or (mode == "eval" and not model):
             hosts.join()
         config = config_lib.load(source, overrides)
         if mode == "compile":
             from capjax.compile import command
 
             return 0 if command.run(config, Path(workdir).expanduser(), **compiles) else 1, ""
-        scores = train(config, workdir) if mode == "train" else evaluate(config, workdir)
+        if mode == "export":
+            from capjax.export import command
+
+            command.run(config, Path(workdir).expanduser(), output)
+            return 0, ""
+        if mode == "train":
+            scores = train(config, workdir)
+        else:
+            scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir)
     except Stopped as stopped:
         hosts.leave(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)

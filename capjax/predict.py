@@ -23,6 +23,7 @@ from capjax.evals.generate import Event, Generator
 from capjax.models.build import make_encoder, make_functional
 from capjax.models.encoders import encode_clip
 from capjax.models.encoders.clip import moments, over_time, time_stride
+from capjax.models.functional import Arrays, Functional
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
@@ -50,11 +51,33 @@ class Caption:
     end: float | None = None
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a Predictor is made of.
+
+    Attributes:
+      generator: batch -> captions or events, of a model `functional` with `params` and `stats`.
+      videos: it looks at videos, or learned from them; else at photos alone.
+      extractor: the frozen encoder of a model that is fed features, or None.
+      image_size: pixels a side of what the encoder sees; picture: how a photo is stored before that.
+    """
+
+    generator: Generator
+    functional: Functional
+    params: Arrays
+    stats: Arrays
+    videos: bool
+    extractor: "_Extractor | None"
+    image_size: int
+    picture: MediaSettings
+
+
 class Predictor:
     """A trained model, ready to caption. Made by `load`.
 
     Attributes:
       config: the run's config; languages: those it can write; step: of the checkpoint.
+      feature_shape: (rows, columns, channels) of the features that the model is fed; None: it is fed pictures.
       dense: whether it finds events; else it captions wholes.
     """
 
@@ -65,20 +88,31 @@ class Predictor:
         self.dense = finds_events(self.config)
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
         self.step, self._params, self._stats = load_weights(files.path)
-        self._functional = make_functional(
-            self.config, vocab=self._vocabulary.size, feature_shape=files.feature_shape()
-        )
+        self.feature_shape = files.feature_shape()
+        self._functional = make_functional(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
         check_weights(files.path, self._functional.shapes, self._params)
         self._extract = _Extractor(files.encoder_dir) if self.config.data.features else None
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
         media = files.media()
-        picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
+        self._picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
         # An encoder over time looks at all frames; of its features some are picked.
         most = sys.maxsize if self._extract and self._extract.over_time else self.config.data.frames
-        self._reader = Reader(picture, media.get("fps", _FPS), most)
+        self._reader = Reader(self._picture, media.get("fps", _FPS), most)
         self._windows = Windows(media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0))
         self._generators: dict[str, Generator] = {}
         self._generator(**decode)
+
+    def parts(self, **decode) -> "Parts":
+        """What it is made of, with these decoding options.
+
+        Raises:
+          ValueError: an option that the model does not have.
+        """
+        return Parts(
+            self._generator(**decode), self._functional, self._params, self._stats,
+            self.config.data.frames > 1 or self.dense or self._windows.longest > 0, self._extract, self._image_size,
+            self._picture,
+        )  # fmt: skip
 
     def _generator(self, **decode) -> Generator:
         """The generator of these decoding options; made once for each set of them."""
@@ -251,7 +285,12 @@ class Predictor:
 
 
 class _Extractor:
-    """The frozen encoder whose features the model was trained on, from a workdir's `encoder/`."""
+    """The frozen encoder whose features the model was trained on, from a workdir's `encoder/`.
+
+    Attributes:
+      function: parameters, statistics, frames, times, mask -> features, as `__call__`; `params` and `stats` are its.
+      over_time: it sees clips of `clip_frames` frames, of which `stride` give one grid; else one frame at a time.
+    """
 
     def __init__(self, directory: Path):
         from safetensors.numpy import load_file
@@ -260,36 +299,36 @@ class _Extractor:
         self.image_size = about["image_size"]
         functional = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
         # As `data_prep features` cut videos.
-        self._frames = about.get("clip", 1)
+        self.clip_frames = about.get("clip", 1)
         weights = load_file(directory / "encoder.safetensors")
-        self._params = {name: weights[name] for name in functional.shapes}
-        self._stats = {name: weights[name] for name in functional.stat_shapes}
+        self.params = {name: weights[name] for name in functional.shapes}
+        self.stats = {name: weights[name] for name in functional.stat_shapes}
 
         encoder = functional.bind(functional.shapes, functional.stat_shapes)
-        self.over_time, self._stride = over_time(encoder), time_stride(encoder)
+        self.over_time, self.stride = over_time(encoder), time_stride(encoder)
 
         def extract(params, stats, frames, times, mask):
             features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
             # Features are stored as float16: the model has never seen more digits.
             return features.astype(np.float16)
 
-        self._extract = jax.jit(extract)
+        self.function, self._extract = extract, jax.jit(extract)
 
     def __call__(self, frames, times, mask):
         """uint8 [b, t, s, s, 3], float32 and bool [b, t] -> float16 [b, t', n, d]."""
-        return self._extract(self._params, self._stats, frames, times, mask)
+        return self._extract(self.params, self.stats, frames, times, mask)
 
     def clip(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
         """Features float16 [t', n, d] of all frames of a video, and their times [t']."""
         side, rows = self.image_size, []
-        for start in range(0, len(seen.frames), self._frames):
-            frames = np.zeros((1, self._frames, side, side, 3), np.uint8)
+        for start in range(0, len(seen.frames), self.clip_frames):
+            frames = np.zeros((1, self.clip_frames, side, side, 3), np.uint8)
             times, mask = np.zeros(frames.shape[:2], np.float32), np.zeros(frames.shape[:2], bool)
-            for i, jpeg in enumerate(seen.frames[start : start + self._frames]):
+            for i, jpeg in enumerate(seen.frames[start : start + self.clip_frames]):
                 view(jpeg, side, out=frames[0, i])
                 times[0, i], mask[0, i] = seen.times[start + i], True
             rows.append(np.asarray(self(frames, times, mask))[0])
-        times, _ = moments(seen.times[None], np.ones((1, len(seen.times)), bool), self._stride)
+        times, _ = moments(seen.times[None], np.ones((1, len(seen.times)), bool), self.stride)
         times = np.asarray(times[0])
         return np.concatenate(rows)[: len(times)], times
 

@@ -62,7 +62,17 @@ def test_a_config_without_data_says_what_to_set(run):
     assert "launch.py: data.vocabulary is empty; make one with" in errors
 
 
-@pytest.mark.parametrize("args", [["--mode", "trian"], ["--stpes=3"], ["train.steps=3"], ["--conf", "x"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--output=x"],
+        ["--mode=export", "--model=x"],
+        ["--mode", "trian"],
+        ["--stpes=3"],
+        ["train.steps=3"],
+        ["--conf", "x"],
+    ],
+)
 def test_wrong_arguments_exit_with_2(run, args):
     with pytest.raises(SystemExit) as stop:
         run(*args)
@@ -71,11 +81,16 @@ def test_wrong_arguments_exit_with_2(run, args):
 
 def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(jobs, "run", lambda *args, compiles: seen.append((*args, compiles)) or 0)
+    monkeypatch.setattr(jobs, "run", lambda *args, **more: seen.append((*args, more)) or 0)
     given = ["seed=3", "data.languages=en,de"]
     assert run("--mode=eval", *(f"--config.{setting}" for setting in given))[0] == 0
     where, compiles = (str(SHAPES), str(tmp_path / "run")), {"topologies": [], "batches": None}
-    assert seen == [("eval", *where, given, compiles)]
+    more = {"compiles": compiles, "output": None, "model": None}
+    assert seen == [("eval", *where, given, more)]
+    assert run("--mode=eval", "--model=there")[0] == 0
+    assert seen[-1] == ("eval", *where, [], more | {"model": "there"})
+    assert run("--mode=export", "--output=here")[0] == 0
+    assert seen[-1] == ("export", *where, [], more | {"output": "here"})
 
 
 def test_scores_are_printed_and_other_errors_are_not_hidden(monkeypatch, tmp_path, capsys):

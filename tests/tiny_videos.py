@@ -63,10 +63,24 @@ def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict
     params = {path: np.array(value) * (2.0 if path.endswith("kernel") else 1.0) for path, value in params.items()}
     bias = params["decoder/embedding/bias"]
     bias[[i for i in pieces.text_ids if len(pieces.decode([i])) < 2 or "\ufffd" in pieces.decode([i])]] = -100.0
-    bias[[pieces.eos_id, *(pieces.time_id(i) for i in range(BINS))]] += 1.0 * timed
+    if timed:
+        bias[[pieces.eos_id, *(pieces.time_id(i) for i in range(BINS))]] += 1.0
     if "events/count/bias" in params:
         params["events/count/bias"][-1] = 100.0
     return params
+
+
+def draw_workdir(config: ConfigDict, path: Path):
+    """A workdir with a drawn model, as training leaves it."""
+    workdir = Workdir(path)
+    pieces = workdir.prepare(config)
+    workdir.keep_media(config)
+    functional = make_functional(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
+    params = _talkative(draw_params(functional), pieces, config.data.time_bins > 0)
+    state = TrainState(0, params, {}, {}, (), {})
+    checkpoints = Checkpoints(workdir.path, keep=1)
+    checkpoints.save_best(1, 0.0, state)
+    checkpoints.close()
 
 
 class TinyVideos:
@@ -85,15 +99,7 @@ class TinyVideos:
         """A workdir with a drawn model, as training leaves it. Tests must not write into it."""
 
         def make(folder: Path):
-            config, workdir = self.config(*more, data=data), Workdir(folder / "run")
-            pieces = workdir.prepare(config)
-            workdir.keep_media(config)
-            functional = make_functional(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
-            params = _talkative(draw_params(functional), pieces, config.data.time_bins > 0)
-            state = TrainState(0, params, {}, {}, (), {})
-            checkpoints = Checkpoints(workdir.path, keep=1)
-            checkpoints.save_best(1, 0.0, state)
-            checkpoints.close()
+            draw_workdir(self.config(*more, data=data), folder / "run")
 
         return shared_once(self._factory, f"tiny_videos_{name}", make) / "run"
 

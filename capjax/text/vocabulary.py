@@ -138,6 +138,18 @@ class Vocabulary:
         return [i for i in range(self.size) if not self._model.IsControl(i) and i != UNK]
 
     @cached_property
+    def spellings(self) -> list[bytes]:
+        """What each piece adds to a text, in UTF-8, before `normalize`; reserved and unknown ones nothing. Only pieces
+        that are bytes may be no whole characters."""
+
+        def spelling(piece: int) -> bytes:
+            name = self._model.IdToPiece(piece)
+            return bytes([int(name[1:-1], 16)]) if self._model.IsByte(piece) else name.replace("\u2581", " ").encode()
+
+        text = set(self.text_ids)
+        return [spelling(i) if i in text else b"" for i in range(self.size)]
+
+    @cached_property
     def blank_ids(self) -> list[int]:
         """Pieces of text of which several together may be no more than white space: spaces, and bytes that white space
         is spelled with. Any text with another piece in it has something to read."""

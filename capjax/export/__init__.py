@@ -1,0 +1,1 @@
+"""A trained workdir to what serves without it: a TensorFlow SavedModel, and StableHLO for those without TensorFlow."""

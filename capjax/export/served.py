@@ -1,0 +1,90 @@
+"""A SavedModel in the place of a checkpoint: what evaluation asks of a Generator, answered by its signatures."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from capjax import config as config_lib
+from capjax.config import ConfigError
+from capjax.evals.generate import Event
+from capjax.export import command
+from capjax.text.vocabulary import Vocabulary
+
+
+class Served:
+    """An export, loaded by TensorFlow. It has the interface of capjax.evals.generate.Generator; the weights that it is
+    given are not looked at.
+
+    Attributes:
+      config: the exported model's, with its own decoding options; step: of the checkpoint.
+      vocabulary: its vocabulary; external_data: as capjax.evals.forms has it.
+
+    Raises:
+      FileNotFoundError: there is no export in the folder.
+      ValueError: TensorFlow cannot load it.
+    """
+
+    def __init__(self, directory: Path):
+        command.check_installed("--model")
+        about = command.about(directory)
+        self.step, self.external_data = about["step"], about["external_data"]
+        self.config = config_lib.from_json((directory / "config.json").read_text(), str(directory / "config.json"))
+        self.vocabulary = Vocabulary.load(directory / "vocabulary.model")
+        import tensorflow as tf
+
+        try:
+            self._loaded = tf.saved_model.load(str(directory))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{directory} cannot be loaded by TensorFlow: {first}; export it anew") from error
+
+    def check(self, config):
+        """Raises ConfigError if a config is of another model or task."""
+        ours, theirs = dict(config_lib.flatten(self.config)), dict(config_lib.flatten(config))
+        for key in ("data.task", "data.features", "data.frames", "data.image_size", "data.time_bins", "model.width",
+                    "model.encoder.name", "model.decoder.name"):  # fmt: skip
+            if ours.get(key) != theirs.get(key):
+                raise ConfigError(
+                    f"the SavedModel has {key} = {ours.get(key)!r}, and this config {theirs.get(key)!r}; give the "
+                    "config that it was trained with"
+                )
+        if missing := set(config.data.languages) - set(self.config.data.languages):
+            raise ConfigError(f"the SavedModel does not write {', '.join(sorted(missing))}; set data.languages")
+
+    def differences(self, config) -> list[str]:
+        """Decoding options of a config that are not those of the SavedModel, which has its own."""
+        ours, theirs = self.config.decode.to_dict(), config.decode.to_dict()
+        return [f"decode.{name} = {ours.get(name)!r}" for name in theirs if ours.get(name) != theirs[name]]
+
+    def __call__(self, params, stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
+        """The best caption of every row, and its score; see Generator."""
+        out = self._answer(batch, lang, key)
+        return [text.decode() for text in out["caption"].numpy()], out["score"].numpy()
+
+    def events(self, params, stats, batch, lang: str, *, key=None) -> list[list[Event]]:
+        """The events of every row, in order of start, with seconds from its beginning; see Generator."""
+        out = {name: value.numpy() for name, value in self._answer(batch, lang, key).items()}
+        rows = zip(*(out[name].tolist() for name in ("start", "end", "caption", "score", "count")), strict=True)
+        return [
+            [
+                Event(start, end, text.decode(), score)
+                for start, end, text, score in zip(*(column[:count] for column in columns), strict=True)
+            ]
+            for *columns, count in rows
+        ]
+
+    def _answer(self, batch, lang: str, key) -> dict:
+        import tensorflow as tf
+
+        name = "features" if self.config.data.features else "pixels"
+        signature = self._loaded.signatures[name]
+        specs = signature.structured_input_signature[1]
+        inputs = {key: np.asarray(value) for key, value in batch.items()}
+        if name == "pixels":
+            inputs[name] = inputs["frames"] if specs[name].shape.rank == 5 else inputs["frames"][:, 0]
+        inputs["lang"] = np.full(len(inputs[name]), lang.encode(), object)
+        if "key" in specs:
+            key = jax.random.key(0) if key is None else key
+            inputs["key"] = np.asarray(jax.random.key_data(key)).view(np.int32)
+        return signature(**{name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()})

@@ -1,0 +1,345 @@
+"""An export answers as the workdir does, in processes that know nothing of capjax. Models are drawn, not trained."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tiny_job import ROOT, Tiny, one_device, shared_once
+from tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
+
+import capjax
+from capjax import jobs, runtime
+from capjax.config import ConfigError
+from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.record import RecordSource
+from capjax.predict import Predictor
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("orbax.export")
+
+from capjax.export import command, warmup  # noqa: E402
+from capjax.export.pictures import pictures  # noqa: E402
+from capjax.export.served import Served  # noqa: E402
+
+PHOTOS = {
+    "photo": ("decode.beams=3", "decode.min_len=4"),
+    "gru": ("model.decoder.name=gru", "model.decoder.options={}", "decode.no_repeat_ngram=3", "decode.min_len=4"),
+}
+VIDEOS = {
+    "frame": ("data.frames=1", "decode.min_len=4", "decode.method=beam", "decode.beams=3"),
+    "video": ("decode.min_len=4",),
+    "sample": ("decode.method=sample", "decode.beams=2", "decode.min_len=4", "decode.top_k=9"),
+    "queries": DENSE,
+    "timed": TIMED,
+}
+
+
+class Drawn:
+    """Models of photos and of videos, and their exports; each is made once."""
+
+    def __init__(self, tmp_path_factory):
+        self._factory = tmp_path_factory
+        self._photos, self.videos = Tiny(tmp_path_factory), TinyVideos(tmp_path_factory)
+        self.cache, self.photos = self._photos.path / "cache", RecordSource(self._photos.data, "val")
+        self._made: dict[str, tuple[Predictor, Path]] = {}
+
+    def settings(self, name: str) -> list[str]:
+        """Those of a model of photos."""
+        return self._photos.settings(*PHOTOS[name])
+
+    def config(self, name: str, *more: str):
+        if name in PHOTOS:
+            return self._photos.config(*PHOTOS[name], *more)
+        return self.videos.config(*VIDEOS[name], *more)
+
+    def workdir(self, name: str) -> Path:
+        def make(folder):
+            draw_workdir(self.config(name), folder / "run")
+
+        return shared_once(self._factory, f"export_{name}", make) / "run"
+
+    def __call__(self, name: str) -> tuple[Predictor, Path]:
+        """(Predictor, export's folder)."""
+        if name not in self._made:
+            output = self._factory.mktemp("exports") / name
+            command.run(self.config(name), self.workdir(name), output)
+            self._made[name] = capjax.load(self.workdir(name)), output
+        return self._made[name]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        drawn = Drawn(tmp_path_factory)
+        patch.setenv("CAPJAX_CACHE", str(drawn.cache))
+        runtime.start()
+        yield drawn
+
+
+def batches(model: Predictor, size: int) -> list[dict]:
+    parts, data = model.parts(), model.config.data
+    return list(make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=size))
+
+
+# All are decoded alike: the others would take a minute more.
+FIRST = ("photo", "sample", "queries", "timed")
+EVERY = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in (*PHOTOS, *VIDEOS)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_from_the_same_pixels_come_the_same_texts(exported, name):
+    model, folder = exported(name)
+    parts, served = model.parts(), Served(folder)
+    said = set()
+    for number, batch in enumerate(batches(model, 4)):
+        inputs, key = model_inputs(batch), jax.random.key(number)
+        for lang in model.languages:
+            args = (parts.params, parts.stats, inputs, lang)
+            if model.dense:
+                wanted, found = (each.events(*args, key=key) for each in (parts.generator, served))
+                assert [[e.text for e in row] for row in found] == [[e.text for e in row] for row in wanted]
+                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (found, wanted)]]
+                said |= {e.text for row in wanted for e in row}
+            else:
+                wanted, found = (each(*args, key=key) for each in (parts.generator, served))
+                assert found[0] == wanted[0]
+                scores = [(found[1], wanted[1])]
+                said |= set(wanted[0])
+            for ours, theirs in scores:
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert len(said) > 4, "a model that says the same of all would prove nothing"
+
+
+def signature(folder: Path, name: str):
+    call = tf.saved_model.load(str(folder)).signatures[name]
+
+    def answer(**inputs):
+        specs = call.structured_input_signature[1]
+        out = call(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
+        return {key: value.numpy().tolist() for key, value in out.items()}
+
+    return answer
+
+
+def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported):
+    model, folder = exported("photo")
+    jpegs = [exported.photos[i].frames[0] for i in range(5)]
+    seen = pictures(tf.constant(jpegs), 32, model.parts().picture)
+    pixels, photo, default = (signature(folder, name) for name in ("pixels", "photo", "serving_default"))
+    by_lang = {lang: pixels(pixels=seen, lang=[lang] * 5) for lang in ("en", "de")}
+    assert by_lang["en"]["caption"] != by_lang["de"]["caption"]
+    for lang in by_lang:
+        assert photo(image_bytes=jpegs, lang=[lang] * 5)["caption"] == by_lang[lang]["caption"]
+    mixed = photo(image_bytes=jpegs, lang=["en", "de", "", "de", "en"])["caption"]
+    assert mixed == [by_lang[lang]["caption"][i] for i, lang in enumerate(["en", "de", "en", "de", "en"])]
+    assert default(image_bytes=jpegs)["caption"] == by_lang["en"]["caption"]
+    for i, jpeg in enumerate(jpegs):
+        assert default(image_bytes=[jpeg])["caption"] == by_lang["en"]["caption"][i : i + 1]
+
+
+def test_a_language_that_the_model_does_not_write_is_named(exported):
+    photo = signature(exported("photo")[1], "photo")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the model writes en, de") as error:
+        photo(image_bytes=[exported.photos[0].frames[0]] * 2, lang=["en", "fr"])
+    assert "fr" in str(error.value)
+
+
+def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
+    """Of more frames than the model looks at some are picked, of fewer the rest is no picture."""
+    model, folder = exported("video")
+    records = [exported.videos.source()[i] for i in range(3)]
+    clips = [record.frames[:count] for record, count in zip(records, (2, 6, 20), strict=True)]
+    assert len(clips[2]) > 6
+    times = [record.frame_times[: len(clip)] for record, clip in zip(records, clips, strict=True)]
+    n = max(map(len, clips))
+    frames = [[*clip, *[b""] * (n - len(clip))] for clip in clips]
+    times = np.stack([np.pad(each, (0, n - len(each))) for each in times])
+    found = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
+    seen = pictures(tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, gaps=True).numpy()
+    batch = {
+        "frames": np.zeros((3, 6, 32, 32, 3), np.uint8), "frame_times": np.zeros((3, 6), np.float32),
+        "frame_mask": np.zeros((3, 6), bool),
+    }  # fmt: skip
+    for row, clip in enumerate(clips):
+        count = len(clip)
+        picked = range(count) if count <= 6 else [int((i + 0.5) * count / 6) for i in range(6)]
+        for place, i in enumerate(picked):
+            batch["frames"][row, place] = seen[row * n + i]
+            batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
+    parts = model.parts()
+    wanted, scores = parts.generator(parts.params, parts.stats, batch, "en")
+    assert [text.decode() for text in found["caption"]] == wanted
+    np.testing.assert_allclose(found["score"], scores, rtol=1e-4, atol=1e-5)
+
+
+def test_a_video_without_a_frame_has_no_caption(exported):
+    frame = exported.videos.source()[0].frames[0]
+    video = signature(exported("video")[1], "video")
+    found = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
+    alone = video(frames_bytes=[[frame]], frame_times=[[0]], lang=["de"])
+    assert found["caption"] == [b"", *alone["caption"]]
+
+
+_WITHOUT = """
+import sys
+for name in {blocked}:
+    sys.modules[name] = None
+sys.path[:] = [path for path in sys.path if path not in ("", {root!r})]
+"""
+
+
+def in_another_process(code: str, *blocked: str, cwd: Path) -> str:
+    """What the code prints where these packages cannot be imported."""
+    words = [sys.executable, "-c", _WITHOUT.format(blocked=blocked, root=str(ROOT)) + code]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_tensorflow_alone_loads_and_runs_it(exported, tmp_path):
+    _, folder = exported("photo")
+    jpeg = tmp_path / "photo.jpg"
+    jpeg.write_bytes(exported.photos[0].frames[0])
+    said = in_another_process(
+        f"import tensorflow as tf\nmodel = tf.saved_model.load({str(folder)!r})\n"
+        f"out = model.signatures['serving_default'](image_bytes=tf.constant([open({str(jpeg)!r}, 'rb').read()]))\n"
+        "print(out['caption'].numpy()[0].decode())",
+        "jax", "jaxlib", "capjax", "orbax", "flax", cwd=tmp_path,
+    )  # fmt: skip
+    wanted = signature(folder, "serving_default")(image_bytes=[jpeg.read_bytes()])["caption"]
+    assert said.strip() == wanted[0].decode()
+
+
+@pytest.mark.parametrize("name", ["photo", "timed", "sample"])
+def test_the_card_s_program_runs_with_jax_alone(exported, name):
+    _, folder = exported(name)
+    (code,) = re.findall("```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    said = in_another_process(code, "tensorflow", "capjax", "orbax", "flax", cwd=folder)
+    assert len(said.strip()) > 3
+
+
+def test_stablehlo_gives_the_pieces_that_the_checkpoint_gives(exported):
+    from safetensors.numpy import load_file
+
+    model, folder = exported("photo")
+    program = jax.export.deserialize(bytearray((folder / "stablehlo/pixels.jax_export").read_bytes()))
+    assert set(program.platforms) == {"cpu", "cuda", "tpu"}
+    weights = load_file(folder / "stablehlo/weights.safetensors")
+    parts, about = model.parts(), command.about(folder)
+    inputs = model_inputs(batches(model, 3)[0])
+    inputs = {name: inputs[name] for name in about["stablehlo"]["pixels.jax_export"] if name != "prefix"}
+    prefix = np.tile(np.array(about["prefixes"]["de"], np.int32), (3, 1))
+    made = program.call(weights, inputs | {"prefix": prefix})
+    wanted = parts.generator.generate(parts.params, parts.stats, inputs, prefix, jax.random.key(0))
+    np.testing.assert_array_equal(made["tokens"], wanted.tokens[:, 0])
+
+
+@pytest.mark.parametrize("name", ["photo", "queries", "sample"])
+def test_every_signature_answers_its_warm_up_request(exported, name):
+    _, folder = exported(name)
+    signatures = tf.saved_model.load(str(folder)).signatures
+    requests = warmup.read(folder / "assets.extra/tf_serving_warmup_requests")
+    assert sorted(key for key, _ in requests) == sorted(signatures)
+    for key, inputs in requests:
+        specs = signatures[key].structured_input_signature[1]
+        assert inputs.keys() == specs.keys()
+        out = signatures[key](**{name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()})
+        assert len(out["caption"]) == 1
+
+
+def test_weights_are_variables_and_not_in_the_graph(exported):
+    model, folder = exported("photo")
+    parts = model.parts()
+    size = sum(value.nbytes for value in (parts.params | parts.stats).values())
+    assert (folder / "variables/variables.data-00000-of-00001").stat().st_size >= size
+    graph = tf.compat.v1.GraphDef()
+    loader = tf.compat.v1.saved_model.loader
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loader.load(session, ["serve"], str(folder))
+        graph = tf.compat.v1.get_default_graph().as_graph_def()
+    nodes = [node for function in graph.library.function for node in function.node_def] + list(graph.node)
+    constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    assert max(len(each.SerializeToString()) for each in constants) < 50_000, "tables of pieces and characters"
+    assert {"XlaCallModule", "DecodeJpeg"} <= {node.op for node in nodes}
+
+
+# ---- Through the door
+
+
+def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, capsys):
+    run = shutil.copytree(exported.workdir("photo"), tmp_path / "run")
+    source, settings = str(ROOT / "configs/common.py"), exported.settings("photo")
+    assert jobs.run("eval", source, str(run), settings) == 0
+    before = capsys.readouterr().out
+    files = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert jobs.run("export", source, str(run), settings) == 0
+    assert str(run / "export") in capsys.readouterr().out
+    assert jobs.run("eval", source, str(run), settings, model=str(run / "export")) == 0
+    assert capsys.readouterr().out == before
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == files
+    for name in ("predictions.json", "predictions.de.json", "scores.json"):
+        assert json.loads((run / "saved_model" / name).read_text()) == json.loads(files[name])
+    # An older export is replaced, anything else is left alone.
+    (run / "export/more").touch()
+    assert jobs.run("export", source, str(run), settings) == 0
+    assert not (run / "export/more").exists()
+    assert jobs.run("export", source, str(run), settings, output=str(run / "best")) == 1
+    assert "best is there already and is no export of capjax; give another folder" in capsys.readouterr().err
+    assert any((run / "best").iterdir())
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_the_decoding_options_of_the_config_are_exported(exported, tmp_path):
+    workdir = exported.workdir("photo")
+    config = exported.config("photo", "decode.method=greedy", "decode.max_len=3", "decode.min_len=0")
+    served = Served(command.run(config, workdir, tmp_path / "greedy"))
+    options = ["decode.max_len = 3", "decode.method = 'greedy'", "decode.min_len = 0"]
+    assert sorted(served.differences(exported.config("photo"))) == options
+    model = capjax.load(workdir)
+    parts, inputs = model.parts(method="greedy", max_len=3, min_len=0), model_inputs(batches(model, 4)[0])
+    wanted = parts.generator(parts.params, parts.stats, inputs, "en")[0]
+    assert served(None, None, inputs, "en")[0] == wanted
+
+
+def test_another_model_s_config_is_refused(exported, tmp_path):
+    config = exported.config("photo", "model.width=64")
+    with pytest.raises(ConfigError, match="holds a run with model.width = 32, and this config has 64"):
+        command.run(config, exported.workdir("photo"), tmp_path / "x")
+    served = Served(exported("photo")[1])
+    with pytest.raises(ConfigError, match="the SavedModel has model.width = 32, and this config 64"):
+        served.check(config)
+    with pytest.raises(ConfigError, match="does not write fr"):
+        served.check(exported.config("photo", "data.languages=en,fr"))
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_is_no_export_is_an_error(tmp_path, exported):
+    with pytest.raises(FileNotFoundError, match="is no export of capjax .export.json is missing."):
+        Served(tmp_path)
+    broken = shutil.copytree(exported("photo")[1], tmp_path / "broken")
+    (broken / "saved_model.pb").write_bytes(b"\xff" * 100)
+    with pytest.raises(ValueError, match="broken cannot be loaded by TensorFlow"):
+        Served(broken)
+
+
+def test_without_its_packages_export_says_what_to_install(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "NEEDS", ("tensorflow", "nowhere.export"))
+    with pytest.raises(ConfigError, match="--mode=export needs nowhere.export: pip install"):
+        command.run(exported.config("photo"), tmp_path)
+
+
+def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("capjax.export.stablehlo.write", fail)
+    with pytest.raises(OSError, match="No space"):
+        command.run(exported.config("photo"), exported.workdir("photo"), tmp_path / "out/export")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,148 @@
+"""Models that are fed features: their frozen encoder is in the export, which takes JPEG files, pixels or features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+from tiny_job import Tiny, one_device
+from tiny_videos import DENSE, TinyVideos, draw_workdir
+from weight_files import slim_resnet, write_safetensors
+
+import capjax
+from capjax import runtime
+from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.raw import Seen
+from capjax.data.record import RecordSource
+from capjax.models import pretrained
+from capjax.models.encoders import ENCODERS
+from data_prep.features import FeatureBuilder, FeatureSettings
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("orbax.export")
+
+from capjax.export import command  # noqa: E402
+from capjax.export.pictures import pictures  # noqa: E402
+from capjax.export.served import Served  # noqa: E402
+
+CLIPS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)}
+SETTINGS = ("data.features=true",)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        one_device(patch)
+        tiny = TinyVideos(tmp_path_factory)
+        patch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
+        runtime.start()
+        yield tiny
+
+
+def make(tiny, records: Path, folder: Path, settings: FeatureSettings, *more: str):
+    """(Predictor, export) of a drawn model that is fed these features of a dataset."""
+    data = folder / "features"
+    FeatureBuilder(records, data, settings, progress=False).download_and_prepare()
+    config = tiny.config(*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
+    draw_workdir(config, folder / "run")
+    return capjax.load(folder / "run"), command.run(config, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def tiny_photos(tiny, tmp_path_factory):
+    return Tiny(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def photos(tiny_photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    weights = write_safetensors(slim_resnet(channels=4, stem=3), folder / "weights.safetensors")
+    settings = FeatureSettings("resnet10_slim", {"channels": 4}, str(weights), 32, views=1, batch=8)
+    return make(tiny_photos, tiny_photos.data, folder, settings, "decode.min_len=4")
+
+
+@pytest.fixture(scope="module")
+def clips(tiny, tmp_path_factory):
+    """Features of an encoder that makes one grid of two frames, and sees four at a time."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    def draw(encoder, source):
+        nnx.update(encoder, nnx.state(ENCODERS.make("i3d_slim", rngs=nnx.Rngs(0), image_size=16, **CLIPS)))
+        return Path(source)
+
+    (folder / "drawn.safetensors").write_bytes(b"")
+    settings = FeatureSettings("i3d_slim", CLIPS, str(folder / "drawn.safetensors"), 16, views=1, batch=8, clip=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "load_pretrained", draw)
+        return make(tiny, tiny.path / "whole", folder, settings, *DENSE, "data.frames=3")
+
+
+def call(folder: Path, name: str, **inputs):
+    signature = tf.saved_model.load(str(folder)).signatures[name]
+    specs = signature.structured_input_signature[1]
+    out = signature(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
+    return {key: value.numpy() for key, value in out.items()}
+
+
+def test_from_the_same_features_come_the_same_captions(photos):
+    model, folder = photos
+    parts, served, data = model.parts(), Served(folder), model.config.data
+    for batch in make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=6):
+        inputs = model_inputs(batch)
+        wanted = parts.generator(parts.params, parts.stats, inputs, "de")[0]
+        assert len(set(wanted)) > 2
+        assert served(None, None, inputs, "de")[0] == wanted
+
+
+def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
+    model, folder = photos
+    parts, source = model.parts(), RecordSource(tiny_photos.data, "val")
+    jpegs = [source[i].frames[0] for i in range(6)]
+    seen = pictures(tf.constant(jpegs), 32, parts.picture).numpy()
+    times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
+    features = parts.extractor(seen[:, None], times, mask)
+    batch = {"features": features, "frame_times": times, "frame_mask": mask}
+    wanted = parts.generator(parts.params, parts.stats, batch, "en")[0]
+    assert len(set(wanted)) > 1
+    for name, inputs in {
+        "serving_default": {"image_bytes": jpegs},
+        "pixels": {"pixels": seen, "lang": [""] * 6},
+        "features": {"features": np.asarray(features, np.float32), "lang": ["en"] * 6},
+    }.items():
+        assert [text.decode() for text in call(folder, name, **inputs)["caption"]] == wanted, name
+
+
+def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny):
+    model, folder = clips
+    parts, records = model.parts(), [tiny.source()[i] for i in range(3)]
+    counts = (7, 2, 12)
+    taken = [(record.frames[:count], record.frame_times[:count]) for record, count in zip(records, counts, strict=True)]
+    assert [len(frames) for frames, _ in taken] == list(counts)
+    durations = np.array([4.0, 1.5, 6.0], np.float32)
+    n = max(counts)
+    found = call(
+        folder, "serving_default", frames_bytes=[[*frames, *[b""] * (n - len(frames))] for frames, _ in taken],
+        frame_times=[np.pad(times, (0, n - len(times))) for _, times in taken], duration=durations,
+    )  # fmt: skip
+    # The frames are small, and both decoders give the same pixels of them.
+    seen = [Seen(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
+    wanted = parts.generator.events(parts.params, parts.stats, model._batch(seen), "en")[:3]
+    assert len({event.text for row in wanted for event in row}) > 2
+    for row, events in enumerate(wanted):
+        count = found["count"][row]
+        assert [text.decode() for text in found["caption"][row, :count]] == [event.text for event in events]
+        for name in ("start", "end", "score"):
+            np.testing.assert_allclose(
+                found[name][row, :count], [getattr(event, name) for event in events], rtol=1e-3, atol=1e-3
+            )
+        assert not found["start"][row, count:].any() and not any(found["caption"][row, count:])
+
+
+def test_reranking_is_left_out_and_said_so(photos, tmp_path, caplog):
+    model, folder = photos
+    config = model.config.copy_and_resolve_references()
+    config.decode.neighbours = 3
+    export = command.run(config, folder.parent, tmp_path / "export")
+    assert "decode.neighbours = 3 is not exported" in caplog.text
+    assert Served(export).config.decode.neighbours == 0
+    assert "| decode.neighbours | 0 |" in (export / "README.md").read_text()

@@ -1,0 +1,102 @@
+"""JPEG bytes to pixels in TensorFlow, against what prediction makes of the same files."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from capjax.data.photo import MediaSettings, photo_to_jpeg
+from capjax.data.transforms import view
+
+tf = pytest.importorskip("tensorflow")
+
+from capjax.export.pictures import orientation, pictures  # noqa: E402
+
+
+def drawn(height: int, width: int, *, mode: str = "RGB", turn: int = 1, order: str = "<", quality: int = 90) -> bytes:
+    """A smooth picture with some edges, as a JPEG file."""
+    rng = np.random.default_rng(height * width)
+    small = Image.fromarray(rng.integers(0, 256, (7, 9, 3)).astype(np.uint8))
+    image = small.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.array(image)
+    pixels[: height // 3, : width // 4] = (250, 20, 30)
+    exif = Image.Exif()
+    exif.endian = order
+    if turn != 1:
+        exif[0x010F], exif[0x0112] = "a camera", turn
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", quality=quality, exif=exif)
+    return file.getvalue()
+
+
+def seen(jpegs: list[bytes], size: int, settings: MediaSettings, **options) -> np.ndarray:
+    return pictures(tf.constant(jpegs), size, settings, **options).numpy().astype(int)
+
+
+def expected(jpeg: bytes, size: int, settings: MediaSettings) -> np.ndarray:
+    return view(photo_to_jpeg(jpeg, settings), size).astype(int)
+
+
+@pytest.mark.parametrize("shape", [(200, 150), (224, 224), (97, 301), (255, 256), (31, 40), (256, 700)])
+@pytest.mark.parametrize("size", [224, 64, 16])
+def test_small_photos_are_the_same_to_the_pixel(shape, size):
+    settings = MediaSettings(256)
+    jpeg = drawn(*shape)
+    assert photo_to_jpeg(jpeg, settings) == jpeg
+    np.testing.assert_array_equal(seen([jpeg], size, settings)[0], expected(jpeg, size, settings))
+
+
+@pytest.mark.parametrize("shape", [(600, 800), (480, 270), (1200, 1700), (257, 900), (2300, 2101)])
+def test_large_photos_are_shrunk_to_the_same_pixels(shape):
+    settings = MediaSettings(256)
+    jpeg = drawn(*shape)
+    np.testing.assert_array_equal(seen([jpeg], 224, settings)[0], expected(jpeg, 224, settings))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_photos_are_turned_upright(turn, order):
+    settings = MediaSettings(256)
+    for jpeg in (drawn(150, 200, turn=turn, order=order), drawn(500, 400, turn=turn, order=order)):
+        assert int(orientation(tf.constant(jpeg))) == turn
+        np.testing.assert_array_equal(seen([jpeg], 64, settings)[0], expected(jpeg, 64, settings))
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03"]
+)
+def test_a_damaged_exif_block_says_nothing(exif):
+    jpeg = drawn(40, 40)
+    assert int(orientation(tf.constant(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + jpeg[2:]))) == 1
+
+
+def test_grey_photos_become_rgb():
+    settings, jpeg = MediaSettings(256), drawn(120, 160, mode="L")
+    np.testing.assert_array_equal(seen([jpeg], 64, settings)[0], expected(jpeg, 64, settings))
+
+
+def test_printers_colours_become_rgb_nearly_alike():
+    settings, jpeg = MediaSettings(256), drawn(120, 160, mode="CMYK")
+    apart = np.abs(seen([jpeg], 64, settings)[0] - expected(jpeg, 64, settings))
+    assert apart.mean() < 2
+
+
+def test_a_batch_may_have_gaps_where_they_are_allowed():
+    settings, jpeg = MediaSettings(256), drawn(50, 60)
+    both = seen([b"", jpeg], 32, settings, gaps=True)
+    assert not both[0].any()
+    np.testing.assert_array_equal(both[1], seen([jpeg], 32, settings)[0])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        seen([b""], 32, settings)
+
+
+@pytest.mark.parametrize("data", [b"no picture", b"\xff\xd8\xff\xe0"])
+def test_what_is_no_jpeg_is_an_error(data):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="JPEG"):
+        seen([data], 32, MediaSettings(256))
+
+
+def test_a_jpeg_that_is_cut_short_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        seen([drawn(300, 300)[:2000]], 32, MediaSettings(256))
