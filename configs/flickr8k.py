@@ -42,9 +42,9 @@ def get_config(arg="en"):
     config.checkpoint.every = 320
     config.decode.beams = 32
     config.decode.neighbours = 20
-    config.decode.consensus = 100.0
+    config.decode.consensus = 200.0
     config.decode.max_len = 24
-    config.decode.length_penalty = 0.85
+    config.decode.length_penalty = 1.0
     config.decode.no_repeat_ngram = 3
     config.eval.batch_size = 113
     if arg == "five":
