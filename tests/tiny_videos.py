@@ -73,7 +73,8 @@ def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict
 def draw_workdir(config: ConfigDict, path: Path):
     """A workdir with a drawn model, as training leaves it."""
     workdir = Workdir(path)
-    pieces = workdir.prepare(config)
+    workdir.prepare(config)
+    pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
     workdir.keep_media(config)
     functional = make_functional(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
     params = _talkative(draw_params(functional), pieces, config.data.time_bins > 0)

@@ -10,6 +10,7 @@ from tiny_job import Tiny
 
 from capjax.data.record import RecordSource
 from capjax.models.build import make_functional
+from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.state import TrainState
 from capjax.train.workdir import Workdir
@@ -23,7 +24,8 @@ LARGE = ("model.encoder.options.width=1536", "model.encoder.options.depth=20", "
 def test_more_than_two_gigabytes_of_weights_are_exported_and_answer(tmp_path_factory, tmp_path):
     tiny = Tiny(tmp_path_factory)
     config, workdir = tiny.config(*LARGE), Workdir(tmp_path / "run")
-    vocabulary = workdir.prepare(config)
+    workdir.prepare(config)
+    vocabulary = Vocabulary.load(workdir.vocabulary_path)
     workdir.keep_media(config)
     shapes = make_functional(config, vocab=vocabulary.size).shapes
     some = np.random.default_rng(0).normal(size=1 << 20).astype(np.float32)
