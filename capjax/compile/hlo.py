@@ -26,6 +26,11 @@ def size_of(shape: str) -> int:
     return sum(sizes_of(shape))
 
 
+def elements_of(shape: str) -> int:
+    """Numbers in all arrays of a shape."""
+    return sum(math.prod(map(int, sides.split(","))) if sides else 1 for _, sides in _ARRAY.findall(shape))
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """Attributes:
@@ -48,6 +53,11 @@ class Instruction:
         """What the compiler thinks it takes; None: it does not say."""
         found = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
         return int(found[1]) if found else None
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the cycles are of the compiler's cost model, and not of a rough count."""
+        return '"cost_model_type":"COST_MODEL_TYPE_INVALID"' not in self.attributes
 
     def named(self, attribute: str) -> str | None:
         """A computation that it calls, such as `body`."""
