@@ -63,6 +63,7 @@ def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
     guess = train["estimated"]
     assert guess["seconds"] == pytest.approx(guess["compute_seconds"] + guess["exposed_collective_seconds"])
     assert 0 < guess["utilisation"] < 1
+    assert guess["seconds"] <= guess["seconds_by_rough_counts"]
     assert not decode["collectives"], "captions of a batch need nothing of another chip's"
     assert "| estimated time |" in (tmp_path / "compile" / "train-v5e-2x2.md").read_text()
     assert len(said) == 2
