@@ -1,6 +1,6 @@
 """A captioner of 150 million parameters for TPU pods: ViT-B/16 and 4 layers of a decoder, 768 wide.
 
-    python launch.py --config configs/pod_150m.py --workdir runs/pod --mode=compile    # what the TPU compiler says of it
+    python launch.py --config configs/pod_150m.py --workdir runs/pod --mode=compile    # what the compiler says of it
     python launch.py --config configs/pod_150m.py:v5p:4x4x4,video --workdir runs/pod --mode=compile
     python launch.py --config configs/pod_150m.py --workdir runs/pod --config.data.train=data/mine@train \\
         --config.data.eval=data/mine@val --config.data.vocabulary=data/mine.model

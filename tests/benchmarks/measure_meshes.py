@@ -1,10 +1,10 @@
 """A config's mesh against plain data parallelism and plain FSDP on slices of TPU pods, as the TPU compiler sees them.
 
     python tests/benchmarks/measure_meshes.py
-    python tests/benchmarks/measure_meshes.py --config configs/pod_3b.py --slices v5e:16x16 --also fsdp=32 fsdp=16,tensor=2
+    python tests/benchmarks/measure_meshes.py --config configs/pod_3b.py --slices v5e:16x16 --also fsdp=16,tensor=2
 
-The config takes a slice as its argument. Each mesh is compiled with the config's batch for the slice; what is below --root
-already is not compiled again. Times are estimates. The last lines tell how the time grows from slice to slice.
+The config takes a slice as its argument. Each mesh is compiled with the config's batch for the slice; what is below
+--root already is not compiled again. Times are estimates. The last lines tell how the time grows from slice to slice.
 """
 
 import argparse
