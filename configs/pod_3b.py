@@ -5,4 +5,4 @@ import pod_150m
 
 
 def get_config(arg=""):
-    return pod_150m.make("pod_3b", arg, width=2048, depth=40, layers=14, per_chip=16, fsdp=256, remat="full")
+    return pod_150m.make("pod_3b", arg, width=2048, depth=40, layers=14, per_chip=16, fsdp=16)
