@@ -59,13 +59,13 @@ def row(slice_name: str, name: str, batch: int, report: dict) -> dict[str, str]:
     found = {"slice": slice_name, "batch": f"{batch:,}", "mesh": f"{name}: {sizes}"}
     if "needs" in report:
         return found | {"GB a chip": f"{report['needs'] / 1e9:.1f}: does not fit"} | dict.fromkeys(
-            ("estimated", "of it exposed exchange", "utilisation"), ""
+            ("estimated", "of it waiting", "utilisation"), ""
         )  # fmt: skip
     guess = report["estimated"]
     return found | {
         "GB a chip": f"{report['memory']['peak'] / 1e9:.1f}",
-        "estimated": f"{guess['seconds'] * 1e3:,.0f} ms",
-        "of it exposed exchange": f"{guess['exposed_collective_seconds'] * 1e3:,.0f} ms",
+        "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
+        "of it waiting": f"{guess['exposed_collective_seconds'] * 1e3:,.1f} ms",
         "utilisation": f"{guess['utilisation']:.1%}",
     }
 
