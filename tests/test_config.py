@@ -1,4 +1,5 @@
 import pytest
+from every_config import every_config
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
@@ -79,15 +80,9 @@ def test_json_gives_back_the_config():
     assert dict(config_lib.flatten(again)) == dict(config_lib.flatten(config))
 
 
-# What a file's argument may be, beside none.
-ARGUMENTS = {"flickr8k": ["five"], "moving_dense": ["queries", "text"], "msvd": ["few"], "videos": ["features"]}
-ARGUMENTS["moving"] = ["i3d,lstm", "convlstm,gru", "video_vit,transformer"]
-
-
-def test_every_config_file_loads(request):
-    for path in sorted((request.config.rootpath / "configs").glob("*.py")):
-        for argument in ["", *(f":{one}" for one in ARGUMENTS.get(path.stem, []))]:
-            assert config_lib.load(f"{path}{argument}").train.steps > 0
+def test_every_config_file_loads():
+    for source in every_config():
+        assert config_lib.load(source).train.steps > 0
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """How long a compiled program takes, as far as the compiler tells: an estimate, never a measurement.
 
 The compiler writes beside each fusion how many cycles it expects. Here these are multiplied by how often each runs
-(`Program.trips`) and divided by the clock; to them comes what the chips tell each other and do not overlap with
-computing. A second figure, the roofline (Williams et al. 2009), knows nothing of the compiler's cycles: what the
-counted operations or the bytes of memory that are read and written take at the chip's peak, whichever is more.
+(`Program.trips`) and divided by the clock; where its cost model was not asked, memory and vector unit tell
+(`elementwise.py`). To them comes what the chips tell each other and do not overlap with computing. A second figure, the
+roofline (Williams et al. 2009), knows nothing of the compiler's cycles: what the counted operations or the bytes of
+memory that are read and written take at the chip's peak, whichever is more.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from capjax.compile.collectives import Collective, describe, inside, kind_of
+from capjax.compile.elementwise import loop_seconds
 from capjax.compile.hlo import Instruction, Program
 from capjax.compile.topology import Topology
 from capjax.compile.traffic import bytes_moved
@@ -34,12 +36,14 @@ class Exchange:
 @dataclass
 class Estimate:
     """Attributes:
-    compute: seconds, of fusions and copies; exposed: seconds, of collectives that nothing overlaps.
+    compute: seconds, of fusions and copies; by_cycles: the same by the compiler's cycles alone.
+    exposed: seconds, of collectives that nothing overlaps.
     memory_bytes: read and written a chip; by_source: {line of capjax: its seconds of compute}.
     unknown_loops: whose length depends on the data, or is not told: each trip of theirs counts `trips` times.
     """
 
     compute: float = 0.0
+    by_cycles: float = 0.0
     exposed: float = 0.0
     memory_bytes: int = 0
     exchanges: list[Exchange] = field(default_factory=list)
@@ -75,19 +79,19 @@ class _Walk:
 
     def __init__(self, program: Program, mesh, topology: Topology, trips: int):
         self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
-        self.found = Estimate()
+        self.found, self._known = Estimate(), {}
 
     def run(self, name: str, times: int) -> float:
         """Adds a computation that runs `times` times; returns the seconds of one run."""
         begun, total = {}, 0.0
         for one in self.program.computations[name]:
-            total += self._one(one, times, begun)
+            total += self._one(one, name, times, begun)
         for each in begun.values():
             total += self._finish(each, times)
         return total
 
-    def _one(self, one: Instruction, times: int, begun: dict[str, _Open]) -> float:
-        """Seconds of one instruction, with all that it runs."""
+    def _one(self, one: Instruction, where: str, times: int, begun: dict[str, _Open]) -> float:
+        """Seconds of one instruction of the computation `where`, with all that it runs."""
         if one.opcode == "while":
             trips = self.program.trips(one)
             self.found.unknown_loops += trips is None
@@ -111,11 +115,22 @@ class _Walk:
                 key = one.name if one.opcode == "async-start" else key
                 return self._exchange(collective, body, starts, times, begun, key)
             # A step of computing that moves a part of it along.
-        seconds = (one.cycles or 0) / self.topology.chip.clock
+        seconds = self._seconds(one, where)
         self.found.compute += seconds * times
+        self.found.by_cycles += (one.cycles or 0) / self.topology.chip.clock * times
         if seconds:
             self.found.by_source[self.program.source(one) or f"({one.opcode})"] += seconds * times
         return self._beside(seconds, begun)
+
+    def _seconds(self, one: Instruction, where: str) -> float:
+        """Of computing, once."""
+        seconds = (one.cycles or 0) / self.topology.chip.clock
+        if not seconds or one.modelled:
+            return seconds
+        if where not in self._known:
+            self._known[where] = {each.name: each for each in self.program.computations[where]}
+        simple = loop_seconds(self.program, one, self._known[where], self.topology.chip)
+        return seconds if simple is None else min(seconds, simple)
 
     @staticmethod
     def _beside(seconds: float, begun: dict[str, _Open]) -> float:

@@ -26,6 +26,11 @@ def size_of(shape: str) -> int:
     return sum(sizes_of(shape))
 
 
+def elements_of(shape: str) -> int:
+    """Numbers in all arrays of a shape."""
+    return sum(math.prod(map(int, sides.split(","))) if sides else 1 for _, sides in _ARRAY.findall(shape))
+
+
 @dataclass(frozen=True, slots=True)
 class Instruction:
     """Attributes:
@@ -48,6 +53,11 @@ class Instruction:
         """What the compiler thinks it takes; None: it does not say."""
         found = re.search(r'"estimated_cycles":"(\d+)"', self.attributes)
         return int(found[1]) if found else None
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the cycles are of the compiler's cost model, and not of a rough count."""
+        return '"cost_model_type":"COST_MODEL_TYPE_INVALID"' not in self.attributes
 
     def named(self, attribute: str) -> str | None:
         """A computation that it calls, such as `body`."""
@@ -116,21 +126,37 @@ class Program:
         return cls(computations, entry, tables)
 
     def trips(self, loop: Instruction) -> int | None:
-        """How often the body of a `while` runs: what its counter, from 0 on, is compared with; None: it depends on
-        the data, or is not known."""
+        """How often the body of a `while` runs: what its counter, from 0 on, is compared with, by the counter's steps;
+        None: it depends on the data, or is not known."""
         condition = self.computations[loop.named("condition")]
         constants = {one.name: one for one in condition if one.opcode == "constant"}
         limits = []
         for one in condition:
             if one.opcode == "compare" and "direction=LT" in one.attributes and one.operands[1] in constants:
-                limits.append(_value(constants[one.operands[1]]))
+                limits.append((_value(constants[one.operands[1]]), self._step(loop, condition, one.operands[0])))
             elif one.opcode == "fusion":  # the comparison is inside; its constant is outside or inside
                 inner = self.computations[one.named("calls")]
                 if any(i.opcode == "compare" and "direction=LT" in i.attributes for i in inner):
                     given = [constants[name] for name in one.operands if name in constants]
-                    limits += [_value(c) for c in given + [i for i in inner if i.opcode == "constant"]]
-        limits = [limit for limit in limits if limit is not None]
-        return limits[0] if len(limits) == 1 else None
+                    steps = [self._step(loop, condition, name) for name in one.operands if name not in constants]
+                    step = max(steps, default=1)
+                    limits += [(_value(c), step) for c in given + [i for i in inner if i.opcode == "constant"]]
+        found = [-(-limit // step) for limit, step in limits if limit is not None]
+        return found[0] if len(found) == 1 else None
+
+    def _step(self, loop: Instruction, condition: list[Instruction], counter: str) -> int:
+        """What the body adds to the counter that the condition reads under this name; 1 where it is not seen."""
+        known = {one.name: one for one in self.computations[loop.named("body")]}
+        read = next((one for one in condition if one.name == counter), None)
+        place = re.search(r"\bindex=(\d+)", read.attributes) if read else None
+        root = next(one for one in known.values() if one.root)
+        if place is None or root.opcode != "tuple":
+            return 1
+        following = known.get(root.operands[int(place[1])])
+        if following is None or following.opcode != "add":
+            return 1
+        added = [known[name] for name in following.operands if name in known and known[name].opcode == "constant"]
+        return (_value(added[0]) or 1) if len(added) == 1 else 1
 
     def runs(self, unknown: int = 1) -> Iterator[tuple[Instruction, int, str]]:
         """Every instruction with how often it runs, and its computation; what a fusion is made of is not listed.

@@ -37,6 +37,11 @@ class Chip:
     sides: int
     shapes: tuple[str, ...] = ()
 
+    @property
+    def vector(self) -> float:
+        """Elementwise operations a second: four units of 1,024 lanes (jax-ml.github.io/scaling-book, on TPUs)."""
+        return 4 * 1024 * self.clock
+
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CHIPS = {

@@ -1,8 +1,11 @@
 """Bytes that a compiled program reads from a chip's memory and writes to it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from capjax.compile.hlo import Instruction, Program, size_of
+
+_TILED = re.compile(r"(?P<dtype>\w+)\[(?P<sides>[\d,]+)\]\{(?P<order>[\d,]+):T\((?P<tile>[\d,]+)\)")
 
 # They name arrays, or give them other shapes, without moving them.
 FREE = {
@@ -24,14 +27,15 @@ def bytes_moved(program: Program, *, unknown: int = 1) -> int:
             continue
         if where not in known:
             known[where] = {each.name: each for each in program.computations[where]}
-        total += times * _moved(program, one, known[where])
+        total += times * moved(program, one, known[where])
     return total
 
 
-def _moved(program: Program, one: Instruction, known: dict[str, Instruction]) -> int:
+def moved(program: Program, one: Instruction, known: Mapping[str, Instruction]) -> int:
+    """Of one run of an instruction; `known` are those of its computation, by name."""
     read = [known[name].shape if name in known else "" for name in one.operands]
     if one.opcode in ("fusion", "async-start"):
-        return _fused(program.computations[one.named("calls")], read, one)
+        return _fused(program, program.computations[one.named("calls")], read, one)
     if one.opcode == "dynamic-update-slice":
         return 2 * size_of(read[1])
     if one.opcode == "dynamic-slice":
@@ -41,38 +45,56 @@ def _moved(program: Program, one: Instruction, known: dict[str, Instruction]) ->
     return sum(map(in_memory, read)) + in_memory(one.shape)
 
 
-def _fused(body: Sequence[Instruction], read: Sequence[str], one: Instruction) -> int:
+def _fused(program: Program, body: Sequence[Instruction], read: Sequence[str], one: Instruction) -> int:
     """Of a fusion: what it reads of each operand, and what it writes."""
-    parameters = {each.name: int(each.operands[0]) for each in body if each.opcode == "parameter"}
-    users: dict[str, list[Instruction]] = {name: [] for name in parameters}
+    total = 0
     for each in body:
-        for name in each.operands:
-            if name in users:
-                users[name].append(each)
-    shapes, total = {each.name: each.shape for each in body}, 0
-    for name, number in parameters.items():
-        shape = read[number] if number < len(read) else ""
-        if not in_memory(shape):
-            continue
-        if users[name] and all(_of_a_part(each, name) for each in users[name]):
-            total += sum(size_of(each.shape) for each in users[name] if each.opcode == "dynamic-slice")
-        else:
-            total += in_memory(shape)
+        if each.opcode == "parameter":
+            number = int(each.operands[0])
+            whole = in_memory(read[number]) if number < len(read) else 0
+            total += min(whole, _read(program, body, each.name, whole)) if whole else 0
+    shapes = {each.name: each.shape for each in body}
     root = next(each for each in body if each.root)
     written = [each for each in body if each.name in root.operands] if root.opcode == "tuple" else [root]
     for each in written:
         if each.opcode == "dynamic-update-slice":
-            total += size_of(shapes.get(each.operands[1], ""))
+            total += padded_size(shapes.get(each.operands[1], ""))
         elif one.opcode == "fusion":
             total += in_memory(each.shape)
     return total
 
 
-def _of_a_part(one: Instruction, name: str) -> bool:
-    """Whether it reads, or writes over, a part of an array only."""
-    return one.opcode in ("dynamic-slice", "dynamic-update-slice") and one.operands[0] == name
+def _read(program: Program, body: Sequence[Instruction], name: str, whole: int) -> int:
+    """Bytes that a fusion reads of an array of `whole` bytes, by its name there: of a stack of layers mostly one."""
+    total = 0
+    for each in body:
+        if name not in each.operands:
+            continue
+        if each.opcode in ("dynamic-slice", "slice") and each.operands[0] == name:
+            total += padded_size(each.shape)
+        elif each.opcode == "bitcast":
+            total += _read(program, body, each.name, whole)
+        elif each.opcode == "fusion":
+            inner = program.computations[each.named("calls")]
+            places = {str(place) for place, operand in enumerate(each.operands) if operand == name}
+            names = [one.name for one in inner if one.opcode == "parameter" and one.operands[0] in places]
+            total += sum(_read(program, inner, one, whole) for one in names)
+        elif each.opcode != "dynamic-update-slice" or each.operands[0] != name:  # which writes over a part
+            total += whole
+    return total
 
 
 def in_memory(shape: str) -> int:
     """Bytes of the arrays of a shape that lie in the large memory: S(1) and above are on the chip."""
-    return 0 if not shape else sum(size_of(part) for part in shape.split("}") if "S(" not in part)
+    return 0 if not shape else sum(padded_size(part) for part in shape.split("}") if "S(" not in part)
+
+
+def padded_size(shape: str) -> int:
+    """Bytes of one array with what fills its tiles: of a [196, 64] array in tiles of 8 x 128 each row is 128 wide."""
+    found = _TILED.search(shape)
+    if found is None:
+        return size_of(shape)
+    sides, order, tile = ([int(each) for each in found[name].split(",")] for name in ("sides", "order", "tile"))
+    for axis, length in zip(order, reversed(tile), strict=False):  # both from the minor axis on
+        sides[axis] = -(-sides[axis] // length) * length
+    return size_of(f"{found['dtype']}[{','.join(map(str, sides))}]")

@@ -31,26 +31,25 @@ def attention_weights(query, key, mask=None, *, transposed: bool = False) -> jax
     return jax.nn.softmax(_scores(query, key, mask, transposed=transposed), axis=-1)
 
 
-def _row_stats(query, key, mask) -> tuple[jax.Array, jax.Array]:
+def _row_stats(scores) -> tuple[jax.Array, jax.Array]:
     """Of each row of scores: its largest, and the sum of exp(score - largest); both [b, h, q, 1]."""
-    scores = _scores(query, key, mask)
     most = scores.max(-1, keepdims=True)
     return most, jnp.exp(scores - most).sum(-1, keepdims=True)
 
 
-def _no_stats(query, key, mask) -> tuple[jax.Array, jax.Array]:
-    none = jnp.zeros((*query.shape[:3], 1))
+def _no_stats(scores) -> tuple[jax.Array, jax.Array]:
+    none = jnp.zeros((*scores.shape[:3], 1))
     return none, none
 
 
-def _weights_by_stats(query, key, mask, stats) -> jax.Array:
+def _weights_by_stats(scores, stats) -> jax.Array:
     most, total = stats
-    return jnp.exp(_scores(query, key, mask) - most) * (1.0 / total)
+    return jnp.exp(scores - most) * (1.0 / total)
 
 
-def _weights_anew(query, key, mask, stats) -> jax.Array:
+def _weights_anew(scores, stats) -> jax.Array:
     del stats
-    return attention_weights(query, key, mask)
+    return jax.nn.softmax(scores, axis=-1)
 
 
 @jax.custom_vjp
@@ -65,9 +64,10 @@ def attend(query, key, value, mask=None) -> jax.Array:
 
 
 def _attend(query, key, value, mask):
-    stats = jax.lax.platform_dependent(query, key, mask, cpu=_no_stats, default=_row_stats)
+    scores = _scores(query, key, mask)
+    stats = jax.lax.platform_dependent(scores, cpu=_no_stats, default=_row_stats)
     stats = jax.tree.map(lambda each: checkpoint_name(each, PRODUCT), stats)
-    weights = jax.lax.platform_dependent(query, key, mask, stats, cpu=_weights_anew, default=_weights_by_stats)
+    weights = jax.lax.platform_dependent(scores, stats, cpu=_weights_anew, default=_weights_by_stats)
     weights = weights.astype(value.dtype)
     out = checkpoint_name(jnp.einsum("bhqn,bhnk->bhqk", weights, value), PRODUCT)
     return out, (query, key, value, mask, weights, out)

@@ -92,6 +92,11 @@ def test_a_loop_that_ends_when_the_data_say_so_has_no_trips():
     assert {one.name: times for one, times, _ in program.runs(unknown=5)}["y"] == 5
 
 
+def test_a_counter_may_go_in_larger_steps():
+    program = Program.parse(LOOP.replace("%one = s32[] constant(1)", "%one = s32[] constant(5)"))
+    assert {one.name: times for one, times, _ in program.runs()}["y"] == 3, "at 0, 5 and 10 of 12"
+
+
 def test_text_without_a_program_is_an_error():
     with pytest.raises(ValueError, match="no ENTRY"):
         Program.parse("HloModule m\n")

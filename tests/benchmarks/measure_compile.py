@@ -1,0 +1,71 @@
+"""Every config compiled for its TPU slices, training and decoding: seconds, memory and what the compiler makes of it.
+
+    python tests/benchmarks/measure_compile.py
+    python tests/benchmarks/measure_compile.py --configs configs/pod_1b.py:v5e:4x4 configs/photos.py --root DIR
+
+Runs `launch.py --mode=compile` for each config, one after another, and prints a line a program from its report. What is
+below --root already is not compiled again. Seconds are from the command's start to its end; the rest are the TPU
+compiler's figures, and time and utilisation are estimates.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from jobs import ROOT, call, print_table
+
+sys.path.append(str(ROOT / "tests"))
+from every_config import every_config  # noqa: E402
+
+
+def compiled(source: str, folder: Path) -> Path:
+    """The folder of a config's reports, which are made if they are not there."""
+    if not (folder / "seconds.json").is_file():
+        start = time.monotonic()
+        call("launch.py", "--config", source, "--workdir", folder, "--mode=compile", log=folder / "compile.log")
+        told = {"seconds": time.monotonic() - start, "load": os.getloadavg()[0]}
+        (folder / "seconds.json").write_text(json.dumps(told))
+    return folder
+
+
+def rows(source: str, folder: Path) -> list[dict[str, str]]:
+    whole, found = json.loads((folder / "seconds.json").read_text()), []
+    for path in sorted((folder / "compile").glob("*.json")):
+        report = json.loads(path.read_text())
+        guess = report["estimated"]
+        found.append(
+            {
+                "config": str(Path(source).relative_to(ROOT)) if Path(source).is_absolute() else source,
+                "program": f"{report['program']} on {report['topology']}",
+                "batch": f"{report['batch_size']:,}",
+                "parameters": f"{report['parameters'] / 1e6:,.1f} M",
+                "GB a chip": f"{report['memory']['peak'] / 1e9:.2f} of {report['memory']['chip'] / 1e9:.0f}",
+                "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
+                "utilisation": f"{guess['utilisation']:.1%}",
+                "compiled in": f"{report['compile_seconds']:.0f} s",
+                "command": f"{whole['seconds']:.0f} s",
+                "load": f"{whole['load']:.1f}",
+            }
+        )
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configs", nargs="+", default=every_config(), metavar="FILE[:ARG]")
+    parser.add_argument("--root", type=Path, default=ROOT / "runs/compile", help="of the reports")
+    args = parser.parse_args()
+    table = []
+    for source in args.configs:
+        name = re.sub(r"[^\w.]+", "-", source.removeprefix(f"{ROOT}/configs/"))
+        table += rows(source, compiled(source, args.root / name))
+        print(table[-1], file=sys.stderr, flush=True)
+    print_table(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A config's mesh against plain data parallelism and plain FSDP on slices of TPU pods, as the TPU compiler sees them.
+
+    python tests/benchmarks/measure_meshes.py
+    python tests/benchmarks/measure_meshes.py --config configs/pod_3b.py --slices v5e:16x16 --also fsdp=16,tensor=2
+
+The config takes a slice as its argument. Each mesh is compiled with the config's batch for the slice; what is below
+--root already is not compiled again. Times are estimates. The last lines tell how the time grows from slice to slice.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from jobs import ROOT, print_table
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.insert(0, str(ROOT))
+
+SLICES = ("v5e:4x4", "v5e:16x16", "4xv5e:16x16", "v5p:4x4x4", "v6e:16x16")
+
+
+def meshes(config, topology, also) -> dict[str, list[str]]:
+    """Settings by name; what is equal to the config's own is left out."""
+    chips = topology.count // topology.slices
+    own = config.mesh.fsdp, config.mesh.tensor
+    found = {"the config's": own, "data parallel": (1, 1), "FSDP": (chips, 1)}
+    for text in also:
+        sizes = dict(part.split("=") for part in text.split(","))
+        found[text] = int(sizes.get("fsdp", 1)), int(sizes.get("tensor", 1))
+    return {
+        name: [f"mesh.fsdp={fsdp}", f"mesh.tensor={tensor}", f"mesh.data={chips // (fsdp * tensor)}"]
+        for name, (fsdp, tensor) in found.items()
+        if name == "the config's" or (fsdp, tensor) != own
+    }
+
+
+def compiled(config, topology, path: Path) -> dict:
+    """The report of the training step; of what does not fit, the memory that it needs."""
+    from capjax.compile.programs import DoesNotFitError, compile_lowered, lower, mesh_of
+    from capjax.compile.report import make_report
+
+    if not path.is_file():
+        mesh = mesh_of(config, topology)
+        try:
+            lowered = lower(config, mesh, "train")
+            report = make_report(config.name, topology, lowered, compile_lowered(lowered))
+        except DoesNotFitError as error:
+            report = {"mesh": dict(mesh.shape), "needs": error.used, "capacity": error.capacity}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report))
+    return json.loads(path.read_text())
+
+
+def row(slice_name: str, name: str, batch: int, report: dict) -> dict[str, str]:
+    sizes = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1)
+    found = {"slice": slice_name, "batch": f"{batch:,}", "mesh": f"{name}: {sizes}"}
+    if "needs" in report:
+        return found | {"GB a chip": f"{report['needs'] / 1e9:.1f}: does not fit"} | dict.fromkeys(
+            ("estimated", "of it waiting", "utilisation"), ""
+        )  # fmt: skip
+    guess = report["estimated"]
+    return found | {
+        "GB a chip": f"{report['memory']['peak'] / 1e9:.1f}",
+        "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
+        "of it waiting": f"{guess['exposed_collective_seconds'] * 1e3:,.1f} ms",
+        "utilisation": f"{guess['utilisation']:.1%}",
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", default=str(ROOT / "configs/pod_1b.py"), metavar="FILE")
+    parser.add_argument("--slices", nargs="+", default=SLICES, metavar="NAME")
+    parser.add_argument("--also", nargs="+", default=[], metavar="fsdp=N,tensor=N", help="further meshes")
+    parser.add_argument("--root", type=Path, default=ROOT / "runs/meshes", help="of the reports")
+    args = parser.parse_args()
+    from capjax import config as config_lib
+    from capjax.compile.sweep import changed
+    from capjax.compile.topology import Topology
+
+    table, first = [], {}
+    for slice_name in args.slices:
+        config = config_lib.load(f"{args.config}:{slice_name}")
+        topology = Topology.parse(slice_name)
+        for name, settings in meshes(config, topology, args.also).items():
+            label = re.sub(r"[^\w.=]+", "-", f"{Path(args.config).stem}-{slice_name}-{'-'.join(settings)}")
+            report = compiled(changed(config, settings), topology, args.root / f"{label}.json")
+            table.append(row(slice_name, name, config.train.batch_size, report))
+            print(table[-1], file=sys.stderr, flush=True)
+            if name == "the config's" and "needs" not in report:
+                first[slice_name] = report["estimated"]["seconds"] / (config.train.batch_size / topology.count)
+    print_table(table)
+    for kind in sorted({name.partition(":")[0].rpartition("x")[2] for name in first}):
+        alike = {name: value for name, value in first.items() if name.partition(":")[0].rpartition("x")[2] == kind}
+        start = next(iter(alike))
+        for name, seconds in alike.items():
+            if name != start:
+                print(f"{name} against {start}: {seconds / alike[start] - 1:+.1%} time an item of a chip")
+
+
+if __name__ == "__main__":
+    main()
