@@ -69,7 +69,8 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
         "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
         "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": True,
         "xla_tpu_scoped_vmem_limit_kib": 24576,
-        # Kernels are gathered whole, a layer ahead: products in 16 windows of one are estimated to take twice as long.
+        # Kernels are gathered whole, a layer ahead. Computed in 16 windows a kernel, a step of pod_1b on v5e:4x4 was
+        # estimated at 846 ms, and at 339 ms so.
         "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1 << 20,
     }
     config.optimizer.learning_rate = 5e-4

@@ -10,8 +10,8 @@ from capjax.compile.hlo import Instruction, Program, sizes_of
 from capjax.compile.topology import Topology
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-# Seconds from a chip to its neighbour.
-HOP = 1e-6
+# Seconds from a chip to its neighbour, and from a slice to another.
+HOP, NETWORK_HOP = 1e-6, 2e-5
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,15 @@ def describe(program: Program, one: Instruction, body: Sequence[Instruction], me
     axes = tuple(name for name, along in zip(mesh.shape, places, strict=True) if len(set(along.tolist())) > 1)
     devices = [mesh.devices.flat[place] for place in group]
     return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), program.source(one))
+
+
+def describe_transfer(program: Program, one: Instruction, topology: Topology) -> Collective:
+    """What a chip's host exchanges with those of the same place in other slices, which begins with a `send`."""
+    kind, _ = one.between_slices
+    size, slices = max(sizes_of(one.shape)), topology.slices
+    rounds = 2 * (slices - 1) / slices if kind == "all-reduce" else slices - 1
+    seconds = rounds * size / topology.chip.network + 2 * (slices - 1) * NETWORK_HOP
+    return Collective(kind, size, ("replica",), tuple(range(slices)), seconds, program.source(one))
 
 
 def _seconds(kind: str, size: int, devices: Sequence, topology: Topology) -> float:

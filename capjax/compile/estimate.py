@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from capjax.compile.collectives import Collective, describe, inside, kind_of
+from capjax.compile.collectives import Collective, describe, describe_transfer, inside, kind_of
 from capjax.compile.elementwise import loop_seconds
 from capjax.compile.hlo import Instruction, Program
 from capjax.compile.topology import Topology
@@ -79,7 +79,7 @@ class _Walk:
 
     def __init__(self, program: Program, mesh, topology: Topology, trips: int):
         self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
-        self.found, self._known = Estimate(), {}
+        self.found, self._names = Estimate(), {}
 
     def run(self, name: str, times: int) -> float:
         """Adds a computation that runs `times` times; returns the seconds of one run."""
@@ -101,6 +101,11 @@ class _Walk:
             return self._beside(self.run(one.named("to_apply"), times), begun)
         if one.opcode == "conditional":
             return self._beside(max(self.run(branch, times) for branch in self.program.branches(one)), begun)
+        if one.opcode == "send" and (met := one.between_slices):
+            begun[met[1]] = _Open(describe_transfer(self.program, one, self.topology))
+            return 0.0
+        if one.opcode == "recv-done" and (met := self._known(where)[one.operands[0]].between_slices):
+            return self._finish(begun.pop(met[1]), times) if met[1] in begun else 0.0
         if one.opcode.endswith("-done"):
             return self._finish(begun.pop(one.operands[0]), times) if one.operands[0] in begun else 0.0
         if kind_of(one):
@@ -127,10 +132,14 @@ class _Walk:
         seconds = (one.cycles or 0) / self.topology.chip.clock
         if not seconds or one.modelled:
             return seconds
-        if where not in self._known:
-            self._known[where] = {each.name: each for each in self.program.computations[where]}
-        simple = loop_seconds(self.program, one, self._known[where], self.topology.chip)
+        simple = loop_seconds(self.program, one, self._known(where), self.topology.chip)
         return seconds if simple is None else min(seconds, simple)
+
+    def _known(self, where: str) -> dict[str, Instruction]:
+        """A computation's instructions by name."""
+        if where not in self._names:
+            self._names[where] = {each.name: each for each in self.program.computations[where]}
+        return self._names[where]
 
     @staticmethod
     def _beside(seconds: float, begun: dict[str, _Open]) -> float:

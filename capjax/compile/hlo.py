@@ -82,6 +82,14 @@ class Instruction:
         return found[1] if found else None
 
     @property
+    def between_slices(self) -> tuple[str, str] | None:
+        """(what the hosts of several slices do with an array that is sent or received, such as all-reduce, and the name
+        by which sender and receiver meet); None: it is no such transfer."""
+        kind = re.search(r'_xla_megascale_transfer_type="(\w+)"', self.attributes)
+        name = re.search(r'_xla_host_transfer_rendezvous="([^"]*)"', self.attributes)
+        return (kind[1].lower().replace("_", "-"), name[1]) if kind and name else None
+
+    @property
     def target(self) -> str | None:
         """Of a custom call."""
         found = re.search(r'custom_call_target="([^"]*)"', self.attributes)

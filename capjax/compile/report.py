@@ -20,7 +20,7 @@ ASSUMPTIONS = (
     "of tiles, at the memory's full speed, or of their operations, 4,096 a cycle, an exponential as 8; the time by the "
     "rough counts is told beside it.",
     "Collectives run on rings in both directions at the full speed of the links, 1 microsecond a hop, and nothing else "
-    "uses these links; between slices each chip has its share of the network.",
+    "uses these links; between slices each chip has its share of the network, and a hop takes 20 microseconds.",
     "A collective that the compiler starts and ends apart is hidden by what is computed between; the others are not.",
     "Input is there when it is asked for, no chip waits for another, and the host takes no time.",
     "Operations are those of matrix products and convolutions; what is computed twice is no utilisation.",
