@@ -1,10 +1,18 @@
 """A vocabulary of a given size with no words in it: a program depends on its size and on its reserved pieces alone."""
 
+import struct
 from collections.abc import Sequence
 
-from sentencepiece import sentencepiece_model_pb2 as proto
-
 from capjax.text.vocabulary import TASKS, Vocabulary, VocabularyError
+
+# Numbers of sentencepiece_model.proto. The module that sentencepiece brings for it wants a newer protobuf than other
+# packages allow.
+_PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
+_TEXT, _SCORE, _TYPE = 1, 2, 3  # of a piece
+_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6  # types
+_MODEL_TYPE, _BPE, _VOCAB_SIZE, _BYTE_FALLBACK = 3, 2, 4, 35  # of the trainer
+_SPECIAL = {"unk": 40, "bos": 41, "eos": 42, "pad": 43}
+_NAME, _DUMMY_PREFIX = 1, 3  # of the normalizer
 
 
 def stand_in(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabulary:
@@ -13,27 +21,40 @@ def stand_in(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabula
     Raises:
       VocabularyError: there is no room for them.
     """
-    piece = proto.ModelProto.SentencePiece
-    model = proto.ModelProto()
-    model.trainer_spec.model_type = proto.TrainerSpec.BPE
-    model.trainer_spec.byte_fallback = True
-    for number, name in enumerate(("pad", "bos", "eos", "unk")):
-        setattr(model.trainer_spec, f"{name}_id", number)
-    model.trainer_spec.vocab_size = size
-    model.normalizer_spec.name = "identity"
-    model.normalizer_spec.add_dummy_prefix = True
-    for name in ("<pad>", "<s>", "</s>"):
-        model.pieces.add(piece=name, type=piece.CONTROL)
-    model.pieces.add(piece="<unk>", type=piece.UNKNOWN)
+    pieces = [_piece(name, _CONTROL) for name in ("<pad>", "<s>", "</s>")] + [_piece("<unk>", _UNKNOWN)]
     for kind, names in (("task", TASKS), ("lang", languages), ("time", range(times))):
-        for name in names:
-            model.pieces.add(piece=f"<{kind}:{name}>", type=piece.CONTROL)
-    for byte in range(256):
-        model.pieces.add(piece=f"<0x{byte:02X}>", type=piece.BYTE)
-    if (left := size - len(model.pieces)) < 1:
-        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(model.pieces) + 1} pieces are reserved")
-    model.pieces.add(piece="\u2581", type=piece.NORMAL)
+        pieces += [_piece(f"<{kind}:{name}>", _CONTROL) for name in names]
+    pieces += [_piece(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
+    if (left := size - len(pieces)) < 1:
+        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(pieces) + 1} pieces are reserved")
+    pieces.append(_piece("\u2581", _NORMAL))
     for number in range(left - 1):  # of the private use area, which no text needs
         text = chr(0xF0000 + number // 60_000) + chr(0xF0000 + number % 60_000)
-        model.pieces.add(piece=text, type=piece.NORMAL, score=-float(number))
-    return Vocabulary(model.SerializeToString(), "a stand-in for a vocabulary")
+        pieces.append(_piece(text, _NORMAL, -float(number)))
+    trainer = {_MODEL_TYPE: _BPE, _VOCAB_SIZE: size, _BYTE_FALLBACK: 1}
+    trainer |= {_SPECIAL[name]: number for number, name in enumerate(("pad", "bos", "eos", "unk"))}
+    normalizer = _field(_NAME, b"identity") + _field(_DUMMY_PREFIX, 1)
+    model = [_field(_PIECES, piece) for piece in pieces]
+    model += [_field(_TRAINER, b"".join(_field(*each) for each in trainer.items())), _field(_NORMALIZER, normalizer)]
+    return Vocabulary(b"".join(model), "a stand-in for a vocabulary")
+
+
+def _piece(text: str, kind: int, score: float = 0.0) -> bytes:
+    return _field(_TEXT, text.encode()) + _field(_SCORE, score) + _field(_TYPE, kind)
+
+
+def _field(number: int, value: int | float | bytes) -> bytes:
+    """A field of a message in protobuf's encoding (protobuf.dev/programming-guides/encoding)."""
+    if isinstance(value, bytes):
+        return _varint(number << 3 | 2) + _varint(len(value)) + value
+    if isinstance(value, float):
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    return _varint(number << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
