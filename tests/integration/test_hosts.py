@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kill_run import latest, states
-from tiny_job import ROOT, Tiny, predictions, rows
+from tiny_job import ROOT, Tiny, copy, predictions, rows
 
 LOCAL = ROOT / "launch/local.py"
 STEPS = 50
@@ -25,9 +25,11 @@ def tiny(tmp_path_factory):
     return Tiny(tmp_path_factory)
 
 
-def start(tiny: Tiny, workdir: Path, processes: int, devices: int, *more: str, restarts: int = 0) -> subprocess.Popen:
+def start(
+    tiny: Tiny, workdir: Path, processes: int, devices: int, *more: str, restarts: int = 0, mode: str = "train"
+) -> subprocess.Popen:
     """A job of several processes, each with pretended devices; which records each has is noted beside the workdir."""
-    arguments, log = tiny.command(workdir, *SETTINGS, *more)[2:], workdir.with_suffix(".order")
+    arguments, log = tiny.command(workdir, *SETTINGS, *more, mode=mode)[2:], workdir.with_suffix(".order")
     flags = "--xla_backend_optimization_level=0"
     env = tiny.environment() | {"XLA_FLAGS": flags, "ORDER_LOG": str(log)}
     local = (
@@ -104,6 +106,16 @@ def test_two_processes_of_four_devices_train_as_one_with_one(tiny, alone, tmp_pa
     said = ended(start(tiny, workdir, 2, 4, "mesh.fsdp=2"))
     assert "8 cpu devices" in said
     assert_same_run(workdir, alone)
+
+
+def test_two_processes_evaluate_as_one(tiny, alone, tmp_path):
+    workdir = copy(alone, tmp_path / "run")
+    for path in (*workdir.glob("*.json"), workdir / "samples.md"):
+        if path.name not in ("config.json", "media.json"):
+            path.unlink()
+    ended(start(tiny, workdir, 2, 2, "mesh.fsdp=2", mode="eval"))
+    for name in ("predictions.json", "predictions.de.json", "scores.json", "samples.md"):
+        assert (workdir / name).read_bytes() == (alone / name).read_bytes(), name
 
 
 def test_processes_that_share_the_rows_of_a_batch_train_as_one(tiny, alone, tmp_path):
