@@ -125,8 +125,8 @@ def _run(
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, "interrupted"
     except Exception as error:
-        hosts.blame(error)
-        if isinstance(error, (ValueError, OSError, NotFiniteError)):
+        # JAX tells of an exchange that broke off by a ValueError, too.
+        if not hosts.blame(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
             return 1, str(error)
         traceback.print_exc()
         return BROKEN, repr(error)

@@ -71,12 +71,14 @@ def place_of(environ: Mapping[str, str]) -> Place | None:
     # Steps of one job may run on one node at a time, and so may jobs.
     port = 61440 + (7 * _whole("SLURM_JOB_ID", environ) + _whole("SLURM_STEP_ID", environ)) % 4096
     local = None
-    if count > int(environ.get("SLURM_STEP_NUM_NODES", count)) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
+    if count > _whole("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
         local = (_whole("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
     return Place(f"{first[1]}{first[2] or ''}:{port}", count, _whole("SLURM_PROCID", environ), local)
 
 
-def _whole(name: str, environ: Mapping[str, str]) -> int:
+def _whole(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
+    if default is not None and not environ.get(name):
+        return default
     try:
         return int(environ[name])
     except (KeyError, ValueError) as error:
@@ -93,7 +95,7 @@ def join(environ: Mapping[str, str] = os.environ):
       HostsError: the environment says what cannot be, or the others do not come.
     """
     place = place_of(environ)
-    several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or int(environ.get("MEGASCALE_NUM_SLICES", 1)) > 1
+    several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or _whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
     common = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": 60}
     try:
         if place is not None:
@@ -163,11 +165,13 @@ def at(step: int, *, busy: bool = False):
         _lookout.at(step, busy)
 
 
-def blame(error: Exception):
-    """Does not return where another process is at fault for an error here, such as a collective that broke off."""
-    told = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
-    if _lookout and told:
+def blame(error: Exception) -> bool:
+    """Does not return where another process is lost, and an error here comes of it. Else, whether it is the exchange
+    with the others that broke off."""
+    broken = _lookout is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
+    if broken:
         _lookout.wait()
+    return broken
 
 
 def leave(status: int, reason: str = ""):

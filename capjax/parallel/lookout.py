@@ -7,6 +7,7 @@ checkpoint. One that ends with an error says so before.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -14,6 +15,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
 import jax
 from jax._src import distributed  # JAX has no public door to its key-value store
@@ -24,6 +27,54 @@ _EVERY = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds without one after which a process is taken for lost
 _BEHIND = 45.0  # seconds that a process may stay behind the others in a training step
 _DIR = "capjax/alive/"
+_AGAIN = "started again, the run goes on from its last checkpoint"
+
+
+class Others:
+    """The processes of a job, as far as their signs of life tell.
+
+    Args:
+      hosts: the host of each process; now: seconds of a clock, here and in all methods.
+    """
+
+    def __init__(self, hosts: Sequence[str], now: float):
+        self._hosts = hosts
+        self._told: list[dict] = [{} for _ in hosts]
+        self.forget(now)
+
+    def forget(self, now: float):
+        """What was heard long ago says nothing any more: it was this process that was frozen."""
+        self._heard = [now] * len(self._hosts)  # when each last gave a sign of life
+        self._level = [now] * len(self._hosts)  # when each was last as far as any other, or busy, or moved on
+
+    def hear(self, told: Sequence[dict], now: float):
+        """Takes what each process says: `beats`, `step`, `busy`; of one that parted beats -1, `status`, `reason`."""
+        furthest = max(each.get("step", 0) for each in told)
+        for index, (new, old) in enumerate(zip(told, self._told, strict=True)):
+            if new != old:
+                self._heard[index] = now
+            step = new.get("step", 0)
+            if step == furthest or step != old.get("step", 0) or new.get("busy"):
+                self._level[index] = now
+        self._told = list(told)
+
+    def verdict(self, own: int, now: float) -> tuple[int, str] | None:
+        """(exit status, what to say) for process `own`, once another is lost or any stays behind."""
+        for index, told in enumerate(self._told):
+            if told.get("beats") == -1:
+                if told["status"]:
+                    return told["status"], f"{self.name(index)}, ended: {told['reason']}"
+            elif index != own and now - self._heard[index] > _SILENCE:
+                what = f"has given no sign of life for {_SILENCE:.0f} s: dead, frozen or out of reach"
+                return LOST, f"{self.name(index)}, {what}; {_AGAIN}"
+            elif now - self._level[index] > _BEHIND:
+                what = f"hangs at step {told['step']}: the others have waited for it for {_BEHIND:.0f} s"
+                return LOST, f"{self.name(index)}, {what}; {_AGAIN}"
+        return None
+
+    def name(self, index: int) -> str:
+        host, process = self._hosts[index].rsplit(", ", 1)
+        return f"host {host} ({process}, number {index} of {len(self._hosts)})"
 
 
 class Lookout:
@@ -35,24 +86,21 @@ class Lookout:
 
     def __init__(self):
         self._client = distributed.global_state.client
-        self._index, self._count = jax.process_index(), jax.process_count()
+        self._index, count = jax.process_index(), jax.process_count()
         host, _, port = distributed.global_state.coordinator_address.rpartition(":")
         self._coordinator = (host.strip("[]"), int(port))
         self._client.key_value_set(f"capjax/host/{self._index}", f"{socket.gethostname()}, process {os.getpid()}")
         self._client.wait_at_barrier("capjax/hosts", 300_000)
         hosts = dict(self._client.key_value_dir_get("capjax/host/"))
-        self._names = [hosts[f"capjax/host/{index}"] for index in range(self._count)]
-        self._beats, self._step, self._busy = 0, 0, True
-        self._over = threading.Event()
-        self._parting = threading.Lock()
-        now = time.monotonic()
-        self._answered = self._asked = now  # by the store
-        self._seen = [now] * self._count  # a new sign of life
-        self._told: list[dict] = [{}] * self._count
-        self._moved = [now] * self._count  # a new step
+        self._keys = [f"{_DIR}{index}" for index in range(count)]
+        self._step, self._busy = 0, True
+        self._over, self._parting = threading.Event(), threading.Lock()
+        self._answered = time.monotonic()  # by the store
+        self._others = Others([hosts[f"capjax/host/{index}"] for index in range(count)], self._answered)
         _delay_aborts()
-        for work in (self._beat, self._look):
-            threading.Thread(target=work, daemon=True, name=f"lookout{work.__name__}").start()
+        self._beating = threading.Thread(target=self._beat, daemon=True, name="lookout_beat")
+        self._beating.start()
+        threading.Thread(target=self._look, daemon=True, name="lookout_look").start()
 
     def at(self, step: int, busy: bool):
         self._step, self._busy = step, busy
@@ -65,39 +113,27 @@ class Lookout:
     def leave(self, status: int, reason: str):
         with self._parting:  # a verdict that is being told is told
             self._over.set()
-        try:
-            told = {"beats": -1, "status": status, "reason": reason}
-            self._client.key_value_set(f"{_DIR}{self._index}", json.dumps(told), allow_overwrite=True)
-        except jax.errors.JaxRuntimeError:
-            pass  # then the others know already
+        self._beating.join(2 * _EVERY)  # so that the last word is the last
+        with suppress(jax.errors.JaxRuntimeError):  # where the store is gone, the others know already
+            self._say({"beats": -1, "status": status, "reason": reason})
         if status:
             if self._index == 0:
                 time.sleep(3 * _EVERY)  # the store ends with this process: first they shall read it
             # JAX's own farewell would wait for processes that wait for this one.
             _exit(status)
 
+    def _say(self, told: dict):
+        self._client.key_value_set(self._keys[self._index], json.dumps(told), allow_overwrite=True)
+
     def _beat(self):
-        while not self._over.is_set():
-            self._beats += 1
-            self._asked = time.monotonic()
-            told = {"beats": self._beats, "step": self._step, "busy": self._busy}
-            try:
-                self._client.key_value_set(f"{_DIR}{self._index}", json.dumps(told), allow_overwrite=True)
-                answers = dict(self._client.key_value_dir_get(_DIR))
-            except jax.errors.JaxRuntimeError:
-                answers = None  # what that means `_look` finds out
+        for beats in itertools.count(1):
             if self._over.is_set():
                 return
-            now = time.monotonic()
-            if answers is not None:
-                self._answered = now
-                for index in range(self._count):
-                    told, before = json.loads(answers.get(f"{_DIR}{index}", "{}")), self._told[index]
-                    if told != before:
-                        self._seen[index] = now
-                    if told.get("step") != before.get("step") or told.get("busy"):
-                        self._moved[index] = now
-                    self._told[index] = told
+            with suppress(jax.errors.JaxRuntimeError):  # what a store that does not answer means, `_look` finds out
+                self._say({"beats": beats, "step": self._step, "busy": self._busy})
+                answers = dict(self._client.key_value_dir_get(_DIR))
+                self._answered = time.monotonic()
+                self._others.hear([json.loads(answers.get(key, "{}")) for key in self._keys], self._answered)
             self._over.wait(_EVERY)
 
     def _look(self):
@@ -106,7 +142,7 @@ class Lookout:
             now = time.monotonic()
             if now - last > 5:  # it was this process that was frozen
                 self._answered = now
-                self._seen, self._moved = [now] * self._count, [now] * self._count
+                self._others.forget(now)
             last = now
             if (verdict := self._verdict(now)) is None:
                 continue
@@ -118,44 +154,18 @@ class Lookout:
                 _exit(status)
 
     def _verdict(self, now: float) -> tuple[int, str] | None:
-        """(exit status, what to say) once another process is lost."""
-        again = "started again, the run goes on from its last checkpoint"
         waiting = now - self._answered
         if self._index and (waiting > _SILENCE or (waiting > _EVERY + 1 and self._refused())):
-            return LOST, f"{self._name(0)}, is gone or does not answer; {again}"
-        if waiting > 2 * _EVERY:
-            return None  # what the others say does not come through
-        for index, told in enumerate(self._told):
-            if told.get("beats") == -1:
-                if told["status"]:
-                    return told["status"], f"{self._name(index)}, ended: {told['reason']}"
-            elif index != self._index and now - self._seen[index] > _SILENCE:
-                return LOST, (
-                    f"{self._name(index)}, has given no sign of life for {_SILENCE:.0f} s: dead, frozen or out of "
-                    f"reach; {again}"
-                )
-        here = [index for index, told in enumerate(self._told) if told.get("beats") != -1]
-        steps = {index: self._told[index].get("step", 0) for index in here}
-        index = min(steps, key=steps.get)
-        if max(steps.values()) > steps[index] and now - self._moved[index] > _BEHIND:
-            return LOST, (
-                f"{self._name(index)}, hangs: it has been at step {steps[index]} for {_BEHIND:.0f} s, and others wait "
-                f"for it at step {max(steps.values())}; {again}"
-            )
-        return None
-
-    def _name(self, index: int) -> str:
-        host, process = self._names[index].rsplit(", ", 1)
-        return f"host {host} ({process}, number {index} of {self._count})"
+            return LOST, f"{self._others.name(0)}, is gone or does not answer; {_AGAIN}"
+        # While process 0 does not answer, what the others say does not come through.
+        return None if waiting > 2 * _EVERY else self._others.verdict(self._index, now)
 
     def _refused(self) -> bool:
         """Whether nobody listens any more where process 0 was."""
         try:
             socket.create_connection(self._coordinator, timeout=2).close()
-        except ConnectionError:
-            return True
-        except OSError:
-            return False
+        except OSError as error:
+            return isinstance(error, ConnectionError)
         return False
 
 

@@ -9,14 +9,12 @@ The config takes a slice as its argument. Each mesh is compiled with the config'
 
 import argparse
 import json
-import os
 import re
 import sys
 from pathlib import Path
 
 from jobs import ROOT, print_table
 
-os.environ["JAX_PLATFORMS"] = "cpu"
 sys.path.insert(0, str(ROOT))
 
 SLICES = ("v5e:4x4", "v5e:16x16", "4xv5e:16x16", "v5p:4x4x4", "v6e:16x16")
@@ -78,9 +76,11 @@ def main():
     parser.add_argument("--root", type=Path, default=ROOT / "runs/meshes", help="of the reports")
     args = parser.parse_args()
     from capjax import config as config_lib
+    from capjax import runtime
     from capjax.compile.sweep import changed
     from capjax.compile.topology import Topology
 
+    runtime.start(compiles_only=True)
     table, first = [], {}
     for slice_name in args.slices:
         config = config_lib.load(f"{args.config}:{slice_name}")
