@@ -122,6 +122,8 @@ def _run(
     except Stopped as stopped:
         hosts.leave(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)
+    except hosts.LostError as lost:
+        return lost.status, str(lost)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, "interrupted"
     except Exception as error:

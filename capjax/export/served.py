@@ -35,7 +35,7 @@ class Served:
 
         try:
             self._loaded = tf.saved_model.load(str(directory))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        except Exception as error:  # TensorFlow has no common class for files that are missing or damaged
             first = next(iter(str(error).splitlines()), type(error).__name__)
             raise ValueError(f"{directory} cannot be loaded by TensorFlow: {first}; export it anew") from error
 

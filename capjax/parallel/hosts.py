@@ -4,8 +4,11 @@ A job of one process needs none of this, and every function here is then cheap a
 """
 
 import json
+import logging
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,16 +18,26 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from capjax import runtime
-from capjax.parallel.lookout import Lookout
+from capjax.parallel.lookout import LOST, Lookout
 
 _BY_HAND = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
 # JAX finds out by itself that a process is gone, but names no host; ours shall be first.
 _HEARTBEAT = 100
+# Seconds that process 0 may take to start.
+_PATIENCE = 300
 _lookout: Lookout | None = None
+
+log = logging.getLogger("capjax")
 
 
 class HostsError(ValueError):
     """The environment says of this job's processes what cannot be; the message names the variable."""
+
+
+class LostError(RuntimeError):
+    """Another process is not there; all may be started again. `status` is what to exit with."""
+
+    status = LOST
 
 
 @dataclass(frozen=True)
@@ -92,25 +105,45 @@ def join(environ: Mapping[str, str] = os.environ):
     On TPU VMs and on GKE's TPU pods, where neither the user nor SLURM says anything, JAX asks the machine.
 
     Raises:
-      HostsError: the environment says what cannot be, or the others do not come.
+      HostsError: the environment says what cannot be; LostError: process 0 does not come.
     """
     place = place_of(environ)
     several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or _whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
     common = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": 60}
-    try:
-        if place is not None:
-            jax.distributed.initialize(
-                place.coordinator, place.count, place.index, local_device_ids=place.devices,
-                cluster_detection_method="deactivate", **common,
-            )  # fmt: skip
-        elif several or runtime.has_tpu():
-            jax.distributed.initialize(**common)
-    except RuntimeError as error:
-        where = place.coordinator if place else "the first host"
-        raise HostsError(f"process 0 at {where}, or another process of this job, did not come: {error}") from error
+    if place is not None:
+        log.info("process %d of %d, which meet at %s", place.index, place.count, place.coordinator)
+        if place.index:
+            meet(place.coordinator, _PATIENCE)
+        jax.distributed.initialize(
+            place.coordinator, place.count, place.index, local_device_ids=place.devices,
+            cluster_detection_method="deactivate", **common,
+        )  # fmt: skip
+    elif several or runtime.has_tpu():
+        jax.distributed.initialize(**common)
     if jax.process_count() > 1:
         global _lookout
         _lookout = Lookout()
+
+
+def meet(coordinator: str, patience: float):
+    """Returns when process 0 listens at HOST:PORT. JAX, which would wait too, aborts without a word of where.
+
+    Raises:
+      LostError: it does not within `patience` seconds.
+    """
+    host, _, port = coordinator.rpartition(":")
+    end = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise LostError(
+                    f"process 0 was not at {coordinator} within {patience:.0f} s ({error}): it did not start, or its "
+                    "port cannot be reached from here"
+                ) from error
+        time.sleep(0.5)
 
 
 def is_first() -> bool:

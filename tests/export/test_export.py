@@ -324,6 +324,10 @@ def test_what_is_no_export_is_an_error(tmp_path, exported):
     with pytest.raises(FileNotFoundError, match="is no export of capjax .export.json is missing."):
         Served(tmp_path)
     broken = shutil.copytree(exported("photo")[1], tmp_path / "broken")
+    (weights,) = broken.glob("variables/variables.data*")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="broken cannot be loaded by TensorFlow"):
+        Served(broken)
     (broken / "saved_model.pb").write_bytes(b"\xff" * 100)
     with pytest.raises(ValueError, match="broken cannot be loaded by TensorFlow"):
         Served(broken)

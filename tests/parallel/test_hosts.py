@@ -1,8 +1,10 @@
 """What the environment says of a job's processes, and what they share."""
 
+import socket
+
 import pytest
 
-from capjax.parallel.hosts import HostsError, Place, gather, place_of
+from capjax.parallel.hosts import HostsError, LostError, Place, gather, meet, place_of
 
 BY_HAND = {"CAPJAX_COORDINATOR": "a.example:1234", "CAPJAX_PROCESSES": "4", "CAPJAX_PROCESS": "2"}
 SRUN = {
@@ -55,6 +57,17 @@ def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
 def test_what_cannot_be_is_an_error_that_names_the_variable(change, message):
     with pytest.raises(HostsError, match=message):
         place_of(BY_HAND | change)
+
+
+def test_process_0_that_does_not_come_is_told_with_its_place_and_worth_another_start():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(LostError, match=f"process 0 was not at 127.0.0.1:{port} within 1 s") as told:
+        meet(f"127.0.0.1:{port}", 1)
+    assert told.value.status == 75
+    with socket.create_server(("127.0.0.1", port)):
+        meet(f"127.0.0.1:{port}", 1)
 
 
 def test_one_process_gathers_its_own():
