@@ -8,9 +8,11 @@ import av
 import cv2
 import numpy as np
 
-# No B-frames: frames are stored in the order in which they are shown.
+# No B-frames: frames are stored in the order in which they are shown. No look at the frames ahead (trees of macroblocks,
+# scene cuts, weights of P-frames): in videos of few macroblocks what x264 finds there depends on where its memory lies.
+_AHEAD = "rc-lookahead=0:mbtree=0:scenecut=0:weightp=0"
 _CODECS = {
-    "libx264": {"preset": "veryfast", "bf": "0", "g": "50"},
+    "libx264": {"preset": "veryfast", "bf": "0", "g": "50", "x264-params": _AHEAD},
     "mpeg4": {"qmin": "2", "qmax": "2", "bf": "0", "g": "50"},
 }
 

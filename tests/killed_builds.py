@@ -37,10 +37,6 @@ def start(folder: Path, output: Path, *options: str) -> subprocess.Popen:
     return process
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 def wait_for_end(pids: list[int]):
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in pids):

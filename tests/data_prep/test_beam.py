@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from killed_builds import children, contents, start, wait_for_end
+from folders import contents
+from killed_builds import children, start, wait_for_end
 
 from data_prep.__main__ import main
 from data_prep.media import Storage

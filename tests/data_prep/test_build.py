@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
+from folders import contents
 from pictures import encode, picture
 
 from capjax.data.record import Caption, Label, RecordSource, Speech
@@ -26,10 +27,6 @@ def build(folder: Path, output: Path, found=None, **options) -> RecordBuilder:
     )  # fmt: skip
     builder.download_and_prepare()
     return builder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def report(path: Path) -> dict:

@@ -4,7 +4,8 @@ import os
 import signal
 
 import pytest
-from killed_builds import children, contents, start, wait_for_end
+from folders import contents
+from killed_builds import children, start, wait_for_end
 
 from data_prep.build import RecordBuilder
 from data_prep.readers import READERS

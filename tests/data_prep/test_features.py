@@ -12,6 +12,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from folders import contents
 from pictures import encode, picture
 from PIL import Image
 from safetensors.numpy import load_file
@@ -85,10 +86,6 @@ def build(dataset, output, settings, **options):
     builder = FeatureBuilder(dataset, output, settings, progress=False, **options)
     builder.download_and_prepare()
     return builder
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_view_0_is_what_the_encoder_sees_of_the_whole_picture(extractor):

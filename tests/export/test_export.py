@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from folders import contents
 from tiny_job import ROOT, Tiny, one_device, shared_once
 from tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
 
@@ -278,12 +279,12 @@ def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, c
     source, settings = str(ROOT / "configs/common.py"), exported.settings("photo")
     assert jobs.run("eval", source, str(run), settings) == 0
     before = capsys.readouterr().out
-    files = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    files = contents(run)
     assert jobs.run("export", source, str(run), settings) == 0
     assert str(run / "export") in capsys.readouterr().out
     assert jobs.run("eval", source, str(run), settings, model=str(run / "export")) == 0
     assert capsys.readouterr().out == before
-    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == files
+    assert {name: text for name, text in contents(run).items() if name in files} == files
     for name in ("predictions.json", "predictions.de.json", "scores.json"):
         assert json.loads((run / "saved_model" / name).read_text()) == json.loads(files[name])
     # An older export is replaced, anything else is left alone.
