@@ -64,7 +64,8 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     placed = rules.params(functional.shapes, functional.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in stats.items()}
-    generator = Generator(functional, vocabulary, config.decode, config.data, workdir.neighbours(config.decode))
+    neighbours = workdir.neighbours(config.decode)
+    generator = Generator(functional, vocabulary, config.decode, config.data, neighbours, rules=rules)
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
     if hosts.is_first():
         write_eval(result, config, workdir, step)

@@ -8,8 +8,8 @@ import av
 import cv2
 import numpy as np
 
-# No B-frames: frames are stored in the order in which they are shown. No look at the frames ahead (trees of macroblocks,
-# scene cuts, weights of P-frames): in videos of few macroblocks what x264 finds there depends on where its memory lies.
+# No B-frames: frames are stored in the order in which they are shown. No look at frames ahead (trees of
+# macroblocks, scene cuts, weights of P-frames): of few macroblocks, what x264 finds depends on where its memory lies.
 _AHEAD = "rc-lookahead=0:mbtree=0:scenecut=0:weightp=0"
 _CODECS = {
     "libx264": {"preset": "veryfast", "bf": "0", "g": "50", "x264-params": _AHEAD},

@@ -115,7 +115,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     if name == "train":
         function, arguments = programs.step_fn, (programs.state, batch)
     else:
-        generator = Generator(programs.functional, vocabulary, config.decode, config.data)
+        generator = Generator(programs.functional, vocabulary, config.decode, config.data, rules=rules)
         function = generator.generate
         arguments = (*programs.state.for_eval(), batch, generator.prefix(config.data.languages[0], size), make_key(0))
     traced = function.trace(*arguments)

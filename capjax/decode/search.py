@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from capjax.models.decoders.cache import reorder
+from capjax.parallel.rules import by_rows, top_k
 
 StepFn = Callable
 
@@ -156,13 +157,14 @@ def beam_search(
 
     end = jax.lax.while_loop(go_on, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
-    scores, order = jax.lax.top_k(scores, beams)
+    scores, order = top_k(scores, beams)
     written, log_probs, lengths, pieces = reorder(
         (end["written"], end["log_probs"], end["lengths"], end["pieces"]), order
     )
     return Decoded(written, scores, log_probs, lengths, pieces)
 
 
+@by_rows
 def _best(totals, count: int):
     """The `count` best of [b, m, v]: scores, beams and tokens, each [b, count].
 
@@ -215,7 +217,7 @@ def pick_loop(
 
     _, _, written, pieces, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
     total = pieces.sum(-1)
-    scores, order = jax.lax.top_k(total / length_normalizer(lengths, length_penalty), rows)
+    scores, order = top_k(total / length_normalizer(lengths, length_penalty), rows)
     written, total, lengths, pieces = reorder((written, total, lengths, pieces), order)
     return Decoded(written, scores, total, lengths, pieces)
 

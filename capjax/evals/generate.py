@@ -12,6 +12,7 @@ from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
 from capjax.models.functional import Functional
 from capjax.parallel.hosts import fetch
+from capjax.parallel.rules import Rules, top_k
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 
@@ -34,11 +35,13 @@ class Generator:
       vocabulary: its vocabulary.
       options: a config's `decode` section; data: its `data` section.
       neighbours: the training pictures, for `options.neighbours`.
+      rules: where arrays lie on several devices.
     """
 
     def __init__(
-        self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None
-    ):
+        self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None,
+        *, rules: Rules | None = None,
+    ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbours = neighbours if options.neighbours else None
         suppressed = np.ones(vocabulary.size, bool)
@@ -57,7 +60,7 @@ class Generator:
             if model.events is None:
                 return search(model, memory, prefix, key)
             found = model.find_events(memory, batch)
-            confidence, best = jax.lax.top_k(found.confidence[-1], data.events)
+            confidence, best = top_k(found.confidence[-1], data.events)
             times = jnp.take_along_axis(found.times[-1], best[..., None], axis=1)
             query = jnp.take_along_axis(found.query, best[..., None], axis=1)
             memory = model.event_memory(memory, batch, times, query)
@@ -93,7 +96,7 @@ class Generator:
                 top_p=options.top_p, **common,
             )  # fmt: skip
 
-        self.generate = jax.jit(generate)
+        self.generate = jax.jit(rules.activate(generate) if rules else generate)
 
     def prefix(self, lang: str, b: int) -> np.ndarray:
         """What every row of a batch begins with, int32 [b, p]."""

@@ -21,6 +21,25 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, rules.sharding(names, x.shape))
 
 
+def by_rows(function: Callable) -> Callable:
+    """A function of an array [b, ...] that works on each row alone, computed where the rows lie. For what the compiler
+    does not divide itself: it gathers a whole batch for `jax.lax.top_k`.
+    """
+
+    @wraps(function)
+    def divided(x, *args):
+        rules = _ACTIVE.get()
+        spec = PartitionSpec() if rules is None else rules.sharding(("batch",), x.shape).spec
+        if not any(spec):
+            return function(x, *args)
+        return jax.shard_map(lambda rows: function(rows, *args), mesh=rules.mesh, in_specs=spec, out_specs=spec)(x)
+
+    return divided
+
+
+top_k = by_rows(jax.lax.top_k)
+
+
 class Rules:
     """Shardings by logical name.
 

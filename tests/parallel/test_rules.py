@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules, constrain
+from capjax.parallel.rules import Rules, constrain, top_k
 
 SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
 TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", ("tensor",)), ("vocab", ("tensor",)))
@@ -94,3 +94,14 @@ def test_one_process_gives_all_rows_of_a_batch(sizes):
     np.testing.assert_array_equal(rules.rows(16), np.arange(16))
     with pytest.raises(ValueError, match="15 does not divide"):
         rules.rows(15)
+
+
+@pytest.mark.parametrize("rows", [8, 6])  # four parts; and what does not divide
+def test_the_best_of_each_row_are_found_where_the_rows_lie(rules, rows):
+    x = np.random.default_rng(0).normal(size=(rows, 5, 40)).astype(np.float32)
+    placed = jax.device_put(x, rules.sharding(("batch",), x.shape))
+    values, index = jax.jit(rules.activate(lambda x: top_k(x, 3)))(placed)
+    np.testing.assert_array_equal(index, np.argsort(-x, axis=-1, kind="stable")[..., :3])
+    np.testing.assert_array_equal(values, np.take_along_axis(x, np.asarray(index), -1))
+    program = jax.jit(rules.activate(lambda x: top_k(x, 3))).lower(placed).compile().as_text()
+    assert "all-gather" not in program

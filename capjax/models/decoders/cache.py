@@ -20,10 +20,13 @@ class InPlace:
 
 def reorder(state, beam: jax.Array):
     """The state of which beam i is the old beam `beam[b, i]`: every leaf [b, m, ...] but those under `InPlace`."""
-    rows = jnp.arange(beam.shape[0])[:, None]
 
     def pick(leaf):
-        # Promised, for otherwise every entry is looked at again to see whether it is there.
-        return leaf if isinstance(leaf, InPlace) else leaf.at[rows, beam].get(mode="promise_in_bounds")
+        if isinstance(leaf, InPlace):
+            return leaf
+        # Row by row, which several devices do where the rows lie. In bounds: promised, for otherwise every entry is looked
+        # at again to see whether it is there.
+        index = beam.reshape(*beam.shape, *(1,) * (leaf.ndim - 2))
+        return jnp.take_along_axis(leaf, index, axis=1, mode="promise_in_bounds")
 
     return jax.tree.map(pick, state, is_leaf=lambda leaf: isinstance(leaf, InPlace))
