@@ -24,8 +24,8 @@ def reorder(state, beam: jax.Array):
     def pick(leaf):
         if isinstance(leaf, InPlace):
             return leaf
-        # Row by row, which several devices do where the rows lie. In bounds: promised, for otherwise every entry is looked
-        # at again to see whether it is there.
+        # Row by row, which several devices do where the rows lie. In bounds: promised, for otherwise every entry is
+        # looked at again to see whether it is there.
         index = beam.reshape(*beam.shape, *(1,) * (leaf.ndim - 2))
         return jnp.take_along_axis(leaf, index, axis=1, mode="promise_in_bounds")
 
