@@ -57,14 +57,15 @@ class Generator:
             times [b, e, 2] as shares of the duration, confidence [b, e], how many events there are [b])."""
             model = functional.bind(params, stats)
             memory = model.encode(batch)
+            writer = functional.bind(gather(params), stats)
             if model.events is None:
-                return search(model, memory, prefix, key)
+                return search(writer, memory, prefix, key)
             found = model.find_events(memory, batch)
             confidence, best = top_k(found.confidence[-1], data.events)
             times = jnp.take_along_axis(found.times[-1], best[..., None], axis=1)
             query = jnp.take_along_axis(found.query, best[..., None], axis=1)
             memory = model.event_memory(memory, batch, times, query)
-            decoded = search(model, memory, jnp.repeat(prefix, data.events, axis=0), key)
+            decoded = search(writer, memory, jnp.repeat(prefix, data.events, axis=0), key)
             return decoded, times, jax.nn.sigmoid(confidence), jnp.argmax(found.count[-1], axis=-1)
 
         def search(model, memory, prefix, key) -> Decoded:
@@ -96,7 +97,20 @@ class Generator:
                 top_p=options.top_p, **common,
             )  # fmt: skip
 
-        self.generate = jax.jit(rules.activate(generate) if rules else generate)
+        gather = dict
+        if rules is not None and rules.mesh.size > 1:
+            # Once a batch and not at every token.
+            whole = rules.gathered()
+            placed = whole.params(functional.shapes, functional.axes)
+            search, generate = whole.activate(search), rules.activate(generate)
+
+            def gather(params):
+                place = jax.lax.with_sharding_constraint
+                return {
+                    n: place(value, placed[n]) if n.startswith("decoder/") else value for n, value in params.items()
+                }
+
+        self.generate = jax.jit(generate)
 
     def prefix(self, lang: str, b: int) -> np.ndarray:
         """What every row of a batch begins with, int32 [b, p]."""

@@ -87,6 +87,12 @@ class Rules:
 
         return traced
 
+    def gathered(self) -> "Rules":
+        """These, but parameters are whole on the devices that share a batch: for what reads them again and again."""
+        shared = self.table.get("batch", ())
+        kept = {name: [axis for axis in axes if axis not in shared] for name, axes in self.table.items()}
+        return Rules(self.mesh, [*(kept | {"batch": shared}).items()])
+
     @property
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())

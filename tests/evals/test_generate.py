@@ -5,6 +5,7 @@ import re
 import pytest
 from tiny_job import Tiny
 
+from capjax.compile.hlo import Program
 from capjax.compile.programs import lower
 from capjax.parallel.mesh import make_mesh
 
@@ -28,3 +29,12 @@ def test_devices_that_share_a_batch_exchange_nothing_but_whether_all_have_ended(
     assert found
     for line in found:
         assert re.search(r"= pred\[\]\S* all-reduce\(", line), line
+
+
+def test_parameters_in_parts_are_gathered_once_and_not_at_every_token(tiny):
+    config = tiny.config("mesh.data=2", "mesh.fsdp=4", "mesh.tensor=1", "train.batch_size=16", "eval.batch_size=16")
+    lowered = lower(config, make_mesh(config.mesh), "decode").lowered
+    program = Program.parse(lowered.compile().as_text())
+    runs = [times for one, times, _ in program.runs(unknown=1000) if one.opcode == "all-gather"]
+    assert len(runs) > 10
+    assert set(runs) == {1}
