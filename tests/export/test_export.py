@@ -284,7 +284,9 @@ def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, c
     assert str(run / "export") in capsys.readouterr().out
     assert jobs.run("eval", source, str(run), settings, model=str(run / "export")) == 0
     assert capsys.readouterr().out == before
-    assert {name: text for name, text in contents(run).items() if name in files} == files
+    now = contents(run)
+    assert {name: now[name] for name in files} == files
+    assert {name.partition("/")[0] for name in now.keys() - files.keys()} == {"export", "saved_model"}
     for name in ("predictions.json", "predictions.de.json", "scores.json"):
         assert json.loads((run / "saved_model" / name).read_text()) == json.loads(files[name])
     # An older export is replaced, anything else is left alone.

@@ -96,7 +96,7 @@ def test_one_process_gives_all_rows_of_a_batch(sizes):
         rules.rows(15)
 
 
-@pytest.mark.parametrize("rows", [8, 6])  # four parts; and what does not divide
+@pytest.mark.parametrize("rows", [8, 6, 7])  # in four parts, in two, and whole
 def test_the_best_of_each_row_are_found_where_the_rows_lie(rules, rows):
     x = np.random.default_rng(0).normal(size=(rows, 5, 40)).astype(np.float32)
     placed = jax.device_put(x, rules.sharding(("batch",), x.shape))
