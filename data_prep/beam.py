@@ -13,6 +13,8 @@ which was stopped goes on from the shards that are finished, on Beam or without 
 import contextlib
 import difflib
 import os
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +41,9 @@ from data_prep.stage import Stage, StagedShard
 _LOCAL = "DirectRunner"
 # Their job servers have further options of their own.
 _SERVED = ("flink", "spark", "portable")
+# What listens where, of a runner's options; without a host and a port they mean this process.
+_ENDPOINTS = ("job_endpoint", "artifact_endpoint", "flink_master", "spark_rest_url")
+_ANSWER_WITHIN = 10.0  # seconds
 # Seconds between two looks at what is finished, and between a worker's looks whether it should stop; and with a stage,
 # where each look is a request.
 _PERIOD, _STAGE_PERIOD = 0.5, 10.0
@@ -48,12 +53,13 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
     """Beam's options, with processes of this machine where no runner is named.
 
     Raises:
-      InputError: an option that Beam does not have.
+      InputError: an option that Beam does not have, or nothing answers where a runner is said to be.
     """
     options = PipelineOptions(flags, pipeline_type_check=False)
     runner = (options.view_as(StandardOptions).runner or _LOCAL).lower().removesuffix("runner")
     known = options.get_all_options()
-    unknown = set(options.get_all_options(retain_unknown_options=True)) - set(known)
+    given = options.get_all_options(retain_unknown_options=True)
+    unknown = set(given) - set(known)
     if unknown and runner not in _SERVED:
         name = min(unknown)
         close = difflib.get_close_matches(name, known, n=1)
@@ -62,14 +68,29 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
         options.view_as(StandardOptions).runner = _LOCAL
         # DirectRunner first fetches a program from the web, but not for a pipeline that allows this; ours has none.
         options.view_as(TypeOptions).allow_unsafe_triggers = True
-        direct, given = options.view_as(DirectOptions), {flag.split("=")[0] for flag in flags}
-        if "--direct_running_mode" not in given:
+        direct, named = options.view_as(DirectOptions), {flag.split("=")[0] for flag in flags}
+        if "--direct_running_mode" not in named:
             direct.direct_running_mode = "multi_processing"
-        if "--direct_num_workers" not in given:
+        if "--direct_num_workers" not in named:
             direct.direct_num_workers = available_cores()
-        if "--default_sdk_harness_log_level" not in given:
+        if "--default_sdk_harness_log_level" not in named:
             options.view_as(WorkerOptions).default_sdk_harness_log_level = "ERROR"
+    for name in _ENDPOINTS:
+        _check_endpoint(name, given.get(name) or "")
     return options
+
+
+def _check_endpoint(name: str, address: str):
+    """Beam itself waits for minutes, and some runners for ever, for what is not there."""
+    found = re.fullmatch(r"(?:https?://)?([^\s:/\[\]]+):(\d+)/?", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--beam: nothing answers at --{name}={address} ({error}); is it running, and can this machine reach it?"
+        ) from error
 
 
 def make_shards_on_beam(

@@ -19,7 +19,7 @@ class Collective:
     """Attributes:
     kind: one of KINDS; bytes: of the whole array on one chip: what is reduced, or what has been gathered.
     axes: of the mesh; group: the chips that take part together, as their places in the mesh.
-    seconds: that it takes alone, once; source: the line that asked for it.
+    seconds: that it takes alone, once; source: the line that asked for it, as far as it is known (`Program.cause`).
     """
 
     kind: str
@@ -46,8 +46,12 @@ def inside(program: Program, one: Instruction) -> tuple[Instruction, list[Instru
     return None if found is None else (found, body)
 
 
-def describe(program: Program, one: Instruction, body: Sequence[Instruction], mesh, topology: Topology) -> Collective:
-    """A collective of a program compiled for a mesh of a topology's devices; `body` is what it is fused with."""
+def describe(
+    program: Program, one: Instruction, body: Sequence[Instruction], mesh, topology: Topology,
+    around: Instruction | None = None,
+) -> Collective:  # fmt: skip
+    """A collective of a program compiled for a mesh of a topology's devices; `body` is what it is fused with, and
+    `around` the fusion."""
     kind, size = kind_of(one), one.bytes
     group = _group(one.attributes, mesh.size)
     starts = one.opcode.endswith("-start")
@@ -60,7 +64,9 @@ def describe(program: Program, one: Instruction, body: Sequence[Instruction], me
     places = np.asarray(np.unravel_index(group, tuple(mesh.shape.values())))
     axes = tuple(name for name, along in zip(mesh.shape, places, strict=True) if len(set(along.tolist())) > 1)
     devices = [mesh.devices.flat[place] for place in group]
-    return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), program.source(one))
+    # Who needs the whole asked for a gathering; who made the parts, for a sum.
+    source = program.source(one) or program.cause(around or one, uses=kind == "all-gather")
+    return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), source)
 
 
 def describe_transfer(program: Program, one: Instruction, topology: Topology) -> Collective:
@@ -69,7 +75,8 @@ def describe_transfer(program: Program, one: Instruction, topology: Topology) ->
     size, slices = max(sizes_of(one.shape)), topology.slices
     rounds = 2 * (slices - 1) / slices if kind == "all-reduce" else slices - 1
     seconds = rounds * size / topology.chip.network + 2 * (slices - 1) * NETWORK_HOP
-    return Collective(kind, size, ("replica",), tuple(range(slices)), seconds, program.source(one))
+    source = program.cause(one, uses=False)
+    return Collective(kind, size, ("replica",), tuple(range(slices)), seconds, source)
 
 
 def _seconds(kind: str, size: int, devices: Sequence, topology: Topology) -> float:

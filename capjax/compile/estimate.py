@@ -79,7 +79,7 @@ class _Walk:
 
     def __init__(self, program: Program, mesh, topology: Topology, trips: int):
         self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
-        self.found, self._names = Estimate(), {}
+        self.found = Estimate()
 
     def run(self, name: str, times: int) -> float:
         """Adds a computation that runs `times` times; returns the seconds of one run."""
@@ -104,12 +104,12 @@ class _Walk:
         if one.opcode == "send" and (met := one.between_slices):
             begun[met[1]] = _Open(describe_transfer(self.program, one, self.topology))
             return 0.0
-        if one.opcode == "recv-done" and (met := self._known(where)[one.operands[0]].between_slices):
+        if one.opcode == "recv-done" and (met := self.program.known(where)[one.operands[0]].between_slices):
             return self._finish(begun.pop(met[1]), times) if met[1] in begun else 0.0
         if one.opcode.endswith("-done"):
             return self._finish(begun.pop(one.operands[0]), times) if one.operands[0] in begun else 0.0
         if kind_of(one):
-            return self._exchange(one, (), one.opcode.endswith("-start"), times, begun, one.name)
+            return self._exchange(one, (), None, one.opcode.endswith("-start"), times, begun, one.name)
         if found := inside(self.program, one):
             collective, body = found
             key, targets = f"channel {collective.channel}", {each.target for each in body}
@@ -118,7 +118,7 @@ class _Walk:
             if key not in begun:
                 starts = one.opcode == "async-start" or "AsyncCollectiveStart" in targets
                 key = one.name if one.opcode == "async-start" else key
-                return self._exchange(collective, body, starts, times, begun, key)
+                return self._exchange(collective, body, one, starts, times, begun, key)
             # A step of computing that moves a part of it along.
         seconds = self._seconds(one, where)
         self.found.compute += seconds * times
@@ -132,14 +132,8 @@ class _Walk:
         seconds = (one.cycles or 0) / self.topology.chip.clock
         if not seconds or one.modelled:
             return seconds
-        simple = loop_seconds(self.program, one, self._known(where), self.topology.chip)
+        simple = loop_seconds(self.program, one, self.program.known(where), self.topology.chip)
         return seconds if simple is None else min(seconds, simple)
-
-    def _known(self, where: str) -> dict[str, Instruction]:
-        """A computation's instructions by name."""
-        if where not in self._names:
-            self._names[where] = {each.name: each for each in self.program.computations[where]}
-        return self._names[where]
 
     @staticmethod
     def _beside(seconds: float, begun: dict[str, _Open]) -> float:
@@ -150,8 +144,10 @@ class _Walk:
             each.left, room = each.left - hidden, room - hidden
         return seconds
 
-    def _exchange(self, one, body: Sequence, starts: bool, times: int, begun: dict, key: str) -> float:
-        collective = describe(self.program, one, body, self.mesh, self.topology)
+    def _exchange(
+        self, one, body: Sequence, around: Instruction | None, starts: bool, times: int, begun: dict, key: str
+    ) -> float:
+        collective = describe(self.program, one, body, self.mesh, self.topology, around)
         if starts:
             begun[key] = _Open(collective)
             return 0.0

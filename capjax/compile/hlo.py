@@ -10,6 +10,8 @@ _BYTES = {
     "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8,
     "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16,
 }  # fmt: skip
+# How far a cause is looked for, in instructions.
+_NEAR = 12
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _HEAD = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .* \{$")
 _INSTRUCTION = re.compile(r"^\s+(?P<root>ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
@@ -133,6 +135,14 @@ class Program:
             raise ValueError("no program: the text has no ENTRY computation")
         return cls(computations, entry, tables)
 
+    def known(self, computation: str) -> dict[str, Instruction]:
+        """A computation's instructions by name."""
+        return self._known[computation]
+
+    @cached_property
+    def _known(self) -> dict[str, dict[str, Instruction]]:
+        return {name: {one.name: one for one in body} for name, body in self.computations.items()}
+
     def trips(self, loop: Instruction) -> int | None:
         """How often the body of a `while` runs: what its counter, from 0 on, is compared with, by the counter's steps;
         None: it depends on the data, or is not known."""
@@ -214,6 +224,59 @@ class Program:
             # A frame's parent is counted from 1 up: that which equals the frame itself is the outermost.
             frame = parent - 1 if parent else None
         return ""
+
+    def cause(self, one: Instruction, *, uses: bool) -> str:
+        """`file:line` that asked for an instruction, as `source`. Of what the compiler made, or made out of several, it
+        is that of the nearest instruction that uses the result, if `uses`, else of the nearest that an operand comes
+        from; of as near ones up to three; of the other direction where this one ends without."""
+        for way in (uses, not uses):
+            met, ring = {one.name}, [one]
+            for _ in range(_NEAR):
+                if found := list(dict.fromkeys(filter(None, map(self._source_inside, ring)))):
+                    return ", ".join(found[:3])
+                following = {each.name: each for here in ring for each in self._beside(here, way)}
+                ring = [each for name, each in following.items() if name not in met]
+                met.update(following)
+        return ""
+
+    def _source_inside(self, one: Instruction) -> str:
+        """The source of an instruction, or of the last that it is made of and that has one."""
+        body = self.computations[one.named("calls")] if one.opcode == "fusion" else ()
+        return next(filter(None, map(self.source, (one, *reversed(body)))), "")
+
+    def _beside(self, one: Instruction, uses: bool) -> list[Instruction]:
+        """In its computation: the users of an instruction, or its operands."""
+        home = self._homes[one.name]
+        if uses:
+            return self._users[home].get(one.name, [])
+        known = self.known(home)
+        found = [known[name] for name in one.operands if name in known]
+        if one.opcode == "get-tuple-element" and home in self._bodies and found[0].opcode == "parameter":
+            # What a loop carries comes from its trip before.
+            root = next(each for each in known.values() if each.root)
+            place = int(re.search(r"\bindex=(\d+)", one.attributes)[1])
+            found += [known[root.operands[place]]] if root.opcode == "tuple" else []
+        return found
+
+    @cached_property
+    def _homes(self) -> dict[str, str]:
+        """{instruction: its computation}."""
+        return {one.name: name for name, body in self.computations.items() for one in body}
+
+    @cached_property
+    def _bodies(self) -> set[str]:
+        """The computations that are bodies of loops."""
+        return {one.named("body") for body in self.computations.values() for one in body if one.opcode == "while"}
+
+    @cached_property
+    def _users(self) -> dict[str, dict[str, list[Instruction]]]:
+        """{computation: {instruction: those that it is an operand of}}."""
+        users = {name: {} for name in self.computations}
+        for name, body in self.computations.items():
+            for one in body:
+                for operand in dict.fromkeys(one.operands):
+                    users[name].setdefault(operand, []).append(one)
+        return users
 
 
 def _value(constant: Instruction) -> int | None:

@@ -84,6 +84,17 @@ def test_cycles_and_the_line_that_asked_are_read():
     assert program.source(fusion) == "capjax/models/layers.py:40"
 
 
+def test_what_nobody_asked_for_is_caused_by_the_nearest_that_uses_it_or_that_it_comes_from():
+    program = Program.parse(LOOP)
+    in_body, line = program.known("body"), "capjax/models/layers.py:40"
+    assert program.source(in_body["x"]) == ""
+    assert program.cause(in_body["x"], uses=True) == line
+    assert program.cause(in_body["x"], uses=False) == line, "what a loop carries comes from its trip before"
+    assert program.cause(in_body["out"], uses=True) == line, "the other direction, where this one ends"
+    assert program.cause(in_body["next"], uses=False) == "", "nothing near it has a line"
+    assert program.cause(in_body["y"], uses=False) == program.source(in_body["y"])
+
+
 def test_a_loop_that_ends_when_the_data_say_so_has_no_trips():
     text = LOOP.replace("%limit = s32[] constant(12)", "%limit = s32[] get-tuple-element(%p.1), index=0")
     program = Program.parse(text)

@@ -137,6 +137,16 @@ def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, ca
         (["--beam", "--runner=DataflowRunner"], 1, "Missing required option: project"),
         (["--stage", "gs://b/s", "--beam"], 1, "pip install apache-beam[gcp]"),
         (["--beam", "--runner=FlinkRuner"], 1, "could not be started: Unexpected pipeline runner: FlinkRuner"),
+        (
+            ["--beam", "--runner=PortableRunner", "--job_endpoint=localhost:1"],
+            1,
+            "nothing answers at --job_endpoint=localhost:1",
+        ),
+        (
+            ["--beam", "--runner=FlinkRunner", "--flink_master=http://localhost:99999"],
+            1,
+            "nothing answers at --flink_master=http://localhost:99999",
+        ),
         (["--workers", "2", "--beam"], 2, "--workers does not go with --beam"),
         (["--stage", "x"], 2, "--stage goes with --beam, before it"),
         (["--beam", "--direct_num_workers=many"], 2, "--direct_num_workers: invalid int value"),
