@@ -27,14 +27,27 @@ def machine() -> list[str]:
     """Lines of Markdown that say what it was measured on."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
-    load = os.getloadavg()[0]
+    busy = _busy()
     versions = [f"{name} {version}" for name in PACKAGES if (version := _version(name))]
     return [
         f"- {names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB of memory, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        f"- load when it began: {load:.1f}" + (": NOT IDLE, times are too long" if load > 0.5 else ""),
+        f"- processors busy before it began: {busy:.0%}" + (": NOT IDLE, times are too long" if busy > 0.1 else ""),
         f"- {', '.join(versions)}",
     ]
+
+
+def _busy(seconds: float = 2.0) -> float:
+    """The share of the processors' time that others use now; the load average would remember the installing before."""
+
+    def look() -> tuple[int, int]:
+        ticks = [int(number) for number in next(iter(_lines("/proc/stat")), "cpu 0 0 0 0 0").split()[1:]]
+        return sum(ticks), ticks[3] + ticks[4]  # all, and idle with waiting for the disk
+
+    before, idle_before = look()
+    time.sleep(seconds)
+    after, idle = look()
+    return 1 - (idle - idle_before) / (after - before) if after > before else 0.0
 
 
 def _lines(path: str) -> list[str]:
