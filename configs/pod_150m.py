@@ -62,8 +62,14 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     config.train.steps = 100_000
     config.train.log_every = 50
     config.train.eval_every = 5000
-    # Gradients are exchanged while the next layer's are computed.
+    # Gradients are exchanged while the next layer's are computed, and kernels gathered: on v5e the compiler does the
+    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so.
     config.train.xla_options = {
+        "xla_enable_async_all_gather": True,
+        "xla_tpu_enable_async_collective_fusion": True,
+        "xla_tpu_enable_async_collective_fusion_fuse_all_gather": True,
+        "xla_tpu_enable_async_collective_fusion_multiple_steps": True,
+        "xla_tpu_overlap_compute_collective_tc": True,
         "xla_enable_async_all_reduce": True,
         "xla_enable_async_reduce_scatter_fusion": True,
         "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
