@@ -46,13 +46,11 @@ def inside(program: Program, one: Instruction) -> tuple[Instruction, list[Instru
     return None if found is None else (found, body)
 
 
-def describe(
-    program: Program, one: Instruction, body: Sequence[Instruction], mesh, topology: Topology,
-    around: Instruction | None = None,
-) -> Collective:  # fmt: skip
-    """A collective of a program compiled for a mesh of a topology's devices; `body` is what it is fused with, and
-    `around` the fusion."""
+def describe(program: Program, one: Instruction, around: Instruction | None, mesh, topology: Topology) -> Collective:
+    """A collective of a program compiled for a mesh of a topology's devices; `around` is the fusion or asynchronous
+    call that it is made in, if any."""
     kind, size = kind_of(one), one.bytes
+    body = program.computations[around.named("calls")] if around else ()
     group = _group(one.attributes, mesh.size)
     starts = one.opcode.endswith("-start")
     if starts and kind != "all-reduce":

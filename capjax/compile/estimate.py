@@ -8,7 +8,6 @@ memory that are read and written take at the chip's peak, whichever is more.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from capjax.compile.collectives import Collective, describe, describe_transfer, inside, kind_of
@@ -109,7 +108,7 @@ class _Walk:
         if one.opcode.endswith("-done"):
             return self._finish(begun.pop(one.operands[0]), times) if one.operands[0] in begun else 0.0
         if kind_of(one):
-            return self._exchange(one, (), None, one.opcode.endswith("-start"), times, begun, one.name)
+            return self._exchange(one, None, one.opcode.endswith("-start"), times, begun, one.name)
         if found := inside(self.program, one):
             collective, body = found
             key, targets = f"channel {collective.channel}", {each.target for each in body}
@@ -118,7 +117,7 @@ class _Walk:
             if key not in begun:
                 starts = one.opcode == "async-start" or "AsyncCollectiveStart" in targets
                 key = one.name if one.opcode == "async-start" else key
-                return self._exchange(collective, body, one, starts, times, begun, key)
+                return self._exchange(collective, one, starts, times, begun, key)
             # A step of computing that moves a part of it along.
         seconds = self._seconds(one, where)
         self.found.compute += seconds * times
@@ -144,10 +143,8 @@ class _Walk:
             each.left, room = each.left - hidden, room - hidden
         return seconds
 
-    def _exchange(
-        self, one, body: Sequence, around: Instruction | None, starts: bool, times: int, begun: dict, key: str
-    ) -> float:
-        collective = describe(self.program, one, body, self.mesh, self.topology, around)
+    def _exchange(self, one, around: Instruction | None, starts: bool, times: int, begun: dict, key: str) -> float:
+        collective = describe(self.program, one, around, self.mesh, self.topology)
         if starts:
             begun[key] = _Open(collective)
             return 0.0

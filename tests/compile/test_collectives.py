@@ -27,7 +27,7 @@ def program(*lines: str) -> Program:
 
 def the_one(line: str, mesh):
     parsed = program(line)
-    return describe(parsed, parsed.computations["main"][0], (), mesh, TOPOLOGY)
+    return describe(parsed, parsed.computations["main"][0], None, mesh, TOPOLOGY)
 
 
 @pytest.mark.parametrize(
