@@ -1,5 +1,6 @@
 """One table from logical axis names to mesh axes decides where every array lies."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import wraps
@@ -63,16 +64,23 @@ class Rules:
 
         A mesh axis is used once an array, by the first name that asks; an axis that does not divide stays whole.
         """
+        return NamedSharding(self.mesh, PartitionSpec(*self._spec(names, shape)))
+
+    def _spec(self, names: Sequence[str | None], shape: Sequence[int], spare: Sequence[str] = ()) -> list[tuple | None]:
+        """The mesh axes of each axis; `spare` ones, that no name asks for, go where they divide."""
         used, spec = set(), []
-        for name, size in zip(names, shape, strict=False):
-            axes, share = [], 1
-            for axis in self.table.get(name, ()):
+
+        def take(axes, size: int, taken: tuple[str, ...] = ()) -> tuple[str, ...]:
+            for axis in axes:
+                share = math.prod(self.mesh.shape[each] for each in taken)
                 if axis not in used and size % (share * self.mesh.shape[axis]) == 0:
-                    axes.append(axis)
-                    share *= self.mesh.shape[axis]
-            used.update(axes)
-            spec.append(tuple(axes) or None)
-        return NamedSharding(self.mesh, PartitionSpec(*spec))
+                    taken = (*taken, axis)
+                    used.add(axis)
+            return taken
+
+        for name, size in zip((*names, *(None,) * len(shape)), shape, strict=False):
+            spec.append(take(self.table.get(name, ()), size))
+        return [take(spare, size, taken) or None for size, taken in zip(shape, spec, strict=True)]
 
     def activate(self, function: Callable) -> Callable:
         """The function with `constrain` in it, and in all that it calls, meaning these rules while it is traced."""
@@ -92,6 +100,20 @@ class Rules:
         shared = self.table.get("batch", ())
         kept = {name: [axis for axis in axes if axis not in shared] for name, axes in self.table.items()}
         return Rules(self.mesh, [*(kept | {"batch": shared}).items()])
+
+    def without(self, axis: str) -> "Rules":
+        """These, but nothing lies over a mesh axis."""
+        return Rules(self.mesh, [(name, [each for each in axes if each != axis]) for name, axes in self.table.items()])
+
+    def sum_spread(self, x: jax.Array, names: Sequence[str | None]) -> jax.Array:
+        """The sum of [replicas, ...] along its first axis, which lies over `replica`, where its other axes have these
+        names. Devices that share a batch hold the same numbers, and each of them sums a part.
+        """
+        within = self.without("replica")
+        parts = within._spec(names, x.shape[1:], spare=within.table.get("batch", ()))
+        x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec("replica", *parts))).sum(0)
+        x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec(*parts)))
+        return jax.lax.with_sharding_constraint(x, within.sharding(names, x.shape))
 
     @property
     def replicated(self) -> NamedSharding:

@@ -48,7 +48,7 @@ def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape
     # Pretrained arrays have the shapes of those that they replace.
     abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
     shardings = state_shardings(abstract, functional, rules)
-    step = make_step(functional, optimizer, schedule, config.train, seed=config.seed)
+    step = make_step(functional, optimizer, schedule, config.train, rules, seed=config.seed)
     tpu = rules.mesh.devices.flat[0].platform == "tpu"  # whose compiler alone knows these options
     return Programs(
         functional,

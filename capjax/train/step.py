@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from capjax.models.functional import Functional, make_key, stats_of
+from capjax.parallel.rules import Rules
 from capjax.train.losses import cross_entropy, doubly_stochastic, event_losses, frame_loss
 from capjax.train.state import TrainState
 
@@ -21,12 +22,14 @@ def _totals(batch) -> dict:
     return totals
 
 
-def make_step(functional: Functional, optimizer, schedule, config, *, seed: int):
+def make_step(functional: Functional, optimizer, schedule, config, rules: Rules | None = None, *, seed: int):
     """The step of a config's `train` section. Can be jitted; the same on one device and on many.
 
-    Losses are sums divided by the whole batch's totals, so that `accumulate` micro-batches give the gradient of the one
-    large batch exactly, padding and all.
+    Losses are sums divided by the whole batch's totals, so that `accumulate` micro-batches, and the parts of a batch
+    that lie on different slices, give the gradient of the one large batch exactly, padding and all.
     """
+    # Batch statistics are those of a whole batch.
+    replicas = 1 if rules is None or functional.stat_shapes else rules.mesh.shape["replica"]
     accumulate, penalty, smoothing = config.accumulate, config.doubly_stochastic, config.label_smoothing
 
     def loss_fn(params, frozen, stats, batch, key, totals):
@@ -53,29 +56,48 @@ def make_step(functional: Functional, optimizer, schedule, config, *, seed: int)
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
+    def whole(params, frozen, stats, batch, key, totals):
+        """What `gradient` gives, over all micro-batches."""
+        if accumulate == 1:
+            return gradient(params, frozen, stats, batch, key, totals)
+        # [b, ...] -> [micro, b / micro, ...]: each micro-batch takes its share from every device.
+        micros = jax.tree.map(
+            lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
+        )
+
+        def add(carry, micro):
+            stats, *sums = carry
+            batch, key = micro
+            (loss, (stats, told)), grads = gradient(params, frozen, stats, batch, key, totals)
+            return (stats, *jax.tree.map(jnp.add, sums, [grads, loss, told])), None
+
+        shapes = jax.eval_shape(gradient, params, frozen, stats, jax.tree.map(lambda x: x[0], micros), key, totals)
+        (loss, (_, told)), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        carry = (stats, grads, loss, told)
+        (stats, grads, loss, told), _ = jax.lax.scan(add, carry, (micros, jax.random.split(key, accumulate)))
+        return (loss, (stats, told)), grads
+
+    def over_slices(params, frozen, stats, batch, key, totals):
+        """What `whole` gives, each slice for its own rows. Slices meet once a step, when all is computed, and each chip
+        of a slice exchanges its part: the network between slices is far slower than the links within one."""
+        parts = jax.tree.map(lambda x: x.reshape(replicas, x.shape[0] // replicas, *x.shape[1:]), batch)
+        keys = jax.random.split(key, replicas)
+        mapped = jax.vmap(
+            rules.without("replica").activate(whole),
+            in_axes=(None, None, None, 0, 0, None), out_axes=((0, (None, 0)), 0), spmd_axis_name="replica",
+        )  # fmt: skip
+        (loss, (stats, told)), grads = mapped(params, frozen, stats, parts, keys, totals)
+        loss, told = jax.tree.map(lambda x: x.sum(0), (loss, told))
+        return (loss, (stats, told)), {
+            name: rules.sum_spread(grad, functional.axes.get(name, ())) for name, grad in grads.items()
+        }
+
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(make_key(seed), state.step)
-        totals = _totals(batch)
-        if accumulate == 1:
-            (loss, (stats, told)), grads = gradient(state.params, state.frozen, state.stats, batch, key, totals)
-        else:
-            # [b, ...] -> [micro, b / micro, ...]: each micro-batch takes its share from every device.
-            micros = jax.tree.map(
-                lambda x: x.reshape(x.shape[0] // accumulate, accumulate, *x.shape[1:]).swapaxes(0, 1), batch
-            )
-
-            def add(carry, micro):
-                stats, *sums = carry
-                batch, key = micro
-                (loss, (stats, told)), grads = gradient(state.params, state.frozen, stats, batch, key, totals)
-                return (stats, *jax.tree.map(jnp.add, sums, [grads, loss, told])), None
-
-            shapes = jax.eval_shape(
-                gradient, state.params, state.frozen, state.stats, jax.tree.map(lambda x: x[0], micros), key, totals
-            )
-            (loss, (_, told)), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-            carry = (state.stats, grads, loss, told)
-            (stats, grads, loss, told), _ = jax.lax.scan(add, carry, (micros, jax.random.split(key, accumulate)))
+        found = (whole if replicas == 1 else over_slices)(
+            state.params, state.frozen, state.stats, batch, key, _totals(batch)
+        )
+        (loss, (stats, told)), grads = found
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema

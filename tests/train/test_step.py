@@ -52,7 +52,8 @@ class Run:
         shardings = state_shardings(jax.eval_shape(init, key, {}, {}), functional, self.rules)
         self.state = jax.jit(init, out_shardings=shardings)(key, {}, {})
         self.step = jax.jit(
-            make_step(functional, optimizer, schedule, config.train, seed=0), out_shardings=(shardings, None)
+            self.rules.activate(make_step(functional, optimizer, schedule, config.train, self.rules, seed=0)),
+            out_shardings=(shardings, None),
         )
 
     def __call__(self, steps, b=8):
@@ -85,6 +86,15 @@ def test_eight_devices_give_the_losses_of_one(config, decoder):
     eight = Run(config, encoder=VIT, decoder=options, mesh={"replica": 1, "data": 2, "fsdp": 2, "tensor": 2})
     sharded = [v for v in eight.state.params.values() if v.sharding.shard_shape(v.shape) != v.shape]
     assert len(sharded) >= 10, "parameters lie over fsdp and tensor"
+    np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_slices_give_the_losses_of_one_device(config, accumulate):
+    config.model.dropout, config.train.accumulate = 0.0, accumulate
+    config.train.label_smoothing, config.train.doubly_stochastic = 0.1, 0.5
+    one = Run(config, encoder=VIT)
+    eight = Run(config, encoder=VIT, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
     np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
 
 
