@@ -134,8 +134,8 @@ def get_config() -> ConfigDict:
     config.mesh.rules = (
         ("batch", ("replica", "data", "fsdp")),
         ("embed", ("fsdp",)),
-        ("mlp", ("tensor",)),
-        ("heads", ("tensor",)),
+        ("mlp", ("tensor", "fsdp")),
+        ("heads", ("tensor", "fsdp")),
         ("vocab", ("tensor",)),
         ("conv_out", ("fsdp",)),
     )

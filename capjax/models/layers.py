@@ -65,7 +65,7 @@ class Linear(nnx.Module):
     def __init__(self, d_in: int, d_out: int, *, axes=(None, None), bias=True, init=None, dtype=jnp.float32, rngs):
         init = init or nnx.initializers.xavier_uniform()
         self.kernel = nnx.Param(init(rngs.params(), (d_in, d_out), jnp.float32), out_sharding=axes)
-        self.bias = nnx.Param(jnp.zeros(d_out), out_sharding=axes[1:]) if bias else None
+        self.bias = nnx.Param(jnp.zeros(d_out)) if bias else None
         self.axes, self.dtype = tuple(axes), dtype
 
     def arrays(self) -> tuple[jax.Array, jax.Array | None]:
@@ -116,8 +116,7 @@ class LayerNorm(nnx.Module):
     """`layer_norm` with its parameters."""
 
     def __init__(self, d: int, *, epsilon=1e-6, dtype=jnp.float32):
-        self.scale = nnx.Param(jnp.ones(d), out_sharding=("embed",))
-        self.bias = nnx.Param(jnp.zeros(d), out_sharding=("embed",))
+        self.scale, self.bias = nnx.Param(jnp.ones(d)), nnx.Param(jnp.zeros(d))
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -78,9 +78,9 @@ class Rules:
                     used.add(axis)
             return taken
 
-        for name, size in zip((*names, *(None,) * len(shape)), shape, strict=False):
+        for name, size in zip(names, shape, strict=False):
             spec.append(take(self.table.get(name, ()), size))
-        return [take(spare, size, taken) or None for size, taken in zip(shape, spec, strict=True)]
+        return [take(spare, size, taken) or None for size, taken in zip(shape, spec, strict=False)]
 
     def activate(self, function: Callable) -> Callable:
         """The function with `constrain` in it, and in all that it calls, meaning these rules while it is traced."""
@@ -109,7 +109,7 @@ class Rules:
         """The sum of [replicas, ...] along its first axis, which lies over `replica`, where its other axes have these
         names. Devices that share a batch hold the same numbers, and each of them sums a part.
         """
-        within = self.without("replica")
+        within, names = self.without("replica"), (*names, *(None,) * (x.ndim - 1 - len(names)))
         parts = within._spec(names, x.shape[1:], spare=within.table.get("batch", ()))
         x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec("replica", *parts))).sum(0)
         x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec(*parts)))
