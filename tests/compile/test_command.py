@@ -70,6 +70,18 @@ def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
 
 
 @needs_compiler
+def test_slices_meet_once_a_step(config):
+    config.train.batch_size, topology = 32, Topology.parse("2xv5e:2x2")
+    lowered = lower(config, mesh_of(config, topology), "train")
+    found = estimate(compile_lowered(lowered).program, lowered.mesh, topology)
+    between = [each for each in found.exchanges if "replica" in each.collective.axes]
+    assert between and all(each.runs == 1 for each in between)
+    # Each of a slice's four chips sends its quarter of the gradient, and some small arrays whole.
+    sent = sum(each.collective.bytes for each in between)
+    assert lowered.parameters < sent < 1.2 * lowered.parameters
+
+
+@needs_compiler
 def test_a_scan_and_its_layers_one_after_another_are_estimated_alike_and_not_faster_than_the_chip():
     topology = Topology.parse("v5e:2x2")
     mesh = make_mesh({"replica": 1, "data": 4, "fsdp": 1, "tensor": 1}, topology.devices)

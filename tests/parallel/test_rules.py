@@ -1,9 +1,12 @@
+import math
+import re
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules, constrain, top_k
@@ -85,6 +88,24 @@ def test_slices_hold_copies_of_the_model():
     devices = [SimpleNamespace(slice_index=i // 4) for i in range(8)]
     with pytest.raises(ValueError, match="2 slices with mesh.replica = 1: set mesh.replica to 2"):
         make_mesh({"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}, devices)
+
+
+@pytest.mark.parametrize(
+    ("names", "shape"),
+    [(("embed", "mlp"), (8, 6)), ((None, "embed"), (3, 4)), ((), (6, 4)), ((), (5,)), (("vocab", "embed"), (4, 12)), ((), ())],
+)
+def test_slices_exchange_each_number_once(names, shape):
+    rules = Rules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    own = rules.without("replica").sharding(names, shape)
+    placed = jax.device_put(x, NamedSharding(rules.mesh, PartitionSpec("replica", *own.spec)))
+    program = jax.jit(lambda x: rules.sum_spread(x, names))
+    np.testing.assert_allclose(program(placed), x.sum(0), rtol=1e-6)
+    assert program(placed).sharding.is_equivalent_to(own, len(shape))
+    (summed,) = re.findall(r"f32\[([\d,]*)\]\S* all-reduce\(", program.lower(placed).compile().as_text())
+    parts = math.prod(shape) / math.prod(map(int, filter(None, summed.split(","))))
+    # Over the four chips of a slice, as far as the sizes divide by two.
+    assert parts == min(4, math.prod(math.gcd(size, 4) for size in shape))
 
 
 @pytest.mark.parametrize("sizes", [{"data": 8}, {"data": 2, "tensor": 4}, {"fsdp": 4, "tensor": 2}])

@@ -89,13 +89,26 @@ def test_eight_devices_give_the_losses_of_one(config, decoder):
     np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_slices_give_the_losses_of_one_device(config, accumulate):
+@pytest.mark.parametrize(("encoder", "accumulate"), [(VIT, 1), (VIT, 2), (CONV, 1)])
+def test_two_slices_give_the_losses_of_one_device(config, encoder, accumulate):
     config.model.dropout, config.train.accumulate = 0.0, accumulate
     config.train.label_smoothing, config.train.doubly_stochastic = 0.1, 0.5
-    one = Run(config, encoder=VIT)
-    eight = Run(config, encoder=VIT, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
+    one = Run(config, encoder=encoder)
+    eight = Run(config, encoder=encoder, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
     np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
+
+
+def test_slices_draw_different_dropout(config):
+    config.model.dropout, config.optimizer.learning_rate = 0.5, 0.0
+    run = Run(config, encoder=VIT, mesh={"replica": 2, "data": 1, "fsdp": 1, "tensor": 1})
+    data = batch(4)
+    twice = jax.tree.map(lambda x: np.concatenate([x, x]), data)
+    half = {**twice, "loss_mask": twice["loss_mask"] & (np.arange(8) < 4)[:, None]}
+    other = {**twice, "loss_mask": twice["loss_mask"] & (np.arange(8) >= 4)[:, None]}
+    first, second = (
+        float(run.step(run.state, jax.device_put(each, run.rules.batch(8)))[1]["loss"]) for each in (half, other)
+    )
+    assert abs(first - second) > 1e-3, "the same photos on both slices lose different units"
 
 
 @pytest.mark.parametrize("encoder", [VIT, CONV])
