@@ -1,4 +1,5 @@
-"""Accumulated micro-batches give what one large batch gives: losses, every gradient, on videos with padding."""
+"""Accumulated micro-batches, and the parts of a batch on different slices, give what one large batch gives: losses, every
+gradient, on videos with padding."""
 
 import jax
 import numpy as np
@@ -8,6 +9,8 @@ from flax import nnx
 
 from capjax.models.captioner import Captioner
 from capjax.models.functional import Functional, make_key
+from capjax.parallel.mesh import make_mesh
+from capjax.parallel.rules import Rules
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init, trainable_names
 from capjax.train.step import make_step
@@ -45,8 +48,8 @@ def events() -> dict:
     return batch | {"event_mask": mask, "event_times": times, "duration": np.full(B, 5, np.float32)}
 
 
-def steps(config, batch: dict, *micros: int, encoder, decoder=DECODER, **options) -> list[tuple[list[dict], dict]]:
-    """For each number of micro-batches: (metrics of two steps, the gradients of the first)."""
+def steps(config, batch: dict, *ways, encoder, decoder=DECODER, **options) -> list[tuple[list[dict], dict]]:
+    """For each of the ways, (micro-batches, slices): (metrics of two steps, the gradients of the first)."""
 
     def make(key):
         return Captioner(
@@ -59,8 +62,10 @@ def steps(config, batch: dict, *micros: int, encoder, decoder=DECODER, **options
     optimizer, schedule = make_optimizer(config.optimizer, 10, learns)
     start = jax.jit(make_init(functional, optimizer, learns, ema=False))(make_key(0), {}, {})
     found = []
-    for config.train.accumulate in micros:
-        step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0))
+    for config.train.accumulate, slices in ways:
+        mesh = make_mesh({"replica": slices, "data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:slices])
+        rules = Rules(mesh, config.mesh.rules)
+        step = jax.jit(rules.activate(make_step(functional, optimizer, schedule, config.train, rules, seed=0)))
         state, first = step(start, batch)
         moment = optax.tree.get(state.opt_state, "mu")
         gradients = {name: np.array(value) / (1 - config.optimizer.b1) for name, value in moment.items()}
@@ -88,11 +93,12 @@ def config(common_config):
     "case",
     [case if case == "several captions of a video" else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
 )
-def test_micro_batches_give_losses_and_gradients_of_one_large_batch(config, case):
+@pytest.mark.parametrize(("micros", "slices"), [(4, 1), (1, 2), (2, 2)])
+def test_micro_batches_and_slices_give_losses_and_gradients_of_one_large_batch(config, case, micros, slices):
     make, encoder, decoder, options = CASES[case]
     config.model.encoder.frozen = encoder is CONV
     options = {"encoder": encoder, "decoder": decoder} | options
-    (whole, gradients), (parts, summed) = steps(config, make(), 1, 4, **options)
+    (whole, gradients), (parts, summed) = steps(config, make(), (1, 1), (micros, slices), **options)
     for one, other in zip(whole, parts, strict=True):
         assert one.keys() == other.keys()
         np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-6, atol=1e-6)
