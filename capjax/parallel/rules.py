@@ -98,12 +98,13 @@ class Rules:
     def gathered(self) -> "Rules":
         """These, but parameters are whole on the devices that share a batch: for what reads them again and again."""
         shared = self.table.get("batch", ())
-        kept = {name: [axis for axis in axes if axis not in shared] for name, axes in self.table.items()}
-        return Rules(self.mesh, [*(kept | {"batch": shared}).items()])
+        return Rules(self.mesh, [*(self.without(*shared).table | {"batch": shared}).items()])
 
-    def without(self, axis: str) -> "Rules":
-        """These, but nothing lies over a mesh axis."""
-        return Rules(self.mesh, [(name, [each for each in axes if each != axis]) for name, axes in self.table.items()])
+    def without(self, *axes: str) -> "Rules":
+        """These, but nothing lies over some axes of the mesh."""
+        return Rules(
+            self.mesh, [(name, [each for each in kept if each not in axes]) for name, kept in self.table.items()]
+        )
 
     def sum_spread(self, x: jax.Array, names: Sequence[str | None]) -> jax.Array:
         """The sum of [replicas, ...] along its first axis, which lies over `replica`, where its other axes have these

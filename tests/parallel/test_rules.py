@@ -92,7 +92,14 @@ def test_slices_hold_copies_of_the_model():
 
 @pytest.mark.parametrize(
     ("names", "shape"),
-    [(("embed", "mlp"), (8, 6)), ((None, "embed"), (3, 4)), ((), (6, 4)), ((), (5,)), (("vocab", "embed"), (4, 12)), ((), ())],
+    [
+        (("embed", "mlp"), (8, 6)),
+        ((None, "embed"), (3, 4)),
+        ((), (6, 4)),
+        ((), (5,)),
+        (("vocab", "embed"), (4, 12)),
+        ((), ()),
+    ],
 )
 def test_slices_exchange_each_number_once(names, shape):
     rules = Rules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)

@@ -1,5 +1,5 @@
-"""Accumulated micro-batches, and the parts of a batch on different slices, give what one large batch gives: losses, every
-gradient, on videos with padding."""
+"""Accumulated micro-batches, and slices that take their parts of a batch, give what one large batch gives: losses,
+every gradient, on videos with padding."""
 
 import jax
 import numpy as np
