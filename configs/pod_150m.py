@@ -63,7 +63,10 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     config.train.log_every = 50
     config.train.eval_every = 5000
     # Gradients are exchanged while the next layer's are computed, and kernels gathered: on v5e the compiler does the
-    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so.
+    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so. Sums within the
+    # computation of others take the compiler a minute more on v6e, and made a step of pod_1b no shorter: 294 ms in
+    # place of 285.
+    fuses = topology.kind != "v6e"
     config.train.xla_options = {
         "xla_enable_async_all_gather": True,
         "xla_tpu_enable_async_collective_fusion": True,
@@ -72,8 +75,8 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
         "xla_tpu_overlap_compute_collective_tc": True,
         "xla_enable_async_all_reduce": True,
         "xla_enable_async_reduce_scatter_fusion": True,
-        "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
-        "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": True,
+        "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": fuses,
+        "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": fuses,
         "xla_tpu_scoped_vmem_limit_kib": 24576,
         # Kernels are gathered whole, a layer ahead. Computed in 16 windows a kernel, a step of pod_1b on v5e:4x4 was
         # estimated at 846 ms, and at 339 ms so.
