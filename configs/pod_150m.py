@@ -63,8 +63,8 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     config.train.log_every = 50
     config.train.eval_every = 5000
     # Gradients are exchanged while the next layer's are computed, and kernels gathered: on v5e the compiler does the
-    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so. Sums within the
-    # computation of others take the compiler a minute more on v6e, and made a step of pod_1b no shorter: 294 ms in
+    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so. Fusing sums into
+    # computing takes the compiler a minute more on v6e, and helps little: pod_3b 280 ms in place of 288, pod_1b 294 in
     # place of 285.
     fuses = topology.kind != "v6e"
     config.train.xla_options = {
