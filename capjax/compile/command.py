@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 from capjax.compile.programs import NAMES, DoesNotFitError, compile_lowered, lower, mesh_of
-from capjax.compile.report import make_report, write_report
+from capjax.compile.report import make_refusal, make_report, to_markdown, write_report
 from capjax.compile.sweep import changed, smaller, sweep
 from capjax.compile.topology import Topology
-from capjax.config import ConfigError, to_json
+from capjax.config import to_json
 from capjax.files import write_text
+from capjax.train.workdir import Workdir
 
 
 def run(
@@ -28,44 +30,50 @@ def run(
       TopologyError, ConfigError, ValueError: no such slice, or the config cannot be laid over it.
     """
     folder, fits = workdir / "compile", True
+    vocabulary = Workdir(workdir).vocabulary_path
+    if vocabulary.is_file():  # a run that goes on there takes it, whatever the config says
+        config = deepcopy(config)
+        config.data.vocabulary = str(vocabulary)
     for topology in map(Topology.parse, topologies or config.compile.topologies):
         if batches is not None:
             fits &= _sweep(config, topology, batches, folder, say)
             continue
         for program in NAMES:
-            try:
-                report = _report(config, topology, program)
-            except DoesNotFitError as error:
-                say(_advice(config, topology, program, error, say))
+            report = compile_program(config, topology, program)
+            path = write_report(report, folder)
+            if not report["memory"]["fits"]:
                 fits = False
-                continue
-            path, guess = write_report(report, folder), report["estimated"]
-            say(
-                f"{program} on {topology}: {report['memory']['peak'] / 1e9:.2f} of "
-                f"{report['memory']['chip'] / 1e9:.0f} GB a chip, estimated {guess['seconds'] * 1e3:,.1f} ms and "
-                f"{guess['utilisation']:.1%} utilisation; {path}"
-            )
+                say(f"{program} does not fit on {topology}. Looking for what does ...")
+                report["advice"] = _advice(config, topology, program)
+                write_report(report, folder)
+            say(f"{to_markdown(report)}\nwritten: {path}\n")
     return fits
 
 
-def _report(config, topology: Topology, program: str) -> dict:
+def compile_program(config, topology: Topology, program: str) -> dict:
+    """The report of a program, see `make_report`; of one that does not fit `make_refusal`.
+
+    Raises:
+      ConfigError, ValueError: the config cannot be laid over the slice.
+    """
     lowered = lower(config, mesh_of(config, topology), program)
-    return make_report(config.name, topology, lowered, compile_lowered(lowered))
+    try:
+        return make_report(config.name, topology, lowered, compile_lowered(lowered))
+    except DoesNotFitError as error:
+        return make_refusal(config.name, topology, lowered, error)
 
 
-def _advice(config, topology: Topology, program: str, error: DoesNotFitError, say: Callable) -> str:
-    """What does not fit, and what would; that is compiled to be sure."""
-    say(f"{program} does not fit on {topology}: {error}. Looking for what does ...")
-    lines = [f"{program} on {topology} does not fit: {error}"]
-    lines += [f"  {size / 1e9:.2f} GB: {name}" for size, name in error.largest[:5]]
+def _advice(config, topology: Topology, program: str) -> str:
+    """What would fit; it is compiled to be sure."""
     for settings in smaller(config, topology, program):
         try:
-            report = _report(changed(config, settings), topology, program)
-        except (DoesNotFitError, ConfigError):
+            memory = compile_program(changed(config, settings), topology, program)["memory"]
+        except ValueError:  # the config is not possible so
             continue
-        flags = " ".join(f"--config.{setting}" for setting in settings)
-        return "\n".join([*lines, f"It fits, in {report['memory']['peak'] / 1e9:.2f} GB a chip, with {flags}"])
-    return "\n".join([*lines, "Nothing that was tried fits: use a larger slice, or a smaller model"])
+        if memory["fits"]:
+            flags = " ".join(f"--config.{setting}" for setting in settings)
+            return f"It fits, in {memory['peak'] / 1e9:.2f} GB a chip, with {flags}"
+    return "Nothing that was tried fits: use a larger slice, or a smaller model"
 
 
 def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say: Callable) -> bool:
@@ -73,19 +81,11 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
     path, about = folder / f"sweep-{str(topology).replace(':', '-')}.json", to_json(config)
     done = json.loads(path.read_text()) if path.is_file() else {}
     rows = done["rows"] if done.get("config") == about else {}
-    wanted = list(sweep(config, topology, batches))
-    if not wanted:
-        raise ConfigError(
-            f"--sweep on {topology}: no mesh divides a batch of {config.train.batch_size} over its {topology.count} "
-            "chips; give another with --batches"
-        )
+    wanted = sweep(config, topology, batches)
     for number, settings in enumerate(wanted, 1):
         name = " ".join(settings)
         if name not in rows:
-            try:
-                rows[name] = _report(changed(config, settings), topology, "train")
-            except DoesNotFitError as error:
-                rows[name] = {"memory": {"fits": False, "peak": error.used}}
+            rows[name] = compile_program(changed(config, settings), topology, "train")
             folder.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps({"config": about, "rows": rows}, indent=1) + "\n")
         say(f"{number}/{len(wanted)} {_line(name, rows[name])}")
@@ -94,8 +94,9 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
         say(f"nothing fits on {topology}; try smaller --batches")
         return False
     name = max(fitting, key=lambda name: fitting[name]["estimated"]["items_per_second"])
-    write_report(fitting[name], folder)
-    say(f"best on {topology}: " + " ".join(f"--config.{setting}" for setting in name.split()))
+    path = write_report(fitting[name], folder, "best")
+    flags = " ".join(f"--config.{setting}" for setting in name.split())
+    say(f"best on {topology}, as estimated: {flags}; {path}")
     return True
 
 
@@ -104,4 +105,6 @@ def _line(name: str, report: dict) -> str:
     if not report["memory"]["fits"]:
         return f"{name}: {memory}, does not fit"
     guess = report["estimated"]
-    return f"{name}: {memory}, {guess['items_per_second']:,.0f} items/s, {guess['utilisation']:.1%} utilisation"
+    return (
+        f"{name}: {memory}, estimated {guess['items_per_second']:,.0f} items/s, {guess['utilisation']:.1%} utilisation"
+    )

@@ -23,7 +23,7 @@ class Exchange:
 
     Attributes:
       exposed: seconds a step, over all its runs, in which nothing is computed beside it.
-      overlaps: it runs beside computing.
+      overlaps: at least a part of it runs beside computing.
     """
 
     collective: Collective
@@ -148,12 +148,12 @@ class _Walk:
         if starts:
             begun[key] = _Open(collective)
             return 0.0
-        return self._add(collective, collective.seconds, times, overlaps=False)
+        return self._add(collective, collective.seconds, times)
 
     def _finish(self, one: _Open, times: int) -> float:
-        return self._add(one.collective, one.left, times, overlaps=True)
+        return self._add(one.collective, one.left, times)
 
-    def _add(self, collective: Collective, exposed: float, times: int, *, overlaps: bool) -> float:
+    def _add(self, collective: Collective, exposed: float, times: int) -> float:
         self.found.exposed += exposed * times
-        self.found.exchanges.append(Exchange(collective, times, exposed * times, overlaps))
+        self.found.exchanges.append(Exchange(collective, times, exposed * times, exposed < collective.seconds))
         return exposed

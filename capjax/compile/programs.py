@@ -48,6 +48,7 @@ class Lowered:
         memory.
       arguments: {name: bytes a chip}.
       trips: of loops whose length depends on the data, at most.
+      assumed: sentences on what was not there and was taken to be.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Lowered:
     model_flops: int
     arguments: dict[str, int]
     trips: int
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,10 +84,7 @@ def mesh_of(config, topology: Topology) -> Mesh:
     Raises:
       ValueError: it cannot be laid over them; TopologyError: there are none.
     """
-    sizes = dict(config.mesh)
-    if sizes["replica"] == 1:
-        sizes["replica"] = topology.slices
-    return make_mesh(sizes, topology.devices)
+    return make_mesh(config.mesh, topology.devices)
 
 
 def batch_of(config, name: str) -> int:
@@ -100,7 +99,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     Raises:
       ConfigError: the model cannot be made; ValueError: the batch does not divide.
     """
-    vocabulary, shape = _vocabulary(config), _feature_shape(config)
+    (vocabulary, assumed), shape = _vocabulary(config), _feature_shape(config)
     rules = Rules(mesh, config.mesh.rules)
     programs = make_programs(config, rules, vocabulary, feature_shape=shape)
     size = batch_of(config, name)
@@ -127,7 +126,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     return Lowered(
         name, mesh, traced.lower(),
         sum(value.size for value in programs.functional.shapes.values()), size, flops, model_flops,
-        _bytes_by_name(arguments), config.decode.max_len,
+        _bytes_by_name(arguments), config.decode.max_len, assumed,
     )  # fmt: skip
 
 
@@ -153,11 +152,15 @@ def compile_lowered(lowered: Lowered) -> Compiled:
     return Compiled(Program.parse(compiled.as_text()), memory, seconds)
 
 
-def _vocabulary(config) -> Vocabulary:
-    if Path(config.data.vocabulary).is_file():
-        return Vocabulary.load(config.data.vocabulary)
+def _vocabulary(config) -> tuple[Vocabulary, tuple[str, ...]]:
+    """The config's; where it is not made yet, one of the size that it may have, and a sentence that says so."""
+    path, size = config.data.vocabulary, config.compile.vocabulary
+    if Path(path).is_file():
+        return Vocabulary.load(path), ()
     times = config.data.time_bins if config.data.task == "dense" else 0
-    return stand_in(config.compile.vocabulary, languages=config.data.languages, times=times)
+    why = f"data.vocabulary = {path} is no file" if path else "data.vocabulary is empty"
+    note = f"The vocabulary has {size:,} pieces (compile.vocabulary), as {why}."
+    return stand_in(size, languages=config.data.languages, times=times), (note,)
 
 
 def _feature_shape(config) -> tuple[int, int, int] | None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from capjax.compile.estimate import Estimate, estimate
 from capjax.compile.hlo import Program
-from capjax.compile.programs import Compiled, Lowered
+from capjax.compile.programs import Compiled, DoesNotFitError, Lowered
 from capjax.compile.topology import Topology
-from capjax.compile.traffic import FREE, in_memory
+from capjax.compile.traffic import FREE, arrays_in_memory
 from capjax.files import write_text
 
 ASSUMPTIONS = (
@@ -34,17 +34,9 @@ def make_report(config_name: str, topology: Topology, lowered: Lowered, compiled
     chip, count = topology.chip, lowered.mesh.size
     roofline = {"flops": lowered.flops / count / chip.flops, "bytes": found.memory_bytes / chip.bandwidth}
     return {
-        "config": config_name,
-        "program": lowered.name,
-        "topology": str(topology),
-        "chips": count,
-        "mesh": dict(lowered.mesh.shape),
-        "batch_size": lowered.batch_size,
-        "parameters": lowered.parameters,
+        **_about(config_name, topology, lowered),
         "compile_seconds": compiled.seconds,
         "memory": {**compiled.memory, "chip": int(chip.memory), "fits": True, "largest": _largest(lowered, compiled)},
-        "flops": lowered.flops,
-        "model_flops": lowered.model_flops,
         "bytes_moved": found.memory_bytes,
         "collectives": _collectives(found),
         "estimated": {
@@ -59,7 +51,31 @@ def make_report(config_name: str, topology: Topology, lowered: Lowered, compiled
             "compute_by_source": dict(found.by_source.most_common(_LARGEST)),
             "unknown_loops": found.unknown_loops,
         },
-        "assumptions": list(ASSUMPTIONS),
+        "assumptions": [*ASSUMPTIONS, *lowered.assumed],
+    }
+
+
+def make_refusal(config_name: str, topology: Topology, lowered: Lowered, error: DoesNotFitError) -> dict:
+    """What is known of a program that does not fit: `memory` tells what it needs and what there is for programs."""
+    largest = [{"name": name, "bytes": size, "kind": "array"} for size, name in error.largest]
+    return {
+        **_about(config_name, topology, lowered),
+        "memory": {"peak": error.used, "chip": error.capacity, "fits": False, "largest": largest[:_LARGEST]},
+        "assumptions": list(lowered.assumed),
+    }
+
+
+def _about(config_name: str, topology: Topology, lowered: Lowered) -> dict:
+    return {
+        "config": config_name,
+        "program": lowered.name,
+        "topology": str(topology),
+        "chips": lowered.mesh.size,
+        "mesh": dict(lowered.mesh.shape),
+        "batch_size": lowered.batch_size,
+        "parameters": lowered.parameters,
+        "flops": lowered.flops,
+        "model_flops": lowered.model_flops,
     }
 
 
@@ -75,10 +91,10 @@ def _made(program: Program) -> list[dict]:
         # The root of a computation is its caller's array.
         if one.opcode in FREE or one.opcode.endswith(("-start", "-done")) or one.root:
             continue
-        size = in_memory(one.shape)
-        name = f"{one.shape.partition('{')[0]} {one.op_name or one.name}"
         source = program.source(one)
-        made[name, source] = max(size, made.get((name, source), 0))
+        for array, size in arrays_in_memory(one.shape):
+            key = f"{array} {one.op_name or one.name}", source
+            made[key] = max(size, made.get(key, 0))
     return [
         {"name": f"{name} ({source})" if source else name, "bytes": size, "kind": "temporary"}
         for (name, source), size in made.items()
@@ -103,18 +119,45 @@ def _collectives(found: Estimate) -> list[dict]:
 
 def to_markdown(report: Mapping) -> str:
     """For people."""
-    memory, guess = report["memory"], report["estimated"]
     mesh = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1) or "one chip"
     lines = [
         f"# {report['config']}, {report['program']}, on {report['topology']}",
         "",
-        f"{report['chips']} chips as {mesh}; a batch of {report['batch_size']}; {report['parameters'] / 1e6:,.1f} M "
-        f"parameters; compiled in {report['compile_seconds']:.0f} s.",
+        f"{report['chips']} chips as {mesh}; a batch of {report['batch_size']:,}; {report['parameters'] / 1e6:,.1f} M "
+        "parameters.",
         "",
+        *(_told(report) if report["memory"]["fits"] else _refused(report)),
+    ]
+    if report["assumptions"]:
+        lines += ["", "## Assumptions", "", *(f"- {line}" for line in report["assumptions"])]
+    return "\n".join(lines) + "\n"
+
+
+def _refused(report: Mapping) -> list[str]:
+    memory = report["memory"]
+    lines = [
+        f"**Does not fit**: it needs {_gb(memory['peak'])} a chip, which has {_gb(memory['chip'])} for programs.",
+        "",
+        *_arrays(memory),
+    ]
+    if (advice := report.get("advice")) is not None:
+        lines += ["", advice]
+    return lines
+
+
+def _arrays(memory: Mapping) -> list[str]:
+    rows = [f"- {_mb(row['bytes'])}, {row['kind']}: {row['name']}" for row in memory["largest"]]
+    return ["## Largest arrays on a chip", "", *rows]
+
+
+def _told(report: Mapping) -> list[str]:
+    memory, guess = report["memory"], report["estimated"]
+    lines = [
         "| what | figure |",
         "|---|---|",
         f"| memory a chip | at most {_gb(memory['peak'])} of {_gb(memory['chip'])} at a time; arguments "
         f"{_gb(memory['arguments'])}, set aside for temporaries {_gb(memory['temporaries'])} |",
+        f"| compiled in | {report['compile_seconds']:.0f} s |",
         f"| operations | {report['flops']:.3g}, {report['flops'] / report['chips']:.3g} a chip |",
         f"| bytes moved a chip | {_gb(report['bytes_moved'])} |",
         f"| estimated time | {_ms(guess['seconds'])}: computing {_ms(guess['compute_seconds'])}, waiting for other "
@@ -137,27 +180,22 @@ def to_markdown(report: Mapping) -> str:
             for row in report["collectives"]
         ),
         "",
-        "## Largest arrays on a chip",
-        "",
-        *(f"- {_mb(row['bytes'])}, {row['kind']}: {row['name']}" for row in memory["largest"]),
+        *_arrays(memory),
         "",
         "## Where time goes, as estimated",
         "",
         *(f"- {_ms(seconds)}: {source}" for source, seconds in guess["compute_by_source"].items()),
-        "",
-        "## Assumptions",
-        "",
-        *(f"- {line}" for line in report["assumptions"]),
     ]
     if guess["unknown_loops"]:
-        lines.append(f"- {guess['unknown_loops']} loops end when the data say so: they count as long as they may be.")
-    return "\n".join(lines) + "\n"
+        lines += ["", f"{guess['unknown_loops']} loops end when the data say so: they count as long as they may be."]
+    return lines
 
 
-def write_report(report: Mapping, folder: Path) -> Path:
-    """Writes NAME.json and NAME.md; returns the path of the latter."""
+def write_report(report: Mapping, folder: Path, name: str = "") -> Path:
+    """Writes NAME-SLICE.json and NAME-SLICE.md, by the program's name unless another is given; returns the path of the
+    latter."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{report['program']}-{report['topology'].replace(':', '-')}"
+    name = f"{name or report['program']}-{report['topology'].replace(':', '-')}"
     write_text(folder / f"{name}.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / f"{name}.md", to_markdown(report))
     return folder / f"{name}.md"

@@ -42,17 +42,38 @@ def meshes(topology: Topology, *, rows: int) -> list[list[str]]:
     ]
 
 
-def sweep(config, topology: Topology, batches: Sequence[int] = ()) -> Iterator[list[str]]:
-    """Settings of all meshes with all batch sizes of training; without `batches`, the config's alone."""
+def _laid_out(config, mesh: list[str]) -> list[str]:
+    """With one copy of the model a slice, whatever the config has."""
+    return mesh if config.mesh.replica == 1 else ["mesh.replica=1", *mesh]
+
+
+def sweep(config, topology: Topology, batches: Sequence[int] = ()) -> list[list[str]]:
+    """Settings of all meshes with all batch sizes of training; without `batches`, the config's alone.
+
+    Raises:
+      ConfigError: no mesh divides one of them.
+    """
+    accumulate, found = config.train.accumulate, []
     for size in batches or (config.train.batch_size,):
-        for mesh in meshes(topology, rows=size // config.train.accumulate):
-            yield [*mesh, f"train.batch_size={size}"]
+        here = meshes(topology, rows=size // accumulate) if size > 0 and size % accumulate == 0 else []
+        if not here:
+            chips = math.prod(topology.shape)
+            least = accumulate * topology.slices * chips // math.gcd(chips, MOST_TENSOR)
+            raise config_lib.ConfigError(
+                f"--sweep on {topology}: no mesh divides a batch of {size} over its {topology.count} chips; use "
+                f"multiples of {least} in --batches or train.batch_size"
+            )
+        found += [[*_laid_out(config, mesh), f"train.batch_size={size}"] for mesh in here]
+    return found
 
 
 def smaller(config, topology: Topology, program: str) -> Iterator[list[str]]:
     """Settings of less and less memory: parameters over all chips, layers computed twice, smaller batches."""
     chips, size = math.prod(topology.shape), batch_of(config, program)
-    said = ["mesh.data=1", f"mesh.fsdp={chips}", "mesh.tensor=1"] if size % (chips * topology.slices) == 0 else []
+    micros = config.train.accumulate if program == "train" else 1
+    over = micros * topology.slices * chips
+    split = _laid_out(config, ["mesh.data=1", f"mesh.fsdp={chips}", "mesh.tensor=1"])
+    said = split if size % over == 0 else []
     if said and config.mesh.fsdp != chips:
         yield said
     if program == "train":
@@ -63,7 +84,7 @@ def smaller(config, topology: Topology, program: str) -> Iterator[list[str]]:
         if any("remat" in setting for setting in said):
             yield said
     # Where the mesh stays, its `tensor` shares a batch.
-    over = topology.slices * chips // (1 if any("mesh" in setting for setting in said) else max(config.mesh.tensor, 1))
+    over //= 1 if any("mesh" in setting for setting in said) else max(config.mesh.tensor, 1)
     while size % 2 == 0 and (size := size // 2) % over == 0:
         yield [*said, f"{BATCH[program]}={size}"]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from capjax.compile.hlo import Instruction, Program, size_of
 
+_ARRAY = re.compile(r"\w+\[[\d,]*\]")
 _TILED = re.compile(r"(?P<dtype>\w+)\[(?P<sides>[\d,]+)\]\{(?P<order>[\d,]+):T\((?P<tile>[\d,]+)\)")
 
 # They name arrays, or give them other shapes, without moving them.
@@ -85,8 +86,15 @@ def _read(program: Program, body: Sequence[Instruction], name: str, whole: int) 
 
 
 def in_memory(shape: str) -> int:
-    """Bytes of the arrays of a shape that lie in the large memory: S(1) and above are on the chip."""
-    return 0 if not shape else sum(padded_size(part) for part in shape.split("}") if "S(" not in part)
+    """Bytes of the arrays of a shape that lie in the large memory."""
+    return sum(size for _, size in arrays_in_memory(shape))
+
+
+def arrays_in_memory(shape: str) -> list[tuple[str, int]]:
+    """("bf16[8,128]", bytes) of each array of a shape that lies in the large memory: S(1) and above are on the chip."""
+    parts = [part for part in shape.split("}") if "S(" not in part]
+    # A layout in braces follows its array; scalars, which have none, stand before.
+    return [(found[-1], padded_size(part)) for part in parts if (found := _ARRAY.findall(part))]
 
 
 def padded_size(shape: str) -> int:

@@ -9,13 +9,16 @@ AXES = ("replica", "data", "fsdp", "tensor")
 
 
 def make_mesh(sizes, devices=None) -> Mesh:
-    """The mesh of a config's sizes by axis name; one of them may be -1, for what is left.
+    """The mesh of a config's sizes by axis name; one of them may be -1, for what is left. A `replica` of 1 is one copy
+    of the model a slice, however many slices there are.
 
     Raises:
       ValueError: the sizes do not multiply to the number of devices, or `replica` does not divide over their slices.
     """
     devices = jax.devices() if devices is None else devices
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
     shape = [int(sizes[axis]) for axis in AXES]
+    shape[0] = slices if shape[0] == 1 else shape[0]
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
         raise ValueError(f"mesh sizes {dict(zip(AXES, shape, strict=True))}: at most one -1, the others 1 or more")
     known = int(np.prod([size for size in shape if size != -1]))
@@ -27,7 +30,6 @@ def make_mesh(sizes, devices=None) -> Mesh:
             f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply"
         )
     types = (AxisType.Auto,) * len(AXES)
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices == 1:
         return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
     if shape[0] % slices:

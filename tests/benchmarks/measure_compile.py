@@ -36,7 +36,7 @@ def rows(source: str, folder: Path) -> list[dict[str, str]]:
     whole, found = json.loads((folder / "seconds.json").read_text()), []
     for path in sorted((folder / "compile").glob("*.json")):
         report = json.loads(path.read_text())
-        guess = report["estimated"]
+        guess, fits = report.get("estimated"), report["memory"]["fits"]
         found.append(
             {
                 "config": str(Path(source).relative_to(ROOT)) if Path(source).is_absolute() else source,
@@ -44,9 +44,9 @@ def rows(source: str, folder: Path) -> list[dict[str, str]]:
                 "batch": f"{report['batch_size']:,}",
                 "parameters": f"{report['parameters'] / 1e6:,.1f} M",
                 "GB a chip": f"{report['memory']['peak'] / 1e9:.2f} of {report['memory']['chip'] / 1e9:.0f}",
-                "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
-                "utilisation": f"{guess['utilisation']:.1%}",
-                "compiled in": f"{report['compile_seconds']:.0f} s",
+                "estimated": f"{guess['seconds'] * 1e3:,.1f} ms" if fits else "does not fit",
+                "utilisation": f"{guess['utilisation']:.1%}" if fits else "",
+                "compiled in": f"{report['compile_seconds']:.0f} s" if fits else "",
                 "command": f"{whole['seconds']:.0f} s",
                 "load": f"{whole['load']:.1f}",
             }

@@ -36,32 +36,25 @@ def meshes(config, topology, also) -> dict[str, list[str]]:
 
 
 def compiled(config, topology, path: Path) -> dict:
-    """The report of the training step; of what does not fit, the memory that it needs."""
-    from capjax.compile.programs import DoesNotFitError, compile_lowered, lower, mesh_of
-    from capjax.compile.report import make_report
+    """The report of the training step."""
+    from capjax.compile.command import compile_program
+    from capjax.files import write_text
 
     if not path.is_file():
-        mesh = mesh_of(config, topology)
-        try:
-            lowered = lower(config, mesh, "train")
-            report = make_report(config.name, topology, lowered, compile_lowered(lowered))
-        except DoesNotFitError as error:
-            report = {"mesh": dict(mesh.shape), "needs": error.used, "capacity": error.capacity}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report))
+        write_text(path, json.dumps(compile_program(config, topology, "train")))
     return json.loads(path.read_text())
 
 
 def row(slice_name: str, name: str, batch: int, report: dict) -> dict[str, str]:
     sizes = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1)
     found = {"slice": slice_name, "batch": f"{batch:,}", "mesh": f"{name}: {sizes}"}
-    if "needs" in report:
-        return found | {"GB a chip": f"{report['needs'] / 1e9:.1f}: does not fit"} | dict.fromkeys(
-            ("estimated", "of it waiting", "utilisation"), ""
-        )  # fmt: skip
+    found["GB a chip"] = f"{report['memory']['peak'] / 1e9:.1f}"
+    if not report["memory"]["fits"]:
+        found["GB a chip"] += ": does not fit"
+        return found | dict.fromkeys(("estimated", "of it waiting", "utilisation"), "")
     guess = report["estimated"]
     return found | {
-        "GB a chip": f"{report['memory']['peak'] / 1e9:.1f}",
         "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
         "of it waiting": f"{guess['exposed_collective_seconds'] * 1e3:,.1f} ms",
         "utilisation": f"{guess['utilisation']:.1%}",
@@ -90,7 +83,7 @@ def main():
             report = compiled(changed(config, settings), topology, args.root / f"{label}.json")
             table.append(row(slice_name, name, config.train.batch_size, report))
             print(table[-1], file=sys.stderr, flush=True)
-            if name == "the config's" and "needs" not in report:
+            if name == "the config's" and report["memory"]["fits"]:
                 first[slice_name] = report["estimated"]["seconds"] / (config.train.batch_size / topology.count)
     print_table(table)
     for kind in sorted({name.partition(":")[0].rpartition("x")[2] for name in first}):

@@ -14,8 +14,9 @@ from capjax.compile.estimate import estimate
 from capjax.compile.flops import count_flops
 from capjax.compile.hlo import Program
 from capjax.compile.programs import DoesNotFitError, compile_lowered, lower, mesh_of
-from capjax.compile.sweep import changed, meshes, smaller
+from capjax.compile.sweep import changed, meshes, smaller, sweep
 from capjax.compile.topology import Topology
+from capjax.config import ConfigError
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop
@@ -65,8 +66,37 @@ def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
     assert 0 < guess["utilisation"] < 1
     assert guess["seconds"] <= guess["seconds_by_rough_counts"]
     assert not decode["collectives"], "captions of a batch need nothing of another chip's"
-    assert "| estimated time |" in (tmp_path / "compile" / "train-v5e-2x2.md").read_text()
-    assert len(said) == 2
+    assert len(said) == 2, "one a program"
+    for name, text in zip(("train", "decode"), said, strict=True):
+        path = tmp_path / "compile" / f"{name}-v5e-2x2.md"
+        assert "| estimated time |" in text and "## Assumptions" in text
+        assert text == f"{path.read_text()}\nwritten: {path}\n"
+        assert "The vocabulary has 512 pieces (compile.vocabulary), as data.vocabulary is empty." in text
+
+
+@needs_compiler
+def test_the_vocabulary_of_the_workdir_is_the_one_that_training_goes_on_with(tiny, config, tmp_path, monkeypatch):
+    seen = []
+
+    def remember(config, topology, program):
+        seen.append(config.data.vocabulary)
+        return {"memory": {"fits": True}}
+
+    monkeypatch.setattr(command, "compile_program", remember)
+    monkeypatch.setattr(command, "write_report", lambda *_: tmp_path)
+    monkeypatch.setattr(command, "to_markdown", lambda _: "")
+    command.run(config, tmp_path, (), batches=None, say=lambda _: None)
+    own = tmp_path / "vocabulary.model"
+    own.write_bytes((tiny.path / "vocabulary.model").read_bytes())
+    command.run(config, tmp_path, (), batches=None, say=lambda _: None)
+    assert seen == ["", "", str(own), str(own)]
+    config.data.vocabulary = str(own)
+    config.compile.topologies = ()
+    lowered = lower(config, mesh_of(config, SMALL), "train")
+    assert not lowered.assumed
+    config.data.vocabulary = "no/such.model"
+    (said,) = lower(config, mesh_of(config, SMALL), "train").assumed
+    assert "no/such.model is no file" in said
 
 
 @needs_compiler
@@ -162,16 +192,28 @@ def test_what_saves_memory_is_tried_from_the_mildest_to_the_smallest_batch(confi
         changed(config, settings)
 
 
+def test_what_saves_memory_can_be_laid_out_with_micro_batches_and_copies(config):
+    config.train.accumulate, config.mesh.replica = 2, 4
+    found = list(smaller(config, SMALL, "train"))
+    assert found[0] == ["mesh.replica=1", "mesh.data=1", "mesh.fsdp=4", "mesh.tensor=1"]
+    assert found[-1][-1] == "train.batch_size=8", "two micro-batches of a row a chip"
+
+
 @needs_compiler
 def test_what_does_not_fit_is_told_with_what_does(config, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "compile_lowered", _small_memory(config))
     said = []
     assert not command.run(config, tmp_path, ("v5e:2x2",), batches=None, say=said.append)
     advice = "\n".join(said)
-    assert "train on v5e:2x2 does not fit: it needs 3.00 GB a chip, which has 2.00 GB for programs" in advice
-    assert "2.50 GB: the table" in advice
+    assert "train does not fit on v5e:2x2" in advice
+    assert "it needs 3.00 GB a chip, which has 2.00 GB for programs" in advice
+    assert "2.5e+03 MB, array: the table" in advice
     assert "It fits" in advice
     assert "--config.mesh.fsdp=4" in advice
+    kept = json.loads((tmp_path / "compile" / "train-v5e-2x2.json").read_text())
+    assert not kept["memory"]["fits"] and "--config.mesh.fsdp=4" in kept["advice"] and "estimated" not in kept
+    assert kept["advice"] in (tmp_path / "compile" / "train-v5e-2x2.md").read_text()
+    assert json.loads((tmp_path / "compile" / "decode-v5e-2x2.json").read_text())["memory"]["fits"]
 
 
 def _small_memory(config):
@@ -207,7 +249,20 @@ def test_a_sweep_goes_on_where_it_was_and_says_which_mesh_is_best(config, tmp_pa
     monkeypatch.setattr(command, "compile_lowered", stops_after(9))
     assert command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
     assert len(tried) == len({str(mesh) for mesh in tried}) == len(meshes(SMALL, rows=4))
-    assert said[-1].startswith("best on v5e:2x2: --config.mesh.data=")
+    assert said[-1].startswith("best on v5e:2x2, as estimated: --config.mesh.data=")
+    assert sorted(path.name for path in (tmp_path / "compile").iterdir()) == [
+        "best-v5e-2x2.json", "best-v5e-2x2.md", "sweep-v5e-2x2.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "batches", "accumulate", "least"),
+    [("v5e:4x8", (8, 6), 1, 4), ("2xv5e:4x8", (8, 12), 1, 8), ("v5e:2x4", (8, 9), 2, 2), ("v5e:2x4", (0,), 1, 1)],
+)
+def test_a_batch_that_no_mesh_divides_is_named_before_anything_is_compiled(config, name, batches, accumulate, least):
+    config.train.accumulate = accumulate
+    with pytest.raises(ConfigError, match=rf"divides a batch of {batches[-1]} .* use multiples of {least} "):
+        sweep(config, Topology.parse(name), batches)
 
 
 def test_a_batch_that_does_not_divide_is_an_error_that_says_of_what_it_must_be_a_multiple(config):

@@ -1,7 +1,7 @@
 import pytest
 
 from capjax.compile.hlo import Program
-from capjax.compile.traffic import bytes_moved, in_memory
+from capjax.compile.traffic import arrays_in_memory, bytes_moved, in_memory
 
 FUSED = """HloModule m
 
@@ -56,3 +56,8 @@ ENTRY"""
 )
 def test_arrays_fill_the_tiles_that_they_lie_in(shape, size):
     assert in_memory(shape) == size
+
+
+def test_each_array_of_a_tuple_has_its_own_size():
+    shape = "(f32[], bf16[3072]{0:T(1024)}, (s32[8,128]{1,0:T(8,128)}, f32[64]{0:T(128)S(1)}))"
+    assert arrays_in_memory(shape) == [("bf16[3072]", 6144), ("s32[8,128]", 4096)]

@@ -85,9 +85,9 @@ def test_what_a_program_says_of_its_arrays_means_the_rules_that_it_is_made_with(
 
 
 def test_slices_hold_copies_of_the_model():
-    devices = [SimpleNamespace(slice_index=i // 4) for i in range(8)]
-    with pytest.raises(ValueError, match="2 slices with mesh.replica = 1: set mesh.replica to 2"):
-        make_mesh({"replica": 1, "data": 8, "fsdp": 1, "tensor": 1}, devices)
+    devices = [SimpleNamespace(slice_index=i // 4) for i in range(12)]
+    with pytest.raises(ValueError, match="3 slices with mesh.replica = 2: set mesh.replica to 3"):
+        make_mesh({"replica": 2, "data": 6, "fsdp": 1, "tensor": 1}, devices)
 
 
 @pytest.mark.parametrize(
