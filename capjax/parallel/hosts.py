@@ -6,11 +6,7 @@ A job of one process needs none of this, and every function here is then cheap a
 import json
 import logging
 import os
-import re
-import socket
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -18,84 +14,18 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from capjax import runtime
-from capjax.parallel.lookout import LOST, Lookout
+from capjax.parallel.lookout import Lookout
+from capjax.parallel.meeting import LostError, meet, place_of, whole
 
-_BY_HAND = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
+__all__ = ["Ballot", "LostError", "at", "blame", "fetch", "gather", "is_first", "join", "leave", "sync"]
+
 # JAX finds out by itself that a process is gone, but names no host; ours shall be first.
 _HEARTBEAT = 100
-# Seconds that process 0 may take to start.
+# Seconds that the processes may take to start.
 _PATIENCE = 300
 _lookout: Lookout | None = None
 
 log = logging.getLogger("capjax")
-
-
-class HostsError(ValueError):
-    """The environment says of this job's processes what cannot be; the message names the variable."""
-
-
-class LostError(RuntimeError):
-    """Another process is not there; all may be started again. `status` is what to exit with."""
-
-    status = LOST
-
-
-@dataclass(frozen=True)
-class Place:
-    """This process's place in a job.
-
-    Attributes:
-      coordinator: HOST:PORT of process 0.
-      count: processes of the job; index: of this one.
-      devices: those of the host's GPUs that are this process's; None: all.
-    """
-
-    coordinator: str
-    count: int
-    index: int
-    devices: tuple[int, ...] | None = None
-
-
-def place_of(environ: Mapping[str, str]) -> Place | None:
-    """What the environment says: by hand in CAPJAX_COORDINATOR, CAPJAX_PROCESSES and CAPJAX_PROCESS, or as srun has it.
-    None where it names no other process.
-
-    Raises:
-      HostsError: it says what cannot be.
-    """
-    told = [name for name in _BY_HAND if environ.get(name)]
-    if told:
-        if missing := [name for name in _BY_HAND if name not in told]:
-            raise HostsError(f"{', '.join(told)} is set, but not {', '.join(missing)}; set all three, or none")
-        coordinator = environ["CAPJAX_COORDINATOR"]
-        if not re.fullmatch(r"\S+:\d{1,5}", coordinator):
-            raise HostsError(f"CAPJAX_COORDINATOR = {coordinator!r}: expected HOST:PORT of process 0")
-        count, index = _whole("CAPJAX_PROCESSES", environ), _whole("CAPJAX_PROCESS", environ)
-        if not 0 <= index < count:
-            raise HostsError(f"CAPJAX_PROCESS = {index}: expected 0 to {count - 1}, for CAPJAX_PROCESSES = {count}")
-        return Place(coordinator, count, index)
-    slurm = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
-    if not all(environ.get(name) for name in slurm):
-        return None
-    count = _whole("SLURM_STEP_NUM_TASKS", environ)
-    if count == 1:
-        return None
-    first = re.match(r"([^,\[]+)(?:\[(\d+))?", environ["SLURM_STEP_NODELIST"])  # node7,..., node[07-12],...
-    # Steps of one job may run on one node at a time, and so may jobs.
-    port = 61440 + (7 * _whole("SLURM_JOB_ID", environ) + _whole("SLURM_STEP_ID", environ)) % 4096
-    local = None
-    if count > _whole("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
-        local = (_whole("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
-    return Place(f"{first[1]}{first[2] or ''}:{port}", count, _whole("SLURM_PROCID", environ), local)
-
-
-def _whole(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
-    if default is not None and not environ.get(name):
-        return default
-    try:
-        return int(environ[name])
-    except (KeyError, ValueError) as error:
-        raise HostsError(f"{name} = {environ.get(name)!r}: expected a whole number") from error
 
 
 def join(environ: Mapping[str, str] = os.environ):
@@ -105,15 +35,14 @@ def join(environ: Mapping[str, str] = os.environ):
     On TPU VMs and on GKE's TPU pods, where neither the user nor SLURM says anything, JAX asks the machine.
 
     Raises:
-      HostsError: the environment says what cannot be; LostError: process 0 does not come.
+      HostsError: the environment says what cannot be; LostError: a process does not come.
     """
     place = place_of(environ)
-    several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or _whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
+    several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
     common = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": 60}
     if place is not None:
         log.info("process %d of %d, which meet at %s", place.index, place.count, place.coordinator)
-        if place.index:
-            meet(place.coordinator, _PATIENCE)
+        meet(place, _PATIENCE)
         jax.distributed.initialize(
             place.coordinator, place.count, place.index, local_device_ids=place.devices,
             cluster_detection_method="deactivate", **common,
@@ -123,27 +52,6 @@ def join(environ: Mapping[str, str] = os.environ):
     if jax.process_count() > 1:
         global _lookout
         _lookout = Lookout()
-
-
-def meet(coordinator: str, patience: float):
-    """Returns when process 0 listens at HOST:PORT. JAX, which would wait too, aborts without a word of where.
-
-    Raises:
-      LostError: it does not within `patience` seconds.
-    """
-    host, _, port = coordinator.rpartition(":")
-    end = time.monotonic() + patience
-    while True:
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise LostError(
-                    f"process 0 was not at {coordinator} within {patience:.0f} s ({error}): it did not start, or its "
-                    "port cannot be reached from here"
-                ) from error
-        time.sleep(0.5)
 
 
 def is_first() -> bool:

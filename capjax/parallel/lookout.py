@@ -1,9 +1,10 @@
 """Each process of a job keeps a lookout for the others, so that none waits forever for one that died or hangs.
 
 A process says every other second that it lives, and how far it has come, in the key-value store that JAX keeps in
-process 0. One that is silent is dead, frozen or out of reach; one that stays behind while the others wait for it hangs.
-The others then name its host and end, with the status that tells a launcher to start again: work goes on from the last
-checkpoint. One that ends with an error says so before.
+process 0. One that is silent is dead, frozen or out of reach; one that stays behind while the others wait for it hangs;
+where none is ahead and none moves, they are stuck in an exchange. What takes its time (compiling, evaluating, saving)
+is no hanging, however long: there only silence tells. The others then name the host and end, with the status that tells
+a launcher to start again: work goes on from the last checkpoint. One that ends with an error says so before.
 """
 
 import ctypes
@@ -26,6 +27,7 @@ LOST = 75
 _EVERY = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds without one after which a process is taken for lost
 _BEHIND = 45.0  # seconds that a process may stay behind the others in a training step
+_STUCK = 1800.0  # seconds that a training step may take
 _DIR = "capjax/alive/"
 _AGAIN = "started again, the run goes on from its last checkpoint"
 
@@ -46,6 +48,7 @@ class Others:
         """What was heard long ago says nothing any more: it was this process that was frozen."""
         self._heard = [now] * len(self._hosts)  # when each last gave a sign of life
         self._level = [now] * len(self._hosts)  # when each was last as far as any other, or busy, or moved on
+        self._moved = now  # when any last was busy, or moved on
 
     def hear(self, told: Sequence[dict], now: float):
         """Takes what each process says: `beats`, `step`, `busy`; of one that parted beats -1, `status`, `reason`."""
@@ -54,8 +57,11 @@ class Others:
             if new != old:
                 self._heard[index] = now
             step = new.get("step", 0)
-            if step == furthest or step != old.get("step", 0) or new.get("busy"):
+            moves = step != old.get("step", 0) or new.get("busy")
+            if step == furthest or moves:
                 self._level[index] = now
+            if moves:
+                self._moved = now
         self._told = list(told)
 
     def verdict(self, own: int, now: float) -> tuple[int, str] | None:
@@ -70,6 +76,9 @@ class Others:
             elif now - self._level[index] > _BEHIND:
                 what = f"hangs at step {told['step']}: the others have waited for it for {_BEHIND:.0f} s"
                 return LOST, f"{self.name(index)}, {what}; {_AGAIN}"
+        if now - self._moved > _STUCK:
+            step = max(told.get("step", 0) for told in self._told)
+            return LOST, f"no process has come further than step {step} for {_STUCK / 60:.0f} minutes; {_AGAIN}"
         return None
 
     def name(self, index: int) -> str:

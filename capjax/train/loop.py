@@ -247,6 +247,8 @@ def _run(job: _Job):
             if stopped_by and not last:
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
+            if (evaluates or saves) and not last:
+                hosts.at(step)  # from here on, to hang is to hang
             if stage.first == step:
                 reporter.say(str(stage))
         if config.data.eval and (best := checkpoints.best()):

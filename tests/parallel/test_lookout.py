@@ -49,6 +49,17 @@ def test_one_that_is_busy_may_stay_behind():
     assert watch(lambda index, now: alive(now, 7 if index == 2 else 8, busy=index == 2), 2000) is None
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_step_that_none_comes_out_of_is_an_exchange_that_is_stuck_unless_one_is_busy(busy):
+    found = watch(lambda index, now: alive(now, min(now // 10, 7), busy=busy and index == 1), 4000)
+    if busy:
+        assert found is None
+    else:
+        when, (status, text) = found
+        assert 1870 < when < 1880 and status == LOST
+        assert text.startswith("no process has come further than step 7 for 30 minutes")
+
+
 def test_the_error_of_a_process_that_parted_is_told_with_its_status():
     def says(index, now):
         return {"beats": -1, "status": 1, "reason": "no such file"} if index == 1 and now >= 20 else alive(now)

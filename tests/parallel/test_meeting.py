@@ -1,0 +1,180 @@
+"""Where the processes of a job meet, and who is told what when one does not come."""
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from capjax.parallel.meeting import HostsError, LostError, Place, meet, place_of
+
+BY_HAND = {"CAPJAX_COORDINATOR": "a.example:1234", "CAPJAX_PROCESSES": "4", "CAPJAX_PROCESS": "2"}
+SRUN = {
+    "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "node[07-08,11]", "SLURM_STEP_NUM_TASKS": "3",
+    "SLURM_STEP_NUM_NODES": "3", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
+}  # fmt: skip
+
+
+def test_alone_where_nothing_is_said():
+    assert place_of({}) is None
+    assert place_of({"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4"}) is None, "sbatch's own step starts one process"
+    assert place_of(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+
+
+def test_a_place_given_by_hand_comes_before_slurm():
+    assert place_of(SRUN | BY_HAND) == Place("a.example:1234", 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [("node[07-08,11]", "node07"), ("node7", "node7"), ("node7,other3", "node7"), ("a-b[3,5],c[1-2]", "a-b3")],
+)
+def test_process_0_is_on_the_first_of_slurms_nodes(nodes, first):
+    assert place_of(SRUN | {"SLURM_STEP_NODELIST": nodes}) == Place(f"{first}:61559", 3, 1)
+
+
+def test_tasks_that_share_a_node_have_a_gpu_each_unless_slurm_gave_them_one():
+    shared = SRUN | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
+    assert place_of(shared).devices == (1,)
+    assert place_of(shared | {"CUDA_VISIBLE_DEVICES": "0,1,2"}).devices == (1,)
+    assert place_of(shared | {"CUDA_VISIBLE_DEVICES": "1"}).devices is None
+
+
+def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
+    places = [
+        place_of(SRUN | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}) for job in (17, 18) for step in (0, 1)
+    ]
+    assert len({place.coordinator for place in places}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"CAPJAX_PROCESS": ""}, "is set, but not CAPJAX_PROCESS"),
+        ({"CAPJAX_PROCESS": "4"}, "CAPJAX_PROCESS = 4: expected 0 to 3"),
+        ({"CAPJAX_PROCESSES": "four"}, "CAPJAX_PROCESSES = 'four': expected a whole number"),
+        ({"CAPJAX_COORDINATOR": "a.example"}, "CAPJAX_COORDINATOR = 'a.example': expected HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_is_an_error_that_names_the_variable(change, message):
+    with pytest.raises(HostsError, match=message):
+        place_of(BY_HAND | change)
+
+
+@pytest.fixture
+def address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class Meeting:
+    """Processes that meet, each a thread: what became of each."""
+
+    def __init__(self, address: str):
+        self.address, self.ends, self.threads = address, {}, []
+
+    def start(self, index: int, count: int = 3, patience: float = 20, name=None):
+        def run():
+            try:
+                meet(Place(self.address, count, index), patience)
+                self.ends[name or index] = None
+            except (LostError, HostsError) as error:
+                self.ends[name or index] = error
+
+        self.threads.append(threading.Thread(target=run, daemon=True))
+        self.threads[-1].start()
+
+    def end(self) -> dict:
+        for thread in self.threads:
+            thread.join(30)
+        return self.ends
+
+
+def connect(address: str) -> socket.socket:
+    host, port = address.split(":")
+    for _ in range(100):
+        try:
+            return socket.create_connection((host, int(port)))
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("process 0 does not listen")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_all_go_on_when_all_have_come(address, order):
+    meeting = Meeting(address)
+    for index in order:
+        meeting.start(index)
+    assert meeting.end() == {0: None, 1: None, 2: None}
+    host, port = address.split(":")
+    socket.create_server((host, int(port))).close()  # the port is free for JAX
+
+
+def test_one_that_does_not_come_is_named_to_all_that_did(address):
+    meeting = Meeting(address)
+    meeting.start(0, patience=1)
+    meeting.start(1)
+    ends = meeting.end()
+    assert ends.keys() == {0, 1}
+    for error in ends.values():
+        assert isinstance(error, LostError) and error.status == 75
+        assert f"of 3 processes, number 2 did not come to {address} within 1 s" in str(error)
+        assert f"1 ({socket.gethostname()})" in str(error)
+
+
+def test_process_0_that_does_not_come_is_told_with_its_place_and_worth_another_start(address):
+    with pytest.raises(LostError, match=f"process 0 was not at {address} within 1 s") as told:
+        meet(Place(address, 2, 1), 1)
+    assert told.value.status == 75
+
+
+def test_strangers_are_not_counted(address):
+    meeting = Meeting(address)
+    meeting.start(0, count=2)
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"[" * 5000, b"{}\n", b'{"process": "1", "of": 2, "host": "a"}\n', b""):
+        with connect(address) as stranger:
+            stranger.sendall(said)
+    assert not meeting.ends
+    meeting.start(1, count=2)
+    assert meeting.end() == {0: None, 1: None}
+
+
+def test_one_that_came_and_died_is_waited_for_again(address):
+    meeting = Meeting(address)
+    meeting.start(0)
+    with connect(address) as died:
+        died.sendall(json.dumps({"process": 1, "of": 3, "host": "a"}).encode() + b"\n")
+        time.sleep(0.3)
+    meeting.start(2)
+    time.sleep(0.3)
+    assert not meeting.ends
+    meeting.start(1)
+    assert meeting.end() == {0: None, 1: None, 2: None}
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"index": 1}, "both are number 1 of 3 processes"),
+        ({"index": 2, "count": 4}, "is number 2 of 4 processes, and .* is number 0 of 3"),
+    ],
+)
+def test_a_job_that_was_told_nonsense_is_not_started_again(address, second, message):
+    meeting = Meeting(address)
+    meeting.start(0)
+    meeting.start(1)
+    time.sleep(0.3)
+    meeting.start(**second, name="second")
+    ends = meeting.end()
+    assert ends.keys() == {0, 1, "second"}
+    for error in ends.values():
+        with pytest.raises(HostsError, match=message):
+            raise error
+
+
+def test_a_port_that_is_taken_is_named(address):
+    host, port = address.split(":")
+    with socket.create_server(("", int(port))), pytest.raises(LostError, match=f"port {port}, where"):
+        meet(Place(address, 2, 0), 1)
