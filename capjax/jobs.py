@@ -5,7 +5,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from capjax import config as config_lib
 from capjax.evals.evaluate import means
 from capjax.evals.generate import Generator
+from capjax.files import local_path
 from capjax.models.build import make_functional
 from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
@@ -34,14 +34,14 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     """
     from capjax.export.served import Served
 
-    served = Served(Path(model).expanduser())
+    served = Served(local_path(model))
     served.check(config)
     if differences := served.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
     rules = Rules(make_mesh(config.mesh), config.mesh.rules)
     result = run_eval(served, ({}, {}), config, served.vocabulary, rules)
     result.write(
-        Path(workdir_path).expanduser() / "saved_model", step=served.step, split=config.data.eval,
+        Workdir(workdir_path).path / "saved_model", step=served.step, split=config.data.eval,
         samples=config.eval.samples, form=config.eval.form, external_data=served.external_data,
     )  # fmt: skip
     return means(result.scores)
@@ -110,11 +110,11 @@ def _run(
         if mode == "compile":
             from capjax.compile import command
 
-            return 0 if command.run(config, Path(workdir).expanduser(), **compiles) else 1, ""
+            return 0 if command.run(config, Workdir(workdir).path, **compiles) else 1, ""
         if mode == "export":
             from capjax.export import command
 
-            command.run(config, Path(workdir).expanduser(), output)
+            command.run(config, Workdir(workdir).path, output)
             return 0, ""
         if mode == "train":
             scores = train(config, workdir)

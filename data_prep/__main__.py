@@ -151,8 +151,21 @@ def _build(name: str, argv: Sequence[str]) -> int:
         parser.error("--workers does not go with --beam; say --beam --direct_num_workers=N")
     if args.stage and args.beam is None:
         parser.error("--stage goes with --beam, before it")
+    _check_beam(parser, args.beam or ())
     hint = f"What is finished is kept in {args.output}.partial; the same command goes on from there."
     return _guarded(name, lambda: _run(name, args), hint)
+
+
+def _check_beam(parser: argparse.ArgumentParser, words: Sequence[str]):
+    """Beam passes over what is not its own with a warning at most."""
+    before = "="
+    for word in words:
+        if not word.startswith("--") and ("=" in before or not before.startswith("--")):
+            parser.error(f"{word!r} behind --beam is no option of Beam's; they are written --NAME=VALUE")
+        # Abbreviations of theirs are no concern: these are ours in full.
+        if word.partition("=")[0] in parser._option_string_actions:
+            parser.error(f"{word} is no option of Beam's, and goes before --beam")
+        before = word
 
 
 def _guarded(name: str, work: Callable[[], int], hint: str = "") -> int:

@@ -56,7 +56,8 @@ class Stage:
             with ThreadPoolExecutor(_COPIES) as pool:
                 list(pool.map(lambda url: _send(wanted[url], url), sorted(missing)))
         except (OSError, ValueError) as error:  # Beam's own errors are OSErrors
-            raise InputError(f"--stage {self.url}: cannot be written: {error}") from error
+            needs = "; gs:// needs pip install 'capjax[dataflow]'" if "apache-beam[gcp]" in str(error) else ""
+            raise InputError(f"--stage {self.url}: cannot be written: {error}{needs}") from error
         return tasks
 
     def fetch(self, waiting: Mapping[str, Shard]) -> list[tuple[str, ShardReport]]:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
+from capjax.files import local_path
 from capjax.metrics.signature import version
 from capjax.predict import Predictor
 from capjax.train.workdir import Workdir
@@ -41,7 +42,7 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
     files = Workdir(workdir)
     files.config()
     files.check_model(config)
-    output = Path(output).expanduser() if output else files.path / "export"
+    output = local_path(output) if output else files.path / "export"
     check_replaceable(output)
     decode = config.decode.to_dict()
     if decode["neighbours"]:

@@ -15,7 +15,7 @@ from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.data.pipeline import Part
 from capjax.decode.consensus import Neighbours
-from capjax.files import write_bytes, write_text
+from capjax.files import local_path, write_bytes, write_text
 from capjax.text.vocabulary import Vocabulary
 
 log = logging.getLogger("capjax")
@@ -27,10 +27,14 @@ _MAY_CHANGE = ("name", "data.threads", "data.prefetch", "train.steps", "train.lo
 
 
 class Workdir:
-    """Paths of a job's folder, and what is read from it."""
+    """Paths of a job's folder, and what is read from it.
+
+    Raises:
+      ValueError: the path is a URL.
+    """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path).expanduser()
+        self.path = local_path(path)
         self.config_path = self.path / "config.json"
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"

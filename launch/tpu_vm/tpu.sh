@@ -92,6 +92,38 @@ on_all() {
   tpus ssh "$name" --node=all --worker=all "--command=$1"
 }
 
+# As many ssh at a time as there are slices, for one alone starts a command on 64 workers, and on others when it has ended
+# there; those of a job wait for each other. Ends with what says most: an error to mend, a stop, else the first that is
+# not 0.
+on_each_slice() {
+  local names count=$slices slice found status=0 started=()
+  if ! $dry; then
+    names=$(tpus describe "$name" '--format=value(tpu.nodeSpec[].nodeId)') || return
+    count=$(tr ';' '\n' <<< "$names" | grep -c .)
+  fi
+  set -m # each is a group of its own, which Ctrl-C reaches by the trap
+  trap 'kill -INT -- "${started[@]/#/-}" 2> /dev/null; exit 130' INT TERM
+  for ((slice = 0; slice < count; slice++)); do
+    if $dry; then
+      tpus ssh "$name" "--node=$slice" --worker=all "--command=$1"
+    else
+      tpus ssh "$name" "--node=$slice" --worker=all "--command=$1" < /dev/null &
+      started+=($!)
+    fi
+  done
+  for slice in "${started[@]}"; do
+    wait "$slice"
+    found=$?
+    case $found,$status in
+      101,* | 102,*) status=$found ;;
+      *,101 | *,102) ;;
+      130,* | *,0) status=$found ;;
+    esac
+  done
+  trap - INT TERM
+  return "$status"
+}
+
 state() {
   tpus describe "$name" '--format=value(state.state)'
 }
@@ -104,6 +136,13 @@ create() {
   esac
   [[ $accelerator =~ ^(v5litepod|v5p|v6e)-[1-9][0-9]*$ ]] ||
     fail "--accelerator '$accelerator': expected v5litepod-N, v5p-N or v6e-N, such as v5litepod-256"
+  local most=256
+  if [[ $accelerator == v5p-* ]]; then
+    most=512
+  fi
+  ((${accelerator##*-} <= most)) ||
+    fail "--accelerator '$accelerator': over ssh a slice may have 64 hosts, as ${accelerator%-*}-$most has; for more, \
+see launch/gke"
   local options=("--accelerator-type=$accelerator" "--runtime-version=$runtime")
   if ((slices == 1)); then
     options+=("--node-id=$name")
@@ -161,7 +200,7 @@ install() {
 train() {
   local restarts=0 status now
   while true; do
-    on_all "bash capjax/launch/tpu_vm/worker.sh$(printf ' %q' "${rest[@]}")"
+    on_each_slice "bash capjax/launch/tpu_vm/worker.sh$(printf ' %q' "${rest[@]}")"
     status=$?
     if $dry; then
       return

@@ -3,11 +3,13 @@
     python tests/benchmarks/report.py [--output runs/bench] [--all]
 
 Runs every bench_*.py beside this file, with --all also every measure_*.py (trainings: about a day on two cores), one
-after another, and writes OUTPUT/report.md with the machine and what each printed, and OUTPUT/scaling.svg. What has been
-run for this commit is not run again: an interrupted report goes on when the command is repeated.
+after another, and writes OUTPUT/report.md with the machine and what each printed, and OUTPUT/COMMIT/scaling.svg. What
+has been run for this commit, with the same changes to it, is not run again: an interrupted report goes on when the
+command is repeated.
 """
 
 import argparse
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -62,11 +64,14 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str:
-    """Of the code that is measured, with what was changed since."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=HERE, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
+    """Of the code that is measured; what was changed since has a hash of its own."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], cwd=HERE, capture_output=True, text=True).stdout
+
+    changed = git("diff", "HEAD") + git("status", "--porcelain")
+    name = git("describe", "--always", "--abbrev=12").strip() or "unknown"
+    return f"{name}-dirty-{hashlib.sha256(changed.encode()).hexdigest()[:8]}" if changed else name
 
 
 def run(script: Path, output: Path, options: list[str]) -> tuple[float, int]:
@@ -96,7 +101,7 @@ def main() -> int:
     parts, failed = [], 0
     for number, script in enumerate(scripts, 1):
         output = folder / f"{script.stem}.txt"
-        options = ["--svg", str(args.output / "scaling.svg")] if script.stem == "bench_scaling" else []
+        options = ["--svg", str(folder / "scaling.svg")] if script.stem == "bench_scaling" else []
         if output.is_file():
             print(f"{number}/{len(scripts)} {script.stem}: has been run for {version}", flush=True)
         else:
@@ -107,7 +112,7 @@ def main() -> int:
         parts += [f"## {title}", "", f"`python tests/benchmarks/{script.name}`", ""]
         if output.is_file():
             parts += ["```", output.read_text().strip(), "```", ""]
-            parts += ["![Scaling curves](scaling.svg)", ""] * bool(options)
+            parts += [f"![Scaling curves]({version}/scaling.svg)", ""] * bool(options)
         else:
             failed += 1
             parts += [f"Failed; see `{version}/{script.stem}.log`.", ""]

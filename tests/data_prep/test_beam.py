@@ -52,6 +52,23 @@ def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsy
     assert not (tmp_path / "beam.partial").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["FlinkRunner"], "'FlinkRunner' behind --beam is no option of Beam's; they are written --NAME=VALUE"),
+        (["--runner=FlinkRunner", "x"], "'x' behind --beam"),
+        (["--runner", "FlinkRunner", "x"], "'x' behind --beam"),
+        (["--runner=FlinkRunner", "--strict"], "--strict is no option of Beam's, and goes before --beam"),
+        (["--stage=gs://x/y"], "--stage=gs://x/y is no option of Beam's"),
+    ],
+)
+def test_words_that_are_not_beams_are_not_passed_over(photos, tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        build(photos, tmp_path / "out", "--beam", *words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_videos_are_written_alike(tmp_path):
     for name, options in (("alone", ["--workers", "1"]), ("beam", BEAM)):

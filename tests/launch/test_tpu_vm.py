@@ -49,11 +49,12 @@ def test_a_slice_is_asked_for_as_a_queued_resource():
 
 
 def test_launch_py_runs_on_all_workers_with_its_arguments_as_they_are():
-    (line,) = commands(*CASES["run"])
-    told = shlex.split(line)
-    assert told[4:8] == ["ssh", "run1", "--node=all", "--worker=all"]
-    remote = shlex.split(told[8].removeprefix("--command="))
-    assert remote == ["bash", "capjax/launch/tpu_vm/worker.sh", *JOB[1:]]
+    lines = commands("run", *PLACE, "--slices", "2", *JOB)
+    for slice_, told in enumerate(map(shlex.split, lines)):
+        assert told[4:8] == ["ssh", "run1", f"--node={slice_}", "--worker=all"]
+        remote = shlex.split(told[8].removeprefix("--command="))
+        assert remote == ["bash", "capjax/launch/tpu_vm/worker.sh", *JOB[1:]]
+    assert len(lines) == 2
 
 
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not installed")
@@ -78,6 +79,7 @@ def test_gcloud_knows_every_command_and_option(case):
         (["create", *PLACE], "--accelerator '': expected v5litepod-N"),
         (["create", *PLACE, "--accelerator", "v5e-256"], "--accelerator 'v5e-256'"),
         (["create", *PLACE, "--slices", "0"], "--slices '0'"),
+        (["create", *PLACE, "--accelerator", "v5p-1024"], "--accelerator 'v5p-1024': over ssh"),
         (["status", "--name", "x;reboot", "--zone", "us-west4-a"], "--name 'x;reboot'"),
         (["status", "--name", "run1", "--zone", "us-west4"], "--zone 'us-west4'"),
         (["status", *PLACE, "--worker", "0"], "unknown argument '--worker'"),
@@ -96,17 +98,23 @@ def test_wrong_arguments_are_named(argv, message):
 
 @pytest.fixture
 def gcloud(tmp_path):
-    """Plays gcloud: each ssh ends with the next status, each describe says the next state; -> (run, what was asked)."""
+    """Plays gcloud: each ssh to a slice ends with its next status, each describe says the next state; -> (run, what was
+    asked). The statuses of several slices are lists by slice."""
     log = tmp_path / "asked"
 
     def run(statuses, states=(), *argv):
-        (tmp_path / "ssh").write_text("".join(f"{status}\n" for status in statuses))
+        several = statuses if statuses and isinstance(statuses[0], list) else [statuses]
+        for number, its in enumerate(several):
+            (tmp_path / f"ssh{number}").write_text("".join(f"{status}\n" for status in its))
+        (tmp_path / "nodes").write_text(";".join(f"run1-{number}" for number in range(len(several))) + "\n")
         (tmp_path / "describe").write_text("".join(f"{state}\n" for state in states))
         script = tmp_path / "gcloud"
         script.write_text(
-            f'#!/usr/bin/env bash\ncd {tmp_path}\necho "$4" >> asked\n'
+            f"#!/usr/bin/env bash\ncd {tmp_path}\n"
+            "if [[ $* == *nodeId* ]]; then cat nodes; exit; fi\n"
+            'echo "$4" >> asked\n'
             'take() { head -n 1 "$1"; sed -i 1d "$1"; }\n'
-            'case $4 in ssh) exit "$(take ssh)" ;; describe) take describe ;; esac\n'
+            'case $4 in ssh) exit "$(take "ssh${6#--node=}")" ;; describe) take describe ;; esac\n'
         )
         script.chmod(0o755)
         env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CAPJAX_POLL_SECONDS": "0"}
@@ -127,6 +135,40 @@ def test_what_was_stopped_crashed_or_lost_starts_again(gcloud, status):
 def test_errors_to_mend_do_not_start_again(gcloud, status, told):
     done, asked = gcloud([status, 0])
     assert (done.returncode, asked) == (told, ["ssh"])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "told"), [((0, 0, 0), 0), ((75, 101, 75), 1), ((102, 130, 75), 2), ((75, 130, 143), 130)]
+)
+def test_slices_start_together_and_the_one_that_says_most_is_heard(gcloud, statuses, told):
+    done, asked = gcloud([[status] for status in statuses])
+    assert (done.returncode, asked) == (told, ["ssh"] * 3)
+
+
+def test_ctrl_c_ends_what_reaches_the_slices(tmp_path):
+    script = tmp_path / "gcloud"
+    script.write_text(
+        f"#!/usr/bin/env bash\ncd {tmp_path}\n"
+        "if [[ $* == *nodeId* ]]; then echo 'a;b'; exit; fi\n"
+        'echo $$ > "pid${6#--node=}"\nexec sleep 60\n'
+    )
+    script.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
+    for name in ("pid0", "pid1"):
+        wait_for(tmp_path / name)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    time.sleep(0.3)
+    for name in ("pid0", "pid1"):
+        assert not Path(f"/proc/{(tmp_path / name).read_text().strip()}").exists()
+
+
+def test_slices_start_again_together(gcloud):
+    done, asked = gcloud([[75, 0], [0, 0]], ["ACTIVE"])
+    assert done.returncode == 0, done.stderr
+    assert asked == ["ssh", "ssh", "describe", "ssh", "ssh"]
 
 
 def test_restarts_are_bounded(gcloud):

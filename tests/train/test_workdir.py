@@ -27,6 +27,11 @@ def test_the_config_comes_back_as_it_was(tiny, tmp_path):
     assert dict(config_lib.flatten(Workdir(tmp_path).config())) == dict(config_lib.flatten(config))
 
 
+def test_a_bucket_is_no_folder_of_an_odd_name():
+    with pytest.raises(ValueError, match="gs://bucket/run is a URL, .*; mount the bucket"):
+        Workdir("gs://bucket/run")
+
+
 def test_the_vocabulary_is_copied(tiny, tmp_path):
     Workdir(tmp_path / "run").prepare(tiny.config())
     assert (tmp_path / "run/vocabulary.model").read_bytes() == (tiny.path / "vocabulary.model").read_bytes()
