@@ -34,6 +34,7 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     """
     from capjax.export.served import Served
 
+    folder = Workdir(workdir_path).path / "saved_model"
     served = Served(local_path(model))
     served.check(config)
     if differences := served.differences(config):
@@ -41,8 +42,8 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     rules = Rules(make_mesh(config.mesh), config.mesh.rules)
     result = run_eval(served, ({}, {}), config, served.vocabulary, rules)
     result.write(
-        Workdir(workdir_path).path / "saved_model", step=served.step, split=config.data.eval,
-        samples=config.eval.samples, form=config.eval.form, external_data=served.external_data,
+        folder, step=served.step, split=config.data.eval, samples=config.eval.samples, form=config.eval.form,
+        external_data=served.external_data,
     )  # fmt: skip
     return means(result.scores)
 

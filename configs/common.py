@@ -126,7 +126,7 @@ def get_config() -> ConfigDict:
     config.eval.samples = 16  # captions shown in samples.md
 
     config.mesh = ConfigDict()
-    config.mesh.replica = 1  # copies of the model; 1: one a slice
+    config.mesh.replica = 1  # copies of the model; 1: one a slice (of GPUs: a host, or what shares NVLink)
     config.mesh.data = -1  # -1: what is left
     config.mesh.fsdp = 1
     config.mesh.tensor = 1

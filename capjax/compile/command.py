@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from capjax.compile.programs import NAMES, DoesNotFitError, compile_lowered, lower, mesh_of
+from capjax.compile.programs import NAMES, CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.report import make_refusal, make_report, to_markdown, write_report
 from capjax.compile.sweep import changed, smaller, sweep
 from capjax.compile.topology import Topology
@@ -85,7 +85,10 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
     for number, settings in enumerate(wanted, 1):
         name = " ".join(settings)
         if name not in rows:
-            rows[name] = compile_program(changed(config, settings), topology, "train")
+            try:
+                rows[name] = compile_program(changed(config, settings), topology, "train")
+            except CompilerError as error:
+                rows[name] = {"memory": {"fits": False}, "failed": str(error)}
             folder.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps({"config": about, "rows": rows}, indent=1) + "\n")
         say(f"{number}/{len(wanted)} {_line(name, rows[name])}")
@@ -101,6 +104,8 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
 
 
 def _line(name: str, report: dict) -> str:
+    if "failed" in report:
+        return f"{name}: {report['failed'].splitlines()[0][:120]}"
     memory = f"{report['memory']['peak'] / 1e9:.2f} GB"
     if not report["memory"]["fits"]:
         return f"{name}: {memory}, does not fit"

@@ -38,6 +38,10 @@ class DoesNotFitError(RuntimeError):
         self.used, self.capacity, self.largest = used, capacity, largest
 
 
+class CompilerError(ValueError):
+    """The compiler cannot make a program, by a fault of its own."""
+
+
 @dataclass
 class Lowered:
     """One program of a config, for a mesh.
@@ -134,13 +138,16 @@ def compile_lowered(lowered: Lowered) -> Compiled:
     """Compiles a program.
 
     Raises:
-      DoesNotFitError: it needs more memory than there is.
+      DoesNotFitError: it needs more memory than there is; CompilerError: the compiler fails.
     """
     started = time.perf_counter()
     try:
         compiled = lowered.lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        raise _does_not_fit(str(error)) or error from error
+        raise _does_not_fit(str(error)) or CompilerError(
+            f"the TPU compiler fails on the {lowered.name} program with this mesh: {str(error)[:300]} ...\n"
+            "Another mesh, or other train.xla_options, may do"
+        ) from error
     seconds, stats = time.perf_counter() - started, compiled.memory_analysis()
     memory = {
         "peak": stats.peak_memory_in_bytes,

@@ -5,11 +5,13 @@ first waits for the others itself, at the address that is then JAX's, and all le
 """
 
 import json
+import queue
 import re
 import socket
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from capjax.parallel.lookout import LOST
@@ -56,7 +58,7 @@ def place_of(environ: Mapping[str, str]) -> Place | None:
         if missing := [name for name in _BY_HAND if name not in told]:
             raise HostsError(f"{', '.join(told)} is set, but not {', '.join(missing)}; set all three, or none")
         coordinator = environ["CAPJAX_COORDINATOR"]
-        if not re.fullmatch(r"\S+:\d{1,5}", coordinator):
+        if not re.fullmatch(r"\S+:\d{1,5}", coordinator) or int(coordinator.rpartition(":")[2]) > 65535:
             raise HostsError(f"CAPJAX_COORDINATOR = {coordinator!r}: expected HOST:PORT of process 0")
         count, index = whole("CAPJAX_PROCESSES", environ), whole("CAPJAX_PROCESS", environ)
         if not 0 <= index < count:
@@ -102,28 +104,32 @@ def meet(place: Place, patience: float):
 
 def _receive(place: Place, patience: float):
     """Process 0's part: it listens until all have come, and tells them so, or what is wrong."""
-    here: dict[int, tuple[socket.socket, str]] = {}
-    came, answer = [], {"error": "process 0 was stopped", "lost": True}
-    with ExitStack() as opened:
-        try:
-            with _listen(int(place.coordinator.rpartition(":")[2]), patience) as server:
-                end = time.monotonic() + patience
-                while len(_still(here)) < place.count - 1:
-                    if (connection := _accept(server, end)) is None:
-                        raise LostError(_missing(place, _still(here), patience))
-                    opened.enter_context(connection)
-                    if told := _told(connection):  # else a stranger
-                        came.append(connection)
-                        before = _still(here).get(told["process"])
-                        here[told["process"]] = connection, told["host"]
-                        _check(place, told, before)
-            answer = {"go": True}
-        except (LostError, HostsError) as error:
-            answer = {"error": str(error), "lost": isinstance(error, LostError)}
-            raise
-        finally:
-            for connection in came:
-                _say(connection, answer)
+    here: dict[int, _Caller] = {}
+    came: list[_Caller] = []
+    answer = {"error": "process 0 was stopped", "lost": True}
+    try:
+        with _listen(int(place.coordinator.rpartition(":")[2]), patience) as server, _callers(server) as callers:
+            end = time.monotonic() + patience
+            while len(_still(here)) < place.count - 1:
+                try:
+                    caller = callers.get(timeout=max(end - time.monotonic(), 0))
+                except queue.Empty:
+                    raise LostError(_missing(place, _still(here), patience)) from None
+                came.append(caller)
+                _check(place, caller, _still(here).get(caller.index))
+                if before := here.get(caller.index):  # left over from an earlier start, or a connection that broke
+                    before.say({"error": f"{caller.host} has another process {caller.index} now", "lost": True})
+                    came.remove(before)
+                    before.connection.close()
+                here[caller.index] = caller
+        answer = {"go": True}
+    except (LostError, HostsError) as error:
+        answer = {"error": str(error), "lost": isinstance(error, LostError)}
+        raise
+    finally:
+        for caller in came:
+            caller.say(answer)
+            caller.connection.close()
 
 
 def _listen(port: int, patience: float) -> socket.socket:
@@ -139,53 +145,81 @@ def _listen(port: int, patience: float) -> socket.socket:
         time.sleep(0.5)
 
 
-def _accept(server: socket.socket, end: float) -> socket.socket | None:
-    """None when there is no time left."""
-    server.settimeout(max(end - time.monotonic(), 1e-3))
-    with suppress(TimeoutError):
-        return server.accept()[0]
-    return None
+@dataclass
+class _Caller:
+    """A process that has come, with what it said of itself."""
+
+    connection: socket.socket
+    index: int
+    count: int
+    host: str
+
+    def say(self, message: Mapping):
+        _say(self.connection, message)
+
+    def waits(self) -> bool:
+        """Who waits says nothing more; a connection that has ended is of a process that has."""
+        self.connection.setblocking(False)
+        try:
+            return bool(self.connection.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
 
 
-def _told(connection: socket.socket) -> dict | None:
-    """What a process says of itself; None from a stranger."""
-    told = _hear(connection, 5)
-    if told and all(isinstance(told.get(name), kind) for name, kind in (("process", int), ("of", int), ("host", str))):
-        return told
-    return None
+@contextmanager
+def _callers(server: socket.socket) -> "Iterator[queue.SimpleQueue[_Caller]]":
+    """Who comes. Strangers, who say nothing or something else, hold nobody up."""
+    found, over = queue.SimpleQueue(), threading.Event()
+    server.settimeout(0.1)
+
+    def hear(connection: socket.socket):
+        told = _hear(connection, 5) or {}
+        index, count, host = (told.get(name) for name in ("process", "of", "host"))
+        if type(index) is type(count) is int and max(index, count) < 1e6 and isinstance(host, str) and len(host) < 256:
+            found.put(_Caller(connection, index, count, host))
+        else:
+            connection.close()
+
+    def accept():
+        while not over.is_set():
+            with suppress(OSError):  # nobody within the time, or one who is gone already
+                threading.Thread(target=hear, args=[server.accept()[0]], daemon=True).start()
+
+    accepting = threading.Thread(target=accept, daemon=True, name="roll_call")
+    accepting.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        accepting.join()  # else the port would stay taken
 
 
-def _check(place: Place, told: Mapping, before: tuple[socket.socket, str] | None):
-    index, count, host = told["process"], told["of"], told["host"]
-    if count != place.count or not 0 < index < count:
+def _check(place: Place, caller: _Caller, before: _Caller | None):
+    who = f"{caller.host} is number {caller.index} of {caller.count} processes"
+    if caller.count != place.count or not 0 < caller.index < caller.count:
         raise HostsError(
-            f"{host} is number {index} of {count} processes, and {socket.gethostname()} is number 0 of {place.count}: "
-            "all must be told the same number of processes, and each another of its own"
+            f"{who}, and {socket.gethostname()} is number 0 of {place.count}: all must be told the same number of "
+            "processes, and each another of its own"
         )
-    if before:
-        raise HostsError(f"{before[1]} and {host} both are number {index} of {count} processes")
+    if before and before.host != caller.host:
+        raise HostsError(f"{who}, and so is {before.host}")
 
 
-def _still(here: dict[int, tuple[socket.socket, str]]) -> dict[int, tuple[socket.socket, str]]:
-    """Those that still wait. Who waits says nothing more; a connection that has ended is of a process that has."""
-    for index, (connection, _) in list(here.items()):
-        connection.setblocking(False)
-        with suppress(BlockingIOError):
-            try:
-                gone = not connection.recv(1, socket.MSG_PEEK)
-            except ConnectionError:
-                gone = True
-            if gone:
-                del here[index]
+def _still(here: dict[int, _Caller]) -> dict[int, _Caller]:
+    """Those that still wait; the others are forgotten."""
+    for index in [index for index, caller in here.items() if not caller.waits()]:
+        del here[index]
     return here
 
 
 def _missing(place: Place, here: Mapping, patience: float) -> str:
     missing = [str(index) for index in range(1, place.count) if index not in here]
-    came = ", ".join([f"0 ({socket.gethostname()})", *(f"{index} ({here[index][1]})" for index in sorted(here))])
+    more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
     return (
-        f"of {place.count} processes, number {', '.join(missing)} did not come to {place.coordinator} within "
-        f"{patience:.0f} s: not started, or they cannot reach it; there were {came}"
+        f"of {place.count} processes, number {', '.join(missing[:20])}{more} did not come to {place.coordinator} "
+        f"within {patience:.0f} s: not started, or they cannot reach it"
     )
 
 

@@ -38,5 +38,7 @@ def make_mesh(sizes, devices=None) -> Mesh:
             "copies of the model may be as far apart"
         )
     within = (shape[0] // slices, *shape[1:])
-    laid = mesh_utils.create_hybrid_device_mesh(within, (slices, *(1,) * len(shape[1:])), devices)
+    laid = mesh_utils.create_hybrid_device_mesh(
+        within, (slices, *(1,) * len(shape[1:])), devices, allow_split_physical_axes=True
+    )
     return Mesh(laid, AXES, axis_types=types)

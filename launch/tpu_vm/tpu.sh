@@ -10,7 +10,7 @@
 #
 # create waits until the slice is there. install copies the last commit of this folder to all workers, with a Python of
 # its own. ssh runs a command on all of them, for instance one that mounts the disk or bucket where DIR lies: all
-# workers must see it. run starts launch.py on all of them and starts it again, N times at most (default: 20), until it is
+# workers must see it. With several slices ssh cannot ask for a passphrase: run ssh-add before. run starts launch.py on all of them and starts it again, N times at most (default: 20), until it is
 # done; exit statuses 1 (an error to mend) and 2 (wrong arguments) end it. Ctrl-C leaves launch.py at work on the workers:
 # the next run stops it first, and goes on from what it saved. stop deletes the slice.
 #
@@ -100,9 +100,17 @@ on_each_slice() {
   if ! $dry; then
     names=$(tpus describe "$name" '--format=value(tpu.nodeSpec[].nodeId)') || return
     count=$(tr ';' '\n' <<< "$names" | grep -c .)
+    ((count)) || return 1
   fi
-  set -m # each is a group of its own, which Ctrl-C reaches by the trap
-  trap 'kill -INT -- "${started[@]/#/-}" 2> /dev/null; exit 130' INT TERM
+  if ((count == 1)); then # it may ask for a passphrase
+    tpus ssh "$name" --node=0 --worker=all "--command=$1"
+    return
+  fi
+  set -m # each is a group of its own, which a signal to this script reaches by the trap
+  for slice in INT:130 TERM:143 HUP:129; do
+    # shellcheck disable=SC2064  # the status of now
+    trap "kill -${slice%:*} -- \"\${started[@]/#/-}\" 2> /dev/null; exit ${slice#*:}" "${slice%:*}"
+  done
   for ((slice = 0; slice < count; slice++)); do
     if $dry; then
       tpus ssh "$name" "--node=$slice" --worker=all "--command=$1"
@@ -112,7 +120,7 @@ on_each_slice() {
     fi
   done
   for slice in "${started[@]}"; do
-    wait "$slice"
+    wait -f "$slice"
     found=$?
     case $found,$status in
       101,* | 102,*) status=$found ;;
@@ -120,7 +128,8 @@ on_each_slice() {
       130,* | *,0) status=$found ;;
     esac
   done
-  trap - INT TERM
+  trap - INT TERM HUP
+  set +m
   return "$status"
 }
 

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "grain", "torch", "transformers", "tensorflow-cpu", "opencv-python-headless",
     "pycocoevalcap",
@@ -66,12 +67,14 @@ def _version(package: str) -> str | None:
 def commit() -> str:
     """Of the code that is measured; what was changed since has a hash of its own."""
 
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=HERE, capture_output=True, text=True).stdout
+    def git(*args: str) -> bytes:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True).stdout
 
-    changed = git("diff", "HEAD") + git("status", "--porcelain")
-    name = git("describe", "--always", "--abbrev=12").strip() or "unknown"
-    return f"{name}-dirty-{hashlib.sha256(changed.encode()).hexdigest()[:8]}" if changed else name
+    changed = git("diff", "HEAD")
+    for path in git("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")[:-1]:
+        changed += path + b"\0" + (ROOT / os.fsdecode(path)).read_bytes()
+    name = git("describe", "--always", "--abbrev=12").decode().strip() or "unknown"
+    return f"{name}-dirty-{hashlib.sha256(changed).hexdigest()[:8]}" if changed else name
 
 
 def run(script: Path, output: Path, options: list[str]) -> tuple[float, int]:

@@ -13,7 +13,7 @@ from capjax.compile import command
 from capjax.compile.estimate import estimate
 from capjax.compile.flops import count_flops
 from capjax.compile.hlo import Program
-from capjax.compile.programs import DoesNotFitError, compile_lowered, lower, mesh_of
+from capjax.compile.programs import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.sweep import changed, meshes, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import ConfigError
@@ -270,3 +270,35 @@ def test_a_batch_that_does_not_divide_is_an_error_that_says_of_what_it_must_be_a
     config.train.batch_size = 12
     with pytest.raises(ValueError, match="a batch of 12 does not divide over 8 devices; use a multiple of 8"):
         lower(config, mesh, "train")
+
+
+@needs_compiler
+@pytest.mark.parametrize("fsdp", [1, 2, 4, 8, 16])
+def test_each_slice_holds_one_copy_whatever_the_mesh_within(config, fsdp):
+    config.mesh.fsdp = fsdp
+    mesh = mesh_of(config, Topology.parse("2xv5e:4x4"))
+    assert mesh.shape == {"replica": 2, "data": 16 // fsdp, "fsdp": fsdp, "tensor": 1}
+    for copy in mesh.devices:
+        assert len({device.slice_index for device in copy.flat}) == 1
+
+
+class FailingProgram:
+    name = "train"
+
+    @property
+    def lowered(self):
+        return self
+
+    def compile(self):
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
+
+
+def test_a_fault_of_the_compiler_is_an_error_that_says_so_and_does_not_end_a_sweep(config, tmp_path, monkeypatch):
+    with pytest.raises(CompilerError, match="fails on the train program with this mesh: INTERNAL: RET_CHECK failure"):
+        compile_lowered(FailingProgram())
+    monkeypatch.setattr(command, "lower", lambda *_: FailingProgram())
+    monkeypatch.setattr(command, "mesh_of", lambda *_: None)
+    config.train.batch_size, said = 4, []
+    assert not command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+    assert len(said) == len(meshes(SMALL, rows=4)) + 1
+    assert all("the TPU compiler fails" in text for text in said[:-1])

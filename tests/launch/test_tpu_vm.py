@@ -102,11 +102,12 @@ def gcloud(tmp_path):
     asked). The statuses of several slices are lists by slice."""
     log = tmp_path / "asked"
 
-    def run(statuses, states=(), *argv):
+    def run(statuses, states=(), *argv, nodes=None):
         several = statuses if statuses and isinstance(statuses[0], list) else [statuses]
         for number, its in enumerate(several):
             (tmp_path / f"ssh{number}").write_text("".join(f"{status}\n" for status in its))
-        (tmp_path / "nodes").write_text(";".join(f"run1-{number}" for number in range(len(several))) + "\n")
+        names = ";".join(f"run1-{number}" for number in range(len(several)))
+        (tmp_path / "nodes").write_text(f"{names if nodes is None else nodes}\n")
         (tmp_path / "describe").write_text("".join(f"{state}\n" for state in states))
         script = tmp_path / "gcloud"
         script.write_text(
@@ -145,7 +146,13 @@ def test_slices_start_together_and_the_one_that_says_most_is_heard(gcloud, statu
     assert (done.returncode, asked) == (told, ["ssh"] * 3)
 
 
-def test_ctrl_c_ends_what_reaches_the_slices(tmp_path):
+def alive(pid: str) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().split()[2] != "Z"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_ends_what_reaches_the_slices(tmp_path, number):
     script = tmp_path / "gcloud"
     script.write_text(
         f"#!/usr/bin/env bash\ncd {tmp_path}\n"
@@ -154,15 +161,26 @@ def test_ctrl_c_ends_what_reaches_the_slices(tmp_path):
     )
     script.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    process = subprocess.Popen(["bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
-    for name in ("pid0", "pid1"):
-        wait_for(tmp_path / name)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    time.sleep(0.3)
-    for name in ("pid0", "pid1"):
-        assert not Path(f"/proc/{(tmp_path / name).read_text().strip()}").exists()
+    # What started the tests may have SIGINT ignored, and a shell cannot undo that.
+    process = subprocess.Popen(["env", "--default-signal=INT", "bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
+    try:
+        for name in ("pid0", "pid1"):
+            wait_for(tmp_path / name)
+        time.sleep(0.3)
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+        time.sleep(0.3)
+        for name in ("pid0", "pid1"):
+            assert not alive((tmp_path / name).read_text().strip())
+    finally:
+        process.kill()
+
+
+def test_a_resource_without_slices_is_not_taken_for_a_job_that_is_done(gcloud, tmp_path):
+    argv = ["run", *PLACE, "--max-restarts", "1", *JOB]
+    done, _ = gcloud([[]], ["ACTIVE"] * 5, *argv, nodes="")
+    assert done.returncode == 1
+    assert "exit status 1 after 1 restarts" in done.stderr
 
 
 def test_slices_start_again_together(gcloud):
