@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from capjax.compile.collectives import kind_of
 from capjax.compile.hlo import Instruction, Program, size_of
 
 _ARRAY = re.compile(r"\w+\[[\d,]*\]")
@@ -41,13 +42,23 @@ def moved(program: Program, one: Instruction, known: Mapping[str, Instruction]) 
         return 2 * size_of(read[1])
     if one.opcode == "dynamic-slice":
         return 2 * in_memory(one.shape)
-    if one.opcode in ("copy-start", "slice-start"):  # the result names source and copy
-        return size_of(one.shape.split("), ")[0]) // 2 if one.opcode == "copy-start" else in_memory(one.shape)
+    if one.opcode in ("copy-start", "slice-start"):
+        # The result names both, a copy before its source, a slice behind it; either may lie on the chip.
+        source, part = [each for each in one.shape.split("}") if _ARRAY.search(each)][:2]
+        return padded_size(part) * (("S(" not in source) + ("S(" not in part))
     return sum(map(in_memory, read)) + in_memory(one.shape)
 
 
 def _fused(program: Program, body: Sequence[Instruction], read: Sequence[str], one: Instruction) -> int:
-    """Of a fusion: what it reads of each operand, and what it writes."""
+    """Of a fusion: what it reads of each operand, and what it writes. One that moves an exchange along beside its own
+    computing hands the exchanged arrays on: they count where the exchange is done."""
+    root = next(each for each in body if each.root)
+    written = [each for each in body if each.name in root.operands] if root.opcode == "tuple" else [root]
+    if any(each.opcode == "parameter" for each in written):
+        ends = any(each.target == "AsyncCollectiveDone" for each in body)
+        aside = {each.name for each in body if kind_of(each) and not ends} | {root.name}
+        body = [each for each in body if each.name not in aside]
+        written = [each for each in written if each.opcode != "parameter" and each.name not in aside]
     total = 0
     for each in body:
         if each.opcode == "parameter":
@@ -55,8 +66,6 @@ def _fused(program: Program, body: Sequence[Instruction], read: Sequence[str], o
             whole = in_memory(read[number]) if number < len(read) else 0
             total += min(whole, _read(program, body, each.name, whole)) if whole else 0
     shapes = {each.name: each.shape for each in body}
-    root = next(each for each in body if each.root)
-    written = [each for each in body if each.name in root.operands] if root.opcode == "tuple" else [root]
     for each in written:
         if each.opcode == "dynamic-update-slice":
             total += padded_size(shapes.get(each.operands[1], ""))
@@ -71,7 +80,7 @@ def _read(program: Program, body: Sequence[Instruction], name: str, whole: int) 
     for each in body:
         if name not in each.operands:
             continue
-        if each.opcode in ("dynamic-slice", "slice") and each.operands[0] == name:
+        if each.opcode in ("dynamic-slice", "slice", "gather") and each.operands[0] == name:
             total += padded_size(each.shape)
         elif each.opcode == "bitcast":
             total += _read(program, body, each.name, whole)

@@ -45,6 +45,70 @@ ENTRY"""
     assert bytes_moved(Program.parse(text)) == pytest.approx(2 * 4000, abs=8)
 
 
+MOVED = """HloModule m
+
+ENTRY %main (a: f32[1536,6144]) -> f32[384,6144] {
+  %a = f32[1536,6144]{1,0:T(8,128)} parameter(0)
+  %s = RESULT
+  ROOT %d = f32[384,6144]{1,0:T(8,128)S(1)} DONE(%s)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "size"),
+    [
+        ("((f32[1536,6144]{1,0:T(8,128)}), f32[384,6144]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%a)", 1),
+        ("((f32[1536,6144]{1,0:T(8,128)}), f32[384,6144]{1,0:T(8,128)}, s32[]{:S(2)}) slice-start(%a)", 2),
+        ("(f32[384,6144]{1,0:T(8,128)S(1)}, f32[384,6144]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%a)", 1),
+        ("(f32[384,6144]{1,0:T(8,128)}, f32[384,6144]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) copy-start(%a)", 1),
+    ],
+)
+def test_of_what_is_brought_onto_the_chip_the_part_that_moves_counts(result, size):
+    text = MOVED.replace("RESULT", result).replace("DONE", result.split()[-1].split("-")[0] + "-done")
+    assert bytes_moved(Program.parse(text)) == size * 384 * 6144 * 4
+
+
+def test_of_a_table_only_the_rows_that_are_looked_up_count():
+    text = FUSED.replace(
+        "%part = f32[1,1000]{1,0} dynamic-slice(%stack, %i, %zero)", "%part = f32[1,1000]{1,0} gather(%stack, %i)"
+    )
+    assert "gather" in text
+    assert bytes_moved(Program.parse(text)) == pytest.approx(2 * 4000, abs=8)
+
+
+STEP = """HloModule m
+
+%step (x: f32[1000], part: f32[100], whole: f32[1600], token: s32[]) -> (f32[1000], f32[100], f32[1600], s32[]) {
+  %x = f32[1000]{0} parameter(0)
+  %own = f32[1000]{0} multiply(%x, %x)
+  %part = f32[100]{0} parameter(1)
+  %whole = f32[1600]{0} parameter(2)
+  %token = s32[]{:S(2)} parameter(3)
+  %gathered = f32[1600]{0} all-gather(%part), channel_id=1, replica_groups=[1,16]<=[16], dimensions={0}
+  DONE
+  ROOT %out = (f32[1000]{0}, f32[100]{0}, f32[1600]{0}, s32[]{:S(2)}) tuple(%own, %part, %gathered, %token)
+}
+
+ENTRY %main (a: f32[1000], p: f32[100], w: f32[1600], t: s32[]) -> (f32[1000], f32[100], f32[1600], s32[]) {
+  %a = f32[1000]{0} parameter(0)
+  %p = f32[100]{0} parameter(1)
+  %w = f32[1600]{0} parameter(2)
+  %t = s32[]{:S(2)} parameter(3)
+  ROOT %f = (f32[1000]{0}, f32[100]{0}, f32[1600]{0}, s32[]{:S(2)}) fusion(%a, %p, %w, %t), kind=kCustom, calls=%step
+}
+"""
+
+
+def test_what_is_exchanged_beside_computing_counts_where_that_is_done_and_not_at_each_step():
+    step = Program.parse(STEP.replace("DONE", ""))
+    done = Program.parse(
+        STEP.replace("DONE", '%d = s32[]{:S(2)} custom-call(), custom_call_target="AsyncCollectiveDone"')
+    )
+    assert bytes_moved(step) == 4 * 2000
+    assert bytes_moved(done) == 4 * (2000 + 100 + 1600)
+
+
 @pytest.mark.parametrize(
     ("shape", "size"),
     [
