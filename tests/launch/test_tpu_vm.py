@@ -161,8 +161,8 @@ def test_ctrl_c_ends_what_reaches_the_slices(tmp_path, number):
     )
     script.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    # What started the tests may have SIGINT ignored, and a shell cannot undo that.
-    process = subprocess.Popen(["env", "--default-signal=INT", "bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
+    # What started the tests may have signals ignored, and a shell cannot undo that.
+    process = subprocess.Popen(["env", "--default-signal", "bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
     try:
         for name in ("pid0", "pid1"):
             wait_for(tmp_path / name)
