@@ -54,7 +54,7 @@ def compile_program(config, topology: Topology, program: str) -> dict:
     """The report of a program, see `make_report`; of one that does not fit `make_refusal`.
 
     Raises:
-      ConfigError, ValueError: the config cannot be laid over the slice.
+      ConfigError, ValueError: the config cannot be laid over the slice; CompilerError: the compiler fails.
     """
     lowered = lower(config, mesh_of(config, topology), program)
     try:
