@@ -57,10 +57,11 @@ def make_report(config_name: str, topology: Topology, lowered: Lowered, compiled
 
 def make_refusal(config_name: str, topology: Topology, lowered: Lowered, error: DoesNotFitError) -> dict:
     """What is known of a program that does not fit: `memory` tells what it needs and what there is for programs."""
-    largest = [{"name": name, "bytes": size, "kind": "array"} for size, name in error.largest]
+    # The compiler does not always tell what takes most.
+    largest = [{"name": name, "bytes": size, "kind": "array"} for size, name in error.largest] or _given(lowered)
     return {
         **_about(config_name, topology, lowered),
-        "memory": {"peak": error.used, "chip": error.capacity, "fits": False, "largest": largest[:_LARGEST]},
+        "memory": {"peak": error.used, "chip": error.capacity, "fits": False, "largest": _most(largest)},
         "assumptions": list(lowered.assumed),
     }
 
@@ -81,8 +82,15 @@ def _about(config_name: str, topology: Topology, lowered: Lowered) -> dict:
 
 def _largest(lowered: Lowered, compiled: Compiled) -> list[dict]:
     """The largest arrays on a chip: what the program is given, and what it makes."""
-    given = [{"name": name, "bytes": size, "kind": "argument"} for name, size in lowered.arguments.items()]
-    return sorted([*given, *_made(compiled.program)], key=lambda one: -one["bytes"])[:_LARGEST]
+    return _most([*_given(lowered), *_made(compiled.program)])
+
+
+def _most(arrays: list[dict]) -> list[dict]:
+    return sorted(arrays, key=lambda one: -one["bytes"])[:_LARGEST]
+
+
+def _given(lowered: Lowered) -> list[dict]:
+    return [{"name": name, "bytes": size, "kind": "argument"} for name, size in lowered.arguments.items()]
 
 
 def _made(program: Program) -> list[dict]:
@@ -119,12 +127,12 @@ def _collectives(found: Estimate) -> list[dict]:
 
 def to_markdown(report: Mapping) -> str:
     """For people."""
-    mesh = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1) or "one chip"
+    sizes = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1)
+    mesh = f"{report['chips']} chips as {sizes}" if sizes else "One chip"
     lines = [
         f"# {report['config']}, {report['program']}, on {report['topology']}",
         "",
-        f"{report['chips']} chips as {mesh}; a batch of {report['batch_size']:,}; {report['parameters'] / 1e6:,.1f} M "
-        "parameters.",
+        f"{mesh}; a batch of {report['batch_size']:,}; {report['parameters'] / 1e6:,.1f} M parameters.",
         "",
         *(_told(report) if report["memory"]["fits"] else _refused(report)),
     ]

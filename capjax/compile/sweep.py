@@ -73,7 +73,7 @@ def smaller(config, topology: Topology, program: str) -> Iterator[list[str]]:
     micros = config.train.accumulate if program == "train" else 1
     over = micros * topology.slices * chips
     split = _laid_out(config, ["mesh.data=1", f"mesh.fsdp={chips}", "mesh.tensor=1"])
-    said = split if size % over == 0 else []
+    said = split if size % over == 0 and chips > 1 else []
     if said and config.mesh.fsdp != chips:
         yield said
     if program == "train":

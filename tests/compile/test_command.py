@@ -192,6 +192,24 @@ def test_what_saves_memory_is_tried_from_the_mildest_to_the_smallest_batch(confi
         changed(config, settings)
 
 
+def test_on_one_chip_no_mesh_saves_memory(config):
+    found = list(smaller(config, Topology.parse("v5e:1x1"), "train"))
+    assert found[0] == ["model.encoder.options.remat=full", "model.decoder.options.remat=full"]
+    assert found[1] == [*found[0], "train.batch_size=8"]
+
+
+@needs_compiler
+def test_where_the_compiler_does_not_tell_what_takes_most_it_is_arguments(config, tmp_path, monkeypatch):
+    def refuses(lowered):
+        raise DoesNotFitError(3e9, 2e9, [])
+
+    monkeypatch.setattr(command, "compile_lowered", refuses)
+    report = command.compile_program(config, SMALL, "train")
+    sizes = [one["bytes"] for one in report["memory"]["largest"]]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 0
+    assert report["memory"]["largest"][0]["name"].startswith(("params/", "opt_state/", "frames"))
+
+
 def test_what_saves_memory_can_be_laid_out_with_micro_batches_and_copies(config):
     config.train.accumulate, config.mesh.replica = 2, 4
     found = list(smaller(config, SMALL, "train"))
