@@ -15,6 +15,7 @@ from capjax.evals.generate import Generator
 from capjax.files import local_path
 from capjax.models.build import make_functional
 from capjax.parallel import hosts
+from capjax.parallel.meeting import LostError
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rules import Rules
 from capjax.text.vocabulary import Vocabulary
@@ -124,7 +125,7 @@ def _run(
     except Stopped as stopped:
         hosts.leave(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)
-    except hosts.LostError as lost:
+    except LostError as lost:
         return lost.status, str(lost)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, "interrupted"

@@ -15,9 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from capjax import runtime
 from capjax.parallel.lookout import Lookout
-from capjax.parallel.meeting import LostError, meet, place_of, whole
-
-__all__ = ["Ballot", "LostError", "at", "blame", "fetch", "gather", "is_first", "join", "leave", "sync"]
+from capjax.parallel.meeting import meet, place_of, whole
 
 # JAX finds out by itself that a process is gone, but names no host; ours shall be first.
 _HEARTBEAT = 100
