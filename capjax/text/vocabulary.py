@@ -64,7 +64,7 @@ class Vocabulary:
         try:
             self._model.LoadFromSerializedProto(model)
         except (RuntimeError, ValueError) as error:
-            raise VocabularyError(f"{where} is not a SentencePiece model ({error})") from error
+            raise VocabularyError(f"{where} is not a SentencePiece model ({error}); {_MAKE}") from error
         self.size = self._model.GetPieceSize()
         self._control = {self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)}
         if missing := self._foreign():
