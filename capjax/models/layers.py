@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from capjax.parallel.rules import constrain
+from capjax.parallel.rules import by_slice, constrain
 
 # Radians a second of the fastest sinusoid of a time: frames that are near in time must differ.
 TIME_SCALE = 8.0
@@ -38,7 +38,7 @@ def by_platform(cpu: Callable, default: Callable) -> Callable:
         return jax.vjp(function, *saved)[1](of_out)
 
     def backward(saved, of_out):
-        ways = {"cpu": partial(gradient, cpu), "default": partial(gradient, default)}
+        ways = {"cpu": partial(gradient, cpu), "default": by_slice(partial(gradient, default))}
         return jax.lax.platform_dependent(saved, of_out, **ways)
 
     call = jax.custom_vjp(lambda *args: jax.lax.platform_dependent(*args, cpu=cpu, default=default))
@@ -51,9 +51,24 @@ def flat_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
+@jax.custom_vjp
+def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return x @ kernel
+
+
+def _matmul_backward(saved, of_out):
+    x, kernel = saved
+    rows = tuple(range(x.ndim - 1))
+    # As the kernel lies. Autodiff makes it transposed, and with the axis that chips share last the TPU compiler does
+    # not scatter what it sums over them.
+    return of_out @ kernel.T, jnp.tensordot(x, of_out, (rows, rows))
+
+
+_matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
+
 # x [..., d_in] times kernel [d_in, d_out]. On CPU rows are flattened: the gradient of a [b * n, d] product is a quarter
 # faster there than that of [b, n, d]. On TPU flattening would copy, where n is no multiple of a tile's 8 rows.
-product = by_platform(flat_product, jnp.matmul)
+product = by_platform(flat_product, _matmul)
 
 # What a backward pass that keeps only what matrix products make (REMAT's `light`) knows them by.
 PRODUCT = "product"

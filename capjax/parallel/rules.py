@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from functools import wraps
 
 import jax
+import jax.custom_batching
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -19,7 +20,10 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     rules = _ACTIVE.get()
     if rules is None or rules.mesh.size == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, rules.sharding(names, x.shape))
+    sharding, here = rules.sharding(names, x.shape), jax.sharding.get_abstract_mesh()
+    if here.manual_axes:  # in a part of the program that is written for each slice
+        sharding = NamedSharding(here, sharding.spec)
+    return jax.lax.with_sharding_constraint(x, sharding)
 
 
 def by_rows(function: Callable) -> Callable:
@@ -39,6 +43,35 @@ def by_rows(function: Callable) -> Callable:
 
 
 top_k = by_rows(jax.lax.top_k)
+
+
+def by_slice(function: Callable) -> Callable:
+    """A function of arrays that is written for a slice alone where `jax.vmap` maps it over slices: the compiler then
+    sees no axis of them. With that axis, of length 1 on each slice, it sums kernels' gradients whole, where it would
+    sum them and leave each chip its part.
+    """
+    rules = _ACTIVE.get()
+    if rules is None or rules.mesh.shape["replica"] == 1:
+        return function
+    mapped = jax.custom_batching.custom_vmap(function)
+
+    @mapped.def_vmap
+    def over_slices(count, batched, *args):
+        if count != rules.mesh.shape["replica"]:
+            raise ValueError(f"mapped over {count}, not over the {rules.mesh.shape['replica']} slices of the mesh")
+
+        def own(*args):
+            out = function(*jax.tree.map(lambda x, has: x[0] if has else x, args, tuple(batched)))
+            return jax.tree.map(lambda x: x[None], out)
+
+        rows = PartitionSpec("replica")
+        out = jax.shard_map(
+            own, mesh=rules.mesh, axis_names={"replica"}, out_specs=rows, check_vma=False,
+            in_specs=jax.tree.map(lambda has: rows if has else PartitionSpec(), tuple(batched)),
+        )(*args)  # fmt: skip
+        return out, jax.tree.map(lambda _: True, out)
+
+    return mapped
 
 
 class Rules:

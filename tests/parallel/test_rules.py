@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules, constrain, top_k
+from capjax.parallel.rules import Rules, by_slice, constrain, top_k
 
 SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
 TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", ("tensor",)), ("vocab", ("tensor",)))
@@ -113,6 +113,26 @@ def test_slices_exchange_each_number_once(names, shape):
     parts = math.prod(shape) / math.prod(map(int, filter(None, summed.split(","))))
     # Over the four chips of a slice, as far as the sizes divide by two.
     assert parts == min(4, math.prod(math.gcd(size, 4) for size in shape))
+
+
+def test_what_slices_compute_each_for_itself_has_no_axis_of_slices():
+    rules = Rules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
+    rng = np.random.default_rng(0)
+    x, of_out, kernel = (rng.normal(size=size).astype(np.float32) for size in ((2, 8, 6), (2, 8, 4), (6, 4)))
+
+    def gradients(x, kernel, of_out):
+        return of_out @ kernel.T, constrain(x.T @ of_out, "embed", "mlp")
+
+    def each(x, kernel, of_out):
+        return by_slice(gradients)(x, kernel, of_out)
+
+    apart = rules.without("replica").activate(each)
+    program = jax.jit(jax.vmap(apart, in_axes=(0, None, 0), spmd_axis_name="replica"))
+    of_x, of_kernel = program(x, kernel, of_out)
+    np.testing.assert_allclose(of_x, of_out @ kernel.T, rtol=1e-5)
+    np.testing.assert_allclose(of_kernel, x.swapaxes(1, 2) @ of_out, rtol=1e-5)
+    products = re.findall(r"dot_general .*-> tensor<([\dx]*)xf32>", program.lower(x, kernel, of_out).as_text())
+    assert sorted(products) == ["6x4", "8x6"]
 
 
 @pytest.mark.parametrize("sizes", [{"data": 8}, {"data": 2, "tensor": 4}, {"fsdp": 4, "tensor": 2}])

@@ -32,13 +32,13 @@ def batch(b=8, seed=0):
 class Run:
     """A model with its step on a mesh."""
 
-    def __init__(self, config, *, encoder, mesh=ONE, decoder=None):
+    def __init__(self, config, *, encoder, mesh=ONE, decoder=None, width=32):
         config.model.encoder.frozen = bool(config.model.encoder.frozen)
         decoder = decoder or {"name": "transformer", "layers": 1, "heads": 4}
 
         def make(key):
             return Captioner(
-                vocab=40, width=32, max_len=16, encoder=encoder, decoder=decoder, image_size=32,
+                vocab=40, width=width, max_len=16, encoder=encoder, decoder=decoder, image_size=32,
                 frozen_encoder=config.model.encoder.frozen, dropout=config.model.dropout, rngs=nnx.Rngs(key),
             )  # fmt: skip
 
@@ -96,6 +96,17 @@ def test_two_slices_give_the_losses_of_one_device(config, encoder, accumulate):
     one = Run(config, encoder=encoder)
     eight = Run(config, encoder=encoder, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
     np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [32, 128])
+def test_slices_give_the_losses_of_one_device_as_they_compute_elsewhere_than_on_cpu(config, monkeypatch, width):
+    config.model.dropout = 0.0
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    one, eight = (
+        Run(config, encoder=VIT, decoder={"name": "transformer", "layers": 1, "heads": 1}, mesh=mesh, width=width)
+        for mesh in (ONE, {"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
+    )
+    np.testing.assert_allclose(one(10), eight(10), atol=1e-5)
 
 
 def test_slices_draw_different_dropout(config):
