@@ -112,6 +112,23 @@ def test_slices_meet_once_a_step(config):
 
 
 @needs_compiler
+def test_each_chip_of_several_slices_keeps_its_part_of_what_they_sum_of_a_kernels_gradient(config):
+    config.model.width, config.train.batch_size = 512, 512
+    config.model.encoder.options = {"width": 512, "depth": 2, "heads": 4, "class_token": False}
+    config.model.decoder.options = {"layers": 2, "heads": 4}
+    config.model.dtype, config.mesh.fsdp, topology = "bfloat16", 16, Topology.parse("2xv5e:16x16")
+    lowered = lower(config, mesh_of(config, topology), "train")
+    found = estimate(compile_lowered(lowered).program, lowered.mesh, topology)
+    sizes = dict.fromkeys(("all-reduce", "reduce-scatter"), 0)
+    for each in found.exchanges:
+        if each.collective.axes == ("fsdp",) and each.collective.kind in sizes:
+            sizes[each.collective.kind] += each.collective.bytes * each.runs
+    # Attention has 3 and 1 kernels of width x width, across 1, 2 and 1 more, an MLP 4 and 4.
+    assert sizes["reduce-scatter"] > 0.9 * 2 * 2 * (12 + 16) * 512**2
+    assert sizes["all-reduce"] < 0.01 * sizes["reduce-scatter"]
+
+
+@needs_compiler
 def test_a_scan_and_its_layers_one_after_another_are_estimated_alike_and_not_faster_than_the_chip():
     topology = Topology.parse("v5e:2x2")
     mesh = make_mesh({"replica": 1, "data": 4, "fsdp": 1, "tensor": 1}, topology.devices)
