@@ -99,10 +99,11 @@ def _flat_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, 
 def _direct_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, ...]:
     kernel, bias = (each.reshape(*each.shape[:-1], parts, heads, -1) for each in (kernel, bias))
     kernels = [constrain(kernel[:, i], "embed", "heads") for i in range(parts)]
-    return tuple(_to_heads(x, kernels[i]) + bias[i][:, None] for i in range(parts))
+    # Heads that do not fill a tile's 128 are faster as autodiff has them.
+    to_heads = _to_heads if kernel.shape[-1] % 128 else _to_wide_heads
+    return tuple(to_heads(x, kernels[i]) + bias[i][:, None] for i in range(parts))
 
 
-@jax.custom_vjp
 def _to_heads(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """[b, n, d] times [d, h, k] -> [b, h, n, k]."""
     return jnp.einsum("bnd,dhk->bhnk", x, kernel)
@@ -110,15 +111,12 @@ def _to_heads(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _to_heads_backward(saved, of_out):
     x, kernel = saved
-    # As `layers.product` does it; but heads that do not fill tiles of 128 are computed faster with d last.
-    if kernel.shape[-1] % 128:
-        of_kernel = jnp.tensordot(of_out, x, ((0, 2), (0, 1))).transpose(2, 0, 1)
-    else:
-        of_kernel = jnp.tensordot(x, of_out, ((0, 1), (0, 2)))
-    return jnp.einsum("bhnk,dhk->bnd", of_out, kernel), of_kernel
+    # As the kernel lies, see `layers.product`.
+    return jnp.einsum("bhnk,dhk->bnd", of_out, kernel), jnp.tensordot(x, of_out, ((0, 1), (0, 2)))
 
 
-_to_heads.defvjp(lambda x, kernel: (_to_heads(x, kernel), (x, kernel)), _to_heads_backward)
+_to_wide_heads = jax.custom_vjp(_to_heads)
+_to_wide_heads.defvjp(lambda x, kernel: (_to_heads(x, kernel), (x, kernel)), _to_heads_backward)
 
 
 def project_heads(linear: Linear, x: jax.Array, parts: int, heads: int, *, keys: int | None = None) -> list[jax.Array]:
