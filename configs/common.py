@@ -135,7 +135,7 @@ def get_config() -> ConfigDict:
         ("batch", ("replica", "data", "fsdp")),
         ("embed", ("fsdp",)),
         ("mlp", ("tensor", "fsdp")),
-        ("heads", ("tensor", "fsdp")),
+        ("heads", ("tensor",)),
         ("vocab", ("tensor",)),
         ("conv_out", ("fsdp",)),
     )
