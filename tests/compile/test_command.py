@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from tiny_job import Tiny
+from tiny_job import ROOT, Tiny
 
 from capjax.compile import command
 from capjax.compile.estimate import estimate
@@ -16,7 +16,7 @@ from capjax.compile.hlo import Program
 from capjax.compile.programs import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.sweep import changed, meshes, smaller, sweep
 from capjax.compile.topology import Topology
-from capjax.config import ConfigError
+from capjax.config import ConfigError, load
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop
@@ -126,6 +126,18 @@ def test_each_chip_of_several_slices_keeps_its_part_of_what_they_sum_of_a_kernel
     # Attention has 3 and 1 kernels of width x width, across 1, 2 and 1 more, an MLP 4 and 4.
     assert sizes["reduce-scatter"] > 0.9 * 2 * 2 * (12 + 16) * 512**2
     assert sizes["all-reduce"] < 0.01 * sizes["reduce-scatter"]
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_mesh_whose_fsdp_divides_the_heads_compiles():
+    # Cut by heads, the sums of the gradient of attention's last kernel made the compiler fail.
+    config = load(
+        str(ROOT / "configs/pod_3b.py"),
+        ["model.encoder.options.depth=2", "model.decoder.options.layers=2", "train.batch_size=512", "mesh.fsdp=8"],
+    )
+    config.compile.vocabulary = 512
+    compile_lowered(lower(config, mesh_of(config, Topology.parse("v5e:16x16")), "train"))
 
 
 @needs_compiler
