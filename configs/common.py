@@ -130,7 +130,8 @@ def get_config() -> ConfigDict:
     config.mesh.data = -1  # -1: what is left
     config.mesh.fsdp = 1
     config.mesh.tensor = 1
-    # Logical axis -> mesh axes. What is not named here is replicated.
+    # Logical axis -> mesh axes. What is not named here is replicated. Heads over fsdp, where their number divides, make
+    # the TPU compiler fail.
     config.mesh.rules = (
         ("batch", ("replica", "data", "fsdp")),
         ("embed", ("fsdp",)),
