@@ -25,9 +25,11 @@ def make_mesh(sizes, devices=None) -> Mesh:
     if -1 in shape and len(devices) % known == 0:
         shape[shape.index(-1)] = len(devices) // known
     if -1 in shape or np.prod(shape) != len(devices):
-        wanted = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, shape, strict=True))
+        fitting = fitting_shape(shape, len(devices), slices)
+        settings = (f"--config.mesh.{axis}={size}" for axis, size in zip(AXES, fitting, strict=True))
+        changed = " ".join(one for one, old, new in zip(settings, shape, fitting, strict=True) if old != new)
         raise ValueError(
-            f"{len(devices)} devices cannot be laid out as {wanted}; set config.mesh so that they multiply"
+            f"{len(devices)} devices cannot be laid out as {_told(shape)}; {_told(fitting)} would do: {changed}"
         )
     types = (AxisType.Auto,) * len(AXES)
     if slices == 1:
@@ -42,3 +44,23 @@ def make_mesh(sizes, devices=None) -> Mesh:
         within, (slices, *(1,) * len(shape[1:])), devices, allow_split_physical_axes=True
     )
     return Mesh(laid, AXES, axis_types=types)
+
+
+def fitting_shape(shape: list[int], count: int, slices: int) -> list[int]:
+    """Sizes of a mesh of `count` devices in `slices`, near `shape`: of each axis the largest size that is not above it
+    and divides what the axes before left; the rest is for the axis of -1, or for `data`."""
+    rest = shape.index(-1) if -1 in shape else AXES.index("data")
+    fitting, left = [1] * len(AXES), count // slices
+    # `fsdp` and `tensor` are what makes a model fit: `data` yields to them.
+    for axis in map(AXES.index, ("replica", "tensor", "fsdp", "data")):
+        if axis != rest:
+            wanted = shape[axis] // slices if AXES[axis] == "replica" else shape[axis]
+            fitting[axis] = next(size for size in range(max(1, min(wanted, left)), 0, -1) if left % size == 0)
+            left //= fitting[axis]
+    fitting[rest] = left
+    fitting[0] *= slices
+    return fitting
+
+
+def _told(shape: list[int]) -> str:
+    return " x ".join(f"{axis} {size}" for axis, size in zip(AXES, shape, strict=True))

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
-from capjax.parallel.mesh import make_mesh
+from capjax.parallel.mesh import AXES, fitting_shape, make_mesh
 from capjax.parallel.rules import Rules, by_slice, constrain, top_k
 
 SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
@@ -62,6 +64,38 @@ def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
         make_mesh({"replica": 1, "data": 3, "fsdp": 1, "tensor": 1})
     with pytest.raises(ValueError, match="at most one -1"):
         make_mesh({"replica": 1, "data": -1, "fsdp": -1, "tensor": 1})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((1, 3, 1, 1), "replica 1 x data 8 x fsdp 1 x tensor 1 would do: --config.mesh.data=8"),
+        ((1, 1, 6, 1), "--config.mesh.data=2 --config.mesh.fsdp=4"),
+        ((1, -1, 1, 3), "--config.mesh.data=4 --config.mesh.tensor=2"),
+        ((1, 3, -1, 1), "--config.mesh.data=2 --config.mesh.fsdp=4"),
+        ((1, 1, 64, 64), "--config.mesh.fsdp=1 --config.mesh.tensor=8"),
+        ((3, 1, 1, 1), "--config.mesh.replica=2 --config.mesh.data=4"),
+    ],
+)
+def test_the_error_of_a_mesh_that_does_not_fit_names_one_that_does(sizes, said):
+    with pytest.raises(ValueError, match="8 devices cannot be laid out") as caught:
+        make_mesh(dict(zip(AXES, sizes, strict=True)))
+    assert said in str(caught.value)
+    for setting in re.findall(r"--config.mesh.(\w+=\d+)", str(caught.value)):
+        axis, size = setting.split("=")
+        sizes = tuple(int(size) if one == axis else old for one, old in zip(AXES, sizes, strict=True))
+    assert make_mesh(dict(zip(AXES, sizes, strict=True))).size == 8
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 48), st.lists(st.integers(1, 100), min_size=4, max_size=4), st.integers(-1, 3)
+)
+def test_the_mesh_that_an_error_names_has_all_devices_and_whole_slices(slices, per_slice, shape, rest):
+    if rest >= 0:
+        shape[rest] = -1
+    fitting = fitting_shape(shape, slices * per_slice, slices)
+    assert np.prod(fitting) == slices * per_slice
+    assert fitting[0] % slices == 0
 
 
 def test_minus_one_takes_what_is_left():
