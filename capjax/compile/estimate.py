@@ -79,12 +79,16 @@ class _Walk:
     def __init__(self, program: Program, mesh, topology: Topology, trips: int):
         self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
         self.found = Estimate()
+        # What has begun, of the computation that is gone through and of those that run it.
+        self.begun: list[dict[str, _Open]] = []
 
     def run(self, name: str, times: int) -> float:
         """Adds a computation that runs `times` times; returns the seconds of one run."""
         begun, total = {}, 0.0
+        self.begun.append(begun)
         for one in self.program.computations[name]:
             total += self._one(one, name, times, begun)
+        self.begun.pop()
         for each in begun.values():
             total += self._finish(each, times)
         return total
@@ -114,11 +118,11 @@ class _Walk:
             key, targets = f"channel {collective.channel}", {each.target for each in body}
             if "AsyncCollectiveDone" in targets:
                 return self._finish(begun.pop(key), times) if key in begun else 0.0
-            if key not in begun:
+            if not any(key in each for each in self.begun):
                 starts = one.opcode == "async-start" or "AsyncCollectiveStart" in targets
                 key = one.name if one.opcode == "async-start" else key
                 return self._exchange(collective, one, starts, times, begun, key)
-            # A step of computing that moves a part of it along.
+            # A step of computing that moves a part of it along, perhaps in a loop that runs between start and end.
         seconds = self._seconds(one, where)
         self.found.compute += seconds * times
         self.found.by_cycles += (one.cycles or 0) / self.topology.chip.clock * times

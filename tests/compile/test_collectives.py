@@ -106,3 +106,56 @@ def test_a_collective_in_one_piece_is_exposed():
     found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
     assert found.exposed == found.seconds == found.exchanges[0].collective.seconds
     assert not found.exchanges[0].overlaps
+
+
+@pytest.mark.parametrize("cycles", [1_000, 1_000_000])
+def test_a_collective_that_a_loop_moves_along_runs_once(cycles):
+    gather = "all-gather({}), channel_id=7, replica_groups=[4,4]<=[16], dimensions={{0}}".format
+    parsed = Program.parse(f"""HloModule m
+
+%started (p: f32[1000000]) -> f32[4000000] {{
+  %p = f32[1000000]{{0}} parameter(0)
+  %b = f32[1000000]{{0}} custom-call(%p), custom_call_target="AsyncCollectiveStart"
+  ROOT %g = f32[4000000]{{0}} {gather("%b")}
+}}
+
+%moved (q: f32[4000000]) -> f32[4000000] {{
+  %q = f32[4000000]{{0}} parameter(0)
+  ROOT %h = f32[4000000]{{0}} {gather("%q")}
+}}
+
+%ended (r: f32[4000000]) -> f32[4000000] {{
+  %r = f32[4000000]{{0}} parameter(0)
+  %k = f32[4000000]{{0}} {gather("%r")}
+  ROOT %e = f32[4000000]{{0}} custom-call(%k), custom_call_target="AsyncCollectiveDone"
+}}
+
+%body (s: (s32[], f32[4000000])) -> (s32[], f32[4000000]) {{
+  %s = (s32[], f32[4000000]{{0}}) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %x = f32[4000000]{{0}} get-tuple-element(%s), index=1
+  %f = f32[4000000]{{0}} fusion(%x), kind=kOutput, calls=%moved, backend_config={{"estimated_cycles":"{cycles}"}}
+  ROOT %t = (s32[], f32[4000000]{{0}}) tuple(%i, %f)
+}}
+
+%cond (s: (s32[], f32[4000000])) -> pred[] {{
+  %s = (s32[], f32[4000000]{{0}}) parameter(0)
+  ROOT %yes = pred[] constant(true)
+}}
+
+ENTRY %main (a: f32[1000000]) -> f32[4000000] {{
+  %a = f32[1000000]{{0}} parameter(0)
+  %n = s32[] constant(0)
+  %begin = f32[4000000]{{0}} fusion(%a), kind=kCustom, calls=%started
+  %in = (s32[], f32[4000000]{{0}}) tuple(%n, %begin)
+  %w = (s32[], f32[4000000]{{0}}) while(%in), condition=%cond, body=%body
+  %out = f32[4000000]{{0}} get-tuple-element(%w), index=1
+  ROOT %end = f32[4000000]{{0}} fusion(%out), kind=kCustom, calls=%ended
+}}
+""")
+    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY, trips=10)
+    (exchange,) = found.exchanges
+    computing = 10 * cycles / TOPOLOGY.chip.clock
+    assert exchange.runs == 1
+    assert found.compute == pytest.approx(computing)
+    assert found.exposed == pytest.approx(max(exchange.collective.seconds - computing, 0))

@@ -254,6 +254,21 @@ def test_bfloat16_keeps_float32_parameters_and_logits_and_a_cache_of_one_type(na
     assert all(leaf.shape[:2] == (B, M) for leaf in leaves if not isinstance(leaf, InPlace))
 
 
+def test_a_deeper_transformer_projects_the_memory_by_no_more_products():
+    def products(layers):
+        functional = Functional.of(
+            lambda key: DECODERS.make(
+                "transformer", vocab=V, width=D, max_len=L, layers=layers, heads=2, rngs=nnx.Rngs(key)
+            )
+        )
+        lowered = jax.jit(lambda params, memory: functional.bind(params, {}).init_cache(memory, M, L)).lower(
+            functional.shapes, draw_memory(B, N, D)
+        )
+        return lowered.as_text().count("dot_general")
+
+    assert 0 < products(5) == products(2)
+
+
 def test_more_positions_than_the_transformer_has_are_refused():
     decoder = draw_model(
         lambda key: DECODERS.make("transformer", vocab=V, width=D, max_len=L, layers=1, heads=2, rngs=nnx.Rngs(key))

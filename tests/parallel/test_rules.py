@@ -87,9 +87,7 @@ def test_the_error_of_a_mesh_that_does_not_fit_names_one_that_does(sizes, said):
     assert make_mesh(dict(zip(AXES, sizes, strict=True))).size == 8
 
 
-@given(
-    st.integers(1, 4), st.integers(1, 48), st.lists(st.integers(1, 100), min_size=4, max_size=4), st.integers(-1, 3)
-)
+@given(st.integers(1, 4), st.integers(1, 48), st.lists(st.integers(1, 100), min_size=4, max_size=4), st.integers(-1, 3))
 def test_the_mesh_that_an_error_names_has_all_devices_and_whole_slices(slices, per_slice, shape, rest):
     if rest >= 0:
         shape[rest] = -1

@@ -99,11 +99,15 @@ class TransformerDecoder(nnx.Module):
         b, _, d = memory.x.shape
         # Layers are taken apart once, here: inside the decoding loop each slice would be copied at every step.
         blocks = [nnx.split(block) for block in unstack(self.blocks, self.layers)]
+        # What they read of the memory is projected in a loop: compiled layer by layer, these products took the TPU
+        # compiler as long as all else of decoding.
+        _, prepared = scan(
+            self.blocks.cross_attention, self.layers, memory.x, lambda attention, x, _: (x, attention.prepare(x)),
+            dtype=self.dtype,
+        )  # fmt: skip
         fixed = {
             "graphdef": blocks[0][0],
-            "layers": [
-                (state, nnx.merge(graphdef, state).cross_attention.prepare(memory.x)) for graphdef, state in blocks
-            ],
+            "layers": [(state, tuple(each[i] for each in prepared)) for i, (_, state) in enumerate(blocks)],
             "mask": memory.mask,
         }
         empty = jnp.zeros((b, self.heads, length * beams, d // self.heads), self.dtype)
