@@ -18,6 +18,6 @@ def get_config(arg=""):
     config.model.decoder.options.tie = False
     # As big_vision's was compiled. With the options of the other pods, which have more to exchange, a step is estimated
     # at 150 ms in place of 155, and compiling takes half as long again. What the compiler takes grows with the code of
-    # a tile: 6 MB for tiles in place of 16, 25 s and 215 ms in place of 53 s and 155 ms.
+    # a tile: 6 MB for tiles in place of 16, 26 s and 215 ms in place of 53 s and 155 ms.
     config.train.xla_options = {"xla_tpu_scoped_vmem_limit_kib": 6144} if arg == "quick" else {}
     return config
