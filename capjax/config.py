@@ -21,7 +21,7 @@ from capjax.registry import nearest
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
 _FREE = (
     "model.encoder.options", "model.temporal.options", "model.decoder.options", "data.language_weights",
-    "train.xla_options",
+    "train.xla_options", "eval.xla_options",
 )  # fmt: skip
 _CHOICES = {
     "data.task": ("caption", "summary", "dense"),

@@ -67,7 +67,10 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
     stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in stats.items()}
     neighbours = workdir.neighbours(config.decode)
-    generator = Generator(functional, vocabulary, config.decode, config.data, neighbours, rules=rules)
+    generator = Generator(
+        functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
+        compiler_options=rules.compiler_options(config.eval.xla_options),
+    )  # fmt: skip
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
     if hosts.is_first():
         write_eval(result, config, workdir, step)

@@ -12,7 +12,7 @@ _ARGUMENTS = {
     "pod_150m": ["video", "v5p:4x4x4", "4xv5e:16x16,video"],
     "pod_1b": ["video", "v5e:4x4", "4xv5e:16x16,video"],
     "pod_3b": ["video", "v6e:16x16", "v5e:4x4,video"],
-    "pod_cappa": ["quick"],
+    "pod_cappa": ["fast"],
     "videos": ["features"],
 }
 

@@ -118,7 +118,10 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     if name == "train":
         function, arguments = programs.step_fn, (programs.state, batch)
     else:
-        generator = Generator(programs.functional, vocabulary, config.decode, config.data, rules=rules)
+        generator = Generator(
+            programs.functional, vocabulary, config.decode, config.data, rules=rules,
+            compiler_options=rules.compiler_options(config.eval.xla_options),
+        )  # fmt: skip
         function = generator.generate
         arguments = (*programs.state.for_eval(), batch, generator.prefix(config.data.languages[0], size), make_key(0))
     traced = function.trace(*arguments)
@@ -144,9 +147,10 @@ def compile_lowered(lowered: Lowered) -> Compiled:
     try:
         compiled = lowered.lowered.compile()
     except jax.errors.JaxRuntimeError as error:
+        section = "train" if lowered.name == "train" else "eval"
         raise _does_not_fit(str(error)) or CompilerError(
             f"the TPU compiler fails on the {lowered.name} program with this mesh: {str(error)[:300]} ...\n"
-            "Another mesh, or other train.xla_options, may do"
+            f"Another mesh, or other {section}.xla_options, may do"
         ) from error
     seconds, stats = time.perf_counter() - started, compiled.memory_analysis()
     memory = {

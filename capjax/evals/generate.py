@@ -36,11 +36,12 @@ class Generator:
       options: a config's `decode` section; data: its `data` section.
       neighbours: the training pictures, for `options.neighbours`.
       rules: where arrays lie on several devices.
+      compiler_options: of the TPU's compiler.
     """
 
     def __init__(
         self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None,
-        *, rules: Rules | None = None,
+        *, rules: Rules | None = None, compiler_options: dict | None = None,
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbours = neighbours if options.neighbours else None
@@ -110,7 +111,7 @@ class Generator:
                     n: place(value, placed[n]) if n.startswith("decoder/") else value for n, value in params.items()
                 }
 
-        self.generate = jax.jit(generate)
+        self.generate = jax.jit(generate, compiler_options=compiler_options)
 
     def prefix(self, lang: str, b: int) -> np.ndarray:
         """What every row of a batch begins with, int32 [b, p]."""

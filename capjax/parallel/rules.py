@@ -128,6 +128,10 @@ class Rules:
 
         return traced
 
+    def compiler_options(self, options: Mapping) -> dict | None:
+        """What `jax.jit` is to pass on to the TPU's compiler; None on other devices, whose compilers refuse them."""
+        return dict(options) if self.mesh.devices.flat[0].platform == "tpu" else None
+
     def gathered(self) -> "Rules":
         """These, but parameters are whole on the devices that share a batch: for what reads them again and again."""
         shared = self.table.get("batch", ())

@@ -168,7 +168,10 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
     neighbours = workdir.neighbours(config.decode)
-    generator = Generator(programs.functional, vocabulary, config.decode, config.data, neighbours, rules=rules)
+    generator = Generator(
+        programs.functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
+        compiler_options=rules.compiler_options(config.eval.xla_options),
+    )  # fmt: skip
     return _Job(
         config, workdir, rules, vocabulary, batches, checkpoints, state, programs.step_fn, generator, reporter
     )  # fmt: skip

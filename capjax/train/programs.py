@@ -49,7 +49,6 @@ def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape
     abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
     shardings = state_shardings(abstract, functional, rules)
     step = make_step(functional, optimizer, schedule, config.train, rules, seed=config.seed)
-    tpu = rules.mesh.devices.flat[0].platform == "tpu"  # whose compiler alone knows these options
     return Programs(
         functional,
         jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings),
@@ -58,6 +57,6 @@ def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape
             rules.activate(step),
             donate_argnums=0,
             out_shardings=(shardings, rules.replicated),
-            compiler_options=dict(config.train.xla_options) if tpu else None,
+            compiler_options=rules.compiler_options(config.train.xla_options),
         ),  # fmt: skip
     )

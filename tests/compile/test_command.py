@@ -340,6 +340,14 @@ class FailingProgram:
         raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure")
 
 
+@needs_compiler
+@pytest.mark.parametrize(("section", "program"), [("train", "train"), ("eval", "decode")])
+def test_each_program_is_compiled_with_the_options_of_its_section(config, section, program):
+    config[section].xla_options = {"xla_tpu_no_such_option": True}
+    with pytest.raises(CompilerError, match=rf"{program} program.*no_such_option[^$]*other {section}\.xla_options"):
+        compile_lowered(lower(config, mesh_of(config, SMALL), program))
+
+
 def test_a_fault_of_the_compiler_is_an_error_that_says_so_and_does_not_end_a_sweep(config, tmp_path, monkeypatch):
     with pytest.raises(CompilerError, match="fails on the train program with this mesh: INTERNAL: RET_CHECK failure"):
         compile_lowered(FailingProgram())

@@ -30,6 +30,13 @@ def test_names_become_mesh_axes(rules):
     assert spec(rules.sharding(("layers", "embed", "mlp"), (3, 8, 16))) == (None, ("fsdp",), ("tensor",))
 
 
+def test_options_of_the_tpu_compiler_are_for_tpus_alone(rules):
+    assert rules.compiler_options({"xla_tpu_scoped_vmem_limit_kib": 8192}) is None
+    chip = SimpleNamespace(platform="tpu")
+    there = Rules(SimpleNamespace(devices=np.array([[chip]]), shape=SIZES), TABLE)
+    assert there.compiler_options({"xla_tpu_scoped_vmem_limit_kib": 8192}) == {"xla_tpu_scoped_vmem_limit_kib": 8192}
+
+
 def test_an_axis_that_does_not_divide_stays_whole(rules):
     assert spec(rules.sharding(("vocab", "embed"), (7, 8))) == (None, ("fsdp",))
 
