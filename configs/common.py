@@ -93,9 +93,10 @@ def get_config() -> ConfigDict:
     config.train.events.confidence = 2.0
     config.train.events.count = 0.5
     config.train.events.frames = 2.0  # in each frame: whether it lies in an event, and is a start or an end
-    # Of the TPU's compiler for the step. 12 MB for a kernel's tiles in place of 16: compiling takes as long as their code.
-    # Here photos.py's step is compiled in 104 s in place of 130, and estimated at 23.2 ms in place of 22.4; videos.py's
-    # in 90 s in place of 118, at 73.6 ms in place of 68.1. With 8 MB 80 and 68 s, but 24.5 and 86.8 ms.
+    # Of the TPU's compiler for the step. 12 MB for a kernel's tiles in place of 16: what compiling takes grows with
+    # their code. On two cores the step of photos.py is compiled in 104 s in place of 132, and estimated at 23.2 ms in
+    # place of 22.4; that of videos.py in 90 s in place of 118, at 73.6 ms in place of 68.1. With 8 MB 80 and 68 s, but
+    # 24.5 and 86.8 ms.
     config.train.xla_options = ConfigDict({"xla_tpu_scoped_vmem_limit_kib": 12288})
     config.train.log_every = 20  # steps
     config.train.eval_every = 500  # steps; 0: at the end only
