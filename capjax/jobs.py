@@ -69,7 +69,7 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     neighbours = workdir.neighbours(config.decode)
     generator = Generator(
         functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
-        compiler_options=rules.compiler_options(config.eval.xla_options),
+        xla_options=config.eval.xla_options,
     )  # fmt: skip
     result = run_eval(generator, (params, stats), config, vocabulary, rules)
     if hosts.is_first():

@@ -4,8 +4,8 @@ with big_vision's program: photos of 224 pixels, 64 tokens, a batch of 1,024, da
     python launch.py --config configs/pod_cappa.py --workdir runs/pod --mode=compile         # soon compiled
     python launch.py --config configs/pod_cappa.py:fast --workdir runs/pod --mode=compile    # fast when it runs
 
-A kernel of the compiler's is as long as its tiles are large. With small ones it is done in half the time, and a step
-takes 39 % longer: `fast` is for training.
+The larger the tiles, the longer the code of a kernel. With small ones the compiler is done in less than half the time,
+and a step takes 39 % longer: `fast` is for training.
 """
 
 import pod_150m
@@ -18,7 +18,7 @@ def get_config(arg=""):
     config.model.encoder.options.heads = config.model.decoder.options.heads = 12
     config.model.decoder.options.tie = False
     # Without the options of the other pods, which have more to exchange: with them a step is estimated at 150 ms in
-    # place of 155, and compiling takes half as long again. 16 MB for tiles, as big_vision's was compiled: 53 s and
-    # 155 ms; 6 MB: 26 s and 215 ms.
+    # place of 155, and compiling takes half as long again. 16 MB for tiles, as big_vision's was compiled: 54 s and
+    # 155 ms; 6 MB: 22 s and 215 ms.
     config.train.xla_options = {} if arg == "fast" else {"xla_tpu_scoped_vmem_limit_kib": 6144}
     return config

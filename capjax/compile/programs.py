@@ -120,7 +120,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     else:
         generator = Generator(
             programs.functional, vocabulary, config.decode, config.data, rules=rules,
-            compiler_options=rules.compiler_options(config.eval.xla_options),
+            xla_options=config.eval.xla_options,
         )  # fmt: skip
         function = generator.generate
         arguments = (*programs.state.for_eval(), batch, generator.prefix(config.data.languages[0], size), make_key(0))

@@ -237,7 +237,7 @@ class RecordSource:
 
     Raises:
       FileNotFoundError: there is no finished dataset in the folder.
-      ValueError: there is no such split; the message names those there are.
+      ValueError: there is no such split; the message names those there are. Of a record: its file is damaged.
     """
 
     def __init__(self, dataset_dir: str | Path, split: str):
@@ -252,6 +252,8 @@ class RecordSource:
         builder = tfds.builder_from_directory(self.dataset_dir)
         if split not in builder.info.splits:
             raise ValueError(f"{self.dataset_dir}: no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
+        info = builder.info.splits[split]
+        self._files, self._ends = [str(path) for path in info.filepaths], np.cumsum(info.shard_lengths)
         self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     @property
@@ -290,7 +292,15 @@ class RecordSource:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Record:
-        return parse(self._source[index])
+        try:
+            example = self._source[index]
+        except RuntimeError as error:  # ArrayRecord's, which names no file
+            file = self._files[np.searchsorted(self._ends, index, side="right")]
+            raise ValueError(
+                f"{file} is missing, cut short or damaged ({error}); copy it anew, or write the dataset again: the "
+                "same `python -m data_prep` command, with --overwrite"
+            ) from error
+        return parse(example)
 
     def __repr__(self) -> str:  # Grain puts this in the iterator's state, so it must name no address
         return f"RecordSource({self.dataset_dir.name}/{self.split}, {len(self)} records)"

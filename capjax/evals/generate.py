@@ -36,12 +36,12 @@ class Generator:
       options: a config's `decode` section; data: its `data` section.
       neighbours: the training pictures, for `options.neighbours`.
       rules: where arrays lie on several devices.
-      compiler_options: of the TPU's compiler.
+      xla_options: of the TPU's compiler, for what lies by rules.
     """
 
     def __init__(
         self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None,
-        *, rules: Rules | None = None, compiler_options: dict | None = None,
+        *, rules: Rules | None = None, xla_options=None,
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbours = neighbours if options.neighbours else None
@@ -98,7 +98,7 @@ class Generator:
                 top_p=options.top_p, **common,
             )  # fmt: skip
 
-        gather = dict
+        gather, compiler_options = dict, None if rules is None else rules.compiler_options(xla_options or {})
         if rules is not None and rules.mesh.size > 1:
             # Once a batch and not at every token.
             whole = rules.gathered()

@@ -170,7 +170,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     neighbours = workdir.neighbours(config.decode)
     generator = Generator(
         programs.functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
-        compiler_options=rules.compiler_options(config.eval.xla_options),
+        xla_options=config.eval.xla_options,
     )  # fmt: skip
     return _Job(
         config, workdir, rules, vocabulary, batches, checkpoints, state, programs.step_fn, generator, reporter

@@ -1,6 +1,7 @@
 """The record: what goes in comes out."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -59,14 +60,17 @@ def assert_equal(a: Record, b: Record):
             assert left == right, name
 
 
-def write_dataset(folder, records: list[Record], split: str = "train"):
-    """A dataset of one shard."""
+def write_dataset(folder, *shards: list[Record], split: str = "train"):
     folder.mkdir()
-    count, size = write_records(folder / f"mine-{split}.array_record-00000-of-00001", records)
+    written = [
+        write_records(folder / f"mine-{split}.array_record-{index:05d}-of-{len(shards):05d}", records)
+        for index, records in enumerate(shards)
+    ]
+    counts, sizes = zip(*written, strict=True)
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=tfds_features(),
-        split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[count], num_bytes=size)],
+        split_infos=[tfds.core.SplitInfo(name=split, shard_lengths=[*counts], num_bytes=sum(sizes))],
         filename_template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
         check_data=False,
     )
@@ -160,6 +164,21 @@ def test_an_unknown_split_names_those_there_are(tmp_path):
     folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", ())])
     with pytest.raises(ValueError, match="no split 'val'; it has train"):
         RecordSource(folder, "val")
+
+
+@pytest.mark.parametrize("left", [None, 0, 5_000, 70_000, -1])
+def test_a_file_that_is_missing_or_cut_short_is_named(tmp_path, left):
+    first, second = ([Record(f"{name}{i}", "a.jpg", (), frames=(bytes(50_000),)) for i in range(3)] for name in "ab")
+    folder = write_dataset(tmp_path / "d", first, second)
+    file = folder / "mine-train.array_record-00001-of-00002"
+    whole = file.read_bytes()
+    file.unlink()
+    if left is not None:
+        file.write_bytes(whole[:left])
+    source = RecordSource(folder, "train")
+    assert [source[i].id for i in range(3)] == ["a0", "a1", "a2"]
+    with pytest.raises(ValueError, match=rf"{re.escape(str(file))} is missing, cut short or damaged .*data_prep"):
+        source[3]
 
 
 def test_a_source_names_no_address(tmp_path):
