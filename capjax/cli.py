@@ -67,8 +67,10 @@ def caption(args) -> int:
                     f"{config.data.task}"
                 )
     runtime.start()
-    decode = {name: value for name, value in (("beams", args.beams), ("max_len", args.max_len)) if value is not None}
-    if decode.get("beams"):
+    decode = {
+        name: value for name, value in (("num_beams", args.beams), ("max_len", args.max_len)) if value is not None
+    }
+    if decode.get("num_beams"):
         decode["method"] = "beam"
     predictor = load(args.workdir, **decode)
     if args.lang and args.lang not in predictor.languages:
@@ -94,7 +96,7 @@ def _say_captions(predictor, paths: list[str], args, decode: dict) -> bool:
                 failed = True
                 where = "standard input: " if path == "-" else ""  # of a file the message has the name
                 print(f"capjax: {where}{error}", file=sys.stderr)
-        captions = predictor.caption_seen(seen, lang=args.lang, **decode) if seen else []
+        captions = predictor.caption_samples(seen, lang=args.lang, **decode) if seen else []
         for path, result in zip(names, captions, strict=True):
             if args.json:
                 row = {"path": path, "caption": result.text, "lang": result.lang, "score": result.score}
@@ -119,29 +121,29 @@ def _say_events(predictor, paths: list[str], args, decode: dict) -> bool:
             bar.total = opened
             bar.update(looked - bar.n)
 
-        found = predictor.watch(
+        found = predictor.localize(
             paths, lang=lang, window=args.window, overlap=args.overlap, batch_size=args.batch or 8, progress=progress,
             **decode,
         )  # fmt: skip
-        for path, watched in zip(paths, found, strict=True):
-            if watched.error:
+        for path, video in zip(paths, found, strict=True):
+            if video.error:
                 failed = True
-                bar.write(f"capjax: {watched.error}", file=sys.stderr)
+                bar.write(f"capjax: {video.error}", file=sys.stderr)
                 continue
-            if not watched.events:
+            if not video.events:
                 bar.write(f"capjax: {path}: no event was found", file=sys.stderr)
-            bar.write("".join(_lines(path, watched, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
+            bar.write("".join(_lines(path, video, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
             sys.stdout.flush()
     return failed
 
 
-def _lines(path: str, watched, lang: str, as_json: bool, several: bool) -> Iterator[str]:
+def _lines(path: str, video, lang: str, as_json: bool, several: bool) -> Iterator[str]:
     if as_json:
-        events = [{"start": e.start, "end": e.end, "caption": e.text, "score": e.score} for e in watched.events]
-        row = {"path": path, "lang": lang, "duration": watched.duration, "events": events}
+        events = [{"start": e.start, "end": e.end, "caption": e.text, "score": e.score} for e in video.events]
+        row = {"path": path, "lang": lang, "duration": video.duration, "events": events}
         yield json.dumps(row, ensure_ascii=False) + "\n"
         return
-    for event in watched.events:
+    for event in video.events:
         times = f"{clock(event.start)} - {clock(event.end)}"
         yield f"{path}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
 

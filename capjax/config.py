@@ -29,16 +29,16 @@ _CHOICES = {
     "optimizer.name": ("adam", "adamw", "adafactor", "lion", "muon"),
     "optimizer.schedule": ("cosine", "linear", "rsqrt", "constant"),
     "decode.method": ("greedy", "beam", "sample"),
-    "eval.form": ("coco", "msrvtt", "plain"),
+    "eval.output_format": ("coco", "msrvtt", "plain"),
 }
 _POSITIVE = (
-    "data.frames", "data.events", "data.image_size", "data.captions", "data.target_len", "data.threads",
-    "data.prefetch",
-    "model.width", "train.steps", "train.batch_size", "train.accumulate", "train.log_every", "checkpoint.every",
-    "checkpoint.keep", "decode.beams", "decode.max_len", "eval.batch_size", "compile.vocabulary",
+    "data.num_frames", "data.max_events", "data.image_size", "data.captions_per_item", "data.target_len",
+    "data.threads", "data.prefetch", "model.width", "train.steps", "train.batch_size",
+    "train.gradient_accumulation_steps", "train.log_every", "checkpoint.every", "checkpoint.keep",
+    "decode.num_beams", "decode.max_len", "eval.batch_size", "compile.vocabulary",
 )  # fmt: skip
 # What a stage of data.curriculum may change.
-_OF_A_STAGE = ("frames", "image_size", "target_len", "hard")
+_OF_A_STAGE = ("num_frames", "image_size", "target_len", "hard")
 _FRACTION = ("model.dropout", "model.feature_dropout", "train.ema", "train.label_smoothing")
 
 
@@ -168,12 +168,12 @@ def check(config: ConfigDict):
     for key in _FRACTION:
         if not 0.0 <= values[key] < 1.0:
             raise ConfigError(f"{key} = {values[key]}: expected a share from 0 up to, but not, 1")
-    if values["train.batch_size"] % values["train.accumulate"]:
+    if values["train.batch_size"] % values["train.gradient_accumulation_steps"]:
         raise ConfigError(
             f"train.batch_size = {values['train.batch_size']} does not divide into "
-            f"train.accumulate = {values['train.accumulate']} micro-batches"
+            f"train.gradient_accumulation_steps = {values['train.gradient_accumulation_steps']} micro-batches"
         )
-    for key in ("seed", "data.time_bins", "decode.neighbours", "decode.consensus"):
+    for key in ("seed", "data.time_bins", "decode.num_neighbors", "decode.consensus_weight"):
         if values[key] < 0:
             raise ConfigError(f"{key} = {values[key]}: expected 0 or more")
     for lang, weight in values["data.language_weights"].items():
@@ -195,7 +195,7 @@ def check(config: ConfigDict):
             f"checkpoint.best = {values['checkpoint.best']!r}: {nearest(values['checkpoint.best'], names)}; "
             f"eval.metrics is {', '.join(families)}"
         )
-    _check_buckets(values["data.buckets"], values["data.frames"])
+    _check_buckets(values["data.buckets"], values["data.num_frames"])
     _check_curriculum(values)
     if not values["data.languages"]:
         raise ConfigError("data.languages is empty; name at least one, such as ('en',)")
@@ -206,7 +206,7 @@ def _check_buckets(buckets: tuple, frames: int):
         raise ConfigError(f"data.buckets = {buckets!r}: expected frame counts, each above the one before: (8, 16, 32)")
     if buckets and buckets[-1] != frames:
         raise ConfigError(
-            f"data.buckets = {buckets!r} and data.frames = {frames}: the last bucket should be {frames}, the most "
+            f"data.buckets = {buckets!r} and data.num_frames = {frames}: the last bucket should be {frames}, the most "
             "frames that a record has"
         )
 
@@ -218,7 +218,7 @@ def _check_curriculum(values: dict):
         where = f"data.curriculum[{number}]"
         pair = isinstance(stage, (tuple, list)) and len(stage) == 2
         if not pair or type(stage[0]) is not int or not isinstance(stage[1], dict):
-            raise ConfigError(f'{where} = {stage!r}: expected (FIRST_STEP, {{"frames": 8, ...}})')
+            raise ConfigError(f'{where} = {stage!r}: expected (FIRST_STEP, {{"num_frames": 8, ...}})')
         first, changes = stage
         if first <= before or (number == 0 and first):
             wanted = f"a step above {before}" if number else "0, for it is the first"

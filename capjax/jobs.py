@@ -13,11 +13,11 @@ from capjax import config as config_lib
 from capjax.evals.evaluate import means
 from capjax.evals.generate import Generator
 from capjax.files import local_path
-from capjax.models.build import make_functional
+from capjax.models.build import make_pure_model
 from capjax.parallel import hosts
-from capjax.parallel.meeting import LostError
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.rendezvous import LostError
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.loop import NotFiniteError, Stopped, run_eval, train, write_eval
@@ -33,17 +33,17 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     Raises:
       FileNotFoundError: there is no export in the folder `model`; ConfigError: the config is of another model.
     """
-    from capjax.export.served import Served
+    from capjax.export.saved_model_generator import SavedModelGenerator
 
     folder = Workdir(workdir_path).path / "saved_model"
-    served = Served(local_path(model))
+    served = SavedModelGenerator(local_path(model))
     served.check(config)
     if differences := served.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
-    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
+    rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
     result = run_eval(served, ({}, {}), config, served.vocabulary, rules)
     result.write(
-        folder, step=served.step, split=config.data.eval, samples=config.eval.samples, form=config.eval.form,
+        folder, step=served.step, split=config.data.eval, samples=config.eval.samples, form=config.eval.output_format,
         external_data=served.external_data,
     )  # fmt: skip
     return means(result.scores)
@@ -59,19 +59,19 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     trained = workdir.config()
     workdir.check_model(config)
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
-    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
-    functional = make_functional(trained, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
-    step, params, stats = load_weights(workdir.path)
-    check_weights(workdir.path, functional.shapes, params)
-    placed = rules.params(functional.shapes, functional.axes)
+    rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
+    pure_model = make_pure_model(trained, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    step, params, batch_stats = load_weights(workdir.path)
+    check_weights(workdir.path, pure_model.shapes, params)
+    placed = rules.params(pure_model.shapes, pure_model.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
-    stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in stats.items()}
-    neighbours = workdir.neighbours(config.decode)
+    batch_stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in batch_stats.items()}
+    neighbors = workdir.neighbors(config.decode)
     generator = Generator(
-        functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
+        pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
         xla_options=config.eval.xla_options,
     )  # fmt: skip
-    result = run_eval(generator, (params, stats), config, vocabulary, rules)
+    result = run_eval(generator, (params, batch_stats), config, vocabulary, rules)
     if hosts.is_first():
         write_eval(result, config, workdir, step)
     return means(result.scores)
@@ -93,14 +93,14 @@ def run(
     exits with status 75: the same command, started again for all, goes on from the last checkpoint.
 
     Args:
-      compiles: what `--mode=compile` is told, as `capjax.compile.command.run` takes it.
+      compiles: what `--mode=compile` is told, as `capjax.compile.compile_job.run` takes it.
       output: where `--mode=export` writes; model: the SavedModel that `--mode=eval` scores in place of the workdir's
         checkpoint.
     """
     status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model)
     if said:
         print(f"launch.py: {said}", file=sys.stderr)
-    hosts.leave(status, said)
+    hosts.shut_down(status, said)
     return status
 
 
@@ -113,20 +113,20 @@ def _run(
             hosts.join()
         config = config_lib.load(source, overrides)
         if mode == "compile":
-            from capjax.compile import command
+            from capjax.compile import compile_job
 
-            return 0 if command.run(config, Workdir(workdir).path, **compiles) else 1, ""
+            return 0 if compile_job.run(config, Workdir(workdir).path, **compiles) else 1, ""
         if mode == "export":
-            from capjax.export import command
+            from capjax.export import export_job
 
-            command.run(config, Workdir(workdir).path, output)
+            export_job.run(config, Workdir(workdir).path, output)
             return 0, ""
         if mode == "train":
             scores = train(config, workdir)
         else:
             scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir)
     except Stopped as stopped:
-        hosts.leave(0)  # the others stop too, after the same step
+        hosts.shut_down(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)
     except LostError as lost:
         return lost.status, str(lost)
@@ -134,7 +134,7 @@ def _run(
         return 128 + signal.SIGINT, "interrupted"
     except Exception as error:
         # JAX tells of an exchange that broke off by a ValueError, too.
-        if not hosts.blame(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
+        if not hosts.attribute_failure(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
             return 1, str(error)
         traceback.print_exc()
         return BROKEN, repr(error)

@@ -15,19 +15,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from capjax.data.media_reader import MediaSample, Reader
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.raw import Reader, Seen
 from capjax.data.transforms import pick_frames, view
 from capjax.data.windows import Windows
 from capjax.evals.generate import Event, Generator
-from capjax.models.build import make_encoder, make_functional
+from capjax.localize import LocalizedVideo, localize
+from capjax.models.build import make_encoder, make_pure_model
 from capjax.models.encoders import encode_clip
 from capjax.models.encoders.clip import moments, over_time, time_stride
-from capjax.models.functional import Arrays, Functional
+from capjax.models.pure_model import Arrays, PureModel
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.workdir import Workdir
-from capjax.watch import Watched, watch
 
 # Batches are padded up to one of these sizes, so that few programs are compiled whatever comes in.
 _SIZES = (1, 8, 32)
@@ -40,7 +40,7 @@ class Caption:
     """What the model says of one picture or video, or of an event in one.
 
     Attributes:
-      score: of a whole, the length-normalised log-probability; of an event, from 0 to 1, how sure the model is of it.
+      score: of a whole, the length-normalized log-probability; of an event, from 0 to 1, how sure the model is of it.
       start, end: of an event, seconds of the video; None: it is said of the whole.
     """
 
@@ -56,16 +56,16 @@ class Parts:
     """What a Predictor is made of.
 
     Attributes:
-      generator: batch -> captions or events, of a model `functional` with `params` and `stats`.
+      generator: batch -> captions or events, of a model `pure_model` with `params` and `batch_stats`.
       videos: it looks at videos, or learned from them; else at photos alone.
       extractor: the frozen encoder of a model that is fed features, or None.
       image_size: pixels a side of what the encoder sees; picture: how a photo is stored before that.
     """
 
     generator: Generator
-    functional: Functional
+    pure_model: PureModel
     params: Arrays
-    stats: Arrays
+    batch_stats: Arrays
     videos: bool
     extractor: "_Extractor | None"
     image_size: int
@@ -89,14 +89,14 @@ class Predictor:
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
         self.step, self._params, self._stats = load_weights(files.path)
         self.feature_shape = files.feature_shape()
-        self._functional = make_functional(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
-        check_weights(files.path, self._functional.shapes, self._params)
+        self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
+        check_weights(files.path, self._pure_model.shapes, self._params)
         self._extract = _Extractor(files.encoder_dir) if self.config.data.features else None
         self._image_size = self._extract.image_size if self._extract else self.config.data.image_size
         media = files.media()
         self._picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
         # An encoder over time looks at all frames; of its features some are picked.
-        most = sys.maxsize if self._extract and self._extract.over_time else self.config.data.frames
+        most = sys.maxsize if self._extract and self._extract.over_time else self.config.data.num_frames
         self._reader = Reader(self._picture, media.get("fps", _FPS), most)
         self._windows = Windows(media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0))
         self._generators: dict[str, Generator] = {}
@@ -109,8 +109,8 @@ class Predictor:
           ValueError: an option that the model does not have.
         """
         return Parts(
-            self._generator(**decode), self._functional, self._params, self._stats,
-            self.config.data.frames > 1 or self.dense or self._windows.longest > 0, self._extract, self._image_size,
+            self._generator(**decode), self._pure_model, self._params, self._stats,
+            self.config.data.num_frames > 1 or self.dense or self._windows.longest > 0, self._extract, self._image_size,
             self._picture,
         )  # fmt: skip
 
@@ -121,12 +121,12 @@ class Predictor:
             if name not in options:
                 raise ValueError(f"unknown decoding option {name!r}; there are {', '.join(options)}")
             options[name] = value
-        if options.beams < 1 or options.max_len < 1:
-            raise ValueError(f"beams = {options.beams}, max_len = {options.max_len}: expected 1 or more")
+        if options.num_beams < 1 or options.max_len < 1:
+            raise ValueError(f"beams = {options.num_beams}, max_len = {options.max_len}: expected 1 or more")
         key = options.to_json(sort_keys=True)
         if key not in self._generators:
             self._generators[key] = Generator(
-                self._functional, self._vocabulary, options, self.config.data, self._files.neighbours(options)
+                self._pure_model, self._vocabulary, options, self.config.data, self._files.neighbors(options)
             )
         return self._generators[key]
 
@@ -146,7 +146,7 @@ class Predictor:
         Args:
           media: paths of images or videos, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
           lang: one of `languages`; None: the first.
-          decode: decoding options of this call, such as beams=1 or method="sample", max_len=20.
+          decode: decoding options of this call, such as num_beams=1 or method="sample", max_len=20.
 
         Raises:
           MediaError: a file cannot be read; the message names it.
@@ -154,19 +154,19 @@ class Predictor:
         """
         self._check_captions()
         out: list[Caption] = []
-        waiting: list[Seen] = []
+        waiting: list[MediaSample] = []
         for one in media:
             waiting.append(self.read(one))
             if len(waiting) == batch_size:
-                out += self.caption_seen(waiting, lang=lang, seed=seed, **decode)
+                out += self.caption_samples(waiting, lang=lang, seed=seed, **decode)
                 waiting = []
-        return out + (self.caption_seen(waiting, lang=lang, seed=seed, **decode) if waiting else [])
+        return out + (self.caption_samples(waiting, lang=lang, seed=seed, **decode) if waiting else [])
 
     def _check_captions(self):
         if self.dense:
             raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
 
-    def read(self, media) -> Seen:
+    def read(self, media) -> MediaSample:
         """A picture or video of any form that `caption` takes, as a record would hold it.
 
         Raises:
@@ -174,7 +174,9 @@ class Predictor:
         """
         return self._reader.read(media)
 
-    def caption_seen(self, seen: Sequence[Seen], *, lang: str | None = None, seed: int = 0, **decode) -> list[Caption]:
+    def caption_samples(
+        self, seen: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, **decode
+    ) -> list[Caption]:
         """Captions of what `read` gave, in one batch."""
         self._check_captions()
         lang, generator = self._language(lang), self._generator(**decode)
@@ -191,24 +193,24 @@ class Predictor:
 
         Args:
           media: paths of videos.
-          options: as `watch`.
+          options: as `localize`.
 
         Raises:
           MediaError: a file cannot be read; the message names it.
-          ValueError: as `watch`.
+          ValueError: as `localize`.
         """
         found = []
-        for watched in self.watch(media, **options):
-            if watched.error:
-                raise watched.error
-            found.append(watched.events)
+        for video in self.localize(media, **options):
+            if video.error:
+                raise video.error
+            found.append(video.events)
         return found
 
-    def watch(
+    def localize(
         self, media: Iterable[str | Path], *, lang: str | None = None, window: float | None = None,
         overlap: float | None = None, batch_size: int = 8, seed: int = 0,
         progress: Callable[[float, float], None] | None = None, **decode,
-    ) -> Iterator[Watched]:  # fmt: skip
+    ) -> Iterator[LocalizedVideo]:  # fmt: skip
         """Each video in order, with its seconds and its events (as `Caption`s), or the error where it cannot be read.
 
         A video that is longer than what training saw is looked at in windows that overlap; memory does not grow with
@@ -233,16 +235,16 @@ class Predictor:
         lang, generator = self._language(lang), self._generator(**decode)
         windows, keys = self._windows.changed(window, overlap), itertools.count()
 
-        def find(seen: list[Seen]) -> list[list[Event]]:
+        def find(seen: list[MediaSample]) -> list[list[Event]]:
             key = jax.random.fold_in(jax.random.key(seed), next(keys))
             return generator.events(self._params, self._stats, self._batch(seen), lang, key=key)[: len(seen)]
 
-        found = watch(media, self._reader, windows, find, batch_size=batch_size, progress=progress)
+        found = localize(media, self._reader, windows, find, batch_size=batch_size, progress=progress)
         return (
             replace(one, events=[Caption(e.text, lang, e.score, e.start, e.end) for e in one.events]) for one in found
         )
 
-    def _batch(self, seen: Sequence[Seen]) -> dict:
+    def _batch(self, seen: Sequence[MediaSample]) -> dict:
         """The model's inputs, padded to one of a few sizes."""
         size = next((size for size in _SIZES if size >= len(seen)), len(seen))
         clips = self._extract and self._extract.over_time
@@ -252,8 +254,8 @@ class Predictor:
             batch["duration"][: len(seen)] = [one.duration for one in seen]
         return batch
 
-    def _frame_batch(self, seen: Sequence[Seen], size: int) -> dict:
-        t, side = self.config.data.frames, self._image_size
+    def _frame_batch(self, seen: Sequence[MediaSample], size: int) -> dict:
+        t, side = self.config.data.num_frames, self._image_size
         frames = np.zeros((size, t, side, side, 3), np.uint8)
         batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
         batch["frame_mask"][len(seen) :] = True  # so that no softmax runs over nothing
@@ -268,9 +270,9 @@ class Predictor:
             batch["frames"] = frames
         return batch
 
-    def _clip_batch(self, seen: Sequence[Seen], size: int) -> dict:
+    def _clip_batch(self, seen: Sequence[MediaSample], size: int) -> dict:
         """For features of an encoder over time: these are picked, not the frames."""
-        t = self.config.data.frames
+        t = self.config.data.num_frames
         batch = {"frame_times": np.zeros((size, t), np.float32), "frame_mask": np.zeros((size, t), bool)}
         batch["frame_mask"][len(seen) :] = True
         for row, one in enumerate(seen):
@@ -288,7 +290,8 @@ class _Extractor:
     """The frozen encoder whose features the model was trained on, from a workdir's `encoder/`.
 
     Attributes:
-      function: parameters, statistics, frames, times, mask -> features, as `__call__`; `params` and `stats` are its.
+      function: parameters, batch statistics, frames, times, mask -> features, as `__call__`; `params` and
+        `batch_stats` are the encoder's weights.
       over_time: it sees clips of `clip_frames` frames, of which `stride` give one grid; else one frame at a time.
     """
 
@@ -297,18 +300,18 @@ class _Extractor:
 
         about = json.loads((directory / "encoder.json").read_text())
         self.image_size = about["image_size"]
-        functional = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
+        pure_model = make_encoder(about["encoder"], image_size=self.image_size, options=about.get("options"))
         # As `data_prep features` cut videos.
         self.clip_frames = about.get("clip", 1)
         weights = load_file(directory / "encoder.safetensors")
-        self.params = {name: weights[name] for name in functional.shapes}
-        self.stats = {name: weights[name] for name in functional.stat_shapes}
+        self.params = {name: weights[name] for name in pure_model.shapes}
+        self.batch_stats = {name: weights[name] for name in pure_model.batch_stat_shapes}
 
-        encoder = functional.bind(functional.shapes, functional.stat_shapes)
+        encoder = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes)
         self.over_time, self.stride = over_time(encoder), time_stride(encoder)
 
-        def extract(params, stats, frames, times, mask):
-            features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
+        def extract(params, batch_stats, frames, times, mask):
+            features, *_ = encode_clip(pure_model.bind(params, batch_stats), frames, times, mask)
             # Features are stored as float16: the model has never seen more digits.
             return features.astype(np.float16)
 
@@ -316,9 +319,9 @@ class _Extractor:
 
     def __call__(self, frames, times, mask):
         """uint8 [b, t, s, s, 3], float32 and bool [b, t] -> float16 [b, t', n, d]."""
-        return self._extract(self.params, self.stats, frames, times, mask)
+        return self._extract(self.params, self.batch_stats, frames, times, mask)
 
-    def clip(self, seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    def clip(self, seen: MediaSample) -> tuple[np.ndarray, np.ndarray]:
         """Features float16 [t', n, d] of all frames of a video, and their times [t']."""
         side, rows = self.image_size, []
         for start in range(0, len(seen.frames), self.clip_frames):
@@ -342,7 +345,7 @@ def load(workdir: str | Path, **decode) -> Predictor:
     """The trained model of a workdir, with the weights of its best evaluation.
 
     Args:
-      decode: decoding options that differ from the config's, such as beams=1.
+      decode: decoding options that differ from the config's, such as num_beams=1.
 
     Raises:
       FileNotFoundError: there is no trained model in the folder.
@@ -350,4 +353,4 @@ def load(workdir: str | Path, **decode) -> Predictor:
     return Predictor(workdir, **decode)
 
 
-__all__ = ["Caption", "MediaError", "Predictor", "Watched", "finds_events", "load"]
+__all__ = ["Caption", "MediaError", "Predictor", "LocalizedVideo", "finds_events", "load"]

@@ -17,15 +17,17 @@ def get_config() -> ConfigDict:
     config.data.eval = ""  # "DIR@SPLIT": what evaluation scores
     config.data.vocabulary = ""  # path of the SentencePiece model
     config.data.task = "caption"  # caption, summary, or dense: events with their times
-    config.data.events = 10  # of a record at a time, at most; for dense
+    config.data.max_events = 10  # of a record at a time, at most; for dense
     config.data.time_bins = (
         0  # dense: moments of a video with pieces of their own, written into the text (Vid2Seq), for
     )
     # which the vocabulary is made with --time-pieces; 0: events are found by queries (PDVC), see model.events
     config.data.languages = ("en",)  # which captions are learned and written
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
-    config.data.captions = 1  # of a record at a time; more share one pass of the encoder, and a batch has more targets
-    config.data.frames = 1  # of a video, at most; of more these are taken at even distances
+    config.data.captions_per_item = (
+        1  # of a record at a time; more share one pass of the encoder, and a batch has more targets
+    )
+    config.data.num_frames = 1  # of a video, at most; of more these are taken at even distances
     config.data.shuffle_frames = False  # in another order, at the times of the right one: does a model use time?
     config.data.image_size = 224  # pixels a side of what the encoder sees
     config.data.features = False  # read features (data_prep features) instead of pictures
@@ -33,8 +35,8 @@ def get_config() -> ConfigDict:
     config.data.crop_aspect = (0.75, 1.333)  # width / height of a training crop
     config.data.flip = False  # mirror pictures in training; captions say left and right, so off
     config.data.target_len = 40  # pieces a caption, with its prefix and end
-    config.data.buckets = ()  # frame counts that batches are padded to, such as (8, 16, 32); the last is data.frames
-    config.data.curriculum = ()  # ((0, {"frames": 8, "hard": 0.2}), (STEP, {}), ...): see capjax/data/curriculum.py
+    config.data.buckets = ()  # frame counts that batches are padded to, as (8, 16, 32); the last is data.num_frames
+    config.data.curriculum = ()  # ((0, {"num_frames": 8, "hard": 0.2}), (STEP, {}), ...): see capjax/data/curriculum.py
     config.data.threads = 2
     config.data.prefetch = 4  # batches
 
@@ -48,8 +50,10 @@ def get_config() -> ConfigDict:
     config.model.encoder.weights = ""  # pip:NAME, or a .pth or .safetensors file; empty: random
     config.model.encoder.frozen = False
     config.model.encoder.options = ConfigDict()  # keyword arguments of the encoder
-    config.model.changes = False  # tell what differs from frame to frame, beside what is in each
-    config.model.similarities = 0  # frames before and after each, whose likeness to it is told: cuts are known by it
+    config.model.frame_difference = False  # tell what differs from frame to frame, beside what is in each
+    config.model.frame_similarity = (
+        0  # frames before and after each, whose likeness to it is told: cuts are known by it
+    )
     config.model.temporal = ConfigDict()  # attention over time, above any encoder
     config.model.temporal.name = ""  # transformer; empty: none
     config.model.temporal.options = ConfigDict()
@@ -74,21 +78,23 @@ def get_config() -> ConfigDict:
     config.optimizer.weight_decay = 0.0
     config.optimizer.no_decay = ("bias$", "scale$", "position", "table$")  # regular expressions over parameter names
     config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: none
-    config.optimizer.rates = ()  # (("^encoder/", 0.1), ...): factors on the learning rate, the first match counts
+    config.optimizer.lr_multipliers = ()  # (("^encoder/", 0.1), ...): factors on the learning rate, first match counts
     config.optimizer.freeze = ()  # regular expressions: parameters that learn nothing. A batch norm
-    # that is wholly frozen keeps its running statistics, and normalises by them
+    # that is wholly frozen keeps its running statistics, and normalizes by them
 
     config.train = ConfigDict()
     config.train.steps = 1000
     config.train.batch_size = 32  # over all devices and processes
-    config.train.accumulate = 1  # micro-batches a step, with the result of the one large batch; but dropout draws, and
+    config.train.gradient_accumulation_steps = (
+        1  # micro-batches a step, with the result of the one large batch; but dropout draws, and
+    )
     # batch norm that is not frozen averages, a micro-batch at a time
     config.train.ema = 0.0  # decay of the averaged weights, which evaluation then uses; 0: none
     config.train.label_smoothing = 0.0
     config.train.doubly_stochastic = 0.0  # weight of Xu et al.'s attention penalty
     config.train.events = ConfigDict()  # weights of what event queries learn, beside the captions' 1
     config.train.events.distance = 5.0  # of start and end, as shares of the duration
-    config.train.events.overlap = 2.0  # generalised tIoU
+    config.train.events.overlap = 2.0  # generalized tIoU
     config.train.events.pointer = 1.0  # at the frames next to start and end
     config.train.events.confidence = 2.0
     config.train.events.count = 0.5
@@ -109,15 +115,15 @@ def get_config() -> ConfigDict:
 
     config.decode = ConfigDict()
     config.decode.method = "beam"  # greedy, beam or sample
-    config.decode.beams = 4
+    config.decode.num_beams = 4
     config.decode.max_len = 30  # pieces written
     config.decode.min_len = 0
     config.decode.length_penalty = 0.6
     config.decode.no_repeat_ngram = 0
-    config.decode.neighbours = (
+    config.decode.num_neighbors = (
         0  # rerank by what people wrote of so many nearest training pictures; needs data.features
     )
-    config.decode.consensus = 60.0  # weight of that agreement, from 0 to 1, beside the hypothesis' score
+    config.decode.consensus_weight = 60.0  # weight of that agreement, from 0 to 1, beside the hypothesis' score
     config.decode.temperature = 1.0
     config.decode.top_k = 0
     config.decode.top_p = 1.0
@@ -126,7 +132,9 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 32
     config.eval.limit = 0  # records; 0: all
     config.eval.metrics = ("bleu", "rouge", "cider")  # also meteor, chrf, sacrebleu, spice: see README, Scores
-    config.eval.form = "coco"  # of predictions.json: coco, msrvtt or plain ({id: caption}); events are in ActivityNet's
+    config.eval.output_format = (
+        "coco"  # of predictions.json: coco, msrvtt or plain ({id: caption}); events are in ActivityNet's
+    )
     config.eval.samples = 16  # captions shown in samples.md
     config.eval.xla_options = ConfigDict(config.train.xla_options)  # for decoding
 
@@ -137,7 +145,7 @@ def get_config() -> ConfigDict:
     config.mesh.tensor = 1
     # Logical axis -> mesh axes. What is not named here is replicated. Heads over fsdp, where their number divides, make
     # the TPU compiler fail.
-    config.mesh.rules = (
+    config.mesh.logical_axis_rules = (
         ("batch", ("replica", "data", "fsdp")),
         ("embed", ("fsdp",)),
         ("mlp", ("tensor", "fsdp")),

@@ -32,15 +32,15 @@ def get_config(arg="frames,transformer"):
     config.data.train = ("data/events@train",)
     config.data.eval = "data/events@val"
     config.data.vocabulary = "data/events.model"
-    config.data.frames = 12
+    config.data.num_frames = 12
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "to the left edge" untrue
-    config.data.captions = 3  # of a clip at a time
+    config.data.captions_per_item = 3  # of a clip at a time
     config.data.target_len = 28
     config.model.encoder.name, config.model.encoder.options = ENCODERS[encoder]
     config.model.width = 128
     config.model.dropout = 0.0
-    config.model.changes = True
+    config.model.frame_difference = True
     # One position for each moment: attention of a recurrent decoder takes its time with every position.
     config.model.temporal.name = "transformer"
     config.model.temporal.options = {"layers": 2 if encoder == "frames" else 1, "heads": 4, "mixers": 1}

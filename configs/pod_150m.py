@@ -53,7 +53,7 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     }  # fmt: skip
     config.model.decoder.options = {"layers": layers, "heads": heads, "remat": remat}
     if media == "video":
-        config.data.frames = FRAMES
+        config.data.num_frames = FRAMES
         # Frames exchange what they saw; words look at all places of all frames.
         config.model.temporal.name = "transformer"
         config.model.temporal.options = {"layers": 2, "heads": heads, "space": "added", "remat": remat}

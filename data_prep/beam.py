@@ -36,7 +36,7 @@ except ImportError as error:
 from data_prep.pool import Stopped, available_cores
 from data_prep.readers.item import InputError
 from data_prep.shards import Shard, ShardReport, write_shard
-from data_prep.stage import Stage, StagedShard
+from data_prep.staging import Stage, StagedShard
 
 _LOCAL = "DirectRunner"
 # Their job servers have further options of their own.
@@ -102,7 +102,7 @@ def make_shards_on_beam(
 
     Args:
       work_dir: that of the dataset, where the shards go. While it has a file `stop`, workers stop.
-      stage: the url of a folder by way of which media and shards go; see data_prep/stage.py. Then `stop` is there.
+      stage: the url of a folder by way of which media and shards go; see data_prep/staging.py. Then `stop` is there.
 
     Raises:
       InputError: the stage cannot be written.

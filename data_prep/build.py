@@ -31,12 +31,12 @@ from tqdm import tqdm
 
 from capjax.data.record import SIZES_FILE, tfds_features
 from capjax.files import write_text
+from data_prep.build_report import Report, TooMuchBad
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
 from data_prep.readers.item import Found, InputError
 from data_prep.readers.translations import Translations
-from data_prep.report import Report, TooMuchBad
 from data_prep.shards import OutputError, Shard, ShardReport, write_shard
 
 # Fewer photos than this, or fewer bytes of videos, are done before worker processes are up.
@@ -66,7 +66,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
       translations: captions in further languages.
       workers: processes; None: one for each core, or only this one where little is to be done.
       beam: options of Apache Beam, which then makes the shards in place of `workers`; see data_prep/beam.py.
-      stage: the url of a folder through which media and shards go to Beam's workers and back; see data_prep/stage.py.
+      stage: the url of a folder through which media and shards go to Beam's workers and back; see data_prep/staging.py.
       max_bad: the share of bad photos, and of bad captions, beyond which there is no dataset; see `report`.
       strict: stop at the first bad input.
       overwrite: replace a dataset that is there. The old one stays until the new one is whole.

@@ -87,8 +87,8 @@ class Extractor:
         from capjax.models.build import make_encoder
         from capjax.models.encoders import ENCODERS, encode_clip
         from capjax.models.encoders.clip import time_stride
-        from capjax.models.functional import params_of, stats_of
         from capjax.models.pretrained import load_pretrained, sha256_of
+        from capjax.models.pure_model import batch_stats_of, params_of
 
         size, options = settings.image_size, settings.options
         encoder = nnx.eval_shape(lambda: ENCODERS.make(settings.encoder, image_size=size, rngs=nnx.Rngs(0), **options))
@@ -96,8 +96,8 @@ class Extractor:
         self.clip, self.stride = settings.clip, time_stride(encoder)
         self.path = load_pretrained(encoder, settings.weights)
         self.sha256 = sha256_of(self.path)
-        self._arrays = params_of(encoder) | stats_of(encoder)
-        functional = make_encoder(settings.encoder, image_size=size, options=options)
+        self._arrays = params_of(encoder) | batch_stats_of(encoder)
+        pure_model = make_encoder(settings.encoder, image_size=size, options=options)
 
         devices = jax.local_devices()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
@@ -107,9 +107,9 @@ class Extractor:
         )
 
         def extract(arrays, frames, times, mask):
-            params = {name: arrays[name] for name in functional.shapes}
-            stats = {name: arrays[name] for name in functional.stat_shapes}
-            features, *_ = encode_clip(functional.bind(params, stats), frames, times, mask)
+            params = {name: arrays[name] for name in pure_model.shapes}
+            batch_stats = {name: arrays[name] for name in pure_model.batch_stat_shapes}
+            features, *_ = encode_clip(pure_model.bind(params, batch_stats), frames, times, mask)
             return features.astype(np.float16)
 
         self._extract = jax.jit(extract, in_shardings=(everywhere, rows, rows, rows), out_shardings=rows)

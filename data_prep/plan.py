@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 
+from data_prep.build_report import Report
 from data_prep.media import MediaError, Storage, check_file
 from data_prep.readers.item import Found, InputError, Item, Problem, is_text
-from data_prep.report import Report
 from data_prep.shards import Shard, fingerprint
 
 

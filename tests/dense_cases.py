@@ -265,7 +265,7 @@ def tau(pairs) -> float | None:
 
 
 def quantile(values, share) -> float:
-    """With the values between two neighbours on a line."""
+    """With the values between two neighbors on a line."""
     values = sorted(values)
     below = int(share * (len(values) - 1))
     above = min(below + 1, len(values) - 1)

@@ -4,8 +4,8 @@ where an error in it would not show."""
 import jax.numpy as jnp
 import numpy as np
 
-from capjax.models.functional import Functional
 from capjax.models.memory import Memory
+from capjax.models.pure_model import PureModel
 
 
 def _values(name: str, shape, rng) -> jnp.ndarray:
@@ -21,19 +21,19 @@ def _values(name: str, shape, rng) -> jnp.ndarray:
     return jnp.asarray(x, jnp.float32)
 
 
-def draw_params(functional: Functional, seed: int = 0) -> dict:
+def draw_params(pure_model: PureModel, seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
-    return {name: _values(name, spec.shape, rng) for name, spec in functional.shapes.items()}
+    return {name: _values(name, spec.shape, rng) for name, spec in pure_model.shapes.items()}
 
 
 def draw_model(make, seed: int = 0):
     """The module of `make(key)`, with running statistics of mean 0 and variance 1."""
-    functional = Functional.of(make)
-    stats = {
+    pure_model = PureModel.of(make)
+    batch_stats = {
         name: jnp.full(spec.shape, 0.0 if name.endswith("mean") else 1.0)
-        for name, spec in functional.stat_shapes.items()
+        for name, spec in pure_model.batch_stat_shapes.items()
     }
-    return functional.bind(draw_params(functional, seed), stats)
+    return pure_model.bind(draw_params(pure_model, seed), batch_stats)
 
 
 def draw_memory(b: int, n: int, d: int, seed: int = 0) -> Memory:
@@ -47,5 +47,5 @@ def draw_memory(b: int, n: int, d: int, seed: int = 0) -> Memory:
         x=jnp.asarray(rng.normal(size=(b, n, d)), jnp.float32),
         mask=jnp.asarray(mask),
         time=jnp.zeros((b, n)),
-        place=jnp.asarray(place),
+        grid_index=jnp.asarray(place),
     )

@@ -38,13 +38,13 @@ def test_overrides_take_the_type_of_the_default():
         ("train.tensorboard=1", "true or false"),
         ("optimizer.name=adamm", "did you mean 'adam'"),
         ("train.steps=0", "1 or more"),
-        ("decode.neighbours=-1", "0 or more"),
+        ("decode.num_neighbors=-1", "0 or more"),
         ("model.dropout=1.5", "share"),
         ("train=5", "group"),
         ("model.decoder.options=5", "group"),
         ("checkpoint.best=cider", "did you mean 'CIDEr'"),
         ("batch_size=8", "'eval.batch_size' or 'train.batch_size'"),
-        ("train.accumulate=7", "does not divide"),
+        ("train.gradient_accumulation_steps=7", "does not divide"),
         ("train.steps", "VALUE"),
     ],
 )
@@ -100,15 +100,15 @@ def test_figures_that_will_not_be_computed_choose_no_checkpoint():
 
 
 def test_an_unknown_form_of_predictions_names_those_there_are():
-    with pytest.raises(ConfigError, match="eval.form = 'msrvt': did you mean 'msrvtt'"):
-        config_lib.load("configs/common.py", ["eval.form=msrvt"])
+    with pytest.raises(ConfigError, match="eval.output_format = 'msrvt': did you mean 'msrvtt'"):
+        config_lib.load("configs/common.py", ["eval.output_format=msrvt"])
 
 
-WHOLE = ["data.frames=16", "data.image_size=64", "data.target_len=24"]
+WHOLE = ["data.num_frames=16", "data.image_size=64", "data.target_len=24"]
 
 
 def test_a_curriculum_and_buckets_can_be_set_and_come_back():
-    stages = ((0, {"frames": 8, "image_size": 32, "target_len": 16, "hard": 0.2}), (500, {"hard": 1}), (900, {}))
+    stages = ((0, {"num_frames": 8, "image_size": 32, "target_len": 16, "hard": 0.2}), (500, {"hard": 1}), (900, {}))
     config = config_lib.load(SHAPES, [*WHOLE, f"data.curriculum={stages!r}", "data.buckets=4,8,16"])
     assert config.data.curriculum == stages and config.data.buckets == (4, 8, 16)
     again = config_lib.from_json(config_lib.to_json(config), "here")
@@ -118,15 +118,15 @@ def test_a_curriculum_and_buckets_can_be_set_and_come_back():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ((0, {"frames": 8}), r"curriculum\[0\] = 0: expected \(FIRST_STEP, \{"),
+        ((0, {"num_frames": 8}), r"curriculum\[0\] = 0: expected \(FIRST_STEP, \{"),
         (((0, 8),), r"curriculum\[0\] = \(0, 8\): expected"),
         ((("0", {}),), r"expected \(FIRST_STEP"),
         (((5, {}),), r"curriculum\[0\] begins at step 5: expected 0"),
         (((0, {}), (50, {}), (50, {})), r"curriculum\[2\] begins at step 50: expected a step above 50"),
-        (((0, {"frame": 8}),), r"curriculum\[0\]: frame: no stage can set it; did you mean 'frames'"),
-        (((0, {}), (9, {"frames": 17})), r"curriculum\[1\]: frames = 17: .*from 1 to data.frames = 16"),
-        (((0, {"frames": 4.0}),), "whole number"),
-        (((0, {"frames": True}),), "whole number"),
+        (((0, {"frame": 8}),), r"curriculum\[0\]: frame: no stage can set it; did you mean 'num_frames'"),
+        (((0, {}), (9, {"num_frames": 17})), r"curriculum\[1\]: num_frames = 17: .*from 1 to data.num_frames = 16"),
+        (((0, {"num_frames": 4.0}),), "whole number"),
+        (((0, {"num_frames": True}),), "whole number"),
         (((0, {"image_size": 128}),), "from 1 to data.image_size = 64"),
         (((0, {"target_len": 0}),), "from 1 to data.target_len = 24"),
         (((0, {"hard": 1.5}),), "hard = 1.5: expected a share from 0 to 1"),

@@ -50,7 +50,7 @@ def test_a_wrong_setting_is_named_and_nothing_is_written(run, tmp_path, override
     assert not (tmp_path / "run").exists()
 
 
-def test_a_missing_config_names_its_neighbour(run):
+def test_a_missing_config_names_its_neighbor(run):
     status, errors = run(config=ROOT / "configs/shape.py")
     assert status == 1
     assert "did you mean 'shapes.py'?" in errors

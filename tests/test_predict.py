@@ -83,7 +83,7 @@ def test_what_the_model_cannot_do_is_said(tiny, model):
     with pytest.raises(ValueError, match="unknown decoding option 'beam'; there are .*beams"):
         model.caption(photo, beam=3)
     with pytest.raises(ValueError, match="beams = 0"):
-        model.caption(photo, beams=0)
+        model.caption(photo, num_beams=0)
 
 
 def test_a_folder_without_a_model_is_said_so(tmp_path):

@@ -39,7 +39,7 @@ SETTINGS = (
     "model.encoder.options.heads=2", "model.encoder.options.patch=16", "model.decoder.options.layers=1",
     "model.decoder.options.heads=2", "model.decoder.options.mlp_ratio=2.0", "optimizer.learning_rate=0.02",
     f"train.steps={STEPS}", "train.batch_size=8", "train.ema=0.5", "train.log_every=1", "train.eval_every=20",
-    "train.tensorboard=false", "checkpoint.every=4", "decode.beams=2", "decode.max_len=8", "eval.batch_size=8",
+    "train.tensorboard=false", "checkpoint.every=4", "decode.num_beams=2", "decode.max_len=8", "eval.batch_size=8",
 )  # fmt: skip
 
 

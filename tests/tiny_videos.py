@@ -16,7 +16,7 @@ from tiny_job import ROOT, shared_once
 from capjax import config as config_lib
 from capjax.data.record import RecordSource
 from capjax.files import write_bytes
-from capjax.models.build import make_functional
+from capjax.models.build import make_pure_model
 from capjax.text import vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.state import TrainState
@@ -28,7 +28,7 @@ from data_prep.readers import READERS
 
 LANGUAGES, BINS = ("en", "de"), 16
 SETTINGS = (
-    "name=tiny_videos", "data.languages=en,de", "data.image_size=32", "data.frames=6", "data.events=4",
+    "name=tiny_videos", "data.languages=en,de", "data.image_size=32", "data.num_frames=6", "data.max_events=4",
     "data.target_len=40", "model.width=32", "model.dropout=0.0", "model.encoder.name=vit_tiny",
     "model.encoder.options.width=32", "model.encoder.options.depth=1", "model.encoder.options.heads=2",
     "model.encoder.options.patch=16", "model.temporal.name=transformer", "model.temporal.options.layers=1",
@@ -76,8 +76,8 @@ def draw_workdir(config: ConfigDict, path: Path):
     workdir.prepare(config)
     pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
     workdir.keep_media(config)
-    functional = make_functional(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
-    params = _talkative(draw_params(functional), pieces, config.data.time_bins > 0)
+    pure_model = make_pure_model(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
+    params = _talkative(draw_params(pure_model), pieces, config.data.time_bins > 0)
     state = TrainState(0, params, {}, {}, (), {})
     checkpoints = Checkpoints(workdir.path, keep=1)
     checkpoints.save_best(1, 0.0, state)

@@ -10,7 +10,7 @@ from capjax.compile.hlo import Instruction, Program, sizes_of
 from capjax.compile.topology import Topology
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
-# Seconds from a chip to its neighbour, and from a slice to another.
+# Seconds from a chip to its neighbor, and from a slice to another.
 HOP, NETWORK_HOP = 1e-6, 2e-5
 
 

@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 def count_flops(traced, *, trips: int = 1) -> int:
     """Floating-point operations of matrix products and convolutions, two a multiplication with its addition, over all
-    devices together; what else there is does not count, as in everyone's utilisation.
+    devices together; what else there is does not count, as in everyone's utilization.
 
     Args:
       traced: what `jax.make_jaxpr` or `jax.jit(...).trace(...).jaxpr` gives.

@@ -7,13 +7,13 @@ from copy import deepcopy
 from functools import partial
 
 from capjax import config as config_lib
-from capjax.compile.programs import batch_of
+from capjax.compile.compiler import batch_of
 from capjax.compile.topology import Topology
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 
 BATCH = {"train": "train.batch_size", "decode": "eval.batch_size"}
-# What is split over `tensor` is exchanged in every layer: only among few neighbours.
+# What is split over `tensor` is exchanged in every layer: only among few neighbors.
 MOST_TENSOR = 8
 
 
@@ -53,7 +53,7 @@ def sweep(config, topology: Topology, batches: Sequence[int] = ()) -> list[list[
     Raises:
       ConfigError: no mesh divides one of them.
     """
-    accumulate, found = config.train.accumulate, []
+    accumulate, found = config.train.gradient_accumulation_steps, []
     for size in batches or (config.train.batch_size,):
         here = meshes(topology, rows=size // accumulate) if size > 0 and size % accumulate == 0 else []
         if not here:
@@ -70,7 +70,7 @@ def sweep(config, topology: Topology, batches: Sequence[int] = ()) -> list[list[
 def smaller(config, topology: Topology, program: str) -> Iterator[list[str]]:
     """Settings of less and less memory: parameters over all chips, layers computed twice, smaller batches."""
     chips, size = math.prod(topology.shape), batch_of(config, program)
-    micros = config.train.accumulate if program == "train" else 1
+    micros = config.train.gradient_accumulation_steps if program == "train" else 1
     over = micros * topology.slices * chips
     split = _laid_out(config, ["mesh.data=1", f"mesh.fsdp={chips}", "mesh.tensor=1"])
     said = split if size % over == 0 and chips > 1 else []

@@ -21,7 +21,7 @@ class Chip:
 
     Attributes:
       flops: bfloat16 operations a second; memory: bytes; bandwidth: bytes a second of memory.
-      link: bytes a second of one link to a neighbouring chip, one way.
+      link: bytes a second of one link to a neighboring chip, one way.
       network: bytes a second of a chip's share of the network between slices, one way.
       clock: cycles a second, in which the compiler counts.
       sides: of a slice: 2 or 3 dimensions.

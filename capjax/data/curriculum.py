@@ -1,8 +1,8 @@
 """A curriculum: what changes in the course of a run, as stages by step (Bengio et al. 2009).
 
     config.data.curriculum = (
-        (0, {"frames": 8, "image_size": 64, "target_len": 16, "hard": 0.2}),
-        (2000, {"frames": 16, "hard": 0.5}),
+        (0, {"num_frames": 8, "image_size": 64, "target_len": 16, "hard": 0.2}),
+        (2000, {"num_frames": 16, "hard": 0.5}),
         (4000, {}),
     )
 
@@ -45,7 +45,7 @@ class Stage:
     @property
     def buckets(self) -> tuple[int, ...]:
         """Frame counts that its batches are padded to, rising; empty where there are no buckets."""
-        return tuple(sorted({min(bucket, self.data.frames) for bucket in self.data.buckets}))
+        return tuple(sorted({min(bucket, self.data.num_frames) for bucket in self.data.buckets}))
 
     def about(self) -> dict:
         """As JSON, for the iterator's state."""

@@ -95,7 +95,7 @@ class _StageOrder:
         with self._lock:  # several threads ask at once, and one shall work an epoch or a window out
             if not len(self._buckets):
                 places = np.arange(number * self._b, (number + 1) * self._b)[wanted]
-                return self._stage.data.frames, self._picks(*self._mixture(places))
+                return self._stage.data.num_frames, self._picks(*self._mixture(places))
             window = ((number + 1) * self._b * self._parts - 1) // self._span  # the last that has begun
             frames, picks = self._plan(window)[number - self._begin(window)]
         return frames, picks[wanted]

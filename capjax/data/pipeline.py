@@ -130,7 +130,7 @@ class _Loader:
         """Pictures or features; `rng` picks crops and views in training, None is evaluation."""
         batch["ids"][row] = record.id
         data, count = self.data, len(record.frame_times)
-        picked = pick_frames(count, data.frames, rng)
+        picked = pick_frames(count, data.num_frames, rng)
         t, room = len(picked), batch["frame_mask"].shape[1]
         if t > room:
             raise DataError(f"{count} frames, but the dataset's sizes say at most {room}; write the dataset anew")
@@ -261,7 +261,7 @@ def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape
     """
     data = make_stages(plain(data))[-1].data
     features = (feature_shape[0] * feature_shape[1], feature_shape[2]) if feature_shape else None
-    one = model_inputs(_empty(make_targets(vocabulary, data), features, 1, data.frames))
+    one = model_inputs(_empty(make_targets(vocabulary, data), features, 1, data.num_frames))
     return {name: ((batch_size, *value.shape[1:]), value.dtype) for name, value in one.items()}
 
 
@@ -271,8 +271,8 @@ def make_train_iterator(
 ) -> TrainIterator:  # fmt: skip
     """Training batches as in the batch contract, with `ids`: every record once an epoch, each epoch in another order.
 
-    A record gives `data.captions` of its captions at a time, each of a language by weight and drawn at random; with
-    more than one, `target` and `loss_mask` are [b, c, l].
+    Each record contributes `data.captions_per_item` captions, each in a language drawn by weight and then drawn at
+    random; with more than one, `target` and `loss_mask` are [b, c, l].
 
     Args:
       parts: `DIR@SPLIT*WEIGHT` of each dataset of the mixture.
@@ -346,9 +346,9 @@ def make_eval_batches(
 
     def frames(number: int) -> int:
         if counts is None:
-            return data.frames
+            return data.num_frames
         longest = counts[number * batch_size : (number + 1) * batch_size].max()
-        return next((bucket for bucket in data.buckets if bucket >= longest), data.frames)
+        return next((bucket for bucket in data.buckets if bucket >= longest), data.num_frames)
 
     def load(number: int) -> dict:
         b = len(wanted)

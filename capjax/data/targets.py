@@ -27,7 +27,7 @@ def make_targets(vocabulary: Vocabulary, data) -> "Targets":
     """The targets of a config's `data` section."""
     if data.task != "dense":
         return Captions(vocabulary, data)
-    return TimedText(vocabulary, data) if data.time_bins else EventQueries(vocabulary, data)
+    return TimedTextTargets(vocabulary, data) if data.time_bins else EventQueries(vocabulary, data)
 
 
 class Targets:
@@ -62,7 +62,7 @@ class Targets:
 
     def rows(self, b: int) -> tuple[int, ...]:
         """The leading axes of `target`."""
-        return (b, self.data.captions) if self.data.captions > 1 else (b,)
+        return (b, self.data.captions_per_item) if self.data.captions_per_item > 1 else (b,)
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
         shape = (*self.rows(b), self.data.target_len)
@@ -95,12 +95,12 @@ class Captions(Targets):
 
     def fill(self, batch, row, record, rng):
         for number, (pieces, lang) in enumerate(self._choose(record, rng)):
-            place = (row, number) if self.data.captions > 1 else (row,)
+            place = (row, number) if self.data.captions_per_item > 1 else (row,)
             self._write(batch, place, pieces, lang)
 
     def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[list[int], str]]:
-        """(pieces, language) of `data.captions` captions: for each a language by weight, then one of its sentences that
-        fit into `target_len`, or if none does, of all; no sentence twice before all of these were taken."""
+        """(tokens, language) of `data.captions_per_item` captions. For each a language is drawn by weight, then one of
+        its sentences that fit into `target_len` (of all, if none does); no sentence twice before all were drawn."""
         texts: dict[str, list[str]] = {}
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
@@ -108,7 +108,7 @@ class Captions(Targets):
             lang: _Urn(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
             for lang in sorted(texts)
         }
-        for _ in range(self.data.captions):
+        for _ in range(self.data.captions_per_item):
             lang = self._draw_lang(list(urns), rng)
             yield urns[lang].draw(rng), lang
 
@@ -144,16 +144,17 @@ class _Dense(Targets):
         return sets
 
     def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[Caption], str]:
-        """The events of a set drawn at random, of a language by weight: at most `data.events`, in order of start."""
+        """At most `data.max_events` events, in order of start, of an annotation set drawn at random in a language drawn
+        by weight."""
         sets = self.sets(record)
         lang = self._draw_lang(list(sets), rng)
         events = list(sets[lang].values())[rng.integers(len(sets[lang]))]
-        if len(events) > self.data.events:
-            events = [events[i] for i in rng.choice(len(events), self.data.events, replace=False)]
+        if len(events) > self.data.max_events:
+            events = [events[i] for i in rng.choice(len(events), self.data.max_events, replace=False)]
         return sorted(events, key=lambda event: (event.start, event.end)), lang
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
-        e = self.data.events
+        e = self.data.max_events
         # An event that is none still has a length, so that no figure of it divides by 0.
         times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
         events = {"event_times": times, "event_mask": np.zeros((b, e), bool)}
@@ -169,7 +170,7 @@ class _Dense(Targets):
             batch["event_mask"][row, number] = True
 
 
-class TimedText(_Dense):
+class TimedTextTargets(_Dense):
     """Events as one text with time pieces: as `Captions`, and the times of the first text's events beside it."""
 
     def __init__(self, vocabulary: Vocabulary, data):
@@ -181,11 +182,11 @@ class TimedText(_Dense):
 
     def fill(self, batch, row, record, rng):
         super().fill(batch, row, record, rng)
-        for number in range(self.data.captions):
+        for number in range(self.data.captions_per_item):
             events, lang = self._choose(record, rng)
             if number == 0:
                 self._tell(batch, row, record, events)
-            place = (row, number) if self.data.captions > 1 else (row,)
+            place = (row, number) if self.data.captions_per_item > 1 else (row,)
             told = [(event.start, event.end, event.text) for event in events]
             self._write(batch, place, self.tokens.encode(told, record.duration), lang)
 
@@ -194,7 +195,7 @@ class EventQueries(_Dense):
     """Events as a set: `target` and `loss_mask` are [b, e, l], the text of each."""
 
     def rows(self, b: int) -> tuple[int, ...]:
-        return b, self.data.events
+        return b, self.data.max_events
 
     def fill(self, batch, row, record, rng):
         super().fill(batch, row, record, rng)
@@ -203,7 +204,7 @@ class EventQueries(_Dense):
         for number, event in enumerate(events):
             self._write(batch, (row, number), self.vocabulary.encode(event.text), lang)
         # Rows that are no event still begin as a text does: nothing is learned of them.
-        for number in range(len(events), self.data.events):
+        for number in range(len(events), self.data.max_events):
             batch["target"][row, number, : len(self.prefixes[lang])] = self.prefixes[lang]
 
 

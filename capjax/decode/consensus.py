@@ -65,7 +65,7 @@ class _Captions:
 
     def agreement(self, hypotheses: Sequence[Sequence[str]], near: np.ndarray) -> np.ndarray:
         """float64 [b, m]: each hypothesis' mean similarity to the closer half of the captions of its picture's
-        neighbours `near` [b, neighbours]; the other half tells of something else."""
+        neighbors `near` [b, neighbors]; the other half tells of something else."""
         m = len(hypotheses[0])
         ours, our_lengths = self.embed([self._tokenize(text) for texts in hypotheses for text in texts])
         theirs, their_lengths = self.vectors
@@ -89,7 +89,7 @@ def _grams(words: Sequence[str], n: int) -> Iterable[tuple]:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The training pictures: a vector and the captions of each.
 
     Attributes:
@@ -107,7 +107,7 @@ class Neighbours:
         object.__setattr__(self, "_by_lang", {})
 
     @classmethod
-    def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbours":
+    def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbors":
         """Those of records with features: a picture's vector is the mean over its first view's positions. Of a record
         without captions every event is a picture."""
         vectors, captions = [], {lang: [] for lang in languages}
@@ -139,14 +139,14 @@ class Neighbours:
         write_bytes(path, file.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> "Neighbours":
+    def load(cls, path: Path) -> "Neighbors":
         """Reads what `save` wrote.
 
         Raises:
           FileNotFoundError: no such file; ValueError: it is damaged.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing, and decode.neighbours needs it; training writes it")
+            raise FileNotFoundError(f"{path} is missing, and decode.num_neighbors needs it; training writes it")
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["vectors"].astype(np.float32), json.loads(file["captions"].tobytes()))
@@ -155,18 +155,18 @@ class Neighbours:
 
     def choose(
         self, vectors: np.ndarray, hypotheses: Sequence[Sequence[str]], scores: np.ndarray, lang: str, *,
-        neighbours: int, weight: float,
+        neighbors: int, weight: float,
     ) -> np.ndarray:  # fmt: skip
         """The best hypothesis of each picture by score + weight * agreement, int [b].
 
         Args:
           vectors: float32 [b, d]; hypotheses: m texts for each picture; scores: [b, m], -inf where there is none.
-          neighbours: how many training pictures count.
+          neighbors: how many training pictures count.
         """
         if lang not in self._by_lang:
             self._by_lang[lang] = _Captions(self.captions[lang], lang)
         closeness = self._unit(vectors) @ self._units.T
-        count = min(neighbours, closeness.shape[1])
+        count = min(neighbors, closeness.shape[1])
         near = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
         return np.argmax(scores + weight * self._by_lang[lang].agreement(hypotheses, near), axis=1)
 

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from capjax.decode.search import Decoded, StepFn, pick_loop
-from capjax.parallel import rules
+from capjax.parallel import sharding_rules
 
 
 def keep_top_k(log_probs, k: int) -> jax.Array:
     """-inf for all but the k likeliest (Fan et al. 2018); of equals at the border, all stay."""
     if not 0 < k < log_probs.shape[-1]:
         return log_probs
-    border = rules.top_k(log_probs, k)[0][..., -1:]
+    border = sharding_rules.top_k(log_probs, k)[0][..., -1:]
     return jnp.where(log_probs < border, -jnp.inf, log_probs)
 
 

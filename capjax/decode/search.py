@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from capjax.models.decoders.cache import reorder
-from capjax.parallel.rules import by_rows, top_k
+from capjax.parallel.sharding_rules import by_rows, top_k
 
 StepFn = Callable
 
@@ -42,10 +42,10 @@ def length_normalizer(length, alpha: float):
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def feed_prefix(step_fn: StepFn, state, prefix, beams: int):
+def feed_prefix(step_fn: StepFn, state, prefix, num_beams: int):
     """Runs all of `prefix` [b, p] but its last token; returns (that token for each beam [b, m], state)."""
     b, p = prefix.shape
-    tokens = jnp.broadcast_to(prefix[:, None], (b, beams, p)).astype(jnp.int32)
+    tokens = jnp.broadcast_to(prefix[:, None], (b, num_beams, p)).astype(jnp.int32)
 
     def body(index, state):
         return step_fn(tokens[:, :, index], index, state)[1]
@@ -91,7 +91,7 @@ def _repeats(written, count, n: int, v: int) -> jax.Array:
 
 
 def beam_search(
-    step_fn: StepFn, state, prefix, *, beams: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
+    step_fn: StepFn, state, prefix, *, num_beams: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
     length_penalty: float = 0.0, no_repeat_ngram: int = 0, suppressed=None,
 ) -> Decoded:  # fmt: skip
     """Beam search with shrinking width: a hypothesis that ends keeps its place, and the rest compete for those left
@@ -104,17 +104,17 @@ def beam_search(
       prefix: int32 [b, p], p at least 1, what every hypothesis starts with.
     """
     b, p = prefix.shape
-    v_ids = jnp.arange(beams, dtype=jnp.int32)
-    tokens, state = feed_prefix(step_fn, state, prefix, beams)
+    v_ids = jnp.arange(num_beams, dtype=jnp.int32)
+    tokens, state = feed_prefix(step_fn, state, prefix, num_beams)
     log_probs = jnp.where(v_ids == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
     start = {
         "count": jnp.int32(0),
         "tokens": tokens,
-        "written": jnp.full((b, beams, max_len), pad_id, jnp.int32),
-        "pieces": jnp.zeros((b, beams, max_len)),
+        "written": jnp.full((b, num_beams, max_len), pad_id, jnp.int32),
+        "pieces": jnp.zeros((b, num_beams, max_len)),
         "log_probs": log_probs,
-        "lengths": jnp.zeros((b, beams), jnp.int32),
-        "done": jnp.zeros((b, beams), bool),
+        "lengths": jnp.zeros((b, num_beams), jnp.int32),
+        "done": jnp.zeros((b, num_beams), bool),
         "state": state,
     }
 
@@ -131,21 +131,21 @@ def beam_search(
             suppressed=suppressed,
         )  # fmt: skip
         totals = jnp.where(alive(s)[..., None], s["log_probs"][..., None] + log_probs, -jnp.inf)
-        scores, beam, token = _best(totals, beams)
-        room = beams - s["done"].sum(1, keepdims=True)
+        scores, beam, token = _best(totals, num_beams)
+        room = num_beams - s["done"].sum(1, keepdims=True)
         accepted = (v_ids < room) & jnp.isfinite(scores)
         before = jnp.take_along_axis(s["log_probs"], beam, 1)
         # Those that had ended, then the new ones, in the order of their score.
         keep = {
-            "beam": jnp.concatenate([jnp.broadcast_to(v_ids, (b, beams)), beam], 1),
-            "tokens": jnp.concatenate([jnp.full((b, beams), pad_id, jnp.int32), token], 1),
+            "beam": jnp.concatenate([jnp.broadcast_to(v_ids, (b, num_beams)), beam], 1),
+            "tokens": jnp.concatenate([jnp.full((b, num_beams), pad_id, jnp.int32), token], 1),
             "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
-            "gained": jnp.concatenate([jnp.zeros((b, beams)), jnp.where(accepted, scores - before, 0.0)], 1),
+            "gained": jnp.concatenate([jnp.zeros((b, num_beams)), jnp.where(accepted, scores - before, 0.0)], 1),
             "done": jnp.concatenate([s["done"], accepted & (token == eos_id)], 1),
-            "lengths": jnp.concatenate([s["lengths"], jnp.full((b, beams), s["count"] + 1)], 1),
+            "lengths": jnp.concatenate([s["lengths"], jnp.full((b, num_beams), s["count"] + 1)], 1),
         }
         valid = jnp.concatenate([s["done"], accepted], 1)
-        order = jnp.argsort(~valid, axis=1, stable=True)[:, :beams]
+        order = jnp.argsort(~valid, axis=1, stable=True)[:, :num_beams]
         keep, valid = reorder(keep, order), jnp.take_along_axis(valid, order, 1)
         beam, gained = keep.pop("beam"), keep.pop("gained")
         written, pieces = reorder((s["written"], s["pieces"]), beam)
@@ -157,7 +157,7 @@ def beam_search(
 
     end = jax.lax.while_loop(go_on, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
-    scores, order = top_k(scores, beams)
+    scores, order = top_k(scores, num_beams)
     written, log_probs, lengths, pieces = reorder(
         (end["written"], end["log_probs"], end["lengths"], end["pieces"]), order
     )

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from capjax.evals.evaluate import write_scores
-from capjax.evals.forms import NO_EXTERNAL_DATA
 from capjax.evals.generate import Event, Generator
+from capjax.evals.output_formats import NO_EXTERNAL_DATA
 from capjax.evals.windows import Window, merge
 from capjax.files import write_text
 from capjax.metrics import activitynet
@@ -62,7 +62,7 @@ class DenseEvaluation:
 
 
 def evaluate(
-    generator: Generator, params, stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
+    generator: Generator, params, batch_stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
     metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> DenseEvaluation:  # fmt: skip
     """Finds the events of every record of `batches` in each of the languages it has events in, and scores them.
@@ -77,7 +77,7 @@ def evaluate(
             if not rows and jax.process_count() == 1:  # another process may have some
                 continue
             key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
-            found = generator.events(params, stats, inputs, lang, key=key)
+            found = generator.events(params, batch_stats, inputs, lang, key=key)
             for i in rows:
                 row, told = int(batch["rows"][i]), batch["references"][i][lang]
                 seen.append((number, row, lang, *batch["videos"][i], found[row], list(told.items())))

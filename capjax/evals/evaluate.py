@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capjax.evals.forms import NO_EXTERNAL_DATA, to_form
 from capjax.evals.generate import Generator
+from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import write_text
 from capjax.metrics import DEFAULT, score
 from capjax.metrics.temporal import ERRORS
@@ -36,10 +36,10 @@ class Evaluation:
         external_data: Mapping[str, object] = NO_EXTERNAL_DATA,
     ):  # fmt: skip
         """Writes `predictions.json` (further languages as `predictions.LANG.json`), `scores.json` and `samples.md` into
-        `directory`; `form` and `external_data` as in capjax.evals.forms."""
+        `directory`; `form` and `external_data` as in capjax.evals.output_formats."""
         directory.mkdir(parents=True, exist_ok=True)
         for number, (lang, predictions) in enumerate(self.predictions.items()):
-            made = to_form(predictions, form, external_data)
+            made = to_output_format(predictions, form, external_data)
             name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
             write_text(directory / name, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
         write_scores(self, directory, step=step, split=split)
@@ -81,7 +81,7 @@ def read_scores(directory: Path) -> dict[str, float]:
 
 
 def evaluate(
-    generator: Generator, params, stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
+    generator: Generator, params, batch_stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
     metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
@@ -104,7 +104,7 @@ def evaluate(
             if not rows and jax.process_count() == 1:  # another process may have some
                 continue
             key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
-            texts, _ = generator(params, stats, inputs, lang, key=key)
+            texts, _ = generator(params, batch_stats, inputs, lang, key=key)
             for i in rows:
                 row, told = int(batch["rows"][i]), batch["references"][i][lang]
                 found.append((number, row, lang, batch["ids"][i], texts[row], told))

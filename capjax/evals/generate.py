@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from capjax.decode.consensus import Neighbours, picture_vectors
+from capjax.decode.consensus import Neighbors, picture_vectors
 from capjax.decode.grammar import EventGrammar
 from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
-from capjax.models.functional import Functional
+from capjax.models.pure_model import PureModel
 from capjax.parallel.hosts import fetch
-from capjax.parallel.rules import Rules, top_k
+from capjax.parallel.sharding_rules import ShardingRules, top_k
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 
@@ -31,20 +31,20 @@ class Generator:
     """Decodes batches with one model and one set of decoding options.
 
     Args:
-      functional: the model.
+      pure_model: the model.
       vocabulary: its vocabulary.
       options: a config's `decode` section; data: its `data` section.
-      neighbours: the training pictures, for `options.neighbours`.
+      neighbors: the training pictures, for `options.num_neighbors`.
       rules: where arrays lie on several devices.
       xla_options: of the TPU's compiler, for what lies by rules.
     """
 
     def __init__(
-        self, functional: Functional, vocabulary: Vocabulary, options, data, neighbours: Neighbours | None = None,
-        *, rules: Rules | None = None, xla_options=None,
+        self, pure_model: PureModel, vocabulary: Vocabulary, options, data, neighbors: Neighbors | None = None,
+        *, rules: ShardingRules | None = None, xla_options=None,
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
-        self.neighbours = neighbours if options.neighbours else None
+        self.neighbors = neighbors if options.num_neighbors else None
         suppressed = np.ones(vocabulary.size, bool)
         suppressed[vocabulary.text_ids] = False
         suppressed[vocabulary.eos_id] = False
@@ -53,26 +53,26 @@ class Generator:
             suppressed[self.times.ids] = False
         self._dense, self._summary = data.task == "dense", data.task == "summary"
 
-        def generate(params, stats, batch, prefix, key):
+        def generate(params, batch_stats, batch, prefix, key):
             """Hypotheses for each row; where queries find events, (hypotheses for each event of each row in a row,
             times [b, e, 2] as shares of the duration, confidence [b, e], how many events there are [b])."""
-            model = functional.bind(params, stats)
+            model = pure_model.bind(params, batch_stats)
             memory = model.encode(batch)
-            writer = functional.bind(gather(params), stats)
+            writer = pure_model.bind(gather(params), batch_stats)
             if model.events is None:
                 return search(writer, memory, prefix, key)
             found = model.find_events(memory, batch)
-            confidence, best = top_k(found.confidence[-1], data.events)
+            confidence, best = top_k(found.confidence[-1], data.max_events)
             times = jnp.take_along_axis(found.times[-1], best[..., None], axis=1)
             query = jnp.take_along_axis(found.query, best[..., None], axis=1)
             memory = model.event_memory(memory, batch, times, query)
-            decoded = search(writer, memory, jnp.repeat(prefix, data.events, axis=0), key)
+            decoded = search(writer, memory, jnp.repeat(prefix, data.max_events, axis=0), key)
             return decoded, times, jax.nn.sigmoid(confidence), jnp.argmax(found.count[-1], axis=-1)
 
         def search(model, memory, prefix, key) -> Decoded:
-            beams = 1 if options.method == "greedy" else options.beams
+            num_beams = 1 if options.method == "greedy" else options.num_beams
             length = prefix.shape[1] + options.max_len
-            fixed, state = model.decoder.init_cache(memory, beams, length)
+            fixed, state = model.decoder.init_cache(memory, num_beams, length)
 
             def step_fn(tokens, index, state):
                 logits, state, _ = model.decoder.step(tokens, index, fixed, state)
@@ -80,7 +80,7 @@ class Generator:
 
             if self.times:
                 grammar = EventGrammar(self.times, vocabulary.size, prefix.shape[1], options.max_len)
-                step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], beams), state)
+                step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], num_beams), state)
             common = {
                 "max_len": options.max_len,
                 "min_len": options.min_len,
@@ -92,9 +92,11 @@ class Generator:
             if options.method == "greedy":
                 return greedy_search(step_fn, state, prefix, **common)
             if options.method == "beam":
-                return beam_search(step_fn, state, prefix, beams=beams, length_penalty=options.length_penalty, **common)
+                return beam_search(
+                    step_fn, state, prefix, num_beams=num_beams, length_penalty=options.length_penalty, **common
+                )
             return sample(
-                step_fn, state, prefix, key, samples=beams, temperature=options.temperature, top_k=options.top_k,
+                step_fn, state, prefix, key, samples=num_beams, temperature=options.temperature, top_k=options.top_k,
                 top_p=options.top_p, **common,
             )  # fmt: skip
 
@@ -102,7 +104,7 @@ class Generator:
         if rules is not None and rules.mesh.size > 1:
             # Once a batch and not at every token.
             whole = rules.gathered()
-            placed = whole.params(functional.shapes, functional.axes)
+            placed = whole.params(pure_model.shapes, pure_model.axes)
             search, generate = whole.activate(search), rules.activate(generate)
 
             def gather(params):
@@ -121,11 +123,11 @@ class Generator:
             pieces = self.vocabulary.prefix(lang, "summary" if self._summary else None)
         return np.tile(np.asarray(pieces, np.int32), (b, 1))
 
-    def events(self, params, stats, batch, lang: str, *, key=None) -> list[list[Event]]:
+    def events(self, params, batch_stats, batch, lang: str, *, key=None) -> list[list[Event]]:
         """The events of every row, in order of start, with seconds from its beginning; arguments as `__call__`."""
         durations = np.asarray(fetch(batch["duration"]), np.float64)
         key = jax.random.key(0) if key is None else key
-        made = self.generate(params, stats, batch, self.prefix(lang, len(durations)), key)
+        made = self.generate(params, batch_stats, batch, self.prefix(lang, len(durations)), key)
         if self.times:
             tokens, log_probs = fetch((made.tokens[:, 0], made.pieces[:, 0]))
             return [
@@ -149,7 +151,7 @@ class Generator:
             out.append(sorted(events, key=lambda event: (event.start, event.end)))
         return out
 
-    def __call__(self, params, stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
+    def __call__(self, params, batch_stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
         """The best caption of every row, and its score.
 
         Args:
@@ -161,18 +163,18 @@ class Generator:
         """
         b = batch["frame_mask"].shape[0]  # over all processes
         key = jax.random.key(0) if key is None else key
-        return self._texts(self.generate(params, stats, batch, self.prefix(lang, b), key), lang, batch)
+        return self._texts(self.generate(params, batch_stats, batch, self.prefix(lang, b), key), lang, batch)
 
     def _texts(self, decoded: Decoded, lang: str, batch, times=None) -> tuple[list[str], np.ndarray]:
         """The best text of every row and its score. `times` [b, e, 2]: the rows are events of the batch's rows."""
-        if self.neighbours is None:
+        if self.neighbors is None:
             tokens, scores = fetch((decoded.tokens[:, 0], decoded.scores[:, 0]))
             return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
         tokens, scores = fetch((decoded.tokens, decoded.scores))
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
-        best = self.neighbours.choose(
+        best = self.neighbors.choose(
             _vectors(batch, times), texts, scores, lang,
-            neighbours=self.options.neighbours, weight=self.options.consensus,
+            neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
         )  # fmt: skip
         return [rows[i] for rows, i in zip(texts, best, strict=True)], scores[np.arange(len(best)), best]
 

@@ -15,7 +15,7 @@ from capjax.data.pipeline import Part
 from capjax.files import write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
-from capjax.train.report import read_metrics
+from capjax.train.reporter import read_metrics
 from capjax.train.workdir import Workdir
 
 _STYLE = """

@@ -8,7 +8,7 @@ import numpy as np
 from capjax.evals.generate import Event
 from capjax.metrics.temporal import match_events, tiou_matrix
 
-# Two events of neighbouring windows are one if, of the time that both windows saw, they cover the same: at this tIoU.
+# Two events of neighboring windows are one if, of the time that both windows saw, they cover the same: at this tIoU.
 SAME = 0.5
 
 

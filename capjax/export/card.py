@@ -48,9 +48,9 @@ def make(about: Mapping, config: ConfigDict, files: Workdir) -> str:
       about: what export.json holds; config: the model's, with the decoding options that it was exported with.
     """
     data, decode = config.data, config.decode
-    what = _WHAT[data.task].format(of="photos" if data.frames == 1 else "photos and videos")
-    of = f"{data.frames} frames of {about['image_size']} x {about['image_size']} pixels"
-    if data.frames == 1:
+    what = _WHAT[data.task].format(of="photos" if data.num_frames == 1 else "photos and videos")
+    of = f"{data.num_frames} frames of {about['image_size']} x {about['image_size']} pixels"
+    if data.num_frames == 1:
         of = f"{about['image_size']} x {about['image_size']} pixels"
     encoder = f"{config.model.encoder.name}{' (frozen)' if data.features or config.model.encoder.frozen else ''}"
     lines = [
@@ -114,7 +114,7 @@ def _serving(about: Mapping, config: ConfigDict) -> list[str]:
         "`caption`, `score`, `start` and `end` (seconds), each [batch, events], of which the first `count` [batch] are "
         "events, in order of start; the others are empty"
         if dense
-        else "`caption`, strings in UTF-8, and `score`, the length-normalised log-probability, each [batch]"
+        else "`caption`, strings in UTF-8, and `score`, the length-normalized log-probability, each [batch]"
     )
     first = next(iter(about["signatures"]["serving_default"]))
     body = '{"b64": "..."}'
@@ -156,7 +156,7 @@ def _limits(about: Mapping, config: ConfigDict) -> list[str]:
     if config.decode.method == "sample":
         lines += ["- Words are drawn at random: the same `key` and batch give the same captions, another key others. "
                   "`serving_default` always draws with the same key."]  # fmt: skip
-    if config.data.frames > 1 or config.data.task == "dense":
-        lines += [f"- Of more than {config.data.frames} frames these are taken at even distances. A video far longer "
-                  "than those of the training is better cut into windows first."]  # fmt: skip
+    if config.data.num_frames > 1 or config.data.task == "dense":
+        lines += [f"- From more than {config.data.num_frames} frames, that many are taken at even distances. A video "
+                  "far longer than those of the training is better cut into windows first."]  # fmt: skip
     return lines

@@ -1,7 +1,7 @@
 """Unicode's normal form C in TensorFlow, whose core has no op for it (Unicode Standard Annex 15).
 
 Pieces of a vocabulary are in that form, and nearly always so is what they spell together; so texts are only looked
-at, and normalised where one of them needs it. n: texts, l: characters.
+at, and normalized where one of them needs it. n: texts, l: characters.
 """
 
 import sys
@@ -24,10 +24,10 @@ def nfc(texts: tf.Tensor) -> tf.Tensor:
     """Valid UTF-8, strings of any shape -> the same in normal form C."""
     doubtful = tf.strings.regex_full_match(texts, f"(?s).*[{_tables()['doubtful']}].*")
 
-    def normalised():
+    def normalized():
         return tf.reshape(_nfc(tf.reshape(texts, [-1])), tf.shape(texts))
 
-    return tf.cond(tf.reduce_any(doubtful), normalised, lambda: tf.identity(texts))
+    return tf.cond(tf.reduce_any(doubtful), normalized, lambda: tf.identity(texts))
 
 
 @cache

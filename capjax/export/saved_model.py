@@ -17,7 +17,7 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from capjax.export import warmup
-from capjax.export.programs import Model
+from capjax.export.jax_programs import Model
 from capjax.export.signatures import Signatures
 from capjax.files import write_bytes
 

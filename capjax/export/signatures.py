@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from capjax.export.jax_programs import Model
 from capjax.export.pictures import pictures
-from capjax.export.programs import Model
 from capjax.export.text import Detokenizer, EventReader, Told, in_order
 
 DEFAULT = "serving_default"

@@ -16,7 +16,7 @@ import numpy as np
 from jax import export
 from safetensors.numpy import save_file
 
-from capjax.export.programs import Model, Program
+from capjax.export.jax_programs import Model, Program
 
 
 def write(model: Model, directory: Path) -> dict[str, dict]:

@@ -1,8 +1,8 @@
-"""`python -m capjax.metrics`: see capjax.metrics.command."""
+"""`python -m capjax.metrics`: see capjax.metrics.cli."""
 
 import sys
 
-from capjax.metrics.command import main
+from capjax.metrics.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -41,9 +41,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capjax.metrics import dense_traps, ptb, soda
+from capjax.metrics import dense_warnings, ptb, soda
 from capjax.metrics.activitynet import Annotation, Event
-from capjax.metrics.pairs import METRICS, Metric, Pairs, corpus_scores, metrics_of, over_sets
+from capjax.metrics.pair_scoring import METRICS, Metric, Pairs, corpus_scores, metrics_of, over_sets
 from capjax.metrics.signature import signature
 from capjax.metrics.temporal import FIGURES, align, summarize
 from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
@@ -115,7 +115,7 @@ def score_dense(
       references: annotation sets, each {video: (duration, events)}; a video may be missing in some.
       tious: thresholds of temporal intersection over union.
       metrics: families such as ["meteor", "cider"] (see `pairs.metrics_of`), or {name: metric} with metrics of your
-        own (see capjax.metrics.pairs). METEOR is not among the default.
+        own (see capjax.metrics.pair_scoring). METEOR is not among the default.
       lang: which language the sentences are in; it decides how they are tokenized.
       tokenize: text -> words, in place of the language's own.
       missing: of annotated videos without an entry in the predictions: "error"; "zero", they count as 0 (and an event
@@ -165,7 +165,7 @@ def score_dense(
         meteor="1.5" if "METEOR" in metrics else None, missing=None if missing == "error" else missing,
         cut=max_proposals, annotated=",".join(str(len(annotations)) for annotations in sets),
     )  # fmt: skip
-    scores.warnings.extend(dense_traps.find(all_events, sets, videos, texts, max_proposals, min(tious), metrics))
+    scores.warnings.extend(dense_warnings.find(all_events, sets, videos, texts, max_proposals, min(tious), metrics))
     return scores
 
 

@@ -9,7 +9,7 @@
     msrvtt_results {"result": [{"video_id", "caption"}]}
     mapping        {id: caption} or {id: [captions]}
     activitynet    {id: {"duration", "timestamps", "sentences"}} and, as activitynet_submission, {"results": {id:
-                   [{"sentence", "timestamp"}]}}: recognised here, read by capjax.metrics.activitynet
+                   [{"sentence", "timestamp"}]}}: recognized here, read by capjax.metrics.activitynet
 
 A caption is text, or an object with `text` (or `caption`) and, if wanted, `lang`. Ids are text or whole numbers. Files
 are UTF-8. What does not fit is a ValueError that names file and place, what was expected and what to do.
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from capjax.metrics.ids import align
+from capjax.metrics.id_matching import align
 from capjax.metrics.strict_json import Lines, parse
 
 __all__ = ["align", "kind_of", "read_prediction_sets", "read_predictions", "read_references"]

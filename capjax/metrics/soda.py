@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capjax.metrics.pairs import Metric, Pairs
+from capjax.metrics.pair_scoring import Metric, Pairs
 from capjax.metrics.videos import Texts, Video
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
@@ -157,7 +157,7 @@ def score_videos(
     Args:
       sets: how many annotation sets there are.
       how: they are combined: "mean", "best" or "merged".
-      metric: see capjax.metrics.pairs; texts: the sentences that `videos` have numbers of.
+      metric: see capjax.metrics.pair_scoring; texts: the sentences that `videos` have numbers of.
       swapped: whether the annotated sentences are the metric's hypotheses, as in the published program.
     """
     if how == "merged":

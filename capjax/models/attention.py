@@ -12,7 +12,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from capjax.models.layers import PRODUCT, Linear, by_platform, flat_product
-from capjax.parallel.rules import constrain
+from capjax.parallel.sharding_rules import constrain
 
 
 def _scores(query, key, mask, *, transposed: bool = False) -> jax.Array:
@@ -73,18 +73,18 @@ def _attend(query, key, value, mask):
     return out, (query, key, value, mask, weights, out)
 
 
-def _attend_backward(saved, of_out):
+def _attend_backward(saved, dout):
     query, key, value, mask, weights, out = saved
-    row = (of_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
-    of_value = jnp.einsum("bhqn,bhqk->bhnk", weights, of_out)
-    of_weights = jnp.einsum("bhqk,bhnk->bhqn", of_out, value, preferred_element_type=jnp.float32)
-    of_scores = weights * (of_weights - row) * query.shape[-1] ** -0.5
+    row = (dout.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+    dvalue = jnp.einsum("bhqn,bhqk->bhnk", weights, dout)
+    dweights = jnp.einsum("bhqk,bhnk->bhqn", dout, value, preferred_element_type=jnp.float32)
+    of_scores = weights * (dweights - row) * query.shape[-1] ** -0.5
     if mask is not None:
         of_scores = jnp.where(mask, of_scores, 0.0)  # where all is masked the weights are not 0
     of_scores = of_scores.astype(query.dtype)
     of_query = jnp.einsum("bhqn,bhnk->bhqk", of_scores, key)
     of_key = jnp.einsum("bhqn,bhqk->bhnk", of_scores, query)
-    return of_query, of_key, of_value, None
+    return of_query, of_key, dvalue, None
 
 
 attend.defvjp(_attend, _attend_backward)
@@ -109,10 +109,10 @@ def _to_heads(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.einsum("bnd,dhk->bhnk", x, kernel)
 
 
-def _to_heads_backward(saved, of_out):
+def _to_heads_backward(saved, dout):
     x, kernel = saved
     # As the kernel lies, see `layers.product`.
-    return jnp.einsum("bhnk,dhk->bnd", of_out, kernel), jnp.tensordot(x, of_out, ((0, 1), (0, 2)))
+    return jnp.einsum("bhnk,dhk->bnd", dout, kernel), jnp.tensordot(x, dout, ((0, 1), (0, 2)))
 
 
 _to_wide_heads = jax.custom_vjp(_to_heads)

@@ -15,7 +15,7 @@ from capjax.models.captioner import Captioner
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.parts import BatchNorm
-from capjax.models.functional import Arrays, Functional, params_of, stats_of
+from capjax.models.pure_model import Arrays, PureModel, batch_stats_of, params_of
 from capjax.models.temporal import TEMPORAL
 from capjax.registry import Registry, nearest
 
@@ -51,7 +51,7 @@ def _check_options(registry: Registry, name: str, options: Mapping, given: set[s
 
 
 def _freeze_norms(model: nnx.Module, patterns: Iterable[str]):
-    """Batch norms of which nothing learns keep their running statistics, and normalise by them in training too: what
+    """Batch norms of which nothing learns keep their running statistics, and normalize by them in training too: what
     lies above a frozen part then sees in training what it will see later."""
     for path, norm in nnx.iter_modules(model):
         if isinstance(norm, BatchNorm):
@@ -64,7 +64,7 @@ def _has_queries(config) -> bool:
     return config.data.task == "dense" and not config.data.time_bins
 
 
-def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequence[int] = ()) -> Functional:
+def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequence[int] = ()) -> PureModel:
     """The captioner of a config as pure functions.
 
     Args:
@@ -87,11 +87,11 @@ def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
             encoder=encoder,
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
-            changes=model.changes,
-            similarities=model.similarities,
+            frame_difference=model.frame_difference,
+            frame_similarity=model.frame_similarity,
             dense=config.data.task == "dense",
             time_ids=time_ids,
-            events={"events": config.data.events, **model.events} if _has_queries(config) else None,
+            events={"events": config.data.max_events, **model.events} if _has_queries(config) else None,
             decoder={"name": model.decoder.name, **model.decoder.options},
             image_size=config.data.image_size,
             feature_shape=feature_shape,
@@ -110,7 +110,7 @@ def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
         if model.temporal.name:
             _check_options(TEMPORAL, model.temporal.name, model.temporal.options, _GIVEN_TO_TEMPORAL)
         _check_options(DECODERS, model.decoder.name, model.decoder.options, _GIVEN_TO_DECODER)
-        return Functional.of(make)
+        return PureModel.of(make)
     except ConfigError:
         raise
     except AttributeError as error:
@@ -124,20 +124,20 @@ def make_functional(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
         raise ConfigError(f"model: {error}") from error
 
 
-def check_stages(functional: Functional, config, feature_shape=None):
-    """Raises ConfigError for a stage of the curriculum, or a bucket, that a captioner of `make_functional` cannot take:
+def check_stages(pure_model: PureModel, config, feature_shape=None):
+    """Raises ConfigError for a stage of the curriculum, or a bucket, that a captioner of `make_pure_model` cannot take:
     at the start, and not when it comes."""
-    data, checked = config.data, {(config.data.frames, config.data.image_size)}
+    data, checked = config.data, {(config.data.num_frames, config.data.image_size)}
     for first, changes in data.curriculum or ((0, {}),):
-        frames, size = (changes.get(name, data[name]) for name in ("frames", "image_size"))
+        frames, size = (changes.get(name, data[name]) for name in ("num_frames", "image_size"))
         for t in sorted({min(bucket, frames) for bucket in data.buckets or (frames,)}):
             if (t, size) in checked:
                 continue
             checked.add((t, size))
             try:
                 jax.eval_shape(
-                    lambda params, stats, batch: functional.bind(params, stats).encode(batch),
-                    functional.shapes, functional.stat_shapes, _inputs(t, size, feature_shape),
+                    lambda params, batch_stats, batch: pure_model.bind(params, batch_stats).encode(batch),
+                    pure_model.shapes, pure_model.batch_stat_shapes, _inputs(t, size, feature_shape),
                 )  # fmt: skip
             except (TypeError, ValueError) as error:
                 where = f"data.curriculum, from step {first}" if data.curriculum else "data.buckets"
@@ -156,13 +156,13 @@ def _inputs(t: int, size: int, feature_shape) -> dict[str, jax.ShapeDtypeStruct]
     return {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in batch.items()}
 
 
-def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=None) -> Functional:
+def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=None) -> PureModel:
     """An encoder alone as pure functions."""
 
     def make(key):
         return ENCODERS.make(name, image_size=image_size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(key), **(options or {}))
 
-    return Functional.of(make)
+    return PureModel.of(make)
 
 
 def load_encoder(config) -> tuple[Arrays, Arrays]:
@@ -183,5 +183,5 @@ def load_encoder(config) -> tuple[Arrays, Arrays]:
     load_pretrained(module, source)
     return tuple(
         {f"encoder/{name}": jax.device_get(value) for name, value in arrays.items()}
-        for arrays in (params_of(module), stats_of(module))
+        for arrays in (params_of(module), batch_stats_of(module))
     )

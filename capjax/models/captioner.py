@@ -1,4 +1,4 @@
-"""The one model: encoder -> fuser -> decoder.
+"""The one model: encoder -> connector -> decoder.
 
 A task is a vocabulary, a target format and a config, never another model.
 
@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from capjax.models.changes import FrameChanges, FrameSimilarities
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention, time_stride
 from capjax.models.events import EventQueries, EventSet, FrameEvents, event_memory, match
+from capjax.models.frame_difference import FrameDifference, FrameSimilarity
 from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.models.temporal import TEMPORAL
@@ -25,7 +25,7 @@ from capjax.models.temporal import TEMPORAL
 SHARE_SCALE = 100.0
 
 
-class Fuser(nnx.Module):
+class Connector(nnx.Module):
     """Feature grids of t frames -> memory: projected to d, with learned rows and columns and the sinusoid of the time.
 
     Args:
@@ -33,7 +33,7 @@ class Fuser(nnx.Module):
       grid: (rows, columns) of one frame's features.
       resizable: pictures are square, and of another size they give another square grid: rows and columns are
         interpolated linearly. Otherwise another grid is an error.
-      feature_dropout: on the normalised features, before the projection.
+      feature_dropout: on the normalized features, before the projection.
       relative: half of the time's channels are of its share of the duration.
       changes: tell what differs from the frames before and after.
       similarities: frames before and after that each is told its likeness to.
@@ -49,8 +49,8 @@ class Fuser(nnx.Module):
         feature_dropout: float,
         relative: bool = False,
         resizable: bool = False,
-        changes: bool = False,
-        similarities: int = 0,
+        frame_difference: bool = False,
+        frame_similarity: int = 0,
         dtype,
         rngs,
     ):
@@ -59,9 +59,11 @@ class Fuser(nnx.Module):
         self.norm = LayerNorm(channels, dtype=dtype)
         self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.out_norm = LayerNorm(width, dtype=dtype)
-        self.changes = FrameChanges(channels, width, dtype=dtype, rngs=rngs) if changes else None
-        self.similarities = FrameSimilarities(similarities, width, dtype=dtype, rngs=rngs) if similarities else None
-        # Not small beside the normalised features: "left of" must be learned from these.
+        self.frame_difference = FrameDifference(channels, width, dtype=dtype, rngs=rngs) if frame_difference else None
+        self.frame_similarity = (
+            FrameSimilarity(frame_similarity, width, dtype=dtype, rngs=rngs) if frame_similarity else None
+        )
+        # Not small beside the normalized features: "left of" must be learned from these.
         self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
         self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
         self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
@@ -76,10 +78,10 @@ class Fuser(nnx.Module):
         normal = self.norm(features.reshape(b * t * n, channels))
         x = dropout(normal, self.feature_dropout, feature_key)
         x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
-        if self.changes is not None:
-            x = x + self.changes(normal.reshape(b, t, n, channels), mask)
-        if self.similarities is not None:
-            x = x + self.similarities(normal.reshape(b, t, n, channels), mask)[:, :, None]
+        if self.frame_difference is not None:
+            x = x + self.frame_difference(normal.reshape(b, t, n, channels), mask)
+        if self.frame_similarity is not None:
+            x = x + self.frame_similarity(normal.reshape(b, t, n, channels), mask)[:, :, None]
         place = (_resized(self.row[...], rows)[:, None] + _resized(self.column[...], columns)[None]).reshape(n, -1)
         x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
         frame, position = jnp.divmod(jnp.arange(t * n), n)
@@ -87,7 +89,7 @@ class Fuser(nnx.Module):
             x=dropout(x.reshape(b, t * n, -1), self.rate, out_key),
             mask=jnp.repeat(mask, n, axis=1),
             time=jnp.repeat(times, n, axis=1),
-            place=jnp.stack([frame, position // columns, position % columns], axis=-1),
+            grid_index=jnp.stack([frame, position // columns, position % columns], axis=-1),
         )
 
     def _grid_of(self, n: int) -> tuple[int, int]:
@@ -142,12 +144,12 @@ class Captioner(nnx.Module):
       image_size: pixels a side of what the encoder sees.
       feature_shape: (rows, columns, channels) of the features; needed without an encoder.
       frozen_encoder: the encoder learns nothing, and its running statistics stay as they are.
-      dropout: of fuser and decoder.
+      dropout: of connector and decoder.
     """
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        temporal: Mapping | None = None, changes: bool = False, similarities: int = 0, dense: bool = False,
+        temporal: Mapping | None = None, frame_difference: bool = False, frame_similarity: int = 0, dense: bool = False,
         events: Mapping | None = None,
         time_ids: Sequence[int] = (), image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
         dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
@@ -160,9 +162,10 @@ class Captioner(nnx.Module):
             rows, columns = self.encoder.grid(image_size, image_size)
             feature_shape = (rows, columns, self.encoder.width)
         *grid, channels = feature_shape
-        self.fuser = Fuser(
+        self.connector = Connector(
             channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-            resizable=encoder is not None, changes=changes, similarities=similarities, dtype=dtype, rngs=rngs,
+            resizable=encoder is not None, frame_difference=frame_difference, frame_similarity=frame_similarity,
+            dtype=dtype, rngs=rngs,
         )  # fmt: skip
         if temporal is None:
             self.temporal = None
@@ -199,7 +202,7 @@ class Captioner(nnx.Module):
         return self._encode(batch, return_attention=True)[1]
 
     def _encode(self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False):
-        encoder_key, fuser_key, temporal_key = split(key, 3)
+        encoder_key, connector_key, temporal_key = split(key, 3)
         times, mask, found = batch["frame_times"], batch["frame_mask"], {}
         if self.encoder is None:
             features = batch["features"]
@@ -213,7 +216,7 @@ class Captioner(nnx.Module):
                 found["encoder"] = attention
             if self.frozen_encoder:
                 features = jax.lax.stop_gradient(features)
-        memory = self.fuser(features, times, mask, fuser_key, duration=batch.get("duration"))
+        memory = self.connector(features, times, mask, connector_key, duration=batch.get("duration"))
         if self.temporal is not None:
             memory, attention = self.temporal(
                 memory, features.shape[1], temporal_key, return_attention=return_attention

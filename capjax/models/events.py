@@ -105,7 +105,9 @@ class EventQueries(nnx.Module):
         heads: int = 4, mlp_ratio: float = 4.0, dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         if queries < events:
-            raise ValueError(f"{queries} queries cannot find the {events} events of data.events; use as many or more")
+            raise ValueError(
+                f"{queries} queries cannot find the {events} events of data.max_events; use as many or more"
+            )
         if layers < 1 or width % heads:
             raise ValueError(f"{layers} layers of width {width} with {heads} heads: expected 1 or more that divide it")
         if frames < 1:
@@ -155,7 +157,7 @@ class EventQueries(nnx.Module):
 
 
 def overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(tIoU, generalised tIoU) of intervals [..., 2] (Rezatofighi et al. 2019, in one dimension); an interval whose end
+    """(tIoU, generalized tIoU) of intervals [..., 2] (Rezatofighi et al. 2019, in one dimension); an interval whose end
     lies before its start has no length."""
     lengths = [jnp.maximum(x[..., 1] - x[..., 0], 0.0) for x in (a, b)]
     shared = jnp.maximum(jnp.minimum(a[..., 1], b[..., 1]) - jnp.maximum(a[..., 0], b[..., 0]), 0.0)
@@ -212,7 +214,7 @@ def event_memory(memory: Memory, frames: int, times, query, duration, *, most: i
     one_hot = jax.nn.one_hot(picked.reshape(b, -1), frames, dtype=memory.x.dtype)
     seen = (one_hot @ memory.x.reshape(b, frames, places * d)).reshape(b * e, -1, d)
     x = jnp.concatenate([seen, query.astype(memory.x.dtype).reshape(b * e, 1, d)], axis=1)
-    place = memory.place[: picked.shape[-1] * places]
+    place = memory.grid_index[: picked.shape[-1] * places]
 
     def with_query(frames, query):
         """[b, e, k] and [b, e, 1] -> [b * e, k * places + 1]."""
@@ -222,5 +224,5 @@ def event_memory(memory: Memory, frames: int, times, query, duration, *, most: i
         x=x,
         mask=with_query(fresh, jnp.ones((b, e, 1), bool)),
         time=with_query(by_frame[rows, picked], (start + end) / 2),
-        place=jnp.concatenate([place, jnp.full((1, 3), -1, place.dtype)]),
+        grid_index=jnp.concatenate([place, jnp.full((1, 3), -1, place.dtype)]),
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from capjax.parallel.rules import by_slice, constrain
+from capjax.parallel.sharding_rules import by_slice, constrain
 
 # Radians a second of the fastest sinusoid of a time: frames that are near in time must differ.
 TIME_SCALE = 8.0
@@ -34,12 +34,12 @@ def by_platform(cpu: Callable, default: Callable) -> Callable:
     """One differentiable function of arrays that is computed one way on CPU and another elsewhere, each with its own
     gradient. The backward pass keeps the arguments alone; what else it needs, it computes anew."""
 
-    def gradient(function, saved, of_out):
-        return jax.vjp(function, *saved)[1](of_out)
+    def gradient(function, saved, dout):
+        return jax.vjp(function, *saved)[1](dout)
 
-    def backward(saved, of_out):
+    def backward(saved, dout):
         ways = {"cpu": partial(gradient, cpu), "default": by_slice(partial(gradient, default))}
-        return jax.lax.platform_dependent(saved, of_out, **ways)
+        return jax.lax.platform_dependent(saved, dout, **ways)
 
     call = jax.custom_vjp(lambda *args: jax.lax.platform_dependent(*args, cpu=cpu, default=default))
     call.defvjp(lambda *args: (call(*args), args), backward)
@@ -56,12 +56,12 @@ def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return x @ kernel
 
 
-def _matmul_backward(saved, of_out):
+def _matmul_backward(saved, dout):
     x, kernel = saved
     rows = tuple(range(x.ndim - 1))
     # As the kernel lies. Autodiff makes it transposed, and with the axis that chips share last the TPU compiler does
     # not scatter what it sums over them.
-    return of_out @ kernel.T, jnp.tensordot(x, of_out, (rows, rows))
+    return dout @ kernel.T, jnp.tensordot(x, dout, (rows, rows))
 
 
 _matmul.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
@@ -98,9 +98,9 @@ class Linear(nnx.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
-    """Layer normalisation of x [..., d] (Ba et al. 2016), in float32 whatever the dtype: -> float32 [..., d].
+    """Layer normalization of x [..., d] (Ba et al. 2016), in float32 whatever the dtype: -> float32 [..., d].
 
-    The backward pass keeps x and two numbers a row, and normalises again.
+    The backward pass keeps x and two numbers a row, and normalizes again.
     """
     return _layer_norm(x, scale, bias, epsilon)[0]
 
@@ -113,15 +113,15 @@ def _layer_norm(x, scale, bias, epsilon):
     return (whole - mean) * factor * scale + bias, (x, scale, mean, factor)
 
 
-def _layer_norm_backward(epsilon, saved, of_out):
+def _layer_norm_backward(epsilon, saved, dout):
     del epsilon
     x, scale, mean, factor = saved
     normal = (x.astype(jnp.float32) - mean) * factor
-    scaled = of_out * scale
+    scaled = dout * scale
     along = (scaled * normal).mean(-1, keepdims=True)
-    of_x = (scaled - scaled.mean(-1, keepdims=True) - normal * along) * factor
+    dx = (scaled - scaled.mean(-1, keepdims=True) - normal * along) * factor
     rows = tuple(range(x.ndim - 1))
-    return of_x.astype(x.dtype), (of_out * normal).sum(rows), of_out.sum(rows)
+    return dx.astype(x.dtype), (dout * normal).sum(rows), dout.sum(rows)
 
 
 layer_norm.defvjp(_layer_norm, _layer_norm_backward)
@@ -150,9 +150,9 @@ def _normal_cdf(x: jax.Array) -> jax.Array:
     return 0.5 * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
-def _gelu_backward(x: jax.Array, of_out: jax.Array):
+def _gelu_backward(x: jax.Array, dout: jax.Array):
     density = jnp.exp(-0.5 * x * x) * (2.0 * jnp.pi) ** -0.5
-    return (of_out * (_normal_cdf(x) + x * density),)
+    return (dout * (_normal_cdf(x) + x * density),)
 
 
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)

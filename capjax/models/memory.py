@@ -12,13 +12,13 @@ class Memory:
       x: [b, n, d].
       mask: bool [b, n], True = real.
       time: float32 [b, n], seconds.
-      place: int32 [n, 3], (frame, row, column) of each position.
+      grid_index: int32 [n, 3], (frame, row, column) of each position.
     """
 
     x: jax.Array
     mask: jax.Array
     time: jax.Array
-    place: jax.Array
+    grid_index: jax.Array
 
 
 @struct.dataclass

@@ -115,5 +115,5 @@ class TemporalTransformer(nnx.Module):
     def _one_a_frame(self, memory: Memory, frames: int, places: int) -> Memory:
         b, _, d = memory.x.shape
         x = memory.x.reshape(b, frames, places, d).mean(2)
-        place = memory.place[::places].at[:, 1:].set(0)
+        place = memory.grid_index[::places].at[:, 1:].set(0)
         return Memory(x, memory.mask[:, ::places], memory.time[:, ::places], place)

@@ -14,33 +14,33 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from capjax import runtime
-from capjax.parallel.lookout import Lookout
-from capjax.parallel.meeting import meet, place_of, whole
+from capjax.parallel.liveness import LivenessMonitor
+from capjax.parallel.rendezvous import process_info_of, rendezvous, whole
 
 # JAX finds out by itself that a process is gone, but names no host; ours shall be first.
 _HEARTBEAT = 100
 # Seconds that the processes may take to start.
 _PATIENCE = 300
-_lookout: Lookout | None = None
+_liveness: LivenessMonitor | None = None
 
 log = logging.getLogger("capjax")
 
 
 def join(environ: Mapping[str, str] = os.environ):
     """Joins the job's other processes, if there are any; before anything of JAX is used. From then on, until `leave`,
-    a process that is lost ends this one (see `Lookout`).
+    a process that is lost ends this one (see `LivenessMonitor`).
 
     On TPU VMs and on GKE's TPU pods, where neither the user nor SLURM says anything, JAX asks the machine.
 
     Raises:
       HostsError: the environment says what cannot be; LostError: a process does not come.
     """
-    place = place_of(environ)
+    place = process_info_of(environ)
     several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
     common = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": 60}
     if place is not None:
         log.info("process %d of %d, which meet at %s", place.index, place.count, place.coordinator)
-        meet(place, _PATIENCE)
+        rendezvous(place, _PATIENCE)
         jax.distributed.initialize(
             place.coordinator, place.count, place.index, local_device_ids=place.devices,
             cluster_detection_method="deactivate", **common,
@@ -48,8 +48,8 @@ def join(environ: Mapping[str, str] = os.environ):
     elif several or runtime.has_tpu():
         jax.distributed.initialize(**common)
     if jax.process_count() > 1:
-        global _lookout
-        _lookout = Lookout()
+        global _liveness
+        _liveness = LivenessMonitor()
 
 
 def is_first() -> bool:
@@ -82,7 +82,7 @@ def gather(value) -> list:
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-class Ballot:
+class SignalAllReduce:
     """What the processes agree on at each step: the largest number that one of them gave."""
 
     def __init__(self, mesh: Mesh):
@@ -97,28 +97,28 @@ class Ballot:
         )
 
 
-def at(step: int, *, busy: bool = False):
+def heartbeat(step: int, *, busy: bool = False):
     """Tells the others that this process has come to a step. A process that stays behind the others is taken to hang,
     unless it is `busy` with what may take its time: compiling, evaluating, saving."""
-    if _lookout:
-        _lookout.at(step, busy)
+    if _liveness:
+        _liveness.at(step, busy)
 
 
-def blame(error: Exception) -> bool:
+def attribute_failure(error: Exception) -> bool:
     """Does not return where another process is lost, and an error here comes of it. Else, whether it is the exchange
     with the others that broke off."""
-    broken = _lookout is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
+    broken = _liveness is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
     if broken:
-        _lookout.wait()
+        _liveness.wait()
     return broken
 
 
-def leave(status: int, reason: str = ""):
+def shut_down(status: int, reason: str = ""):
     """Parts from the others: with status 0 when the work is done, else they end too, and name the reason.
 
     Does not return with another status, where there are others.
     """
-    global _lookout
-    if _lookout:
-        _lookout.leave(status, reason)
-        _lookout = None
+    global _liveness
+    if _liveness:
+        _liveness.leave(status, reason)
+        _liveness = None

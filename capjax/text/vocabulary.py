@@ -1,7 +1,7 @@
 """Text to tokens and back, with SentencePiece (Kudo & Richardson 2018): byte-pair encoding (Sennrich et al. 2016).
 
 Nothing is out of vocabulary: what no piece covers is spelled in UTF-8 bytes. Text comes back from its tokens as it
-went in, but for this normalisation, `normalize`, applied before encoding and after decoding:
+went in, but for this normalization, `normalize`, applied before encoding and after decoding:
 
 - Unicode NFC (not NFKC, which would turn Chinese full-width punctuation into ASCII);
 - runs of white space become one space, none at the ends; U+2581, SentencePiece's own mark of a space, is a space too;
@@ -39,7 +39,7 @@ class VocabularyError(ValueError):
 
 
 def normalize(text: str, *, lowercase: bool = False) -> str:
-    """The normalisation of the module's docstring."""
+    """The normalization of the module's docstring."""
     text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     text = unicodedata.normalize("NFC", text.replace("\0", "\ufffd").replace("\u2581", " "))
     text = " ".join(text.split())
@@ -92,7 +92,7 @@ class Vocabulary:
         if sum(self._model.IsByte(i) for i in range(self.size)) != 256:
             return "it has no byte fallback, so that text with rare characters would not come back"
         if self._model.Decode(self._model.EncodeAsIds(_PROBE)) != _PROBE:
-            return "it normalises text in another way"
+            return "it normalizes text in another way"
         if lacking := [piece for piece in map("<task:{}>".format, TASKS) if piece not in self._control]:
             return f"it has no piece {lacking[0]}"
         return "" if self._reserved("lang") else "it has no language pieces, such as <lang:en>"
@@ -173,7 +173,7 @@ class Vocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """The text up to the first <eos>, without reserved pieces; bytes that are no UTF-8 become U+FFFD.
 
-        It is normalised as what goes in is: `decode(encode(text)) == normalize(text)`, and whatever the pieces, the
+        It is normalized as what goes in is: `decode(encode(text)) == normalize(text)`, and whatever the pieces, the
         result has single spaces and none at its ends.
         """
         text = []

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from capjax.models.functional import Arrays
+from capjax.models.pure_model import Arrays
 from capjax.train.state import TrainState
 
 
@@ -94,9 +94,9 @@ class Checkpoints:
 
     def save_best(self, step: int, score: float, state: TrainState):
         """Keeps the weights of `state` as the best."""
-        params, stats = state.for_eval()
+        params, batch_stats = state.for_eval()
         items = ocp.args.Composite(
-            weights=ocp.args.PyTreeSave({"params": params, "stats": stats}),
+            weights=ocp.args.PyTreeSave({"params": params, "batch_stats": batch_stats}),
             score=ocp.args.JsonSave({"value": score}),
         )
         self._best.save(step, args=items, force=True)
@@ -123,13 +123,13 @@ def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
     if best is not None:
         step, path = best
         tree = _read(path / "weights")
-        return step, tree["params"], tree.get("stats", {})
+        return step, tree["params"], tree.get("batch_stats", {})
     if last is None:
         raise FileNotFoundError(f"{workdir}: no checkpoint here; train first with `launch.py --mode=train`")
     step, path = last
     tree = _read(path / "state")
     averaged = tree.get("ema") or tree["params"]
-    return step, {**(tree.get("frozen") or {}), **averaged}, tree.get("stats") or {}
+    return step, {**(tree.get("frozen") or {}), **averaged}, tree.get("batch_stats") or {}
 
 
 def _latest(directory: Path) -> tuple[int, Path] | None:

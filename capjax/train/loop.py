@@ -27,15 +27,15 @@ from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
 from capjax.metrics.temporal import ERRORS
 from capjax.models.build import check_stages, load_encoder
-from capjax.models.functional import make_key
+from capjax.models.pure_model import make_key
 from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
-from capjax.train.programs import make_programs
-from capjax.train.report import Reporter, Silent
+from capjax.train.reporter import Reporter, Silent
 from capjax.train.state import TrainState
+from capjax.train.train_programs import make_programs
 from capjax.train.workdir import Workdir
 
 
@@ -69,7 +69,7 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def to_device(batch: dict, rules: Rules, size: int) -> dict:
+def to_device(batch: dict, rules: ShardingRules, size: int) -> dict:
     """The model's inputs as global arrays of `size` rows; each process gives those of `rules.rows(size)`."""
     sharding, rows = rules.batch(size), rules.rows(size)
 
@@ -107,7 +107,7 @@ class _Job:
 
     config: ConfigDict
     workdir: Workdir
-    rules: Rules
+    rules: ShardingRules
     vocabulary: Vocabulary
     batches: TrainIterator
     checkpoints: Checkpoints
@@ -119,8 +119,8 @@ class _Job:
 
 def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     # ---- Mesh
-    rules = Rules(make_mesh(config.mesh), config.mesh.rules)
-    rules.batch(config.train.batch_size // config.train.accumulate)
+    rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
+    rules.batch(config.train.batch_size // config.train.gradient_accumulation_steps)
     rules.batch(config.eval.batch_size)
 
     # ---- Data
@@ -139,7 +139,7 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
 
     # ---- Model, optimizer and step
     programs = make_programs(config, rules, vocabulary, feature_shape=workdir.feature_shape())
-    check_stages(programs.functional, config, workdir.feature_shape())
+    check_stages(programs.pure_model, config, workdir.feature_shape())
 
     # ---- State, born where it belongs
     checkpoints = Checkpoints(workdir.path, keep=config.checkpoint.keep)
@@ -167,9 +167,9 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         reporter.say(str(batches.stage))
     if start >= config.train.steps:
         reporter.say(f"all {config.train.steps} steps are done already; a larger train.steps goes on from here")
-    neighbours = workdir.neighbours(config.decode)
+    neighbors = workdir.neighbors(config.decode)
     generator = Generator(
-        programs.functional, vocabulary, config.decode, config.data, neighbours, rules=rules,
+        programs.pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
         xla_options=config.eval.xla_options,
     )  # fmt: skip
     return _Job(
@@ -184,7 +184,7 @@ def _run(job: _Job):
     job.state = None  # its arrays are given away by the first step
     pending = collections.deque()  # (step, metrics, ids, votes) of steps that may still be running
     waited, last_time, last_step = 0.0, time.perf_counter(), start
-    ballot = hosts.Ballot(job.rules.mesh) if jax.process_count() > 1 else None
+    ballot = hosts.SignalAllReduce(job.rules.mesh) if jax.process_count() > 1 else None
     seen, agreed = set(), None  # shapes of batches; the signal that the processes agreed to stop for
 
     def settle(keep: int):
@@ -203,14 +203,14 @@ def _run(job: _Job):
             waited += time.perf_counter() - before
             inputs = to_device(batch, job.rules, config.train.batch_size)
             shapes = tuple(value.shape for value in inputs.values())
-            hosts.at(step - 1, busy=shapes not in seen)  # the step is compiled for them
+            hosts.heartbeat(step - 1, busy=shapes not in seen)  # the step is compiled for them
             seen.add(shapes)
             state, metrics = job.step_fn(state, inputs)
             # Where there are several processes, all stop after the same step, whichever was told to.
             pending.append((step, metrics, batch["ids"], ballot(stop.signal or 0) if ballot else 0))
             # One step runs while the host prepares the next; older ones are looked at.
             settle(keep=1)
-            hosts.at(step)
+            hosts.heartbeat(step)
             reporter.advance(step)
 
             last = step == config.train.steps
@@ -228,7 +228,7 @@ def _run(job: _Job):
             evaluates = config.data.eval and (due or last)
             saves = step % config.checkpoint.every == 0 or last or stopped_by
             if evaluates or saves:
-                hosts.at(step, busy=True)
+                hosts.heartbeat(step, busy=True)
                 settle(keep=0)
                 # The loss is of the parameters before the step: it says nothing of those that would be kept.
                 if not all_finite(state.params):
@@ -251,7 +251,7 @@ def _run(job: _Job):
                 checkpoints.wait()
                 raise Stopped(stopped_by, step)
             if (evaluates or saves) and not last:
-                hosts.at(step)  # from here on, to hang is to hang
+                hosts.heartbeat(step)  # from here on, to hang is to hang
             if stage.first == step:
                 reporter.say(str(stage))
         if config.data.eval and (best := checkpoints.best()):
@@ -265,7 +265,7 @@ def _run(job: _Job):
         checkpoints.close()
 
 
-def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules):
+def run_eval(generator: Generator, weights, config, vocabulary, rules: ShardingRules):
     """Captions and scores the config's evaluation split: an Evaluation, or where events are asked for a
     DenseEvaluation."""
     source = Part.parse(config.data.eval).open()
@@ -290,7 +290,7 @@ def run_eval(generator: Generator, weights, config, vocabulary, rules: Rules):
 def write_eval(result, config, workdir: Workdir, step: int):
     """Puts predictions, scores and samples into the workdir; they are those of step `step`."""
     result.write(
-        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples, form=config.eval.form,
+        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples, form=config.eval.output_format,
         external_data=workdir.external_data(config),
     )  # fmt: skip
 

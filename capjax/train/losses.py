@@ -40,7 +40,7 @@ def doubly_stochastic(attention, weights, memory_mask) -> jax.Array:
 
 def event_losses(found: EventSet, matched, true_times, mask) -> dict[str, jax.Array]:
     """What event queries are to learn, as sums: over the true events `distance` (absolute, of start and end),
-    `overlap` (1 - generalised tIoU), `pointer` (cross-entropy against the frames next to start and end) and
+    `overlap` (1 - generalized tIoU), `pointer` (cross-entropy against the frames next to start and end) and
     `confidence` (binary cross-entropy of all queries); over the items `count` (cross-entropy) and `frames`
     (`frame_loss`: queries learn slowly from frames that have learned nothing). Means over layers; each layer has its
     own matching (Carion et al. 2020, section 3.2).

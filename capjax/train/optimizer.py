@@ -93,15 +93,16 @@ def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.Grad
       ConfigError: a pattern matches no name.
     """
     schedule = make_schedule(config, steps)
-    check_patterns("optimizer.rates", [pattern for pattern, _ in config.rates], names)
+    check_patterns("optimizer.lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     decayed = {name: not matches(name, config.no_decay) for name in names}
     decay = [optax.add_decayed_weights(config.weight_decay, decayed)] if config.weight_decay else []
     directions = _directions(config)
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     chain += [*decay, *directions] if config.name == "adam" else [*directions, *decay]
-    if config.rates:
+    if config.lr_multipliers:
         factors = {
-            name: next((factor for pattern, factor in config.rates if re.search(pattern, name)), 1.0) for name in names
+            name: next((factor for pattern, factor in config.lr_multipliers if re.search(pattern, name)), 1.0)
+            for name in names
         }
         chain.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, f: u * f, updates, factors)))
     return optax.chain(*chain, optax.scale_by_learning_rate(schedule)), schedule

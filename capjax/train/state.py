@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from capjax.models.functional import Arrays, Functional
-from capjax.parallel.rules import Rules
+from capjax.models.pure_model import Arrays, PureModel
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.optimizer import check_patterns, matches
 
 
@@ -15,51 +15,51 @@ class TrainState:
     """Attributes:
     step: int32, steps done.
     params: parameters that learn, by name; frozen: those that do not.
-    stats: running statistics; opt_state: the optimizer's.
+    batch_stats: running statistics; opt_state: the optimizer's.
     ema: averaged params, or empty.
     """
 
     step: jax.Array
     params: Arrays
     frozen: Arrays
-    stats: Arrays
+    batch_stats: Arrays
     opt_state: optax.OptState
     ema: Arrays
 
     def for_eval(self) -> tuple[Arrays, Arrays]:
         """(parameters, running statistics) to decode with: the averaged ones where there are any."""
-        return {**self.frozen, **(self.ema or self.params)}, self.stats
+        return {**self.frozen, **(self.ema or self.params)}, self.batch_stats
 
 
-def trainable_names(functional: Functional, config) -> list[str]:
+def trainable_names(pure_model: PureModel, config) -> list[str]:
     """The parameters that learn.
 
     Raises:
       ConfigError: a `freeze` pattern matches no parameter, or nothing is left.
     """
-    check_patterns("optimizer.freeze", config.optimizer.freeze, list(functional.shapes))
+    check_patterns("optimizer.freeze", config.optimizer.freeze, list(pure_model.shapes))
     freeze = [*config.optimizer.freeze, *(["^encoder/"] if config.model.encoder.frozen else [])]
-    names = [name for name in functional.shapes if not matches(name, freeze)]
+    names = [name for name in pure_model.shapes if not matches(name, freeze)]
     if not names:
         raise ValueError("optimizer.freeze leaves no parameter to learn")
     return names
 
 
-def make_init(functional: Functional, optimizer, learns, *, ema: bool):
+def make_init(pure_model: PureModel, optimizer, learns, *, ema: bool):
     """key, pretrained parameters, pretrained statistics -> TrainState.
 
     Can be jitted with out_shardings, so that state is born where it belongs.
     """
 
-    def init(key, loaded: Arrays, loaded_stats: Arrays) -> TrainState:
-        params, stats = functional.init(key)
-        params, stats = {**params, **loaded}, {**stats, **loaded_stats}
+    def init(key, loaded: Arrays, loaded_batch_stats: Arrays) -> TrainState:
+        params, batch_stats = pure_model.init(key)
+        params, batch_stats = {**params, **loaded}, {**batch_stats, **loaded_batch_stats}
         learned = {name: params[name] for name in learns}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=learned,
             frozen={name: value for name, value in params.items() if name not in learned},
-            stats=stats,
+            batch_stats=batch_stats,
             opt_state=optimizer.init(learned),
             ema=jax.tree.map(jnp.copy, learned) if ema else {},
         )
@@ -67,14 +67,14 @@ def make_init(functional: Functional, optimizer, learns, *, ema: bool):
     return init
 
 
-def state_shardings(abstract: TrainState, functional: Functional, rules: Rules) -> TrainState:
+def state_shardings(abstract: TrainState, pure_model: PureModel, rules: ShardingRules) -> TrainState:
     """Where each array of the state lies."""
-    params = rules.params(functional.shapes, functional.axes)
+    params = rules.params(pure_model.shapes, pure_model.axes)
     return abstract.replace(
         step=rules.replicated,
         params={name: params[name] for name in abstract.params},
         frozen={name: params[name] for name in abstract.frozen},
-        stats=dict.fromkeys(abstract.stats, rules.replicated),
-        opt_state=rules.like_params(abstract.opt_state, params, functional.shapes),
+        batch_stats=dict.fromkeys(abstract.batch_stats, rules.replicated),
+        opt_state=rules.like_params(abstract.opt_state, params, pure_model.shapes),
         ema={name: params[name] for name in abstract.ema},
     )

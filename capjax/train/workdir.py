@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.data.pipeline import Part
-from capjax.decode.consensus import Neighbours
+from capjax.decode.consensus import Neighbors
 from capjax.files import local_path, write_bytes, write_text
 from capjax.text.vocabulary import Vocabulary
 
@@ -38,7 +38,9 @@ class Workdir:
         self.config_path = self.path / "config.json"
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"
-        self.neighbours_path = self.path / "neighbours.npz"
+        # Runs of capjax 0.1 have the British spelling.
+        old_neighbors_path = self.path / "neighbours.npz"
+        self.neighbors_path = old_neighbors_path if old_neighbors_path.is_file() else self.path / "neighbors.npz"
         self.media_path = self.path / "media.json"
         self.metrics_path = self.path / "metrics.jsonl"
 
@@ -92,14 +94,14 @@ class Workdir:
                 self._copy_encoder(datasets[0])
             for dataset in datasets:
                 self._check_encoder(dataset)
-        if config.decode.neighbours and not self.neighbours_path.is_file():
+        if config.decode.num_neighbors and not self.neighbors_path.is_file():
             if not config.data.features:
                 raise ConfigError(
-                    "decode.neighbours compares extracted features; set data.features, or neighbours to 0"
+                    "decode.num_neighbors compares extracted features; set data.features, or neighbors to 0"
                 )
             sources = [Part.parse(part).open() for part in config.data.train]
             records = (source[i] for source in sources for i in range(len(source)))
-            Neighbours.of(records, config.data.languages).save(self.neighbours_path)
+            Neighbors.of(records, config.data.languages).save(self.neighbors_path)
         write_text(self.config_path, config_lib.to_json(config))
 
     def config(self) -> ConfigDict:
@@ -135,9 +137,9 @@ class Workdir:
         details = f"pretrained weights of the encoder: {weights}" if weights else ""
         return {"used": bool(weights), "details": details}
 
-    def neighbours(self, decode: ConfigDict) -> Neighbours | None:
-        """The training pictures for `decode.neighbours`; None where it is 0."""
-        return Neighbours.load(self.neighbours_path) if decode.neighbours else None
+    def neighbors(self, decode: ConfigDict) -> Neighbors | None:
+        """The training pictures for `decode.num_neighbors`; None where it is 0."""
+        return Neighbors.load(self.neighbors_path) if decode.num_neighbors else None
 
     def feature_shape(self) -> tuple[int, int, int] | None:
         """(rows, columns, channels) of the extracted features that the model is fed, or None if it is fed pictures."""
@@ -156,7 +158,7 @@ class Workdir:
         """Drops what an attempt that learned nothing copied in."""
         if self.config_path.is_file():
             self.vocabulary_path.unlink(missing_ok=True)
-            self.neighbours_path.unlink(missing_ok=True)
+            self.neighbors_path.unlink(missing_ok=True)
             self.media_path.unlink(missing_ok=True)
             if self.feature_shape():
                 shutil.rmtree(self.encoder_dir)

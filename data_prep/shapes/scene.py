@@ -99,7 +99,7 @@ def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
     """float [r, 2]: leftmost and rightmost x of the outline around its centre at each y in `rows` [r]; NaN: nothing."""
     corners = outline(thing.shape) * thing.size
     step = np.roll(corners, -1, axis=0) - corners
-    # Where the line through each edge [k] meets each row [r]; an edge along a row meets it in its neighbours.
+    # Where the line through each edge [k] meets each row [r]; an edge along a row meets it in its neighbors.
     along = rows[:, None] - corners[:, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = along / step[:, 1]

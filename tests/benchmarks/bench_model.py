@@ -44,7 +44,7 @@ def make_ours(task: str):
     from capjax.config import load
     from capjax.decode.search import beam_search, greedy_search
     from capjax.models.captioner import Captioner
-    from capjax.models.functional import Functional, make_key
+    from capjax.models.pure_model import PureModel, make_key
     from capjax.train.optimizer import make_optimizer
     from capjax.train.state import make_init
     from capjax.train.step import make_step
@@ -55,15 +55,15 @@ def make_ours(task: str):
             decoder={"name": "transformer", "layers": 6, "heads": 6}, rngs=nnx.Rngs(key),
         )  # fmt: skip
 
-    functional = Functional.of(make)
-    names, batch = list(functional.shapes), our_batch(TASKS[task])
-    size = sum(int(np.prod(value.shape)) for value in functional.shapes.values())
+    pure_model = PureModel.of(make)
+    names, batch = list(pure_model.shapes), our_batch(TASKS[task])
+    size = sum(int(np.prod(value.shape)) for value in pure_model.shapes.values())
 
     def training():
         config = load(str(Path(__file__).parents[2] / "configs/common.py"))
         optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-        box = [jax.jit(make_init(functional, optimizer, names, ema=False))(make_key(0), {}, {})]
-        train = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0), donate_argnums=0)
+        box = [jax.jit(make_init(pure_model, optimizer, names, ema=False))(make_key(0), {}, {})]
+        train = jax.jit(make_step(pure_model, optimizer, schedule, config.train, seed=0), donate_argnums=0)
 
         def step():
             box[0], metrics = train(box[0], batch)
@@ -71,14 +71,14 @@ def make_ours(task: str):
 
         return step
 
-    def decoding(beams):
-        params, stats = jax.jit(functional.init)(make_key(0))
+    def decoding(num_beams):
+        params, batch_stats = jax.jit(pure_model.init)(make_key(0))
         never_ends = jnp.arange(VOCAB) == 2  # both write all 20 tokens
 
         @jax.jit
         def run(params, batch):
-            model = functional.bind(params, stats)
-            fixed, state = model.decoder.init_cache(model.encode(batch), beams, 21)
+            model = pure_model.bind(params, batch_stats)
+            fixed, state = model.decoder.init_cache(model.encode(batch), num_beams, 21)
 
             def step_fn(tokens, index, state):
                 logits, state, _ = model.decoder.step(tokens, index, fixed, state)
@@ -86,9 +86,9 @@ def make_ours(task: str):
 
             options = {"max_len": 20, "eos_id": 2, "pad_id": 0, "suppressed": never_ends}
             prefix = jnp.ones((batch["frames"].shape[0], 1), jnp.int32)
-            if beams == 1:
+            if num_beams == 1:
                 return greedy_search(step_fn, state, prefix, **options).tokens
-            return beam_search(step_fn, state, prefix, beams=beams, **options).tokens
+            return beam_search(step_fn, state, prefix, num_beams=num_beams, **options).tokens
 
         return lambda: jax.block_until_ready(run(params, batch))
 
@@ -122,7 +122,7 @@ def make_git(task: str):
         )
     )
     git.library = library  # its names last as long as it does
-    b, beams = TASKS[task], 4 if "beams" in task else 1
+    b, num_beams = TASKS[task], 4 if "beams" in task else 1
     pixels = torch.rand(b, 3, 224, 224)
     ids = torch.randint(3, VOCAB, (b, TEXT_LEN))
     adamw = torch.optim.AdamW(git.parameters(), lr=1e-4)
@@ -135,7 +135,7 @@ def make_git(task: str):
 
     @torch.no_grad
     def generate():
-        git.generate(pixel_values=pixels, num_beams=beams, max_new_tokens=20, min_new_tokens=20, do_sample=False)
+        git.generate(pixel_values=pixels, num_beams=num_beams, max_new_tokens=20, min_new_tokens=20, do_sample=False)
 
     git.train("training" in task)
     return (step if "training" in task else generate), sum(value.numel() for value in git.parameters())

@@ -35,7 +35,7 @@ def measure(point: dict) -> dict:
     """{seconds, megabytes, parameters} of a point, in this process."""
     encoder, width = ENCODERS[point["size"]]
     settings = {
-        "data.image_size": SIDE, "data.frames": point["frames"], "data.target_len": point["length"],
+        "data.image_size": SIDE, "data.num_frames": point["frames"], "data.target_len": point["length"],
         "train.batch_size": point["batch"], "model.width": width, "model.encoder.name": encoder,
         "model.decoder.options.layers": 4, "model.decoder.options.heads": width // 64, "mesh.data": point["devices"],
     }  # fmt: skip

@@ -52,16 +52,19 @@ def made_up_training(settings: Sequence[str]):
     import numpy as np
 
     from capjax import config as config_lib
-    from capjax.compile.stand_in import stand_in
+    from capjax.compile.dummy_vocabulary import stand_in
     from capjax.data.pipeline import batch_shapes
-    from capjax.models.functional import make_key
+    from capjax.models.pure_model import make_key
     from capjax.parallel.mesh import make_mesh
-    from capjax.parallel.rules import Rules
+    from capjax.parallel.sharding_rules import ShardingRules
     from capjax.train.loop import to_device
-    from capjax.train.programs import make_programs
+    from capjax.train.train_programs import make_programs
 
     config = config_lib.load(str(ROOT / "configs/common.py"), settings)
-    vocabulary, rules = stand_in(8000, languages=("en",)), Rules(make_mesh(config.mesh), config.mesh.rules)
+    vocabulary, rules = (
+        stand_in(8000, languages=("en",)),
+        ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules),
+    )
     programs = make_programs(config, rules, vocabulary)
     rng, size, batch = np.random.default_rng(0), config.train.batch_size, {}
     for name, (shape, dtype) in batch_shapes(vocabulary, config.data, batch_size=size).items():

@@ -5,7 +5,7 @@
 
 Runs `launch.py --mode=compile` for each config, one after another, and prints a line a program from its report. What is
 below --root already is not compiled again. Seconds are from the command's start to its end; the rest are the TPU
-compiler's figures, and time and utilisation are estimates.
+compiler's figures, and time and utilization are estimates.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def rows(source: str, folder: Path) -> list[dict[str, str]]:
                 "parameters": f"{report['parameters'] / 1e6:,.1f} M",
                 "GB a chip": f"{report['memory']['peak'] / 1e9:.2f} of {report['memory']['chip'] / 1e9:.0f}",
                 "estimated": f"{guess['seconds'] * 1e3:,.1f} ms" if fits else "does not fit",
-                "utilisation": f"{guess['utilisation']:.1%}" if fits else "",
+                "utilization": f"{guess['utilization']:.1%}" if fits else "",
                 "compiled in": f"{report['compile_seconds']:.0f} s" if fits else "",
                 "command": f"{whole['seconds']:.0f} s",
                 "load": f"{whole['load']:.1f}",

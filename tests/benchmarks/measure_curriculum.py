@@ -20,8 +20,8 @@ from jobs import ROOT, prepare, print_table, train
 
 # Share of the budget -> what the stage changes.
 STAGES = (
-    (0.2, {"frames": 4, "image_size": 32, "hard": 0.2}),
-    (0.3, {"frames": 8, "image_size": 32, "hard": 0.4}),
+    (0.2, {"num_frames": 4, "image_size": 32, "hard": 0.2}),
+    (0.3, {"num_frames": 8, "image_size": 32, "hard": 0.4}),
     (0.5, {}),
 )
 

@@ -38,14 +38,14 @@ def own_score(workdir: Path, name: str = "CIDEr") -> float:
 
 def row(name: str, workdir: Path, seconds: float) -> dict[str, str]:
     """The figures of a trained model."""
-    from capjax.models.build import make_functional
+    from capjax.models.build import make_pure_model
     from capjax.text.vocabulary import Vocabulary
-    from capjax.train.report import read_metrics
+    from capjax.train.reporter import read_metrics
     from capjax.train.workdir import Workdir
     from data_prep.moving.__main__ import truth
 
     files = Workdir(workdir)
-    shapes = make_functional(files.config(), vocab=Vocabulary.load(files.vocabulary_path).size).shapes
+    shapes = make_pure_model(files.config(), vocab=Vocabulary.load(files.vocabulary_path).size).shapes
     scores = json.loads((workdir / "scores.json").read_text())["scores"]["en"]
     kinds = truth(json.loads((workdir / "predictions.json").read_text()), "en", 0)
     true, total = (sum(counts) for counts in zip(*kinds.values(), strict=True))

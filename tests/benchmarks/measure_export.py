@@ -17,7 +17,7 @@ import numpy as np
 import capjax
 from capjax.data.pipeline import Part
 from capjax.data.transforms import view
-from capjax.export.served import Served
+from capjax.export.saved_model_generator import SavedModelGenerator
 
 
 def main():
@@ -30,7 +30,7 @@ def main():
     args = parser.parse_args()
     import tensorflow as tf
 
-    options = Served(args.export).config.decode.to_dict()
+    options = SavedModelGenerator(args.export).config.decode.to_dict()
     signatures = tf.saved_model.load(str(args.export)).signatures
     model = capjax.load(args.workdir, **options)
     parts, source = model.parts(**options), Part.parse(args.photos).open()

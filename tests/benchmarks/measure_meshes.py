@@ -37,7 +37,7 @@ def meshes(config, topology, also) -> dict[str, list[str]]:
 
 def compiled(config, topology, path: Path) -> dict:
     """The report of the training step."""
-    from capjax.compile.command import compile_program
+    from capjax.compile.compile_job import compile_program
     from capjax.files import write_text
 
     if not path.is_file():
@@ -52,12 +52,12 @@ def row(slice_name: str, name: str, batch: int, report: dict) -> dict[str, str]:
     found["GB a chip"] = f"{report['memory']['peak'] / 1e9:.1f}"
     if not report["memory"]["fits"]:
         found["GB a chip"] += ": does not fit"
-        return found | dict.fromkeys(("estimated", "of it waiting", "utilisation"), "")
+        return found | dict.fromkeys(("estimated", "of it waiting", "utilization"), "")
     guess = report["estimated"]
     return found | {
         "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
         "of it waiting": f"{guess['exposed_collective_seconds'] * 1e3:,.1f} ms",
-        "utilisation": f"{guess['utilisation']:.1%}",
+        "utilization": f"{guess['utilization']:.1%}",
     }
 
 

@@ -11,7 +11,7 @@ from capjax.data.pipeline import DataError, Part, check_eval, make_eval_batches,
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
 
-STAGES = ((0, {"frames": 2, "image_size": 8, "hard": 0.0}), (3, {"frames": 3, "target_len": 8}), (7, {}))
+STAGES = ((0, {"num_frames": 2, "image_size": 8, "hard": 0.0}), (3, {"num_frames": 3, "target_len": 8}), (7, {}))
 SHAPES = [(2, 8, 24)] * 3 + [(3, 16, 8)] * 4 + [(6, 16, 24)] * 3  # frames, pixels, pieces of each batch
 
 
@@ -56,7 +56,7 @@ def vocabulary() -> text.Vocabulary:
 @pytest.fixture
 def data(common_config):
     data = common_config.data
-    data.image_size, data.frames, data.target_len, data.languages = 16, 6, 24, ("en",)
+    data.image_size, data.num_frames, data.target_len, data.languages = 16, 6, 24, ("en",)
     return data
 
 
@@ -105,7 +105,7 @@ def test_a_restored_run_goes_on_within_its_stage(train, data, buckets):
     for _ in range(10):
         states.append(json.dumps(reference.get_state()))
         batches.append(next(reference))
-    assert json.loads(states[5])["stage"] == {"number": 1, "first": 3, "changes": {"frames": 3, "target_len": 8}}
+    assert json.loads(states[5])["stage"] == {"number": 1, "first": 3, "changes": {"num_frames": 3, "target_len": 8}}
     for start in (5, 2, 3, 9):
         again = train()
         take(again, 1)
@@ -120,7 +120,7 @@ def test_a_state_of_another_curriculum_is_refused(train, data):
     iterator = train()
     take(iterator, 5)
     state = iterator.get_state()
-    data.curriculum = ((0, {"frames": 2}), (3, {"frames": 4}))
+    data.curriculum = ((0, {"num_frames": 2}), (3, {"num_frames": 4}))
     with pytest.raises(DataError, match=r"stage .*'frames': 3.* batch 5 .*'frames': 4"):
         train().set_state(state)
 
@@ -215,7 +215,7 @@ def test_sizes_that_are_not_true_are_an_error(train, data, videos):
 
 
 def test_of_several_captions_those_that_fit_are_drawn(train, data, vocabulary):
-    data.target_len, data.captions = 9, 3
+    data.target_len, data.captions_per_item = 9, 3
     long, short = "en take " * 20, ("take 1", "take 2")
     source = Source([Record("a", "a.jpg", tuple(Caption(s, "en") for s in (long, *short, long)), (jpeg(0),))])
     rows = [row for batch in take(train(source), 10) for row in batch["target"]]

@@ -171,7 +171,7 @@ def test_a_long_caption_is_cut_and_teaches_no_end(train, data, vocabulary):
 
 
 def test_several_captions_of_a_record_share_its_picture_and_differ_while_they_can(train, data, vocabulary):
-    data.captions, data.languages = 4, ("en",)
+    data.captions_per_item, data.languages = 4, ("en",)
     for batch in take(train(records(6, captions=3), batch_size=4), 3):
         assert batch["target"].shape == batch["loss_mask"].shape == (4, 4, data.target_len)
         assert len(batch["frames"]) == 4
@@ -210,7 +210,7 @@ def test_crops_differ_between_epochs_and_positions(train):
 def test_shuffled_frames_come_in_another_order_at_the_times_of_the_right_one(train, data, vocabulary):
     frames = tuple(jpeg(number) for number in range(6))
     source = Source([record(0, frames=frames, frame_times=np.arange(6, dtype=np.float32))])
-    data.frames, data.crop_scale = 6, (1.0, 1.0)
+    data.num_frames, data.crop_scale = 6, (1.0, 1.0)
 
     def evaluation():
         return next(make_eval_batches("d@val", vocabulary, data, batch_size=1, source=source))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capjax.data.record import Caption, Record
-from capjax.data.targets import Captions, EventQueries, TargetError, TimedText, make_targets, references
+from capjax.data.targets import Captions, EventQueries, TargetError, TimedTextTargets, make_targets, references
 from capjax.text import vocabulary
 from capjax.text.vocabulary import Vocabulary
 
@@ -50,7 +50,7 @@ def learned(row: dict, *place) -> list[int]:
 
 def test_a_config_chooses_its_targets():
     assert type(make_targets(PIECES, data(task="caption"))) is Captions
-    assert type(make_targets(PIECES, data(time_bins=21))) is TimedText
+    assert type(make_targets(PIECES, data(time_bins=21))) is TimedTextTargets
     assert type(make_targets(PIECES, data())) is EventQueries
 
 
@@ -58,7 +58,7 @@ def test_a_config_chooses_its_targets():
 
 
 def test_events_are_told_in_order_with_the_nearest_moments():
-    row = fill(TimedText(PIECES, data(time_bins=21)), record(*EVENTS[:3]))
+    row = fill(TimedTextTargets(PIECES, data(time_bins=21)), record(*EVENTS[:3]))
     time = PIECES.time_id
     wanted = [time(2), time(8), *PIECES.encode(TEXTS[0])]
     wanted += [time(12), time(14), *PIECES.encode(TEXTS[2]), time(12), time(16), *PIECES.encode(TEXTS[1]), EOS]
@@ -71,7 +71,7 @@ def test_events_are_told_in_order_with_the_nearest_moments():
 
 
 def test_each_draw_has_the_events_of_one_set_and_one_language():
-    targets = TimedText(PIECES, data(time_bins=21, languages=("en", "de"), captions=20, target_len=60))
+    targets = TimedTextTargets(PIECES, data(time_bins=21, languages=("en", "de"), captions=20, target_len=60))
     row = fill(targets, record(*EVENTS))
     told = [[e.text for e in targets.tokens.decode(learned(row, k), 10.0)] for k in range(20)]
     sets = [[TEXTS[0], TEXTS[2], TEXTS[1]], [TEXTS[4]], [TEXTS[3]]]
@@ -82,14 +82,14 @@ def test_each_draw_has_the_events_of_one_set_and_one_language():
 
 
 def test_a_text_that_is_too_long_is_cut_and_has_no_end_to_learn():
-    row = fill(TimedText(PIECES, data(time_bins=21, target_len=9)), record(*EVENTS[:3]))
+    row = fill(TimedTextTargets(PIECES, data(time_bins=21, target_len=9)), record(*EVENTS[:3]))
     assert len(learned(row)) == 6
     assert EOS not in row["target"]
 
 
 def test_events_that_reach_beyond_a_part_end_at_its_edge():
     one = record(event(-3, 4, TEXTS[0]), event(8, 13, TEXTS[1]), duration=10.0)
-    pieces = learned(fill(TimedText(PIECES, data(time_bins=21)), one))
+    pieces = learned(fill(TimedTextTargets(PIECES, data(time_bins=21)), one))
     times = [PIECES.time_id(i) for i in range(21)]
     assert [times.index(p) for p in pieces if p in times] == [0, 8, 16, 20]
 

@@ -12,15 +12,15 @@ from folders import contents
 from killed_builds import children, start, wait_for_end
 
 from data_prep.__main__ import main
+from data_prep.build_report import Report
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.readers import READERS
-from data_prep.report import Report
 from data_prep.shards import Shard, write_shard
 
 pytest.importorskip("apache_beam", reason="pip install 'capjax[beam]'")
 from data_prep import beam  # noqa: E402
-from data_prep.stage import Stage  # noqa: E402
+from data_prep.staging import Stage  # noqa: E402
 
 BEAM = ["--beam", "--direct_num_workers=2"]
 

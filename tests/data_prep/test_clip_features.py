@@ -13,7 +13,7 @@ from pictures import encode, picture
 from capjax.data.record import Caption, Record
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.predict import Seen, _Extractor
+from capjax.predict import MediaSample, _Extractor
 from data_prep.features import Extractor, FeatureSettings, add_arguments, make_settings, take_view, with_features
 from data_prep.readers.item import InputError
 
@@ -77,7 +77,7 @@ def test_a_raw_video_gives_the_stored_features_and_times(extractor, tmp_path):
     before = record(5, 7)
     (stored,) = with_features([before], extractor)
     extractor.save(tmp_path / "encoder")
-    features, times = _Extractor(tmp_path / "encoder").clip(Seen(before.frames, before.frame_times))
+    features, times = _Extractor(tmp_path / "encoder").clip(MediaSample(before.frames, before.frame_times))
     np.testing.assert_allclose(features, stored.features[0], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(times, stored.frame_times)
 

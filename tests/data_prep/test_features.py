@@ -177,13 +177,13 @@ def test_the_encoder_in_the_dataset_is_enough_for_raw_photos(dataset, tmp_path, 
     build(dataset, tmp_path / "out", settings)
     about = json.loads((tmp_path / "out/encoder/encoder.json").read_text())
     arrays = load_file(tmp_path / "out/encoder/encoder.safetensors")
-    functional = make_encoder(about["encoder"], image_size=about["image_size"], options=about["options"])
-    params = {name: arrays.pop(name) for name in functional.shapes}
-    stats = {name: arrays.pop(name) for name in functional.stat_shapes}
+    pure_model = make_encoder(about["encoder"], image_size=about["image_size"], options=about["options"])
+    params = {name: arrays.pop(name) for name in pure_model.shapes}
+    batch_stats = {name: arrays.pop(name) for name in pure_model.batch_stat_shapes}
     assert not arrays
     raw, stored = RecordSource(dataset, "val")[3], RecordSource(tmp_path / "out", "val")[3]
     images = view(raw.frames[0], about["image_size"])[None]
-    grid = jax.jit(lambda x: functional.bind(params, stats)(x))(images)
+    grid = jax.jit(lambda x: pure_model.bind(params, batch_stats)(x))(images)
     np.testing.assert_allclose(grid.reshape(1, 4, 32), stored.features[0], rtol=2e-3, atol=1e-3)
 
 

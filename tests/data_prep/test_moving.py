@@ -172,7 +172,7 @@ def test_paraphrases_are_all_different_and_well_formed(lang):
                 assert not re.search(r"[{}|]|  | [.,;](?! )|\.\.", text.replace(" ;", ""))
 
 
-# By language: what is looked at, a noun with its neighbours, and how they agree. All are subjects here.
+# By language: what is looked at, a noun with its neighbors, and how they agree. All are subjects here.
 PHRASES = {
     "en": (
         r"(\w+ \w+ (?:circle|square|triangle|star|diamond))",

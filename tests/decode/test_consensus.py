@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from capjax.data.record import Caption, Record
-from capjax.decode.consensus import Neighbours
+from capjax.decode.consensus import Neighbors
 
 WORDS = ["a", "the", "dog", "cat", "runs", "sleeps", "on", "grass", "red", "ball", "two", "and", "jumps"]
 RNG = np.random.default_rng(0)
@@ -22,8 +22,8 @@ VECTORS = RNG.normal(size=(12, 5)).astype(np.float32)
 
 
 @pytest.fixture
-def neighbours() -> Neighbours:
-    return Neighbours(VECTORS, {"en": CAPTIONS})
+def neighbors() -> Neighbors:
+    return Neighbors(VECTORS, {"en": CAPTIONS})
 
 
 def grams(text: str, n: int) -> list[tuple]:
@@ -59,58 +59,58 @@ def plain_choice(vector, texts, scores, count: int, weight: float) -> int:
     return int(np.argmax(totals))
 
 
-def test_the_choice_is_that_of_the_formula(neighbours):
+def test_the_choice_is_that_of_the_formula(neighbors):
     vectors = RNG.normal(size=(40, 5)).astype(np.float32)
     texts = [[f"{sentence()} zebra" if RNG.random() < 0.2 else sentence() for _ in range(6)] for _ in vectors]
     scores = RNG.normal(size=(40, 6))
     for count, weight in ((1, 5.0), (4, 20.0), (50, 1e6)):
-        chosen = neighbours.choose(vectors, texts, scores, "en", neighbours=count, weight=weight)
+        chosen = neighbors.choose(vectors, texts, scores, "en", neighbors=count, weight=weight)
         for i, vector in enumerate(vectors):
             assert chosen[i] == plain_choice(vector, texts[i], scores[i], min(count, 12), weight)
 
 
-def test_without_weight_the_score_decides(neighbours):
+def test_without_weight_the_score_decides(neighbors):
     scores = RNG.normal(size=(3, 4))
     texts = [[sentence() for _ in range(4)] for _ in range(3)]
-    chosen = neighbours.choose(VECTORS[:3], texts, scores, "en", neighbours=3, weight=0.0)
+    chosen = neighbors.choose(VECTORS[:3], texts, scores, "en", neighbors=3, weight=0.0)
     np.testing.assert_array_equal(chosen, scores.argmax(1))
 
 
-def test_a_missing_hypothesis_is_never_chosen(neighbours):
+def test_a_missing_hypothesis_is_never_chosen(neighbors):
     texts, scores = [["", "dog"]], np.array([[-np.inf, -50.0]])
-    assert neighbours.choose(VECTORS[:1], texts, scores, "en", neighbours=3, weight=60.0) == [1]
+    assert neighbors.choose(VECTORS[:1], texts, scores, "en", neighbors=3, weight=60.0) == [1]
 
 
 def test_what_is_written_of_the_same_picture_wins():
     captions = [["a dog on grass"], ["two cats sleep"], ["a red ball"]]
-    neighbours = Neighbours(np.eye(3, dtype=np.float32), {"en": captions})
+    neighbors = Neighbors(np.eye(3, dtype=np.float32), {"en": captions})
     texts = [["two cats sleep", "a dog on grass", "a red ball"]] * 3
-    chosen = neighbours.choose(np.eye(3), texts, np.zeros((3, 3)), "en", neighbours=1, weight=1.0)
+    chosen = neighbors.choose(np.eye(3), texts, np.zeros((3, 3)), "en", neighbors=1, weight=1.0)
     np.testing.assert_array_equal(chosen, [1, 0, 2])
 
 
 def test_records_give_the_mean_of_their_first_view_and_the_captions_of_each_language():
     features = RNG.normal(size=(2, 1, 4, 3)).astype(np.float16)
     captions = (Caption("A dog.", "en"), Caption("Ein Hund.", "de"), Caption("A brown dog.", "en"))
-    neighbours = Neighbours.of([Record("a", "a.jpg", captions, features=features, feature_grid=(2, 2))], ("en", "de"))
-    np.testing.assert_allclose(neighbours.vectors[0], features[0, 0].astype(np.float32).mean(0), rtol=1e-6)
-    assert neighbours.captions == {"en": [["A dog.", "A brown dog."]], "de": [["Ein Hund."]]}
+    neighbors = Neighbors.of([Record("a", "a.jpg", captions, features=features, feature_grid=(2, 2))], ("en", "de"))
+    np.testing.assert_allclose(neighbors.vectors[0], features[0, 0].astype(np.float32).mean(0), rtol=1e-6)
+    assert neighbors.captions == {"en": [["A dog.", "A brown dog."]], "de": [["Ein Hund."]]}
 
 
-def test_a_file_gives_back_what_was_saved(neighbours, tmp_path):
-    neighbours.save(tmp_path / "n.npz")
-    again = Neighbours.load(tmp_path / "n.npz")
+def test_a_file_gives_back_what_was_saved(neighbors, tmp_path):
+    neighbors.save(tmp_path / "n.npz")
+    again = Neighbors.load(tmp_path / "n.npz")
     np.testing.assert_allclose(again.vectors, VECTORS, rtol=1e-3)
-    assert again.captions == neighbours.captions
+    assert again.captions == neighbors.captions
 
 
-def test_a_damaged_or_missing_file_is_named(neighbours, tmp_path):
+def test_a_damaged_or_missing_file_is_named(neighbors, tmp_path):
     path = tmp_path / "n.npz"
     with pytest.raises(FileNotFoundError, match=r"n\.npz is missing"):
-        Neighbours.load(path)
-    neighbours.save(path)
+        Neighbors.load(path)
+    neighbors.save(path)
     whole = path.read_bytes()
     for bad in (whole[: len(whole) // 2], b"no zip", b""):
         path.write_bytes(bad)
         with pytest.raises(ValueError, match=r"n\.npz is damaged"):
-            Neighbours.load(path)
+            Neighbors.load(path)

@@ -95,7 +95,7 @@ def test_a_beam_as_wide_as_all_there_is_ranks_all_there_is(case):
         if EOS not in pieces[:-1] and (pieces[-1] == EOS or length == longest)
     ]
     assert len(every) == ROWS
-    out = case.search(beam_search, 64, beams=64, max_len=longest, length_penalty=alpha)
+    out = case.search(beam_search, 64, num_beams=64, max_len=longest, length_penalty=alpha)
     totals = case.totals([every] * B)
     for item in range(B):
         scores = [total / ((5 + len(pieces)) / 6) ** alpha for total, pieces in zip(totals[item], every, strict=True)]
@@ -107,7 +107,7 @@ def test_a_beam_as_wide_as_all_there_is_ranks_all_there_is(case):
 
 def test_scores_of_a_narrow_beam_are_those_of_teacher_forcing(case):
     alpha = 1.2
-    out = case.search(beam_search, 3, beams=3, length_penalty=alpha)
+    out = case.search(beam_search, 3, num_beams=3, length_penalty=alpha)
     hypotheses = hypotheses_of(out)
     assert all(len({tuple(pieces) for pieces in rows}) == 3 for rows in hypotheses)
     totals = np.array(case.totals(hypotheses))

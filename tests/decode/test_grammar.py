@@ -124,7 +124,7 @@ def test_greedy_search_takes_the_best_piece_that_can_still_end_well():
 
 WAYS = {
     "greedy": (greedy_search, 1),
-    "beam": (functools.partial(beam_search, beams=4, length_penalty=0.6), 4),
+    "beam": (functools.partial(beam_search, num_beams=4, length_penalty=0.6), 4),
     "sample": (functools.partial(sample, key=jax.random.key(1), samples=4, temperature=2.0, top_p=0.9), 4),
 }
 

@@ -29,7 +29,7 @@ def position_bias(index):
 BIAS = np.stack([np.asarray(position_bias(i)) for i in range(L + 4)])
 
 
-def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
+def plain_beam(table, prefix, *, num_beams, min_len, alpha, ngram, suppressed):
     """One item, as the docstring of beam_search tells it. table: [v, v, v]; returns [(score, tokens)] best first."""
     alive, ended = [(0.0, [])], []
     for count in range(L):
@@ -46,7 +46,7 @@ def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
                 if np.isfinite(log_probs[token]):
                     candidates.append((-(total + log_probs[token]), number, token, tokens))
         candidates.sort(key=lambda c: c[:3])
-        chosen = [(-negative, [*tokens, token]) for negative, _, token, tokens in candidates[: beams - len(ended)]]
+        chosen = [(-negative, [*tokens, token]) for negative, _, token, tokens in candidates[: num_beams - len(ended)]]
         ended += [hypothesis for hypothesis in chosen if hypothesis[1][-1] == EOS]
         alive = [hypothesis for hypothesis in chosen if hypothesis[1][-1] != EOS]
     scored = [(total / ((5 + len(tokens)) / 6) ** alpha, tokens) for total, tokens in ended + alive if tokens]
@@ -55,8 +55,8 @@ def plain_beam(table, prefix, *, beams, min_len, alpha, ngram, suppressed):
 
 @pytest.mark.parametrize("beams", [1, 3, 9])
 @pytest.mark.parametrize(("min_len", "alpha", "ngram"), [(0, 0.0, 0), (3, 0.8, 0), (0, 0.6, 2), (2, 1.5, 1)])
-def test_beam_equals_a_plain_beam_on_random_models(beams, min_len, alpha, ngram):
-    rng = np.random.default_rng(beams * 100 + min_len * 10 + ngram)
+def test_beam_equals_a_plain_beam_on_random_models(num_beams, min_len, alpha, ngram):
+    rng = np.random.default_rng(num_beams * 100 + min_len * 10 + ngram)
     b = 24
     table = (rng.normal(size=(b, V, V, V)) * 2).astype(np.float32)
     table[:6, :, :, 3] = -np.inf
@@ -65,14 +65,14 @@ def test_beam_equals_a_plain_beam_on_random_models(beams, min_len, alpha, ngram)
     prefix = rng.integers(2, V, (b, 2))
     out = jax.jit(
         lambda table, prefix: beam_search(
-            table_step(table), jnp.zeros((b, beams), jnp.int32), prefix, beams=beams, max_len=L, eos_id=EOS,
+            table_step(table), jnp.zeros((b, num_beams), jnp.int32), prefix, num_beams=num_beams, max_len=L, eos_id=EOS,
             pad_id=PAD, min_len=min_len, length_penalty=alpha, no_repeat_ngram=ngram,
             suppressed=jnp.asarray(suppressed),
         )
     )(table, prefix)  # fmt: skip
     for item in range(b):
         expected = plain_beam(
-            table[item].astype(np.float64), list(prefix[item]), beams=beams, min_len=min_len, alpha=alpha,
+            table[item].astype(np.float64), list(prefix[item]), num_beams=num_beams, min_len=min_len, alpha=alpha,
             ngram=ngram, suppressed=suppressed,
         )  # fmt: skip
         got = [
@@ -89,7 +89,7 @@ def test_beam_of_one_is_greedy(alpha):
     table = jnp.asarray(np.random.default_rng(0).normal(size=(50, V, V, V)).astype(np.float32))
     prefix, state = jnp.full((50, 1), 2), jnp.zeros((50, 1), jnp.int32)
     options = {"max_len": L, "eos_id": EOS, "pad_id": PAD, "length_penalty": alpha, "no_repeat_ngram": 2}
-    beam = beam_search(table_step(table), state, prefix, beams=1, **options)
+    beam = beam_search(table_step(table), state, prefix, num_beams=1, **options)
     greedy = greedy_search(table_step(table), state, prefix, **options)
     np.testing.assert_array_equal(beam.tokens, greedy.tokens)
     np.testing.assert_allclose(beam.scores, greedy.scores, atol=1e-5)
@@ -117,15 +117,15 @@ def test_wide_enough_a_beam_finds_the_best_of_all():
         return model[0, state, tokens] + jnp.sin(index * 7.0 + jnp.arange(4) ** 2), tokens
 
     out = beam_search(
-        step_fn, jnp.zeros((1, 200), jnp.int32), jnp.array([[2]]), beams=200, max_len=4,
+        step_fn, jnp.zeros((1, 200), jnp.int32), jnp.array([[2]]), num_beams=200, max_len=4,
         eos_id=EOS, pad_id=PAD,
     )  # fmt: skip
     assert float(out.scores[0, 0]) == pytest.approx(best, abs=1e-5)
 
 
-def test_an_item_does_not_depend_on_its_neighbours():
+def test_an_item_does_not_depend_on_its_neighbors():
     table = jnp.asarray(np.random.default_rng(5).normal(size=(6, V, V, V)).astype(np.float32))
-    options = {"beams": 3, "max_len": L, "eos_id": EOS, "pad_id": PAD}
+    options = {"num_beams": 3, "max_len": L, "eos_id": EOS, "pad_id": PAD}
     together = beam_search(table_step(table), jnp.zeros((6, 3), jnp.int32), jnp.full((6, 1), 2), **options)
     for item in range(6):
         alone = beam_search(
@@ -141,7 +141,7 @@ def test_one_compilation_serves_every_batch_of_a_shape():
     def run(table):
         traces.append(1)
         return beam_search(
-            table_step(table), jnp.zeros((2, 3), jnp.int32), jnp.full((2, 1), 2), beams=3, max_len=L, eos_id=EOS,
+            table_step(table), jnp.zeros((2, 3), jnp.int32), jnp.full((2, 1), 2), num_beams=3, max_len=L, eos_id=EOS,
             pad_id=PAD,
         )  # fmt: skip
 
@@ -156,5 +156,5 @@ def test_where_nothing_may_follow_the_search_ends():
     options = {"max_len": L, "eos_id": EOS, "pad_id": PAD, "suppressed": suppressed}
     greedy = greedy_search(table_step(table), jnp.zeros((1, 1), jnp.int32), jnp.array([[2]]), **options)
     assert (np.asarray(greedy.tokens) == PAD).all()
-    beam = beam_search(table_step(table), jnp.zeros((1, 2), jnp.int32), jnp.array([[2]]), beams=2, **options)
+    beam = beam_search(table_step(table), jnp.zeros((1, 2), jnp.int32), jnp.array([[2]]), num_beams=2, **options)
     assert (np.asarray(beam.tokens) == PAD).all()

@@ -10,7 +10,7 @@ from capjax.evals.dense import evaluate
 from capjax.evals.evaluate import read_scores, value_of
 from capjax.evals.generate import Event
 from capjax.metrics import activitynet
-from capjax.metrics.command import main as score_files
+from capjax.metrics.cli import main as score_files
 from capjax.metrics.dense import score_dense
 from capjax.metrics.temporal import FIGURES
 
@@ -37,7 +37,7 @@ def batches(*records):
 class Parrot:
     """Finds what the record says is found, with seconds of the record."""
 
-    def events(self, params, stats, batch, lang, *, key):
+    def events(self, params, batch_stats, batch, lang, *, key):
         return [
             [Event(s - video[1], e - video[1], text, 0.5) for s, e, text in found or ()]
             for video, found in zip(batch["videos"], batch["found"], strict=True)

@@ -32,7 +32,7 @@ class Parrot:
     def __init__(self):
         self.asked = []
 
-    def __call__(self, params, stats, batch, lang, *, key):
+    def __call__(self, params, batch_stats, batch, lang, *, key):
         self.asked.append((tuple(batch["ids"]), lang))
         return [r.get(lang, ["nothing"])[0] for r in batch["references"]], None
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from tiny_job import Tiny
 
+from capjax.compile.compiler import lower
 from capjax.compile.hlo import Program
-from capjax.compile.programs import lower
 from capjax.parallel.mesh import make_mesh
 
 EXCHANGES = re.compile(r" (all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\(")
@@ -18,7 +18,7 @@ def tiny(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "settings", [("decode.beams=4",), ("decode.method=greedy",), ("decode.method=sample", "decode.top_k=5")]
+    "settings", [("decode.num_beams=4",), ("decode.method=greedy",), ("decode.method=sample", "decode.top_k=5")]
 )
 def test_devices_that_share_a_batch_exchange_nothing_but_whether_all_have_ended(tiny, settings):
     config = tiny.config(

@@ -24,18 +24,18 @@ from capjax.predict import Predictor
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
-from capjax.export import command, warmup  # noqa: E402
+from capjax.export import export_job, warmup  # noqa: E402
 from capjax.export.pictures import pictures  # noqa: E402
-from capjax.export.served import Served  # noqa: E402
+from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
 
 PHOTOS = {
-    "photo": ("decode.beams=3", "decode.min_len=4"),
+    "photo": ("decode.num_beams=3", "decode.min_len=4"),
     "gru": ("model.decoder.name=gru", "model.decoder.options={}", "decode.no_repeat_ngram=3", "decode.min_len=4"),
 }
 VIDEOS = {
-    "frame": ("data.frames=1", "decode.min_len=4", "decode.method=beam", "decode.beams=3"),
+    "frame": ("data.num_frames=1", "decode.min_len=4", "decode.method=beam", "decode.num_beams=3"),
     "video": ("decode.min_len=4",),
-    "sample": ("decode.method=sample", "decode.beams=2", "decode.min_len=4", "decode.top_k=9"),
+    "sample": ("decode.method=sample", "decode.num_beams=2", "decode.min_len=4", "decode.top_k=9"),
     "queries": DENSE,
     "timed": TIMED,
 }
@@ -69,7 +69,7 @@ class Drawn:
         """(Predictor, export's folder)."""
         if name not in self._made:
             output = self._factory.mktemp("exports") / name
-            command.run(self.config(name), self.workdir(name), output)
+            export_job.run(self.config(name), self.workdir(name), output)
             self._made[name] = capjax.load(self.workdir(name)), output
         return self._made[name]
 
@@ -97,12 +97,12 @@ EVERY = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) f
 @pytest.mark.parametrize("name", EVERY)
 def test_from_the_same_pixels_come_the_same_texts(exported, name):
     model, folder = exported(name)
-    parts, served = model.parts(), Served(folder)
+    parts, served = model.parts(), SavedModelGenerator(folder)
     said = set()
     for number, batch in enumerate(batches(model, 4)):
         inputs, key = model_inputs(batch), jax.random.key(number)
         for lang in model.languages:
-            args = (parts.params, parts.stats, inputs, lang)
+            args = (parts.params, parts.batch_stats, inputs, lang)
             if model.dense:
                 wanted, found = (each.events(*args, key=key) for each in (parts.generator, served))
                 assert [[e.text for e in row] for row in found] == [[e.text for e in row] for row in wanted]
@@ -175,7 +175,7 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
             batch["frames"][row, place] = seen[row * n + i]
             batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
     parts = model.parts()
-    wanted, scores = parts.generator(parts.params, parts.stats, batch, "en")
+    wanted, scores = parts.generator(parts.params, parts.batch_stats, batch, "en")
     assert [text.decode() for text in found["caption"]] == wanted
     np.testing.assert_allclose(found["score"], scores, rtol=1e-4, atol=1e-5)
 
@@ -233,12 +233,12 @@ def test_stablehlo_gives_the_pieces_that_the_checkpoint_gives(exported):
     program = jax.export.deserialize(bytearray((folder / "stablehlo/pixels.jax_export").read_bytes()))
     assert set(program.platforms) == {"cpu", "cuda", "tpu"}
     weights = load_file(folder / "stablehlo/weights.safetensors")
-    parts, about = model.parts(), command.about(folder)
+    parts, about = model.parts(), export_job.about(folder)
     inputs = model_inputs(batches(model, 3)[0])
     inputs = {name: inputs[name] for name in about["stablehlo"]["pixels.jax_export"] if name != "prefix"}
     prefix = np.tile(np.array(about["prefixes"]["de"], np.int32), (3, 1))
     made = program.call(weights, inputs | {"prefix": prefix})
-    wanted = parts.generator.generate(parts.params, parts.stats, inputs, prefix, jax.random.key(0))
+    wanted = parts.generator.generate(parts.params, parts.batch_stats, inputs, prefix, jax.random.key(0))
     np.testing.assert_array_equal(made["tokens"], wanted.tokens[:, 0])
 
 
@@ -258,7 +258,7 @@ def test_every_signature_answers_its_warm_up_request(exported, name):
 def test_weights_are_variables_and_not_in_the_graph(exported):
     model, folder = exported("photo")
     parts = model.parts()
-    size = sum(value.nbytes for value in (parts.params | parts.stats).values())
+    size = sum(value.nbytes for value in (parts.params | parts.batch_stats).values())
     assert (folder / "variables/variables.data-00000-of-00001").stat().st_size >= size
     graph = tf.compat.v1.GraphDef()
     loader = tf.compat.v1.saved_model.loader
@@ -302,20 +302,20 @@ def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, c
 def test_the_decoding_options_of_the_config_are_exported(exported, tmp_path):
     workdir = exported.workdir("photo")
     config = exported.config("photo", "decode.method=greedy", "decode.max_len=3", "decode.min_len=0")
-    served = Served(command.run(config, workdir, tmp_path / "greedy"))
+    served = SavedModelGenerator(export_job.run(config, workdir, tmp_path / "greedy"))
     options = ["decode.max_len = 3", "decode.method = 'greedy'", "decode.min_len = 0"]
     assert sorted(served.differences(exported.config("photo"))) == options
     model = capjax.load(workdir)
     parts, inputs = model.parts(method="greedy", max_len=3, min_len=0), model_inputs(batches(model, 4)[0])
-    wanted = parts.generator(parts.params, parts.stats, inputs, "en")[0]
+    wanted = parts.generator(parts.params, parts.batch_stats, inputs, "en")[0]
     assert served(None, None, inputs, "en")[0] == wanted
 
 
 def test_another_model_s_config_is_refused(exported, tmp_path):
     config = exported.config("photo", "model.width=64")
     with pytest.raises(ConfigError, match="holds a run with model.width = 32, and this config has 64"):
-        command.run(config, exported.workdir("photo"), tmp_path / "x")
-    served = Served(exported("photo")[1])
+        export_job.run(config, exported.workdir("photo"), tmp_path / "x")
+    served = SavedModelGenerator(exported("photo")[1])
     with pytest.raises(ConfigError, match="the SavedModel has model.width = 32, and this config 64"):
         served.check(config)
     with pytest.raises(ConfigError, match="does not write fr"):
@@ -325,21 +325,21 @@ def test_another_model_s_config_is_refused(exported, tmp_path):
 
 def test_what_is_no_export_is_an_error(tmp_path, exported):
     with pytest.raises(FileNotFoundError, match="is no export of capjax .export.json is missing."):
-        Served(tmp_path)
+        SavedModelGenerator(tmp_path)
     broken = shutil.copytree(exported("photo")[1], tmp_path / "broken")
     (weights,) = broken.glob("variables/variables.data*")
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match="broken cannot be loaded by TensorFlow"):
-        Served(broken)
+        SavedModelGenerator(broken)
     (broken / "saved_model.pb").write_bytes(b"\xff" * 100)
     with pytest.raises(ValueError, match="broken cannot be loaded by TensorFlow"):
-        Served(broken)
+        SavedModelGenerator(broken)
 
 
 def test_without_its_packages_export_says_what_to_install(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "NEEDS", ("tensorflow", "nowhere.export"))
+    monkeypatch.setattr(export_job, "NEEDS", ("tensorflow", "nowhere.export"))
     with pytest.raises(ConfigError, match="--mode=export needs nowhere.export: pip install"):
-        command.run(exported.config("photo"), tmp_path)
+        export_job.run(exported.config("photo"), tmp_path)
 
 
 def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
@@ -348,5 +348,5 @@ def test_an_export_that_fails_leaves_nothing(exported, tmp_path, monkeypatch):
 
     monkeypatch.setattr("capjax.export.stablehlo.write", fail)
     with pytest.raises(OSError, match="No space"):
-        command.run(exported.config("photo"), exported.workdir("photo"), tmp_path / "out/export")
+        export_job.run(exported.config("photo"), exported.workdir("photo"), tmp_path / "out/export")
     assert list((tmp_path / "out").iterdir()) == []

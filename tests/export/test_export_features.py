@@ -11,8 +11,8 @@ from weight_files import slim_resnet, write_safetensors
 
 import capjax
 from capjax import runtime
+from capjax.data.media_reader import MediaSample
 from capjax.data.pipeline import make_eval_batches, model_inputs
-from capjax.data.raw import Seen
 from capjax.data.record import RecordSource
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS
@@ -21,9 +21,9 @@ from data_prep.features import FeatureBuilder, FeatureSettings
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
-from capjax.export import command  # noqa: E402
+from capjax.export import export_job  # noqa: E402
 from capjax.export.pictures import pictures  # noqa: E402
-from capjax.export.served import Served  # noqa: E402
+from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
 
 CLIPS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)}
 SETTINGS = ("data.features=true",)
@@ -45,7 +45,7 @@ def make(tiny, records: Path, folder: Path, settings: FeatureSettings, *more: st
     FeatureBuilder(records, data, settings, progress=False).download_and_prepare()
     config = tiny.config(*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
     draw_workdir(config, folder / "run")
-    return capjax.load(folder / "run"), command.run(config, folder / "run")
+    return capjax.load(folder / "run"), export_job.run(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def clips(tiny, tmp_path_factory):
     settings = FeatureSettings("i3d_slim", CLIPS, str(folder / "drawn.safetensors"), 16, views=1, batch=8, clip=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "load_pretrained", draw)
-        return make(tiny, tiny.path / "whole", folder, settings, *DENSE, "data.frames=3")
+        return make(tiny, tiny.path / "whole", folder, settings, *DENSE, "data.num_frames=3")
 
 
 def call(folder: Path, name: str, **inputs):
@@ -86,10 +86,10 @@ def call(folder: Path, name: str, **inputs):
 
 def test_from_the_same_features_come_the_same_captions(photos):
     model, folder = photos
-    parts, served, data = model.parts(), Served(folder), model.config.data
+    parts, served, data = model.parts(), SavedModelGenerator(folder), model.config.data
     for batch in make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=6):
         inputs = model_inputs(batch)
-        wanted = parts.generator(parts.params, parts.stats, inputs, "de")[0]
+        wanted = parts.generator(parts.params, parts.batch_stats, inputs, "de")[0]
         assert len(set(wanted)) > 2
         assert served(None, None, inputs, "de")[0] == wanted
 
@@ -102,7 +102,7 @@ def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
     times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
     features = parts.extractor(seen[:, None], times, mask)
     batch = {"features": features, "frame_times": times, "frame_mask": mask}
-    wanted = parts.generator(parts.params, parts.stats, batch, "en")[0]
+    wanted = parts.generator(parts.params, parts.batch_stats, batch, "en")[0]
     assert len(set(wanted)) > 1
     for name, inputs in {
         "serving_default": {"image_bytes": jpegs},
@@ -125,8 +125,8 @@ def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny):
         frame_times=[np.pad(times, (0, n - len(times))) for _, times in taken], duration=durations,
     )  # fmt: skip
     # The frames are small, and both decoders give the same pixels of them.
-    seen = [Seen(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
-    wanted = parts.generator.events(parts.params, parts.stats, model._batch(seen), "en")[:3]
+    seen = [MediaSample(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
+    wanted = parts.generator.events(parts.params, parts.batch_stats, model._batch(seen), "en")[:3]
     assert len({event.text for row in wanted for event in row}) > 2
     for row, events in enumerate(wanted):
         count = found["count"][row]
@@ -141,8 +141,8 @@ def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny):
 def test_reranking_is_left_out_and_said_so(photos, tmp_path, caplog):
     model, folder = photos
     config = model.config.copy_and_resolve_references()
-    config.decode.neighbours = 3
-    export = command.run(config, folder.parent, tmp_path / "export")
-    assert "decode.neighbours = 3 is not exported" in caplog.text
-    assert Served(export).config.decode.neighbours == 0
-    assert "| decode.neighbours | 0 |" in (export / "README.md").read_text()
+    config.decode.num_neighbors = 3
+    export = export_job.run(config, folder.parent, tmp_path / "export")
+    assert "decode.num_neighbors = 3 is not exported" in caplog.text
+    assert SavedModelGenerator(export).config.decode.num_neighbors == 0
+    assert "| decode.num_neighbors | 0 |" in (export / "README.md").read_text()

@@ -9,7 +9,7 @@ import pytest
 from tiny_job import Tiny
 
 from capjax.data.record import RecordSource
-from capjax.models.build import make_functional
+from capjax.models.build import make_pure_model
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.state import TrainState
@@ -27,7 +27,7 @@ def test_more_than_two_gigabytes_of_weights_are_exported_and_answer(tmp_path_fac
     workdir.prepare(config)
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     workdir.keep_media(config)
-    shapes = make_functional(config, vocab=vocabulary.size).shapes
+    shapes = make_pure_model(config, vocab=vocabulary.size).shapes
     some = np.random.default_rng(0).normal(size=1 << 20).astype(np.float32)
     params = {name: np.resize(some, spec.shape) / np.float32(np.sqrt(max(spec.shape))) for name, spec in shapes.items()}
     size = sum(value.nbytes for value in params.values())

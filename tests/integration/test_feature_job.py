@@ -61,7 +61,7 @@ def test_raw_photos_get_the_captions_of_the_evaluation_on_features(tiny, trained
     assert len(set(wanted.values())) > 2, "a model that says the same of all would prove nothing"
     captions = model.caption([tiny.photos / name for name in wanted])
     same = [caption.text == wanted[name] for name, caption in zip(wanted, captions, strict=True)]
-    # The encoder runs in another batch than at extraction, so that a float16 may round to its neighbour: two captions
+    # The encoder runs in another batch than at extraction, so that a float16 may round to its neighbor: two captions
     # that score the same could then change places.
     assert np.mean(same) >= 0.9
 

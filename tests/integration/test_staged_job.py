@@ -16,10 +16,11 @@ from capjax.train.loop import train
 from data_prep.__main__ import main as data_prep
 
 STEPS = 10
-STAGES = ((0, {"frames": 8, "image_size": 16, "hard": 0.25}), (4, {}))
+STAGES = ((0, {"num_frames": 8, "image_size": 16, "hard": 0.25}), (4, {}))
 # With buckets of 8 and 16 frames: one shape in the first stage, two in the second.
 SETTINGS = (
-    *SETTINGS, "data.languages=en", "data.frames=16", "data.buckets=8,16", "data.target_len=20", "train.batch_size=4",
+    *SETTINGS, "data.languages=en", "data.num_frames=16", "data.buckets=8,16", "data.target_len=20",
+    "train.batch_size=4",
     f"data.curriculum={STAGES!r}", "model.temporal.name=transformer",
     'model.temporal.options={"layers": 1, "heads": 2}', "optimizer.schedule=constant", "optimizer.learning_rate=0.003",
     f"train.steps={STEPS}", "train.eval_every=0", "checkpoint.every=2", "decode.method=greedy", "eval.batch_size=1",
@@ -102,7 +103,7 @@ def test_kills_in_any_stage_change_not_one_bit(videos, tmp_path):
 def test_one_config_trains_on_frames_or_on_their_features(videos, tmp_path, monkeypatch):
     one_device(monkeypatch)
     small = (
-        *videos.sources(), "data.image_size=32", "data.target_len=20", "data.captions=1", "model.width=32",
+        *videos.sources(), "data.image_size=32", "data.target_len=20", "data.captions_per_item=1", "model.width=32",
         "model.encoder.name=resnet10_slim", 'model.encoder.options={"channels": 4}', "model.encoder.weights=",
         'model.temporal.options={"layers": 1, "heads": 2, "space": "same"}', "optimizer.warmup_steps=1",
         'model.decoder.options={"layers": 1, "heads": 2}', "train.batch_size=4", "train.steps=12", "train.log_every=1",

@@ -11,7 +11,7 @@ from kill_run import latest
 from tiny_job import ROOT, Tiny, one_device, rows
 
 from capjax import jobs
-from capjax.train import loop, programs
+from capjax.train import loop, train_programs
 from capjax.train.checkpoint import load_weights
 
 
@@ -33,7 +33,7 @@ def start(tiny, tmp_path, monkeypatch):
 
             return step
 
-        monkeypatch.setattr(programs, "make_step", make_step)
+        monkeypatch.setattr(train_programs, "make_step", make_step)
         settings = tiny.settings("data.eval=", "train.steps=12", *more)
         return jobs.run("train", str(ROOT / "configs/common.py"), str(tmp_path / "run"), settings)
 

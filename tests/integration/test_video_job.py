@@ -43,7 +43,7 @@ def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, caps
     (tmp_path / "v.model").write_bytes(vocabulary.train({"en": texts}, size=320))
     settings = [
         *SETTINGS, f"data.train={data}@train", f"data.eval={data}@train", f"data.vocabulary={tmp_path / 'v.model'}",
-        "data.languages=en,", "data.frames=3", "model.temporal.name=transformer", "model.temporal.options.layers=1",
+        "data.languages=en,", "data.num_frames=3", "model.temporal.name=transformer", "model.temporal.options.layers=1",
         "train.steps=60", "train.eval_every=0", "checkpoint.every=60", "train.ema=0.0", "model.dropout=0.0",
         "decode.method=greedy",
     ]  # fmt: skip

@@ -102,7 +102,7 @@ def test_windows_can_be_asked_for(tiny, load):
     model = load("queries_whole", DENSE)
     path = next((tiny.path / "videos").iterdir())
     calls = []
-    (found,) = model.watch([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
+    (found,) = model.localize([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
     looked, opened = zip(*calls, strict=True)
     assert len(calls) == int(np.ceil((found.duration - 1) / 2))
     assert list(looked) == sorted(looked)
@@ -117,8 +117,8 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(tiny, load, tmp_pa
     model = load("queries_whole", DENSE)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     good = sorted((tiny.path / "videos").iterdir())[:2]
-    found = list(model.watch([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
-    assert [watched.error is None for watched in found] == [True, False, False, True]
+    found = list(model.localize([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
+    assert [video.error is None for video in found] == [True, False, False, True]
     assert "broken.mp4 cannot be opened as a video" in str(found[1].error)
     assert [event.text for event in found[3].events] == [event.text for event in model.events([good[1]])[0]]
     with pytest.raises(MediaError, match=r"none\.mp4 does not exist"):

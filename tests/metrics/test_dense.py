@@ -19,7 +19,7 @@ from java_meteor import conversation, needs_java
 from capjax.metrics import dense, meteor
 from capjax.metrics.activitynet import Annotation, Event, read_annotations
 from capjax.metrics.dense import score_dense
-from capjax.metrics.pairs import METRICS, metrics_of
+from capjax.metrics.pair_scoring import METRICS, metrics_of
 
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 PARK = [{"v": Annotation(20.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}]

@@ -65,12 +65,12 @@ def write(tmp_path):
         (SUBMISSION, "activitynet_submission"),
     ],
 )
-def test_every_kind_is_recognised_in_a_file_and_as_data(write, content, kind):
+def test_every_kind_is_recognized_in_a_file_and_as_data(write, content, kind):
     assert kind_of(content) == kind
     assert kind_of(write(content)) == kind == kind_of(str(write(content)))
 
 
-def test_json_lines_are_recognised_by_name_and_by_form(write):
+def test_json_lines_are_recognized_by_name_and_by_form(write):
     lines = "".join(json.dumps(row) + "\r\n\r\n" for row in ROWS)
     for name in ("a.jsonl", "a.json", "a.txt"):
         path = write(lines, name)

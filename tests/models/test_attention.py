@@ -104,13 +104,13 @@ def plain_attention(query, key, value, mask):
 @pytest.mark.parametrize("mask", [None, "causal", "random"])
 def test_gradients_of_attention_are_those_of_its_formula(mask):
     query, key, value = (jnp.asarray(noise(B, HEADS, n, 4, seed=i)) for i, n in enumerate((Q, N, N)))
-    of_out = jnp.asarray(noise(B, HEADS, Q, 4, seed=3))
+    dout = jnp.asarray(noise(B, HEADS, Q, 4, seed=3))
     if mask:
         mask = jnp.tri(Q, N, dtype=bool) if mask == "causal" else jnp.asarray(noise(B, 1, Q, N, seed=9) > 0)
     for name, of, expected in zip(
         ("query", "key", "value"),
-        jax.vjp(lambda *qkv: attend(*qkv, mask), query, key, value)[1](of_out),
-        jax.vjp(lambda *qkv: plain_attention(*qkv, mask), query, key, value)[1](of_out),
+        jax.vjp(lambda *qkv: attend(*qkv, mask), query, key, value)[1](dout),
+        jax.vjp(lambda *qkv: plain_attention(*qkv, mask), query, key, value)[1](dout),
         strict=True,
     ):
         np.testing.assert_allclose(of, expected, atol=2e-6, err_msg=name)

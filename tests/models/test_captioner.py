@@ -7,8 +7,8 @@ import pytest
 from drawn_models import draw_model
 from flax import nnx
 
-from capjax.models.captioner import TIME_SCALE, Captioner, Fuser
-from capjax.models.functional import Functional, params_of
+from capjax.models.captioner import TIME_SCALE, Captioner, Connector
+from capjax.models.pure_model import PureModel, params_of
 
 B, T, SIZE, L, D, V = 2, 3, 16, 6, 16, 11
 VIT = {"name": "vit_tiny", "width": 24, "depth": 1, "heads": 2}
@@ -63,17 +63,17 @@ def feature_batch(t=1):
 
 
 def _abstract(encoder, decoder, t, size, **options):
-    functional = Functional.of(lambda key: captioner(key, encoder=encoder, decoder=decoder, image_size=size, **options))
+    pure_model = PureModel.of(lambda key: captioner(key, encoder=encoder, decoder=decoder, image_size=size, **options))
 
-    def run(params, stats, batch):
-        model = functional.bind(params, stats)
+    def run(params, batch_stats, batch):
+        model = pure_model.bind(params, batch_stats)
         return model.encode(batch), model(batch, train=True, return_attention=True)
 
-    grid = functional.bind(functional.shapes, functional.stat_shapes).encoder.grid(size, size)
-    memory, out = jax.eval_shape(run, functional.shapes, functional.stat_shapes, batch(t, size))
+    grid = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes).encoder.grid(size, size)
+    memory, out = jax.eval_shape(run, pure_model.shapes, pure_model.batch_stat_shapes, batch(t, size))
     n = t * grid[0] * grid[1]
     assert memory.x.shape == (B, n, D) and memory.mask.shape == memory.time.shape == (B, n)
-    assert memory.place.shape == (n, 3)
+    assert memory.grid_index.shape == (n, 3)
     assert out.logits.shape == (B, L - 1, V) and out.attention.shape == (B, L - 1, n)
 
 
@@ -96,9 +96,9 @@ def test_features_give_the_logits_of_their_frames(model, forward):
     frames = batch()
     grid = nnx.jit(lambda encoder, images: encoder(images))(model.encoder, frames["frames"].reshape(-1, SIZE, SIZE, 3))
     features = np.array(grid).reshape(B, T, -1, grid.shape[-1])
-    functional = Functional.of(lambda key: captioner(key, encoder=None, feature_shape=(*grid.shape[1:3], VIT["width"])))
+    pure_model = PureModel.of(lambda key: captioner(key, encoder=None, feature_shape=(*grid.shape[1:3], VIT["width"])))
     params = {name: value for name, value in params_of(model).items() if not name.startswith("encoder/")}
-    fed = jax.jit(lambda batch: functional.bind(params, {})(batch).logits)
+    fed = jax.jit(lambda batch: pure_model.bind(params, {})(batch).logits)
     others = {name: value for name, value in frames.items() if name != "frames"}
     np.testing.assert_allclose(fed(others | {"features": features}), forward(frames), atol=1e-5)
     # As records hold them.
@@ -138,25 +138,25 @@ def test_memory_says_where_and_when_each_position_lies(featured):
     for frame in range(T):
         for row in range(2):
             for column in range(3):
-                np.testing.assert_array_equal(memory.place[position], (frame, row, column))
+                np.testing.assert_array_equal(memory.grid_index[position], (frame, row, column))
                 np.testing.assert_array_equal(memory.time[:, position], given["frame_times"][:, frame])
                 np.testing.assert_array_equal(memory.mask[:, position], given["frame_mask"][:, frame])
                 position += 1
     assert position == memory.x.shape[1]
 
 
-def test_the_fuser_is_norm_projection_norm_place_and_time():
-    fuser = draw_model(
-        lambda key: Fuser(8, D, (2, 3), rate=0.0, feature_dropout=0.0, dtype=jnp.float32, rngs=nnx.Rngs(key))
+def test_the_connector_is_norm_projection_norm_place_and_time():
+    connector = draw_model(
+        lambda key: Connector(8, D, (2, 3), rate=0.0, feature_dropout=0.0, dtype=jnp.float32, rngs=nnx.Rngs(key))
     )
-    p = {name: np.float64(value) for name, value in params_of(fuser).items()}
+    p = {name: np.float64(value) for name, value in params_of(connector).items()}
     given = feature_batch(T)
 
     def norm(x, name):
         x = (x - x.mean()) / np.sqrt(x.var() + 1e-6)
         return x * p[f"{name}/scale"] + p[f"{name}/bias"]
 
-    memory = jax.jit(fuser)(given["features"], given["frame_times"], given["frame_mask"])
+    memory = jax.jit(connector)(given["features"], given["frame_times"], given["frame_mask"])
     for b, frame, row, column in np.ndindex(B, T, 2, 3):
         x = norm(np.float64(given["features"][b, frame, 3 * row + column]), "norm")
         x = norm(x @ p["project/kernel"] + p["project/bias"], "out_norm") + p["row"][row] + p["column"][column]
@@ -167,8 +167,8 @@ def test_the_fuser_is_norm_projection_norm_place_and_time():
 
 def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its_own():
     model = draw_model(lambda key: captioner(key, encoder=VIT, image_size=32))  # a grid of 4 x 4
-    run = jax.jit(model.fuser)
-    p = {name: np.array(value) for name, value in params_of(model.fuser).items()}
+    run = jax.jit(model.connector)
+    p = {name: np.array(value) for name, value in params_of(model.connector).items()}
     for side in (2, 3, 6):
         features = np.zeros((B, 1, side * side, VIT["width"]), np.float32)
         memory = run(features, np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
@@ -180,10 +180,10 @@ def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its
         place = (rows[:, None] + columns[None]).reshape(side * side, D)
         found = np.array(memory.x[0])
         np.testing.assert_allclose(found - found[:1], place - place[:1], atol=1e-5)
-        assert memory.place[-1].tolist() == [0, side - 1, side - 1]
+        assert memory.grid_index[-1].tolist() == [0, side - 1, side - 1]
     assert jax.eval_shape(model, batch(1, 48)).logits.shape == (B, L - 1, V)
     with pytest.raises(ValueError, match="grid of 4 x 4, not for 6 positions"):
-        model.fuser(features[:, :, :6], np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
+        model.connector(features[:, :, :6], np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
 
 
 def test_features_of_another_grid_are_refused(featured):
@@ -253,7 +253,7 @@ def test_time_pieces_begin_as_the_memory_tells_their_moments():
     np.testing.assert_allclose(jnp.linalg.norm(table[jnp.asarray(ids)], axis=-1), 1, rtol=1e-5)
     duration = jnp.asarray([8.0, 20.0])
     times = jnp.linspace(0, 1, len(ids)) * duration[:, None]
-    named = jnp.einsum("btd,vd->btv", model.fuser._time(times, duration, 64)[..., 32:], table[:, 32:])
+    named = jnp.einsum("btd,vd->btv", model.connector._time(times, duration, 64)[..., 32:], table[:, 32:])
     np.testing.assert_array_equal(named.argmax(-1), [ids, ids])
     other = captioner(0, dense=True, width=64).decoder.embedding.table[...]
     rest = [i for i in range(V) if i not in ids]

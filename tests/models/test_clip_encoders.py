@@ -8,11 +8,11 @@ from drawn_models import draw_model
 from flax import nnx
 
 from capjax.config import ConfigError
-from capjax.models.build import make_functional
+from capjax.models.build import make_pure_model
 from capjax.models.captioner import Captioner
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import differences, moments
-from capjax.models.functional import Functional, make_key, stats_of
+from capjax.models.pure_model import PureModel, batch_stats_of, make_key
 
 B, T, SIZE, L, D, V = 2, 5, 16, 6, 16, 11
 FRAME = {"channels": 4, "depths": (1,)}
@@ -73,15 +73,15 @@ def test_any_encoder_over_time_goes_with_any_decoder_and_finds_events(encoder, d
             key, OVER_TIME[encoder], decoder, dense=True, events=events, temporal={"name": "transformer", "layers": 1}
         )
 
-    functional, inputs = Functional.of(make), batch()
+    pure_model, inputs = PureModel.of(make), batch()
     inputs |= {"target": np.zeros((B, 2, L), np.int32), "event_mask": np.ones((B, 2), bool)}
     inputs |= {"event_times": np.tile(np.float32([0, 0.5]), (B, 2, 1))}
 
-    def run(params, stats, inputs):
-        model = functional.bind(params, stats)
+    def run(params, batch_stats, inputs):
+        model = pure_model.bind(params, batch_stats)
         return model.encode(inputs), model(inputs, train=True)
 
-    memory, out = jax.eval_shape(run, functional.shapes, functional.stat_shapes, inputs)
+    memory, out = jax.eval_shape(run, pure_model.shapes, pure_model.batch_stat_shapes, inputs)
     t = -(-T // STRIDES[encoder])
     assert memory.x.shape == (B, t, D) and memory.mask.shape == memory.time.shape == (B, t)
     assert out.logits.shape == (B * 2, L - 1, V) and out.events.pointers.shape[-1] == t
@@ -113,7 +113,7 @@ def test_the_memory_has_the_times_and_the_mask_of_the_moments(encoded):
     times, mask = moments(inputs["frame_times"], inputs["frame_mask"], stride)
     np.testing.assert_allclose(memory.time[:, ::places], times)
     np.testing.assert_array_equal(memory.mask[:, ::places], mask)
-    assert memory.place[-1, 0] == times.shape[1] - 1
+    assert memory.grid_index[-1, 0] == times.shape[1] - 1
 
 
 def test_frames_that_are_none_do_not_change_what_is_remembered_of_real_ones(encoded):
@@ -172,7 +172,7 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
         features, times, mask, _ = encode_clip(
             model.encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"]
         )
-        return model.fuser(features, times, mask).x, model.encoder_attention(inputs)["temporal"]
+        return model.connector(features, times, mask).x, model.encoder_attention(inputs)["temporal"]
 
     read, found = run(model, inputs)
     block = jax.tree.map(lambda x: x[0], nnx.to_pure_dict(nnx.state(model.temporal.blocks)))
@@ -208,28 +208,30 @@ def config(common_config):
 def test_options_that_an_encoder_over_time_does_not_have_are_clear_errors(config, name, options, message):
     config.model.encoder.name, config.model.encoder.options = name, options
     with pytest.raises(ConfigError, match=message):
-        make_functional(config, vocab=V)
+        make_pure_model(config, vocab=V)
 
 
-def test_frozen_batch_norms_keep_their_statistics_and_normalise_by_them(config):
+def test_frozen_batch_norms_keep_their_statistics_and_normalize_by_them(config):
     first = "^encoder/frame_encoder/(stem|stages/0)/"
     config.optimizer.freeze = (first, "^encoder/frame_encoder/stages/1/.*norm/scale$")
-    functional = make_functional(config, vocab=V)
-    params, stats = jax.jit(functional.init)(make_key(0))
-    stats = {name: value + 0.5 for name, value in stats.items()}
+    pure_model = make_pure_model(config, vocab=V)
+    params, batch_stats = jax.jit(pure_model.init)(make_key(0))
+    batch_stats = {name: value + 0.5 for name, value in batch_stats.items()}
     inputs = batch()
 
     @jax.jit
-    def train(stats, inputs):
-        model = functional.bind(params, stats)
+    def train(batch_stats, inputs):
+        model = pure_model.bind(params, batch_stats)
         stem = model.encoder.frame_encoder.stem
         images = inputs["frames"].reshape(-1, SIZE, SIZE, 3) / 255.0
         seen = stem(images, train=True), stem(images, train=False)
         model(inputs, train=True, key=make_key(0))
-        return stats_of(model), seen
+        return batch_stats_of(model), seen
 
-    after, (training, evaluation) = train(stats, inputs)
+    after, (training, evaluation) = train(batch_stats, inputs)
     np.testing.assert_array_equal(training, evaluation)
-    kept = {name for name in stats if np.array_equal(stats[name], after[name])}
+    kept = {name for name in batch_stats if np.array_equal(batch_stats[name], after[name])}
     # Of stage 1 the scales are frozen alone: its biases learn, and so its statistics move.
-    assert kept == {name for name in stats if "/stem/" in name or "/stages/0/" in name} and kept != set(stats)
+    assert kept == {name for name in batch_stats if "/stem/" in name or "/stages/0/" in name} and kept != set(
+        batch_stats
+    )

@@ -10,7 +10,7 @@ from flax import nnx
 
 from capjax.models.decoders import DECODERS
 from capjax.models.decoders.cache import InPlace, reorder
-from capjax.models.functional import Functional, params_of
+from capjax.models.pure_model import PureModel, params_of
 
 B, M, L, N, D, V = 2, 3, 6, 5, 16, 11
 PAD = 0
@@ -64,7 +64,7 @@ def linear(params, name):
 
 def norm(params, name):
     scale, bias = (torch.tensor(params[f"{name}/{part}"]) for part in ("scale", "bias"))
-    return lambda x: torch.nn.functional.layer_norm(x, (D,), scale, bias, 1e-6)
+    return lambda x: torch.nn.pure_model.layer_norm(x, (D,), scale, bias, 1e-6)
 
 
 def embed(params, tokens):
@@ -219,34 +219,34 @@ def test_without_a_key_a_decoder_with_dropout_is_the_one_without(name):
     programs = []
     for rate in (0.5, 0.0):
         options = OPTIONS[name] | {"vocab": V, "width": D, "max_len": L, "dropout": rate}
-        functional = Functional.of(lambda key, options=options: DECODERS.make(name, rngs=nnx.Rngs(key), **options))
+        pure_model = PureModel.of(lambda key, options=options: DECODERS.make(name, rngs=nnx.Rngs(key), **options))
 
-        def run(params, key, functional=functional):
-            return functional.bind(params, {})(captions(), draw_memory(B, N, D), key).logits
+        def run(params, key, pure_model=pure_model):
+            return pure_model.bind(params, {})(captions(), draw_memory(B, N, D), key).logits
 
-        programs.append([str(jax.make_jaxpr(run)(functional.shapes, key)) for key in (None, jax.random.key(0))])
+        programs.append([str(jax.make_jaxpr(run)(pure_model.shapes, key)) for key in (None, jax.random.key(0))])
     (without_key, with_key), (never, _) = programs
     assert without_key == never != with_key
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_bfloat16_keeps_float32_parameters_and_logits_and_a_cache_of_one_type(name):
-    functional = Functional.of(
+    pure_model = PureModel.of(
         lambda key: DECODERS.make(
             name, vocab=V, width=D, max_len=L, dtype=jnp.bfloat16, rngs=nnx.Rngs(key), **OPTIONS[name]
         )
     )
-    assert {spec.dtype for spec in functional.shapes.values()} == {jnp.dtype("float32")}
+    assert {spec.dtype for spec in pure_model.shapes.values()} == {jnp.dtype("float32")}
     memory = draw_memory(B, N, D)
     memory = memory.replace(x=memory.x.astype(jnp.bfloat16))
 
     def run(params):
-        decoder = functional.bind(params, {})
+        decoder = pure_model.bind(params, {})
         fixed, state = decoder.init_cache(memory, M, L)
         logits, stepped, _ = decoder.step(jnp.zeros((B, M), jnp.int32), jnp.int32(0), fixed, state)
         return decoder(captions(), memory).logits, logits, state, stepped
 
-    forced, logits, state, stepped = jax.eval_shape(run, functional.shapes)
+    forced, logits, state, stepped = jax.eval_shape(run, pure_model.shapes)
     assert forced.dtype == logits.dtype == jnp.float32
     assert jax.tree.leaves(state) == jax.tree.leaves(stepped), "a search carries the state through a loop"
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} <= {jnp.dtype("bfloat16"), jnp.dtype("int32")}
@@ -256,13 +256,13 @@ def test_bfloat16_keeps_float32_parameters_and_logits_and_a_cache_of_one_type(na
 
 def test_a_deeper_transformer_projects_the_memory_by_no_more_products():
     def products(layers):
-        functional = Functional.of(
+        pure_model = PureModel.of(
             lambda key: DECODERS.make(
                 "transformer", vocab=V, width=D, max_len=L, layers=layers, heads=2, rngs=nnx.Rngs(key)
             )
         )
-        lowered = jax.jit(lambda params, memory: functional.bind(params, {}).init_cache(memory, M, L)).lower(
-            functional.shapes, draw_memory(B, N, D)
+        lowered = jax.jit(lambda params, memory: pure_model.bind(params, {}).init_cache(memory, M, L)).lower(
+            pure_model.shapes, draw_memory(B, N, D)
         )
         return lowered.as_text().count("dot_general")
 

@@ -22,7 +22,7 @@ from capjax.models.encoders.parts import (
     drop_path,
 )
 from capjax.models.encoders.vit import resize_positions
-from capjax.models.functional import Functional, params_of, stats_of
+from capjax.models.pure_model import PureModel, batch_stats_of, params_of
 
 # A small one of each family: options that make it quick to compile.
 _STAGES = ((1, 3, 1, 8, 1), (2, 3, 2, 8, 2), (2, 5, 2, 16, 1))
@@ -46,8 +46,8 @@ def small(name: str, **options):
     return ENCODERS.make(name, rngs=nnx.Rngs(0), **SMALL[name] | options)
 
 
-def abstract(name: str, **options) -> Functional:
-    return Functional.of(lambda key: ENCODERS.make(name, rngs=nnx.Rngs(key), **options))
+def abstract(name: str, **options) -> PureModel:
+    return PureModel.of(lambda key: ENCODERS.make(name, rngs=nnx.Rngs(key), **options))
 
 
 def noise(size: int, count: int = 2) -> jax.Array:
@@ -78,8 +78,8 @@ def test_parameter_counts_are_those_published(name, count):
 
 
 def _check_grid(name: str, size: int, **options):
-    functional = abstract(name, **options)
-    encoder = functional.bind(functional.shapes, functional.stat_shapes)
+    pure_model = abstract(name, **options)
+    encoder = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes)
     frames, times = jax.ShapeDtypeStruct((2, 3, size, size, 3), "uint8"), jnp.zeros((2, 3))
     features, seconds, *_ = nnx.eval_shape(
         lambda encoder, frames: encode_clip(encoder, frames, times, times > -1), encoder, frames
@@ -118,7 +118,7 @@ def test_uint8_and_float_pictures_give_the_same(name):
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(name):
     encoder = small(name, dtype=jnp.bfloat16)
     assert run(encoder, noise(32)).dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in (params_of(encoder) | stats_of(encoder)).values()} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in (params_of(encoder) | batch_stats_of(encoder)).values()} == {jnp.dtype("float32")}
 
 
 def test_what_is_no_batch_of_pictures_is_refused():
@@ -147,9 +147,9 @@ def test_convolutions_begin_with_he_variance():
 @pytest.mark.parametrize("name", ["resnet10_slim", "efficientnet_lite0"])
 def test_a_frozen_encoder_leaves_running_statistics_alone(name):
     encoder = small(name)
-    before = stats_of(encoder)
+    before = batch_stats_of(encoder)
     run(encoder, noise(32))
-    after = stats_of(encoder)
+    after = batch_stats_of(encoder)
     assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
@@ -157,7 +157,7 @@ def test_a_frozen_encoder_leaves_running_statistics_alone(name):
 def test_training_reaches_every_parameter_and_running_statistic(name):
     encoder = small(name)
     target = jax.random.normal(jax.random.key(1), (4, *encoder.grid(32, 32), encoder.width))
-    before = stats_of(encoder)
+    before = batch_stats_of(encoder)
 
     @nnx.jit
     def gradient(encoder, x):
@@ -168,7 +168,7 @@ def test_training_reaches_every_parameter_and_running_statistic(name):
     # A residual branch of ResNet begins at zero (the last norm's scale); what is before it learns from step two.
     assert not dead or name.startswith("resnet")
     assert all("convs" in path for path in dead)
-    after = stats_of(encoder)
+    after = batch_stats_of(encoder)
     assert all(not np.array_equal(before[key], after[key]) for key in before)
 
 

@@ -24,7 +24,7 @@ def draw_times(*shape) -> np.ndarray:
 
 
 def plain_overlap(a, b) -> tuple[float, float]:
-    """(tIoU, generalised tIoU), by counting moments of a fine grid."""
+    """(tIoU, generalized tIoU), by counting moments of a fine grid."""
     grid = (np.arange(200_000) + 0.5) / 200_000
     inside = [(grid >= low) & (grid < high) for low, high in (a, b)]
     union, hull = (inside[0] | inside[1]).mean(), max(a[1], b[1]) - min(a[0], b[0])

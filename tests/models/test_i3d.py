@@ -10,8 +10,8 @@ from torch_models import randomise, torch_i3d, torch_models
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.i3d import inflate, max_pool
 from capjax.models.encoders.parts import Conv3d, _folded3d, _native3d, convolve3d, draw_kernels
-from capjax.models.functional import stats_of
 from capjax.models.pretrained import WeightsError, load_pretrained
+from capjax.models.pure_model import batch_stats_of
 
 SLIM = {"multiplier": 0.0625, "depths": (1, 0, 0), "stem": (3, 3, 3), "image_size": 16}
 
@@ -164,11 +164,11 @@ def test_batch_statistics_are_of_real_frames_alone():
         encoder(frames, jnp.zeros(mask.shape), mask, train=True)
 
     padded, cut = small(), small()
-    before = stats_of(cut)
+    before = batch_stats_of(cut)
     train(padded, jnp.asarray(frames), jnp.asarray(mask))
     train(cut, jnp.asarray(frames[:, :8]), jnp.asarray(mask[:, :8]))
-    for name, value in stats_of(cut).items():
-        np.testing.assert_allclose(stats_of(padded)[name], value, rtol=1e-3, atol=1e-5)
+    for name, value in batch_stats_of(cut).items():
+        np.testing.assert_allclose(batch_stats_of(padded)[name], value, rtol=1e-3, atol=1e-5)
         assert not np.array_equal(value, before[name])
 
 

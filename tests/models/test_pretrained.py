@@ -12,7 +12,6 @@ from torch_models import pictures, randomise, torch_features, torch_models
 from weight_files import slim_resnet, write_safetensors
 
 from capjax.models.encoders import ENCODERS
-from capjax.models.functional import params_of, stats_of
 from capjax.models.pretrained import (
     DEFAULT_WEIGHTS,
     WeightsError,
@@ -21,6 +20,7 @@ from capjax.models.pretrained import (
     sha256_of,
     weights_path,
 )
+from capjax.models.pure_model import batch_stats_of, params_of
 
 
 def resnet(model, x):
@@ -214,7 +214,7 @@ def refused(encoder, path) -> str:
 def test_every_parameter_is_set_and_none_is_left_random(slim, tmp_path):
     state = slim_resnet()
     assert load_pretrained(slim, write_safetensors(state, tmp_path / "w.safetensors")) == tmp_path / "w.safetensors"
-    values = params_of(slim) | stats_of(slim)
+    values = params_of(slim) | batch_stats_of(slim)
     assert all(isinstance(value, jax.Array) and value.dtype == jnp.float32 for value in values.values())
     used = sum(value.size for name, value in state.items() if not name.startswith("fc") and "num_batches" not in name)
     assert sum(value.size for value in values.values()) == used

@@ -6,7 +6,7 @@ import pytest
 from drawn_models import draw_model
 from flax import nnx
 
-from capjax.models.changes import FrameChanges, FrameSimilarities, unlikeness
+from capjax.models.frame_difference import FrameDifference, FrameSimilarity, unlikeness
 from capjax.models.memory import Memory
 from capjax.models.temporal import TEMPORAL
 
@@ -16,7 +16,7 @@ MASK = np.arange(T) < np.array([[5], [3]])
 
 
 def changes():
-    return draw_model(lambda key: FrameChanges(6, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
+    return draw_model(lambda key: FrameDifference(6, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
 
 
 def test_of_rest_the_same_is_told_whatever_is_seen():
@@ -55,7 +55,7 @@ def test_likeness_is_the_cosine_to_each_frame_around_and_none_to_what_is_not_the
 
 def test_likeness_tells_cuts_whatever_the_shots_show():
     """Two videos with a cut at the same frame, to the opposite of what was seen: both cuts are as deep."""
-    model = draw_model(lambda key: FrameSimilarities(2, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
+    model = draw_model(lambda key: FrameSimilarity(2, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
     seen = RNG.normal(size=(2, 1, N, 6)).astype(np.float32)
     videos = jnp.asarray(np.concatenate([seen, seen, -seen, -seen, -seen], axis=1))
     told = np.asarray(model(videos, np.ones((2, T), bool)))
@@ -76,7 +76,7 @@ def memory(x) -> Memory:
         x=jnp.asarray(x.reshape(B, T * N, D)),
         mask=jnp.asarray(np.repeat(MASK, N, axis=1)),
         time=jnp.asarray(np.broadcast_to(np.repeat(np.arange(T, dtype=np.float32), N), (B, T * N))),
-        place=jnp.asarray(np.stack([frame, place // 2, place % 2], axis=-1)),
+        grid_index=jnp.asarray(np.stack([frame, place // 2, place % 2], axis=-1)),
     )
 
 

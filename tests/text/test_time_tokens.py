@@ -69,7 +69,7 @@ def test_a_text_that_spells_a_time_is_text():
 
 def test_pieces_that_may_be_blank_are_those_of_white_space():
     for char in (" ", "\u00a0", "\u3000", "\u2003", "\t"):
-        ids = PIECES._model.EncodeAsIds(f"a{char}a")  # as it is, not normalised
+        ids = PIECES._model.EncodeAsIds(f"a{char}a")  # as it is, not normalized
         assert not set(ids) <= set(PIECES.blank_ids)
         spelled = [PIECES._model.PieceToId(f"<0x{byte:02X}>") for byte in char.encode()]
         assert PIECES.decode(spelled) == ""

@@ -39,7 +39,7 @@ RESERVED = {VOCABULARY.pad_id, VOCABULARY.bos_id, VOCABULARY.eos_id, 3} | {
 @example("كلب   يركض\u200fعلى")
 @example("<lang:de> <pad> <eos> <time:3> ⁇")
 @example("İSTANBUL ẞ ΑΣ")
-def test_text_comes_back_as_it_went_in_but_for_the_normalisation(text):
+def test_text_comes_back_as_it_went_in_but_for_the_normalization(text):
     ids = VOCABULARY.encode(text)
     assert VOCABULARY.decode(ids) == normalize(text)
     assert not RESERVED.intersection(ids)
@@ -171,8 +171,8 @@ def foreign(**options) -> bytes:
         ({"pad_id": -1, "unk_id": 0}, "pad, bos, eos and unk are"),
         ({"pad_id": 3, "unk_id": 0}, "pad, bos, eos and unk are"),
         ({"byte_fallback": False}, "no byte fallback"),
-        ({"normalization_rule_name": "nmt_nfkc"}, "normalises text in another way"),
-        ({"normalization_rule_name": "nmt_nfkc_cf"}, "normalises text in another way"),
+        ({"normalization_rule_name": "nmt_nfkc"}, "normalizes text in another way"),
+        ({"normalization_rule_name": "nmt_nfkc_cf"}, "normalizes text in another way"),
         ({"control_symbols": []}, "no piece <task:summary>"),
         ({"control_symbols": ["<task:summary>", "<task:dense>"]}, "no language pieces"),
     ],

@@ -8,9 +8,9 @@ import pytest
 from flax import nnx
 
 from capjax.models.captioner import Captioner
-from capjax.models.functional import Functional, make_key
+from capjax.models.pure_model import PureModel, make_key
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init, trainable_names
 from capjax.train.step import make_step
@@ -57,15 +57,15 @@ def steps(config, batch: dict, *ways, encoder, decoder=DECODER, **options) -> li
             frozen_encoder=config.model.encoder.frozen, rngs=nnx.Rngs(key), **options,
         )  # fmt: skip
 
-    functional = Functional.of(make)
-    learns = trainable_names(functional, config)
+    pure_model = PureModel.of(make)
+    learns = trainable_names(pure_model, config)
     optimizer, schedule = make_optimizer(config.optimizer, 10, learns)
-    start = jax.jit(make_init(functional, optimizer, learns, ema=False))(make_key(0), {}, {})
+    start = jax.jit(make_init(pure_model, optimizer, learns, ema=False))(make_key(0), {}, {})
     found = []
-    for config.train.accumulate, slices in ways:
+    for config.train.gradient_accumulation_steps, slices in ways:
         mesh = make_mesh({"replica": slices, "data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:slices])
-        rules = Rules(mesh, config.mesh.rules)
-        step = jax.jit(rules.activate(make_step(functional, optimizer, schedule, config.train, rules, seed=0)))
+        rules = ShardingRules(mesh, config.mesh.logical_axis_rules)
+        step = jax.jit(rules.activate(make_step(pure_model, optimizer, schedule, config.train, rules, seed=0)))
         state, first = step(start, batch)
         moment = optax.tree.get(state.opt_state, "mu")
         gradients = {name: np.array(value) / (1 - config.optimizer.b1) for name, value in moment.items()}

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.checkpoint import CheckpointError, Checkpoints, check_weights, load_weights
 from capjax.train.state import TrainState
 
@@ -23,7 +23,8 @@ def make_state(seed: int = 0, width: int = 128, ema: bool = False) -> TrainState
     rng = np.random.default_rng(seed)
     params = {f"layer/{i}": jnp.asarray(rng.standard_normal((64, width)), jnp.float32) for i in range(3)}
     return TrainState(
-        step=jnp.int32(0), params=params, frozen={"encoder/kernel": jnp.ones((4, 4))}, stats={"mean": jnp.zeros(4)},
+        step=jnp.int32(0), params=params, frozen={"encoder/kernel": jnp.ones((4, 4))},
+        batch_stats={"mean": jnp.zeros(4)},
         opt_state=optax.adam(1e-2).init(params), ema=jax.tree.map(lambda x: x * 0.5, params) if ema else {},
     )  # fmt: skip
 
@@ -102,10 +103,10 @@ def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
     assert checkpoints.best() == (2, 0.5)
     checkpoints.close()
     assert steps_in(tmp_path / "best") == [2]
-    step, params, stats = load_weights(tmp_path)
+    step, params, batch_stats = load_weights(tmp_path)
     assert step == 2
     assert_same(copied(states[1].params | states[1].frozen), params)
-    assert_same(copied(states[1].stats), stats)
+    assert_same(copied(states[1].batch_stats), batch_stats)
 
 
 def test_a_repeated_evaluation_does_not_replace_the_best(tmp_path):
@@ -124,10 +125,10 @@ def test_without_an_evaluation_the_weights_are_the_latest_and_the_averaged_ones(
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(3, state, {})
     checkpoints.close()
-    step, params, stats = load_weights(tmp_path)
+    step, params, batch_stats = load_weights(tmp_path)
     assert step == 3
     assert_same(copied(state.ema | state.frozen), params)
-    assert_same(copied(state.stats), stats)
+    assert_same(copied(state.batch_stats), batch_stats)
 
 
 def test_no_checkpoint_is_said_so(tmp_path):
@@ -138,7 +139,7 @@ def test_no_checkpoint_is_said_so(tmp_path):
 def test_restoring_lays_arrays_over_another_mesh(saved):
     path, state = saved
     mesh = make_mesh({"replica": 1, "data": 2, "fsdp": 2, "tensor": 2})
-    rules = Rules(mesh, RULES)
+    rules = ShardingRules(mesh, RULES)
     target = abstract(state, rules.replicated)
     placed = {
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rules.sharding(("embed", "mlp"), x.shape))

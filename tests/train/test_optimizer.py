@@ -59,7 +59,7 @@ def test_decay_spares_what_the_patterns_name(config):
 
 def test_a_rate_factor_scales_the_step(config):
     full = run(config, 1)
-    config.rates = (("kernel", 0.1),)
+    config.lr_multipliers = (("kernel", 0.1),)
     slow = run(config, 1)
     np.testing.assert_allclose(
         slow["a/kernel"] - run(config, 0)["a/kernel"], 0.1 * (full["a/kernel"] - run(config, 0)["a/kernel"]), rtol=1e-4
@@ -68,7 +68,7 @@ def test_a_rate_factor_scales_the_step(config):
 
 
 def test_a_pattern_that_matches_nothing_is_an_error(config):
-    config.rates = (("encodr/", 0.1),)
+    config.lr_multipliers = (("encodr/", 0.1),)
     with pytest.raises(ConfigError, match=r"encodr.*a/kernel"):
         make_optimizer(config, 10, ["a/kernel"])
 

@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from capjax.models.captioner import Captioner
-from capjax.models.functional import Functional, make_key
+from capjax.models.pure_model import PureModel, make_key
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init, state_shardings, trainable_names
 from capjax.train.step import make_step
@@ -42,17 +42,17 @@ class Run:
                 frozen_encoder=config.model.encoder.frozen, dropout=config.model.dropout, rngs=nnx.Rngs(key),
             )  # fmt: skip
 
-        functional = Functional.of(make)
-        learns = trainable_names(functional, config)
+        pure_model = PureModel.of(make)
+        learns = trainable_names(pure_model, config)
         optimizer, schedule = make_optimizer(config.optimizer, 100, learns)
         devices = jax.devices()[: int(np.prod(list(mesh.values())))]
-        self.rules = Rules(make_mesh(mesh, devices), config.mesh.rules)
-        init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
+        self.rules = ShardingRules(make_mesh(mesh, devices), config.mesh.logical_axis_rules)
+        init = make_init(pure_model, optimizer, learns, ema=config.train.ema > 0)
         key = make_key(0)
-        shardings = state_shardings(jax.eval_shape(init, key, {}, {}), functional, self.rules)
+        shardings = state_shardings(jax.eval_shape(init, key, {}, {}), pure_model, self.rules)
         self.state = jax.jit(init, out_shardings=shardings)(key, {}, {})
         self.step = jax.jit(
-            self.rules.activate(make_step(functional, optimizer, schedule, config.train, self.rules, seed=0)),
+            self.rules.activate(make_step(pure_model, optimizer, schedule, config.train, self.rules, seed=0)),
             out_shardings=(shardings, None),
         )
 
@@ -91,7 +91,7 @@ def test_eight_devices_give_the_losses_of_one(config, decoder):
 
 @pytest.mark.parametrize(("encoder", "accumulate"), [(VIT, 1), (VIT, 2), (CONV, 1)])
 def test_two_slices_give_the_losses_of_one_device(config, encoder, accumulate):
-    config.model.dropout, config.train.accumulate = 0.0, accumulate
+    config.model.dropout, config.train.gradient_accumulation_steps = 0.0, accumulate
     config.train.label_smoothing, config.train.doubly_stochastic = 0.1, 0.5
     one = Run(config, encoder=encoder)
     eight = Run(config, encoder=encoder, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
@@ -128,7 +128,7 @@ def test_accumulation_gives_the_gradient_of_one_large_batch(config, encoder):
     config.model.dropout, config.model.encoder.frozen = 0.0, encoder is CONV
     config.train.doubly_stochastic = 0.5
     whole = Run(config, encoder=encoder)
-    config.train.accumulate = 4
+    config.train.gradient_accumulation_steps = 4
     parts = Run(config, encoder=encoder)
     # The second loss is after an update, and so speaks of the gradient.
     np.testing.assert_allclose(whole(2), parts(2), atol=1e-6)
@@ -137,27 +137,27 @@ def test_accumulation_gives_the_gradient_of_one_large_batch(config, encoder):
 def test_a_frozen_encoder_and_its_statistics_stay_as_they_are(config):
     config.model.encoder.frozen = True
     run = Run(config, encoder=CONV)
-    frozen, stats = (jax.tree.map(np.array, tree) for tree in (run.state.frozen, run.state.stats))
+    frozen, batch_stats = (jax.tree.map(np.array, tree) for tree in (run.state.frozen, run.state.batch_stats))
     before = jax.tree.map(np.array, run.state.params)
     run(2)
-    assert any(name.startswith("encoder/") for name in frozen) and stats
+    assert any(name.startswith("encoder/") for name in frozen) and batch_stats
     jax.tree.map(np.testing.assert_array_equal, frozen, jax.tree.map(np.array, run.state.frozen))
-    jax.tree.map(np.testing.assert_array_equal, stats, jax.tree.map(np.array, run.state.stats))
+    jax.tree.map(np.testing.assert_array_equal, batch_stats, jax.tree.map(np.array, run.state.batch_stats))
     assert all((run.state.params[name] != before[name]).any() for name in before if name.endswith("kernel"))
 
 
 def test_a_learning_encoder_updates_its_statistics(config):
     run = Run(config, encoder=CONV)
-    before = jax.tree.map(np.array, run.state.stats)
+    before = jax.tree.map(np.array, run.state.batch_stats)
     run(1)
-    assert any((np.array(run.state.stats[name]) != before[name]).any() for name in before)
+    assert any((np.array(run.state.batch_stats[name]) != before[name]).any() for name in before)
 
 
 def test_freezing_by_name(config):
-    config.optimizer.freeze = ("^fuser/", "embedding")
+    config.optimizer.freeze = ("^connector/", "embedding")
     run = Run(config, encoder=VIT)
     assert set(run.state.frozen) == {
-        n for n in [*run.state.params, *run.state.frozen] if n[:6] == "fuser/" or "embedding" in n
+        n for n in [*run.state.params, *run.state.frozen] if n[:6] == "connector/" or "embedding" in n
     }
 
 
@@ -185,12 +185,12 @@ def test_bfloat16_learns_too(config):
             image_size=32, dtype=jnp.bfloat16, rngs=nnx.Rngs(key),
         )  # fmt: skip
 
-    functional = Functional.of(make)
-    names = list(functional.shapes)
+    pure_model = PureModel.of(make)
+    names = list(pure_model.shapes)
     optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-    state = make_init(functional, optimizer, names, ema=False)(make_key(0), {}, {})
+    state = make_init(pure_model, optimizer, names, ema=False)(make_key(0), {}, {})
     assert all(value.dtype == jnp.float32 for value in state.params.values())
-    step = jax.jit(make_step(functional, optimizer, schedule, config.train, seed=0))
+    step = jax.jit(make_step(pure_model, optimizer, schedule, config.train, seed=0))
     losses = []
     for _ in range(8):
         state, metrics = step(state, batch())

@@ -8,7 +8,7 @@ from tiny_job import Tiny
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.train.report import Reporter, read_metrics
+from capjax.train.reporter import Reporter, read_metrics
 from capjax.train.workdir import Workdir
 
 
@@ -22,7 +22,7 @@ def learned(workdir: Workdir):
 
 
 def test_the_config_comes_back_as_it_was(tiny, tmp_path):
-    config = tiny.config("optimizer.rates=(('^encoder/', 0.1),)", "data.language_weights.en=2.0")
+    config = tiny.config("optimizer.lr_multipliers=(('^encoder/', 0.1),)", "data.language_weights.en=2.0")
     Workdir(tmp_path).prepare(config)
     assert dict(config_lib.flatten(Workdir(tmp_path).config())) == dict(config_lib.flatten(config))
 
@@ -41,7 +41,7 @@ def test_a_run_that_learned_binds_the_config(tiny, tmp_path):
     workdir = Workdir(tmp_path)
     workdir.prepare(tiny.config())
     learned(workdir)
-    workdir.prepare(tiny.config("train.steps=80", "decode.beams=1", "mesh.fsdp=2", "checkpoint.every=7"))
+    workdir.prepare(tiny.config("train.steps=80", "decode.num_beams=1", "mesh.fsdp=2", "checkpoint.every=7"))
     assert workdir.config().train.steps == 80
     with pytest.raises(ConfigError, match=r"model.width = 32, and this config has 64; use another --workdir"):
         workdir.prepare(tiny.config("model.width=64"))
@@ -121,6 +121,6 @@ def test_one_run_at_a_time(tmp_path):
         pass
 
 
-def test_neighbours_need_features(tiny, tmp_path):
-    with pytest.raises(ConfigError, match=r"decode\.neighbours compares extracted features; set data\.features"):
-        Workdir(tmp_path).prepare(tiny.config("decode.neighbours=3"))
+def test_neighbors_need_features(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"decode\.neighbors compares extracted features; set data\.features"):
+        Workdir(tmp_path).prepare(tiny.config("decode.num_neighbors=3"))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.layers import Linear
-from capjax.parallel.rules import constrain
+from capjax.parallel.sharding_rules import constrain
 
 
 class TokenEmbedding(nnx.Module):

@@ -89,10 +89,10 @@ class _Recurrent(nnx.Module):
         logits = self._logits(embedded, hidden, context, out_key)
         return DecoderOutput(logits, weights)
 
-    def init_cache(self, memory: Memory, beams: int, length: int):
+    def init_cache(self, memory: Memory, num_beams: int, length: int):
         """The memory's share of the attention scores, and the initial state; `length` needs no room here."""
         del length
-        return {"memory": memory, "projected": self.attention.memory(memory.x)}, self._initial_state(memory, beams)
+        return {"memory": memory, "projected": self.attention.memory(memory.x)}, self._initial_state(memory, num_beams)
 
     def step(self, tokens, index, fixed, state):
         del index
@@ -101,13 +101,13 @@ class _Recurrent(nnx.Module):
         state, context, weights = self._advance(inputs, state, fixed["projected"], fixed["memory"])
         return self._logits(embedded, state[0], context, None), state, weights
 
-    def _initial_state(self, memory: Memory, beams: int):
+    def _initial_state(self, memory: Memory, num_beams: int):
         """tanh of a projection of the mean memory vector, for every beam."""
         mask = memory.mask[:, None]
         mean = jnp.einsum("bcn,bnd->bcd", mask.astype(memory.x.dtype), memory.x)
         mean = mean / jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(mean.dtype)
         state = jnp.tanh(self.initial(mean)).reshape(*mean.shape[:2], self.states, -1)
-        state = jnp.broadcast_to(state, (state.shape[0], beams, *state.shape[2:]))
+        state = jnp.broadcast_to(state, (state.shape[0], num_beams, *state.shape[2:]))
         return tuple(state[:, :, i] for i in range(self.states))
 
     def _advance(self, inputs, state, projected, memory: Memory):

@@ -67,7 +67,7 @@ class TransformerDecoder(nnx.Module):
         if width % heads:
             raise ValueError(f"decoder width {width} is not a multiple of its {heads} heads")
         self.embedding = TokenEmbedding(vocab, width, tie=tie, dtype=dtype, rngs=rngs)
-        # As large as the embeddings: much smaller, and for long a token does not know its neighbour.
+        # As large as the embeddings: much smaller, and for long a token does not know its neighbor.
         self.position = nnx.Param(
             nnx.initializers.normal(1.0)(rngs.params(), (max_len, width)), out_sharding=(None, "embed")
         )
@@ -93,7 +93,7 @@ class TransformerDecoder(nnx.Module):
         x = dropout(self.norm(x), self.rate, out_key)
         return DecoderOutput(self.embedding.logits(x), None if weights is None else weights[-1])
 
-    def init_cache(self, memory: Memory, beams: int, length: int):
+    def init_cache(self, memory: Memory, num_beams: int, length: int):
         """Empty self-attention caches for `length` positions, and each layer's keys and values of the memory."""
         self._check_length(length)
         b, _, d = memory.x.shape
@@ -110,9 +110,9 @@ class TransformerDecoder(nnx.Module):
             "layers": [(state, tuple(each[i] for each in prepared)) for i, (_, state) in enumerate(blocks)],
             "mask": memory.mask,
         }
-        empty = jnp.zeros((b, self.heads, length * beams, d // self.heads), self.dtype)
+        empty = jnp.zeros((b, self.heads, length * num_beams, d // self.heads), self.dtype)
         caches = InPlace([{"key": empty, "value": empty} for _ in blocks])
-        return fixed, {"places": jnp.zeros((b, beams, length), jnp.int32), "caches": caches}
+        return fixed, {"places": jnp.zeros((b, num_beams, length), jnp.int32), "caches": caches}
 
     def step(self, tokens, index, fixed, state):
         x = self.embedding(tokens) + self.position[...][index].astype(self.dtype)

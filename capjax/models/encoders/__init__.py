@@ -17,7 +17,7 @@ whole clips. `time_stride` frames give one grid, t' = ceil(t / time_stride) in a
 One that `attends` over time takes `return_attention=True` and gives a SpaceTimeAttention too. `encode_clip` calls
 either kind, and tells the times and the mask of what comes out.
 
-Images are uint8 or float in 0..255 and are normalised inside. `train` uses batch statistics and moves the
+Images are uint8 or float in 0..255 and are normalized inside. `train` uses batch statistics and moves the
 running ones; randomness comes from `key` alone. `mask` is True where a frame is real: what the others show changes
 nothing.
 """

@@ -15,7 +15,7 @@ from capjax.models.layers import dropout, split
 
 
 class ConvLSTM(nnx.Module):
-    """One layer: an LSTM whose products are convolutions, so that each place has a state and sees its neighbours'.
+    """One layer: an LSTM whose products are convolutions, so that each place has a state and sees its neighbors'.
 
     Equation 3 of the paper without the terms W_c * C, which would bind the weights to one size of grid.
     """

@@ -14,7 +14,7 @@ from capjax.models.encoders.parts import (
     draw_kernels,
     drop_path,
     halved,
-    normalise,
+    normalize,
 )
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import split
@@ -134,7 +134,7 @@ class EfficientNet(nnx.Module):
         Stochastic depth comes with a `key`.
         """
         activate = jax.nn.relu6 if self.lite else jax.nn.silu
-        x = activate(self.stem(normalise(images, self.mean, self.std, self.dtype), train=train))
+        x = activate(self.stem(normalize(images, self.mean, self.std, self.dtype), train=train))
         blocks = [block for stage in self.stages for block in stage]
         for block, block_key in zip(blocks, split(key, len(blocks)), strict=True):
             x = block(x, train=train, key=block_key)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from capjax.models.encoders.clip import groups
-from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalise
+from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalize
 from capjax.models.encoders.registry import ENCODERS
 
 # Channels of a block's branches: 1x1; 1x1 and 3x3; 1x1 and 3x3; 1x1 after a pool. Szegedy et al. 2015, table 1. By
@@ -156,7 +156,7 @@ class I3D(nnx.Module):
         real = [mask[:, :, None, None, None]]
         for time, _, _ in self._strides:
             real.append(groups(real[-1], time).any(2))
-        x = jnp.where(real[0], normalise(frames, self.mean, self.std, self.dtype, axes="b t h w"), 0)
+        x = jnp.where(real[0], normalize(frames, self.mean, self.std, self.dtype, axes="b t h w"), 0)
         x = self._pool(self.stem(x, real[1], train=train), 1)
         x = self.wide(self.reduce(x, real[2], train=train), real[2], train=train)
         for number, stage in enumerate(self.stages, start=2):

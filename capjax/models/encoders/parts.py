@@ -13,7 +13,7 @@ IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
-def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype, *, axes="n h w") -> jax.Array:
+def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype, *, axes="n h w") -> jax.Array:
     """(images - mean) / std for uint8 or float images [n, h, w, 3] in 0..255, in `dtype`; `axes` are those before the
     colours.
 
@@ -76,15 +76,15 @@ def _shifted_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, stride: i
     pads = [(0, 0, 0), (0, 0, 0)]
     for length, size, short in zip(x.shape[1:3], (rows, columns), out.shape[1:3], strict=True):
         pads.insert(-1, (size - 1, length - (short - 1) * stride - 1, stride - 1))
-    of_x = _shifted(jax.lax.pad(out, jnp.zeros((), out.dtype), pads), kernel[::-1, ::-1], 1)
+    dx = _shifted(jax.lax.pad(out, jnp.zeros((), out.dtype), pads), kernel[::-1, ::-1], 1)
     spans = [(short - 1) * stride + 1 for short in out.shape[1:3]]
 
     def tap(at):
         part = jax.lax.dynamic_slice(x, (0, at // columns, at % columns, 0), (x.shape[0], *spans, x.shape[3]))
         return (part[:, ::stride, ::stride] * out).sum((0, 1, 2), dtype=jnp.float32)
 
-    of_kernel = jax.lax.map(tap, jnp.arange(rows * columns))
-    return of_x, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+    dkernel = jax.lax.map(tap, jnp.arange(rows * columns))
+    return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _grouped_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, stride: int):
@@ -146,12 +146,12 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
 
 def _convolve_backward(stride: int, pads, saved, out):
     x, kernel = saved
-    (of_x,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](out)
+    (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](out)
     how = {"stride": stride, "pads": pads}
-    of_kernel = jax.lax.platform_dependent(
+    dkernel = jax.lax.platform_dependent(
         x, kernel, out, cpu=partial(_taps_by_kernel, **how), default=partial(_native_by_kernel, **how)
     )
-    return of_x, of_kernel
+    return dx, dkernel
 
 
 convolve.defvjp(lambda x, kernel, stride, pads: (convolve(x, kernel, stride, pads), (x, kernel)), _convolve_backward)
@@ -233,12 +233,12 @@ def convolve3d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: tuple) -> 
     )  # fmt: skip
 
 
-def _backward3d(strides, pads, saved, of_out):
-    def gradient(convolve, x, kernel, of_out):
-        return jax.vjp(lambda x, kernel: convolve(x, kernel, strides, pads), x, kernel)[1](of_out)
+def _backward3d(strides, pads, saved, dout):
+    def gradient(convolve, x, kernel, dout):
+        return jax.vjp(lambda x, kernel: convolve(x, kernel, strides, pads), x, kernel)[1](dout)
 
     return jax.lax.platform_dependent(
-        *saved, of_out, cpu=partial(gradient, _folded3d), default=partial(gradient, _native3d)
+        *saved, dout, cpu=partial(gradient, _folded3d), default=partial(gradient, _native3d)
     )
 
 
@@ -274,13 +274,13 @@ class Conv3d(nnx.Module):
 
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), in float32 whatever the dtype.
+    """Batch normalization over all axes but the last (Ioffe & Szegedy 2015), in float32 whatever the dtype.
 
     Under jit over several devices the batch is the whole one. Running statistics move a tenth of the way a
     step, as in PyTorch.
 
     Attributes:
-      frozen: it stays as it is: training normalises by the running statistics too, and does not move them.
+      frozen: it stays as it is: training normalizes by the running statistics too, and does not move them.
     """
 
     def __init__(self, c: int, *, epsilon: float = 1e-5, zero: bool = False, dtype=jnp.float32):
@@ -291,7 +291,7 @@ class BatchNorm(nnx.Module):
         self.epsilon, self.dtype, self.frozen = epsilon, dtype, False
 
     def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """`train`: normalise by this batch, and move the running statistics; else by these. What `mask` (bool, over all
+        """`train`: normalize by this batch, and move the running statistics; else by these. What `mask` (bool, over all
         axes or broadcast) leaves out does not count in the batch's."""
         x = x.astype(jnp.float32)
         mean, var = self.mean[...], self.var[...]

@@ -11,7 +11,7 @@ from capjax.models.encoders.parts import (
     ConvNorm,
     draw_kernels,
     halved,
-    normalise,
+    normalize,
 )
 from capjax.models.encoders.registry import ENCODERS
 
@@ -103,8 +103,8 @@ class ResNet(nnx.Module):
         With `differences`, clips [b, t, h, w, 3] and their mask bool [b, t] -> [b, t, rows, columns, width].
         """
         if not self.over_time:
-            return self._grids(normalise(images, self.mean, self.std, self.dtype), train)
-        x = normalise(images, self.mean, self.std, self.dtype, axes="b t h w")
+            return self._grids(normalize(images, self.mean, self.std, self.dtype), train)
+        x = normalize(images, self.mean, self.std, self.dtype, axes="b t h w")
         x = jnp.concatenate([x, clip.differences(x, mask)], axis=-1)
         x = self._grids(x.reshape(-1, *x.shape[2:]), train)
         return x.reshape(*images.shape[:2], *x.shape[1:])

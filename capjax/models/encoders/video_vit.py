@@ -9,7 +9,7 @@ from flax import nnx
 
 from capjax.models.attention import SelfAttention
 from capjax.models.encoders.clip import SpaceTimeAttention, groups, moments
-from capjax.models.encoders.parts import drop_path, normalise
+from capjax.models.encoders.parts import drop_path, normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, Mlp, dropout, scan, sinusoid, split, stack
@@ -117,7 +117,7 @@ class VideoViT(nnx.Module):
 
     def _tokens(self, frames: jax.Array, times: jax.Array, mask: jax.Array) -> jax.Array:
         """[b, t * tubelet, h, w, 3] -> [b, t, n, d]; times [b, t] of the tubelets, mask of the frames."""
-        x = normalise(frames, self.mean, self.std, self.dtype, axes="b t h w")
+        x = normalize(frames, self.mean, self.std, self.dtype, axes="b t h w")
         b, p, (rows, columns) = len(frames), self.patch, self.grid(*frames.shape[2:4])
         x = groups(jnp.where(mask[:, :, None, None, None], x, 0), self.time_stride)
         x = x.reshape(b, -1, self.time_stride, rows, p, columns, p, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.attention import SelfAttention
-from capjax.models.encoders.parts import drop_path, normalise
+from capjax.models.encoders.parts import drop_path, normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, scan, split, stack
 
@@ -95,7 +95,7 @@ class ViT(nnx.Module):
     def _tokens(self, images: jax.Array) -> jax.Array:
         """[n, h, w, 3] -> [n, rows * columns, d]: a convolution of stride p, as a matrix product."""
         rows, columns = self.grid(*images.shape[1:3])
-        x, p = normalise(images, self.mean, self.std, self.dtype), self.patch
+        x, p = normalize(images, self.mean, self.std, self.dtype), self.patch
         x = x.reshape(-1, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
         x = self.embed(x.reshape(-1, p * p * 3)).reshape(-1, rows * columns, self.width)
         position = resize_positions(self.position[...], rows, columns)

@@ -2,18 +2,18 @@
 
 import pytest
 
-from capjax.parallel.lookout import LOST, Others
+from capjax.parallel.liveness import LOST, Peers
 
 HOSTS = ["a, process 11", "b, process 12", "c, process 13"]
 
 
 def watch(says, seconds: int, own: int = 0):
-    """(second, verdict) of the first verdict on what `says(index, second)`, heard every other second; else None."""
-    others = Others(HOSTS, 0)
+    """(second, status) of the first status on what `says(index, second)`, heard every other second; else None."""
+    peers = Peers(HOSTS, 0)
     for now in range(0, seconds, 2):
-        others.hear([says(index, now) for index in range(len(HOSTS))], now)
-        if verdict := others.verdict(own, now):
-            return now, verdict
+        peers.hear([says(index, now) for index in range(len(HOSTS))], now)
+        if status := peers.status(own, now):
+            return now, status
     return None
 
 
@@ -75,7 +75,7 @@ def test_one_that_parted_in_peace_is_neither_silent_nor_behind():
 
 
 def test_a_process_that_was_frozen_itself_blames_nobody():
-    others = Others(HOSTS, 0)
-    others.hear([alive(0)] * 3, 0)
-    others.forget(500)
-    assert others.verdict(0, 500) is None
+    peers = Peers(HOSTS, 0)
+    peers.hear([alive(0)] * 3, 0)
+    peers.forget(500)
+    assert peers.status(0, 500) is None

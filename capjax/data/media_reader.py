@@ -14,7 +14,7 @@ from capjax.data.windows import moments
 
 
 @dataclass(frozen=True)
-class Seen:
+class MediaSample:
     """What the model sees of a picture, a video or a part of one.
 
     Attributes:
@@ -40,7 +40,7 @@ class Reader:
     fps: float
     most: int
 
-    def read(self, media) -> Seen:
+    def read(self, media) -> MediaSample:
         """A picture (path, bytes, PIL image or array) or the path of a video, as a whole.
 
         Raises:
@@ -50,13 +50,13 @@ class Reader:
             video = Video(Path(media), threads=0)
             return next(self.parts(video, [(0.0, video.duration)]))
         try:
-            return Seen((to_jpeg(media, self.picture),), np.zeros(1, np.float32))
+            return MediaSample((to_jpeg(media, self.picture),), np.zeros(1, np.float32))
         except MediaError as error:
             if not isinstance(media, str | Path) or str(media) in str(error):
                 raise
             raise MediaError(error.kind, f"{media}: {error}") from error
 
-    def parts(self, video: Video, spans: Sequence[tuple[float, float]]) -> Iterator[Seen]:
+    def parts(self, video: Video, spans: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Parts of a video, from and to in seconds, by their start. Its frames are decoded once, and no more are in
         memory than those of parts that overlap. Parts of which no frame can be decoded are left out.
 
@@ -80,7 +80,7 @@ class Reader:
             if mine:
                 some = True
                 times = np.asarray([max(0.0, time - start) for time, _ in mine], np.float32)
-                yield Seen(tuple(jpeg for _, jpeg in mine), times, end - start, start)
+                yield MediaSample(tuple(jpeg for _, jpeg in mine), times, end - start, start)
             while near and near[0][1].stop <= places[0]:
                 near.popleft()
         if not some:

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from capjax.compile.compiler import Compiled, DoesNotFitError, Lowered
 from capjax.compile.estimate import Estimate, estimate
 from capjax.compile.hlo import Program
-from capjax.compile.programs import Compiled, DoesNotFitError, Lowered
 from capjax.compile.topology import Topology
 from capjax.compile.traffic import FREE, arrays_in_memory
 from capjax.files import write_text
@@ -23,7 +23,7 @@ ASSUMPTIONS = (
     "uses these links; between slices each chip has its share of the network, and a hop takes 20 microseconds.",
     "A collective that the compiler starts and ends apart is hidden by what is computed between; the others are not.",
     "Input is there when it is asked for, no chip waits for another, and the host takes no time.",
-    "Operations are those of matrix products and convolutions; what is computed twice is no utilisation.",
+    "Operations are those of matrix products and convolutions; what is computed twice is no utilization.",
 )
 _LARGEST = 10
 
@@ -46,7 +46,7 @@ def make_report(config_name: str, topology: Topology, lowered: Lowered, compiled
             "seconds_by_rough_counts": found.by_cycles + found.exposed,
             "roofline_seconds": max(roofline.values()),
             "roofline": roofline,
-            "utilisation": lowered.model_flops / count / chip.flops / found.seconds,
+            "utilization": lowered.model_flops / count / chip.flops / found.seconds,
             "items_per_second": lowered.batch_size / found.seconds,
             "compute_by_source": dict(found.by_source.most_common(_LARGEST)),
             "unknown_loops": found.unknown_loops,
@@ -170,11 +170,11 @@ def _told(report: Mapping) -> list[str]:
         f"| bytes moved a chip | {_gb(report['bytes_moved'])} |",
         f"| estimated time | {_ms(guess['seconds'])}: computing {_ms(guess['compute_seconds'])}, waiting for other "
         f"chips {_ms(guess['exposed_collective_seconds'])} |",
-        f"| by the compiler's rough counts | {_ms(guess['seconds_by_rough_counts'])}: utilisation "
-        f"{guess['utilisation'] * guess['seconds'] / guess['seconds_by_rough_counts']:.1%} |",
+        f"| by the compiler's rough counts | {_ms(guess['seconds_by_rough_counts'])}: utilization "
+        f"{guess['utilization'] * guess['seconds'] / guess['seconds_by_rough_counts']:.1%} |",
         f"| roofline | {_ms(guess['roofline_seconds'])}: operations {_ms(guess['roofline']['flops'])}, memory "
         f"{_ms(guess['roofline']['bytes'])} |",
-        f"| estimated model-FLOPs utilisation | {guess['utilisation']:.1%} |",
+        f"| estimated model-FLOPs utilization | {guess['utilization']:.1%} |",
         f"| estimated items/s | {guess['items_per_second']:,.0f} |",
         "",
         "## Collectives",

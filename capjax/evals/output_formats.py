@@ -15,7 +15,7 @@ FORMS = ("coco", "msrvtt", "plain")
 NO_EXTERNAL_DATA = MappingProxyType({"used": False, "details": ""})
 
 
-def to_form(predictions: Mapping[str, str], form: str, external_data: Mapping[str, object]) -> list | dict:
+def to_output_format(predictions: Mapping[str, str], form: str, external_data: Mapping[str, object]) -> list | dict:
     """{record id: caption} as JSON.
 
     Args:

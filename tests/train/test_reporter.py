@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from capjax.train import report
-from capjax.train.report import Reporter, read_metrics
+from capjax.train import reporter as reporter_module
+from capjax.train.reporter import Reporter, read_metrics
 
 VALUES = {"loss": 2.0, "seconds_per_step": 0.5}
 
@@ -60,7 +60,7 @@ def test_an_error_of_the_writer_is_not_lost(tmp_path, monkeypatch):
     def full(directory):
         raise OSError(28, "No space left on device", str(directory))
 
-    monkeypatch.setattr(report, "_summary_writer", full)
+    monkeypatch.setattr(reporter_module, "_summary_writer", full)
     reporter = make(tmp_path, tensorboard=True)
     reporter.metrics(1, VALUES)
     with pytest.raises(OSError, match="No space left"):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from capjax.data.media_reader import MediaSample, Reader
 from capjax.data.photo import MediaError
-from capjax.data.raw import Reader, Seen
 from capjax.data.video import Video
 from capjax.data.windows import Windows
 from capjax.evals.generate import Event
@@ -14,7 +14,7 @@ from capjax.evals.windows import Window, merge
 
 
 @dataclass
-class Watched:
+class LocalizedVideo:
     """A video: its seconds, and its events in order of start; or why it could not be read."""
 
     duration: float = 0.0
@@ -23,24 +23,25 @@ class Watched:
 
 
 @dataclass
-class _Watch:
+class _OpenVideo:
     """A video that is being looked at: its windows so far, and how many of them wait for the model."""
 
-    result: Watched = field(default_factory=Watched)
+    result: LocalizedVideo = field(default_factory=LocalizedVideo)
     windows: list[Window] = field(default_factory=list)
     waiting: int = 0
     read: bool = False
 
-    def finish(self) -> Watched:
+    def finish(self) -> LocalizedVideo:
         if not self.result.error:
             self.result.events = merge(self.windows)
         return self.result
 
 
-def watch(
-    media: Iterable[str | Path], reader: Reader, windows: Windows, find: Callable[[list[Seen]], Sequence[list[Event]]],
-    *, batch_size: int, progress: Callable[[float, float], None] | None = None,
-) -> Iterator[Watched]:  # fmt: skip
+def localize(
+    media: Iterable[str | Path], reader: Reader, windows: Windows,
+    find: Callable[[list[MediaSample]], Sequence[list[Event]]], *, batch_size: int,
+    progress: Callable[[float, float], None] | None = None,
+) -> Iterator[LocalizedVideo]:  # fmt: skip
     """The events of each video, in order. Memory does not grow with a video's length.
 
     Args:
@@ -48,8 +49,8 @@ def watch(
       batch_size: parts at a time, at most; they may be of several videos.
       progress: called with the seconds of video that have been looked at, and those of all files opened so far.
     """
-    watches: deque[_Watch] = deque()
-    waiting: list[tuple[_Watch, Seen]] = []
+    open_videos: deque[_OpenVideo] = deque()
+    waiting: list[tuple[_OpenVideo, MediaSample]] = []
     looked = opened = 0.0
 
     def flush():
@@ -60,8 +61,8 @@ def watch(
         waiting.clear()
 
     for path in media:
-        one = _Watch()
-        watches.append(one)
+        one = _OpenVideo()
+        open_videos.append(one)
         try:
             video = Video(Path(path), threads=0)
             one.result.duration = video.duration
@@ -77,8 +78,8 @@ def watch(
         except MediaError as error:
             one.result.error = error
         one.read = True
-        while watches and watches[0].read and not watches[0].waiting:
-            yield watches.popleft().finish()
+        while open_videos and open_videos[0].read and not open_videos[0].waiting:
+            yield open_videos.popleft().finish()
     if waiting:
         flush()
-    yield from (one.finish() for one in watches)
+    yield from (one.finish() for one in open_videos)

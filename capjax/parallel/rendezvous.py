@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from capjax.parallel.lookout import LOST
+from capjax.parallel.liveness import LOST
 
 _BY_HAND = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
 _LINE = 4096  # bytes of a message at most
@@ -31,7 +31,7 @@ class LostError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessInfo:
     """This process's place in a job.
 
     Attributes:
@@ -46,7 +46,7 @@ class Place:
     devices: tuple[int, ...] | None = None
 
 
-def place_of(environ: Mapping[str, str]) -> Place | None:
+def process_info_of(environ: Mapping[str, str]) -> ProcessInfo | None:
     """What the environment says: by hand in CAPJAX_COORDINATOR, CAPJAX_PROCESSES and CAPJAX_PROCESS, or as srun has it.
     None where it names no other process.
 
@@ -63,7 +63,7 @@ def place_of(environ: Mapping[str, str]) -> Place | None:
         count, index = whole("CAPJAX_PROCESSES", environ), whole("CAPJAX_PROCESS", environ)
         if not 0 <= index < count:
             raise HostsError(f"CAPJAX_PROCESS = {index}: expected 0 to {count - 1}, for CAPJAX_PROCESSES = {count}")
-        return Place(coordinator, count, index)
+        return ProcessInfo(coordinator, count, index)
     slurm = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
     if not all(environ.get(name) for name in slurm):
         return None
@@ -76,7 +76,7 @@ def place_of(environ: Mapping[str, str]) -> Place | None:
     local = None
     if count > whole("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
         local = (whole("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
-    return Place(f"{first[1]}{first[2] or ''}:{port}", count, whole("SLURM_PROCID", environ), local)
+    return ProcessInfo(f"{first[1]}{first[2] or ''}:{port}", count, whole("SLURM_PROCID", environ), local)
 
 
 def whole(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
@@ -93,7 +93,7 @@ def whole(name: str, environ: Mapping[str, str], default: int | None = None) -> 
         raise HostsError(f"{name} = {environ.get(name)!r}: expected a whole number") from error
 
 
-def meet(place: Place, patience: float):
+def rendezvous(place: ProcessInfo, patience: float):
     """Returns when all processes of a job have come, each within `patience` seconds.
 
     Raises:
@@ -102,7 +102,7 @@ def meet(place: Place, patience: float):
     (_receive if place.index == 0 else _arrive)(place, patience)
 
 
-def _receive(place: Place, patience: float):
+def _receive(place: ProcessInfo, patience: float):
     """Process 0's part: it listens until all have come, and tells them so, or what is wrong."""
     here: dict[int, _Caller] = {}
     came: list[_Caller] = []
@@ -196,7 +196,7 @@ def _callers(server: socket.socket) -> "Iterator[queue.SimpleQueue[_Caller]]":
         accepting.join()  # else the port would stay taken
 
 
-def _check(place: Place, caller: _Caller, before: _Caller | None):
+def _check(place: ProcessInfo, caller: _Caller, before: _Caller | None):
     who = f"{caller.host} is number {caller.index} of {caller.count} processes"
     if caller.count != place.count or not 0 < caller.index < caller.count:
         raise HostsError(
@@ -214,7 +214,7 @@ def _still(here: dict[int, _Caller]) -> dict[int, _Caller]:
     return here
 
 
-def _missing(place: Place, here: Mapping, patience: float) -> str:
+def _missing(place: ProcessInfo, here: Mapping, patience: float) -> str:
     missing = [str(index) for index in range(1, place.count) if index not in here]
     more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
     return (
@@ -223,7 +223,7 @@ def _missing(place: Place, here: Mapping, patience: float) -> str:
     )
 
 
-def _arrive(place: Place, patience: float):
+def _arrive(place: ProcessInfo, patience: float):
     """The others' part: they say who they are, and wait for the answer."""
     host, _, port = place.coordinator.rpartition(":")
     end = time.monotonic() + patience

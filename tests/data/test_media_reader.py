@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from real_data import find_real_data
 from videos import number_of, write_video
 
+from capjax.data.media_reader import Reader
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.raw import Reader
 from capjax.data.record import Caption
 from capjax.data.transforms import pick_frames
 from capjax.data.video import Video

@@ -8,17 +8,17 @@ import numpy as np
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.evals.generate import Event
-from capjax.export import command
+from capjax.export import export_job
 from capjax.text.vocabulary import Vocabulary
 
 
-class Served:
+class SavedModelGenerator:
     """An export, loaded by TensorFlow. It has the interface of capjax.evals.generate.Generator; the weights that it is
     given are not looked at.
 
     Attributes:
       config: the exported model's, with its own decoding options; step: of the checkpoint.
-      vocabulary: its vocabulary; external_data: as capjax.evals.forms has it.
+      vocabulary: its vocabulary; external_data: as capjax.evals.output_formats has it.
 
     Raises:
       FileNotFoundError: there is no export in the folder.
@@ -26,8 +26,8 @@ class Served:
     """
 
     def __init__(self, directory: Path):
-        command.check_installed("--model")
-        about = command.about(directory)
+        export_job.check_installed("--model")
+        about = export_job.about(directory)
         self.step, self.external_data = about["step"], about["external_data"]
         self.config = config_lib.from_json((directory / "config.json").read_text(), str(directory / "config.json"))
         self.vocabulary = Vocabulary.load(directory / "vocabulary.model")
@@ -42,7 +42,7 @@ class Served:
     def check(self, config):
         """Raises ConfigError if a config is of another model or task."""
         ours, theirs = dict(config_lib.flatten(self.config)), dict(config_lib.flatten(config))
-        for key in ("data.task", "data.features", "data.frames", "data.image_size", "data.time_bins", "model.width",
+        for key in ("data.task", "data.features", "data.num_frames", "data.image_size", "data.time_bins", "model.width",
                     "model.encoder.name", "model.decoder.name"):  # fmt: skip
             if ours.get(key) != theirs.get(key):
                 raise ConfigError(
@@ -57,12 +57,12 @@ class Served:
         ours, theirs = self.config.decode.to_dict(), config.decode.to_dict()
         return [f"decode.{name} = {ours.get(name)!r}" for name in theirs if ours.get(name) != theirs[name]]
 
-    def __call__(self, params, stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
+    def __call__(self, params, batch_stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
         """The best caption of every row, and its score; see Generator."""
         out = self._answer(batch, lang, key)
         return [text.decode() for text in out["caption"].numpy()], out["score"].numpy()
 
-    def events(self, params, stats, batch, lang: str, *, key=None) -> list[list[Event]]:
+    def events(self, params, batch_stats, batch, lang: str, *, key=None) -> list[list[Event]]:
         """The events of every row, in order of start, with seconds from its beginning; see Generator."""
         out = {name: value.numpy() for name, value in self._answer(batch, lang, key).items()}
         rows = zip(*(out[name].tolist() for name in ("start", "end", "caption", "score", "count")), strict=True)

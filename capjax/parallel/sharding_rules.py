@@ -10,7 +10,7 @@ import jax.custom_batching
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-_ACTIVE: ContextVar["Rules | None"] = ContextVar("rules", default=None)
+_ACTIVE: ContextVar["ShardingRules | None"] = ContextVar("rules", default=None)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
@@ -74,7 +74,7 @@ def by_slice(function: Callable) -> Callable:
     return mapped
 
 
-class Rules:
+class ShardingRules:
     """Shardings by logical name.
 
     Args:
@@ -90,7 +90,9 @@ class Rules:
         for name, axes in self.table.items():
             for axis in axes:
                 if axis not in mesh.shape:
-                    raise ValueError(f"mesh.rules: {name!r} goes to {axis!r}, but the mesh has {', '.join(mesh.shape)}")
+                    raise ValueError(
+                        f"mesh.logical_axis_rules: {name!r} goes to {axis!r}, but the mesh has {', '.join(mesh.shape)}"
+                    )
 
     def sharding(self, names: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
         """Where an array of this shape with these axis names lies.
@@ -132,14 +134,14 @@ class Rules:
         """What `jax.jit` is to pass on to the TPU's compiler; None on other devices, whose compilers refuse them."""
         return dict(options) if self.mesh.devices.flat[0].platform == "tpu" else None
 
-    def gathered(self) -> "Rules":
+    def gathered(self) -> "ShardingRules":
         """These, but parameters are whole on the devices that share a batch: for what reads them again and again."""
         shared = self.table.get("batch", ())
-        return Rules(self.mesh, [*(self.without(*shared).table | {"batch": shared}).items()])
+        return ShardingRules(self.mesh, [*(self.without(*shared).table | {"batch": shared}).items()])
 
-    def without(self, *axes: str) -> "Rules":
+    def without(self, *axes: str) -> "ShardingRules":
         """These, but nothing lies over some axes of the mesh."""
-        return Rules(
+        return ShardingRules(
             self.mesh, [(name, [each for each in kept if each not in axes]) for name, kept in self.table.items()]
         )
 

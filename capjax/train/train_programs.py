@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import jax
 
-from capjax.models.build import make_functional
-from capjax.models.functional import Functional, make_key
-from capjax.parallel.rules import Rules
+from capjax.models.build import make_pure_model
+from capjax.models.pure_model import PureModel, make_key
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.optimizer import make_optimizer
@@ -18,19 +18,19 @@ from capjax.train.step import make_step
 @dataclass(frozen=True)
 class Programs:
     """Attributes:
-    functional: the model.
+    pure_model: the model.
     state: the abstract training state, each array with its sharding.
     init_fn: key, pretrained parameters, pretrained statistics -> state; jitted, so that state is born where it belongs.
     step_fn: state, batch -> state, metrics; jitted, and the state that it is given is given away.
     """
 
-    functional: Functional
+    pure_model: PureModel
     state: TrainState
     init_fn: Callable
     step_fn: Callable
 
 
-def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape=None) -> Programs:
+def make_programs(config, rules: ShardingRules, vocabulary: Vocabulary, *, feature_shape=None) -> Programs:
     """The programs of a config.
 
     Args:
@@ -41,16 +41,16 @@ def make_programs(config, rules: Rules, vocabulary: Vocabulary, *, feature_shape
     """
     written = config.data.task == "dense" and config.data.time_bins
     times = TimeTokens(vocabulary, config.data.time_bins).ids if written else ()
-    functional = make_functional(config, vocab=vocabulary.size, feature_shape=feature_shape, time_ids=times)
-    learns = trainable_names(functional, config)
+    pure_model = make_pure_model(config, vocab=vocabulary.size, feature_shape=feature_shape, time_ids=times)
+    learns = trainable_names(pure_model, config)
     optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
-    init = make_init(functional, optimizer, learns, ema=config.train.ema > 0)
+    init = make_init(pure_model, optimizer, learns, ema=config.train.ema > 0)
     # Pretrained arrays have the shapes of those that they replace.
     abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
-    shardings = state_shardings(abstract, functional, rules)
-    step = make_step(functional, optimizer, schedule, config.train, rules, seed=config.seed)
+    shardings = state_shardings(abstract, pure_model, rules)
+    step = make_step(pure_model, optimizer, schedule, config.train, rules, seed=config.seed)
     return Programs(
-        functional,
+        pure_model,
         jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings),
         jax.jit(init, out_shardings=shardings),
         jax.jit(

@@ -9,11 +9,11 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from tiny_job import ROOT, Tiny
 
-from capjax.compile import command
+from capjax.compile import compile_job
+from capjax.compile.compiler import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.estimate import estimate
 from capjax.compile.flops import count_flops
 from capjax.compile.hlo import Program
-from capjax.compile.programs import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.sweep import changed, meshes, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import ConfigError, load
@@ -48,7 +48,7 @@ def config(common_config):
 @needs_compiler
 def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
     said = []
-    assert command.run(config, tmp_path, (), batches=None, say=said.append)
+    assert compile_job.run(config, tmp_path, (), batches=None, say=said.append)
     train, decode = (
         json.loads((tmp_path / "compile" / f"{name}-v5e-2x2.json").read_text()) for name in ("train", "decode")
     )
@@ -63,7 +63,7 @@ def test_reports_tell_memory_operations_collectives_and_time(config, tmp_path):
     assert any(row["source"].startswith("capjax/models/") for row in sums)
     guess = train["estimated"]
     assert guess["seconds"] == pytest.approx(guess["compute_seconds"] + guess["exposed_collective_seconds"])
-    assert 0 < guess["utilisation"] < 1
+    assert 0 < guess["utilization"] < 1
     assert guess["seconds"] <= guess["seconds_by_rough_counts"]
     assert not decode["collectives"], "captions of a batch need nothing of another chip's"
     assert len(said) == 2, "one a program"
@@ -82,13 +82,13 @@ def test_the_vocabulary_of_the_workdir_is_the_one_that_training_goes_on_with(tin
         seen.append(config.data.vocabulary)
         return {"memory": {"fits": True}}
 
-    monkeypatch.setattr(command, "compile_program", remember)
-    monkeypatch.setattr(command, "write_report", lambda *_: tmp_path)
-    monkeypatch.setattr(command, "to_markdown", lambda _: "")
-    command.run(config, tmp_path, (), batches=None, say=lambda _: None)
+    monkeypatch.setattr(compile_job, "compile_program", remember)
+    monkeypatch.setattr(compile_job, "write_report", lambda *_: tmp_path)
+    monkeypatch.setattr(compile_job, "to_markdown", lambda _: "")
+    compile_job.run(config, tmp_path, (), batches=None, say=lambda _: None)
     own = tmp_path / "vocabulary.model"
     own.write_bytes((tiny.path / "vocabulary.model").read_bytes())
-    command.run(config, tmp_path, (), batches=None, say=lambda _: None)
+    compile_job.run(config, tmp_path, (), batches=None, say=lambda _: None)
     assert seen == ["", "", str(own), str(own)]
     config.data.vocabulary = str(own)
     config.compile.topologies = ()
@@ -232,15 +232,15 @@ def test_where_the_compiler_does_not_tell_what_takes_most_it_is_arguments(config
     def refuses(lowered):
         raise DoesNotFitError(3e9, 2e9, [])
 
-    monkeypatch.setattr(command, "compile_lowered", refuses)
-    report = command.compile_program(config, SMALL, "train")
+    monkeypatch.setattr(compile_job, "compile_lowered", refuses)
+    report = compile_job.compile_program(config, SMALL, "train")
     sizes = [one["bytes"] for one in report["memory"]["largest"]]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > 0
     assert report["memory"]["largest"][0]["name"].startswith(("params/", "opt_state/", "frames"))
 
 
 def test_what_saves_memory_can_be_laid_out_with_micro_batches_and_copies(config):
-    config.train.accumulate, config.mesh.replica = 2, 4
+    config.train.gradient_accumulation_steps, config.mesh.replica = 2, 4
     found = list(smaller(config, SMALL, "train"))
     assert found[0] == ["mesh.replica=1", "mesh.data=1", "mesh.fsdp=4", "mesh.tensor=1"]
     assert found[-1][-1] == "train.batch_size=8", "two micro-batches of a row a chip"
@@ -248,9 +248,9 @@ def test_what_saves_memory_can_be_laid_out_with_micro_batches_and_copies(config)
 
 @needs_compiler
 def test_what_does_not_fit_is_told_with_what_does(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "compile_lowered", _small_memory(config))
+    monkeypatch.setattr(compile_job, "compile_lowered", _small_memory(config))
     said = []
-    assert not command.run(config, tmp_path, ("v5e:2x2",), batches=None, say=said.append)
+    assert not compile_job.run(config, tmp_path, ("v5e:2x2",), batches=None, say=said.append)
     advice = "\n".join(said)
     assert "train does not fit on v5e:2x2" in advice
     assert "it needs 3.00 GB a chip, which has 2.00 GB for programs" in advice
@@ -290,11 +290,11 @@ def test_a_sweep_goes_on_where_it_was_and_says_which_mesh_is_best(config, tmp_pa
         return compiles
 
     config.train.batch_size, said = 4, []
-    monkeypatch.setattr(command, "compile_lowered", stops_after(1))
+    monkeypatch.setattr(compile_job, "compile_lowered", stops_after(1))
     with pytest.raises(KeyboardInterrupt):
-        command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
-    monkeypatch.setattr(command, "compile_lowered", stops_after(9))
-    assert command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+        compile_job.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+    monkeypatch.setattr(compile_job, "compile_lowered", stops_after(9))
+    assert compile_job.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
     assert len(tried) == len({str(mesh) for mesh in tried}) == len(meshes(SMALL, rows=4))
     assert said[-1].startswith("best on v5e:2x2, as estimated: --config.mesh.data=")
     assert sorted(path.name for path in (tmp_path / "compile").iterdir()) == [
@@ -307,7 +307,7 @@ def test_a_sweep_goes_on_where_it_was_and_says_which_mesh_is_best(config, tmp_pa
     [("v5e:4x8", (8, 6), 1, 4), ("2xv5e:4x8", (8, 12), 1, 8), ("v5e:2x4", (8, 9), 2, 2), ("v5e:2x4", (0,), 1, 1)],
 )
 def test_a_batch_that_no_mesh_divides_is_named_before_anything_is_compiled(config, name, batches, accumulate, least):
-    config.train.accumulate = accumulate
+    config.train.gradient_accumulation_steps = accumulate
     with pytest.raises(ConfigError, match=rf"divides a batch of {batches[-1]} .* use multiples of {least} "):
         sweep(config, Topology.parse(name), batches)
 
@@ -351,9 +351,9 @@ def test_each_program_is_compiled_with_the_options_of_its_section(config, sectio
 def test_a_fault_of_the_compiler_is_an_error_that_says_so_and_does_not_end_a_sweep(config, tmp_path, monkeypatch):
     with pytest.raises(CompilerError, match="fails on the train program with this mesh: INTERNAL: RET_CHECK failure"):
         compile_lowered(FailingProgram())
-    monkeypatch.setattr(command, "lower", lambda *_: FailingProgram())
-    monkeypatch.setattr(command, "mesh_of", lambda *_: None)
+    monkeypatch.setattr(compile_job, "lower", lambda *_: FailingProgram())
+    monkeypatch.setattr(compile_job, "mesh_of", lambda *_: None)
     config.train.batch_size, said = 4, []
-    assert not command.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
+    assert not compile_job.run(config, tmp_path, ("v5e:2x2",), batches=(), say=said.append)
     assert len(said) == len(meshes(SMALL, rows=4)) + 1
     assert all("the TPU compiler fails" in text for text in said[:-1])

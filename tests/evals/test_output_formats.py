@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from capjax.evals.forms import FORMS, to_form
+from capjax.evals.output_formats import FORMS, to_output_format
 from capjax.metrics import files
-from capjax.metrics.command import main as score_files
+from capjax.metrics.cli import main as score_files
 
 PREDICTIONS = {"video7010": "a man sings", "42": "ein Vogel fliegt", "007": "再见"}
 USED = {"used": True, "details": "pretrained weights"}
@@ -15,20 +15,20 @@ USED = {"used": True, "details": "pretrained weights"}
 @pytest.mark.parametrize("form", FORMS)
 def test_the_scorer_reads_every_form_back(tmp_path, form):
     path = tmp_path / "predictions.json"
-    path.write_text(json.dumps(to_form(PREDICTIONS, form, USED)))
+    path.write_text(json.dumps(to_output_format(PREDICTIONS, form, USED)))
     assert {str(id): text for id, text in files.read_predictions(path).items()} == PREDICTIONS
 
 
 def test_the_forms_are_those_that_servers_take():
-    assert to_form(PREDICTIONS, "coco", USED)[:2] == [
+    assert to_output_format(PREDICTIONS, "coco", USED)[:2] == [
         {"image_id": "video7010", "caption": "a man sings"}, {"image_id": 42, "caption": "ein Vogel fliegt"},
     ]  # fmt: skip
-    assert to_form(PREDICTIONS, "msrvtt", USED) == {
+    assert to_output_format(PREDICTIONS, "msrvtt", USED) == {
         "version": "VERSION 1.0",
         "result": [{"video_id": id, "caption": text} for id, text in PREDICTIONS.items()],
         "external_data": USED,
     }
-    assert to_form(PREDICTIONS, "plain", USED) == PREDICTIONS
+    assert to_output_format(PREDICTIONS, "plain", USED) == PREDICTIONS
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_annotations_of_msrvtt_are_references(msrvtt, tmp_path, capsys):
     }  # fmt: skip
     assert list(files.read_references(msrvtt, split="test")) == ["video1"]
     result = tmp_path / "predictions.json"
-    result.write_text(json.dumps(to_form({"video1": "a man sings"}, "msrvtt", USED)))
+    result.write_text(json.dumps(to_output_format({"video1": "a man sings"}, "msrvtt", USED)))
     arguments = ["--predictions", str(result), "--references", str(msrvtt), "--split", "test", "--metrics", "bleu"]
     assert score_files([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["BLEU-1"] == pytest.approx(1)

@@ -45,13 +45,13 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
     output = local_path(output) if output else files.path / "export"
     check_replaceable(output)
     decode = config.decode.to_dict()
-    if decode["neighbours"]:
+    if decode["num_neighbors"]:
         log.warning(
-            "decode.neighbours = %d is not exported: reranking compares words with the training captions on the host. "
-            "The exported model takes the search's best hypothesis, as `--config.decode.neighbours=0` does; its scores "
-            "are those of --mode=eval with that", decode["neighbours"],
+            "decode.num_neighbors = %d is not exported: reranking compares words with the training captions on the "
+            "host. The exported model takes the search's best hypothesis, as `--config.decode.num_neighbors=0` does; "
+            "its scores are those of --mode=eval with that", decode["num_neighbors"],
         )  # fmt: skip
-        decode["neighbours"] = 0
+        decode["num_neighbors"] = 0
     model_config = files.config()
     model_config.decode = ConfigDict(decode)
     aside, old = (output.with_name(f".{output.name}.{end}") for end in ("partial", "old"))
@@ -73,7 +73,7 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
 def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: Path):
     """Writes an export into an empty folder. `config` is the model's, with the decoding options it is exported with."""
     from capjax.export import card, saved_model, stablehlo
-    from capjax.export.programs import take_apart
+    from capjax.export.jax_programs import take_apart
 
     model = take_apart(predictor, config.decode.to_dict())
     description = {

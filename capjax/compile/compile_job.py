@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
-from capjax.compile.programs import NAMES, CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
-from capjax.compile.report import make_refusal, make_report, to_markdown, write_report
+from capjax.compile.compile_report import make_refusal, make_report, to_markdown, write_report
+from capjax.compile.compiler import NAMES, CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.sweep import changed, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import to_json
@@ -111,5 +111,5 @@ def _line(name: str, report: dict) -> str:
         return f"{name}: {memory}, does not fit"
     guess = report["estimated"]
     return (
-        f"{name}: {memory}, estimated {guess['items_per_second']:,.0f} items/s, {guess['utilisation']:.1%} utilisation"
+        f"{name}: {memory}, estimated {guess['items_per_second']:,.0f} items/s, {guess['utilization']:.1%} utilization"
     )

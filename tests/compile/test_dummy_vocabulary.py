@@ -1,6 +1,6 @@
 import pytest
 
-from capjax.compile.stand_in import stand_in
+from capjax.compile.dummy_vocabulary import stand_in
 from capjax.text.vocabulary import VocabularyError
 
 

@@ -1,9 +1,9 @@
-"""Each process of a job keeps a lookout for the others, so that none waits forever for one that died or hangs.
+"""Each process of a job keeps a lookout for the peers, so that none waits forever for one that died or hangs.
 
 A process says every other second that it lives, and how far it has come, in the key-value store that JAX keeps in
-process 0. One that is silent is dead, frozen or out of reach; one that stays behind while the others wait for it hangs;
+process 0. One that is silent is dead, frozen or out of reach; one that stays behind while the peers wait for it hangs;
 where none is ahead and none moves, they are stuck in an exchange. What takes its time (compiling, evaluating, saving)
-is no hanging, however long: there only silence tells. The others then name the host and end, with the status that tells
+is no hanging, however long: there only silence tells. The peers then name the host and end, with the status that tells
 a launcher to start again: work goes on from the last checkpoint. One that ends with an error says so before.
 """
 
@@ -26,13 +26,13 @@ from jax._src import distributed  # JAX has no public door to its key-value stor
 LOST = 75
 _EVERY = 2.0  # seconds between two signs of life
 _SILENCE = 30.0  # seconds without one after which a process is taken for lost
-_BEHIND = 45.0  # seconds that a process may stay behind the others in a training step
+_BEHIND = 45.0  # seconds that a process may stay behind the peers in a training step
 _STUCK = 1800.0  # seconds that a training step may take
 _DIR = "capjax/alive/"
 _AGAIN = "started again, the run goes on from its last checkpoint"
 
 
-class Others:
+class Peers:
     """The processes of a job, as far as their signs of life tell.
 
     Args:
@@ -64,7 +64,7 @@ class Others:
                 self._moved = now
         self._told = list(told)
 
-    def verdict(self, own: int, now: float) -> tuple[int, str] | None:
+    def status(self, own: int, now: float) -> tuple[int, str] | None:
         """(exit status, what to say) for process `own`, once another is lost or any stays behind."""
         for index, told in enumerate(self._told):
             if told.get("beats") == -1:
@@ -74,7 +74,7 @@ class Others:
                 what = f"has given no sign of life for {_SILENCE:.0f} s: dead, frozen or out of reach"
                 return LOST, f"{self.name(index)}, {what}; {_AGAIN}"
             elif now - self._level[index] > _BEHIND:
-                what = f"hangs at step {told['step']}: the others have waited for it for {_BEHIND:.0f} s"
+                what = f"hangs at step {told['step']}: the peers have waited for it for {_BEHIND:.0f} s"
                 return LOST, f"{self.name(index)}, {what}; {_AGAIN}"
         if now - self._moved > _STUCK:
             step = max(told.get("step", 0) for told in self._told)
@@ -86,7 +86,7 @@ class Others:
         return f"host {host} ({process}, number {index} of {len(self._hosts)})"
 
 
-class Lookout:
+class LivenessMonitor:
     """Starts when made, in every process of a job at a time; ends with `leave`.
 
     Raises:
@@ -105,25 +105,25 @@ class Lookout:
         self._step, self._busy = 0, True
         self._over, self._parting = threading.Event(), threading.Lock()
         self._answered = time.monotonic()  # by the store
-        self._others = Others([hosts[f"capjax/host/{index}"] for index in range(count)], self._answered)
+        self._peers = Peers([hosts[f"capjax/host/{index}"] for index in range(count)], self._answered)
         _delay_aborts()
-        self._beating = threading.Thread(target=self._beat, daemon=True, name="lookout_beat")
+        self._beating = threading.Thread(target=self._beat, daemon=True, name="liveness_beat")
         self._beating.start()
-        threading.Thread(target=self._look, daemon=True, name="lookout_look").start()
+        threading.Thread(target=self._look, daemon=True, name="liveness_look").start()
 
-    def at(self, step: int, busy: bool):
+    def heartbeat(self, step: int, busy: bool):
         self._step, self._busy = step, busy
 
     def wait(self):
-        """Gives a verdict the time that it needs; returns if there is none."""
+        """Waits as long as detecting a lost process takes; returns if none is lost."""
         self._busy = True
         time.sleep(_SILENCE + 4 * _EVERY)
 
-    def leave(self, status: int, reason: str):
-        with self._parting:  # a verdict that is being told is told
+    def shut_down(self, status: int, reason: str):
+        with self._parting:  # a failure that is being reported is reported
             self._over.set()
         self._beating.join(2 * _EVERY)  # so that the last word is the last
-        with suppress(jax.errors.JaxRuntimeError):  # where the store is gone, the others know already
+        with suppress(jax.errors.JaxRuntimeError):  # where the store is gone, the peers know already
             self._say({"beats": -1, "status": status, "reason": reason})
         if status:
             if self._index == 0:
@@ -142,7 +142,7 @@ class Lookout:
                 self._say({"beats": beats, "step": self._step, "busy": self._busy})
                 answers = dict(self._client.key_value_dir_get(_DIR))
                 self._answered = time.monotonic()
-                self._others.hear([json.loads(answers.get(key, "{}")) for key in self._keys], self._answered)
+                self._peers.hear([json.loads(answers.get(key, "{}")) for key in self._keys], self._answered)
             self._over.wait(_EVERY)
 
     def _look(self):
@@ -151,23 +151,23 @@ class Lookout:
             now = time.monotonic()
             if now - last > 5:  # it was this process that was frozen
                 self._answered = now
-                self._others.forget(now)
+                self._peers.forget(now)
             last = now
-            if (verdict := self._verdict(now)) is None:
+            if (failure := self._status(now)) is None:
                 continue
             with self._parting:
                 if self._over.is_set():
                     return
-                status, text = verdict
+                status, text = failure
                 print(f"launch.py: {text}", file=sys.stderr, flush=True)
                 _exit(status)
 
-    def _verdict(self, now: float) -> tuple[int, str] | None:
+    def _status(self, now: float) -> tuple[int, str] | None:
         waiting = now - self._answered
         if self._index and (waiting > _SILENCE or (waiting > _EVERY + 1 and self._refused())):
-            return LOST, f"{self._others.name(0)}, is gone or does not answer; {_AGAIN}"
-        # While process 0 does not answer, what the others say does not come through.
-        return None if waiting > 2 * _EVERY else self._others.verdict(self._index, now)
+            return LOST, f"{self._peers.name(0)}, is gone or does not answer; {_AGAIN}"
+        # While process 0 does not answer, what the peers say does not come through.
+        return None if waiting > 2 * _EVERY else self._peers.status(self._index, now)
 
     def _refused(self) -> bool:
         """Whether nobody listens any more where process 0 was."""
@@ -179,7 +179,7 @@ class Lookout:
 
 
 def _delay_aborts():
-    """Where process 0 is gone, JAX aborts all others at once, and its message names no host. C's `sleep` as the handler
+    """Where process 0 is gone, JAX aborts all peers at once, and its message names no host. C's `sleep` as the handler
     of SIGABRT, whose number is 6, makes that 6 seconds later, in which `_look` has its say."""
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from capjax.parallel.meeting import HostsError, LostError, Place, meet, place_of
+from capjax.parallel.rendezvous import HostsError, LostError, ProcessInfo, process_info_of, rendezvous
 
 BY_HAND = {"CAPJAX_COORDINATOR": "a.example:1234", "CAPJAX_PROCESSES": "4", "CAPJAX_PROCESS": "2"}
 SRUN = {
@@ -17,13 +17,13 @@ SRUN = {
 
 
 def test_alone_where_nothing_is_said():
-    assert place_of({}) is None
-    assert place_of({"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4"}) is None, "sbatch's own step starts one process"
-    assert place_of(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert process_info_of({}) is None
+    assert process_info_of({"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4"}) is None, "sbatch's own step starts one process"
+    assert process_info_of(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
 
 
 def test_a_place_given_by_hand_comes_before_slurm():
-    assert place_of(SRUN | BY_HAND) == Place("a.example:1234", 4, 2)
+    assert process_info_of(SRUN | BY_HAND) == ProcessInfo("a.example:1234", 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,21 @@ def test_a_place_given_by_hand_comes_before_slurm():
     [("node[07-08,11]", "node07"), ("node7", "node7"), ("node7,other3", "node7"), ("a-b[3,5],c[1-2]", "a-b3")],
 )
 def test_process_0_is_on_the_first_of_slurms_nodes(nodes, first):
-    assert place_of(SRUN | {"SLURM_STEP_NODELIST": nodes}) == Place(f"{first}:61559", 3, 1)
+    assert process_info_of(SRUN | {"SLURM_STEP_NODELIST": nodes}) == ProcessInfo(f"{first}:61559", 3, 1)
 
 
 def test_tasks_that_share_a_node_have_a_gpu_each_unless_slurm_gave_them_one():
     shared = SRUN | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
-    assert place_of(shared).devices == (1,)
-    assert place_of(shared | {"CUDA_VISIBLE_DEVICES": "0,1,2"}).devices == (1,)
-    assert place_of(shared | {"CUDA_VISIBLE_DEVICES": "1"}).devices is None
+    assert process_info_of(shared).devices == (1,)
+    assert process_info_of(shared | {"CUDA_VISIBLE_DEVICES": "0,1,2"}).devices == (1,)
+    assert process_info_of(shared | {"CUDA_VISIBLE_DEVICES": "1"}).devices is None
 
 
 def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
     places = [
-        place_of(SRUN | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}) for job in (17, 18) for step in (0, 1)
+        process_info_of(SRUN | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})
+        for job in (17, 18)
+        for step in (0, 1)
     ]
     assert len({place.coordinator for place in places}) == 4
 
@@ -60,7 +62,7 @@ def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
 )
 def test_what_cannot_be_is_an_error_that_names_the_variable(change, message):
     with pytest.raises(HostsError, match=message):
-        place_of(BY_HAND | change)
+        process_info_of(BY_HAND | change)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ class Meeting:
     def start(self, index: int, count: int = 3, patience: float = 20, name=None):
         def run():
             try:
-                meet(Place(self.address, count, index), patience)
+                rendezvous(ProcessInfo(self.address, count, index), patience)
                 self.ends[name or index] = None
             except (LostError, HostsError) as error:
                 self.ends[name or index] = error
@@ -126,7 +128,7 @@ def test_one_that_does_not_come_is_named_to_all_that_did(address):
 
 def test_process_0_that_does_not_come_is_told_with_its_place_and_worth_another_start(address):
     with pytest.raises(LostError, match=f"process 0 was not at {address} within 1 s") as told:
-        meet(Place(address, 2, 1), 1)
+        rendezvous(ProcessInfo(address, 2, 1), 1)
     assert told.value.status == 75
 
 
@@ -214,4 +216,4 @@ def test_a_job_that_was_told_nonsense_is_not_started_again(address, index, count
 def test_a_port_that_is_taken_is_named(address):
     host, port = address.split(":")
     with socket.create_server(("", int(port))), pytest.raises(LostError, match=f"port {port}, where"):
-        meet(Place(address, 2, 0), 1)
+        rendezvous(ProcessInfo(address, 2, 0), 1)

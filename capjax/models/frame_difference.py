@@ -9,7 +9,7 @@ from capjax.models.encoders.clip import differences
 from capjax.models.layers import Linear, gelu
 
 
-class FrameChanges(nnx.Module):
+class FrameDifference(nnx.Module):
     """Differences to the frame before and to the frame after, and what is seen where they are: place by place, and
     together.
 
@@ -34,7 +34,7 @@ class FrameChanges(nnx.Module):
         return self.here(known) + self.anywhere(together)
 
 
-class FrameSimilarities(nnx.Module):
+class FrameSimilarity(nnx.Module):
     """How unlike each frame is to those around it, whatever they show: so that cuts are known in videos of which
     nothing was seen in training (the frame similarities of Souček & Lokoč 2020, TransNet V2, without their projection).
 

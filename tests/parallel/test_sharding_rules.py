@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from capjax.parallel.mesh import AXES, fitting_shape, make_mesh
-from capjax.parallel.rules import Rules, by_slice, constrain, top_k
+from capjax.parallel.sharding_rules import ShardingRules, by_slice, constrain, top_k
 
 SIZES = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
 TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", ("tensor",)), ("vocab", ("tensor",)))
@@ -19,7 +19,7 @@ TABLE = (("batch", ("replica", "data", "fsdp")), ("embed", ("fsdp",)), ("mlp", (
 
 @pytest.fixture
 def rules():
-    return Rules(make_mesh(SIZES), TABLE)
+    return ShardingRules(make_mesh(SIZES), TABLE)
 
 
 def spec(sharding):
@@ -33,7 +33,7 @@ def test_names_become_mesh_axes(rules):
 def test_options_of_the_tpu_compiler_are_for_tpus_alone(rules):
     assert rules.compiler_options({"xla_tpu_scoped_vmem_limit_kib": 8192}) is None
     chip = SimpleNamespace(platform="tpu")
-    there = Rules(SimpleNamespace(devices=np.array([[chip]]), shape=SIZES), TABLE)
+    there = ShardingRules(SimpleNamespace(devices=np.array([[chip]]), shape=SIZES), TABLE)
     assert there.compiler_options({"xla_tpu_scoped_vmem_limit_kib": 8192}) == {"xla_tpu_scoped_vmem_limit_kib": 8192}
 
 
@@ -63,7 +63,7 @@ def test_optimizer_state_lies_like_its_parameters(rules):
 
 def test_a_rule_for_no_mesh_axis_is_an_error():
     with pytest.raises(ValueError, match="'model'"):
-        Rules(make_mesh(SIZES), (("embed", ("model",)),))
+        ShardingRules(make_mesh(SIZES), (("embed", ("model",)),))
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_an_error():
@@ -108,7 +108,7 @@ def test_minus_one_takes_what_is_left():
 
 
 def test_what_a_program_says_of_its_arrays_means_the_rules_that_it_is_made_with():
-    rules = Rules(
+    rules = ShardingRules(
         make_mesh({"replica": 1, "data": 4, "fsdp": 2, "tensor": 1}),
         [("batch", ("data", "fsdp")), ("mlp", ("tensor",))],
     )
@@ -141,7 +141,7 @@ def test_slices_hold_copies_of_the_model():
     ],
 )
 def test_slices_exchange_each_number_once(names, shape):
-    rules = Rules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
+    rules = ShardingRules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     own = rules.without("replica").sharding(names, shape)
     placed = jax.device_put(x, NamedSharding(rules.mesh, PartitionSpec("replica", *own.spec)))
@@ -155,29 +155,29 @@ def test_slices_exchange_each_number_once(names, shape):
 
 
 def test_what_slices_compute_each_for_itself_has_no_axis_of_slices():
-    rules = Rules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
+    rules = ShardingRules(make_mesh({"replica": 2, "data": 2, "fsdp": 2, "tensor": 1}), TABLE)
     rng = np.random.default_rng(0)
-    x, of_out, kernel = (rng.normal(size=size).astype(np.float32) for size in ((2, 8, 6), (2, 8, 4), (6, 4)))
+    x, dout, kernel = (rng.normal(size=size).astype(np.float32) for size in ((2, 8, 6), (2, 8, 4), (6, 4)))
 
-    def gradients(x, kernel, of_out):
-        return of_out @ kernel.T, constrain(x.T @ of_out, "embed", "mlp")
+    def gradients(x, kernel, dout):
+        return dout @ kernel.T, constrain(x.T @ dout, "embed", "mlp")
 
-    def each(x, kernel, of_out):
-        return by_slice(gradients)(x, kernel, of_out)
+    def each(x, kernel, dout):
+        return by_slice(gradients)(x, kernel, dout)
 
     apart = rules.without("replica").activate(each)
     program = jax.jit(jax.vmap(apart, in_axes=(0, None, 0), spmd_axis_name="replica"))
-    of_x, of_kernel = program(x, kernel, of_out)
-    np.testing.assert_allclose(of_x, of_out @ kernel.T, rtol=1e-5)
-    np.testing.assert_allclose(of_kernel, x.swapaxes(1, 2) @ of_out, rtol=1e-5)
-    products = re.findall(r"dot_general .*-> tensor<([\dx]*)xf32>", program.lower(x, kernel, of_out).as_text())
+    dx, dkernel = program(x, kernel, dout)
+    np.testing.assert_allclose(dx, dout @ kernel.T, rtol=1e-5)
+    np.testing.assert_allclose(dkernel, x.swapaxes(1, 2) @ dout, rtol=1e-5)
+    products = re.findall(r"dot_general .*-> tensor<([\dx]*)xf32>", program.lower(x, kernel, dout).as_text())
     assert sorted(products) == ["6x4", "8x6"]
 
 
 @pytest.mark.parametrize("sizes", [{"data": 8}, {"data": 2, "tensor": 4}, {"fsdp": 4, "tensor": 2}])
 def test_one_process_gives_all_rows_of_a_batch(sizes):
     mesh = make_mesh({"replica": 1, "data": 1, "fsdp": 1, "tensor": 1} | sizes)
-    rules = Rules(mesh, [("batch", ("replica", "data", "fsdp"))])
+    rules = ShardingRules(mesh, [("batch", ("replica", "data", "fsdp"))])
     np.testing.assert_array_equal(rules.rows(16), np.arange(16))
     with pytest.raises(ValueError, match="15 does not divide"):
         rules.rows(15)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from capjax.metrics import score
-from capjax.metrics.command import main
+from capjax.metrics.cli import main
 
 REFERENCES = {
     1: ["a dog runs on the grass", "the dog is running outside"],

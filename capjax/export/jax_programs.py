@@ -12,7 +12,7 @@ import numpy as np
 from jax import export
 
 from capjax.config import ConfigError
-from capjax.models.functional import Arrays
+from capjax.models.pure_model import Arrays
 from capjax.predict import Parts, Predictor
 
 # What a decoding step may be lowered for. Random numbers are drawn on CUDA by a kernel that only JAX brings.
@@ -65,7 +65,7 @@ class Model:
     @property
     def frames(self) -> int:
         """t, the frames that the model looks at."""
-        return self.config.data.frames
+        return self.config.data.num_frames
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -84,17 +84,17 @@ def take_apart(predictor: Predictor, decode: Mapping) -> Model:
     Raises:
       ConfigError: an option that needs what cannot be exported.
     """
-    if decode["neighbours"]:
+    if decode["num_neighbors"]:
         raise ConfigError(
-            f"decode.neighbours = {decode['neighbours']} compares words with the training captions on the host, which "
-            "no graph can do; it cannot be exported"
+            f"decode.num_neighbors = {decode['num_neighbors']} compares words with the training captions on the host, "
+            "which no graph can do; it cannot be exported"
         )
     parts = predictor.parts(**decode)
-    weights = parts.params | parts.stats
+    weights = parts.params | parts.batch_stats
     programs = {"generate": _generate(predictor, parts)}
     if parts.extractor:
         extractor = parts.extractor
-        weights |= {f"extractor/{name}": value for name, value in (extractor.params | extractor.stats).items()}
+        weights |= {f"extractor/{name}": value for name, value in (extractor.params | extractor.batch_stats).items()}
         programs["extract"] = _extract(parts)
     return Model(predictor, parts, weights, programs)
 
@@ -102,8 +102,12 @@ def take_apart(predictor: Predictor, decode: Mapping) -> Model:
 def _generate(predictor: Predictor, parts: Parts) -> Program:
     """{tokens [b, l], scores [b]}; of a model that finds events by queries {tokens [b, e, l], times [b, e, 2] as shares
     of the duration, confidence [b, e], count [b]}; of one that writes times {tokens [b, l], pieces [b, l]}."""
-    generator, functional, data = parts.generator, parts.functional, predictor.config.data
-    t, size, prefixes = data.frames, parts.image_size, {len(generator.prefix(lang, 1)[0]) for lang in data.languages}
+    generator, pure_model, data = parts.generator, parts.pure_model, predictor.config.data
+    t, size, prefixes = (
+        data.num_frames,
+        parts.image_size,
+        {len(generator.prefix(lang, 1)[0]) for lang in data.languages},
+    )
     (prefix,) = prefixes
     inputs = {"frame_times": (("b", t), "float32"), "frame_mask": (("b", t), "bool")}
     if parts.extractor:
@@ -118,12 +122,12 @@ def _generate(predictor: Predictor, parts: Parts) -> Program:
         inputs["key"] = (2,), "uint32"
 
     def call(weights, batch):
-        params, stats = (
-            {name: weights[name] for name in names} for names in (functional.shapes, functional.stat_shapes)
+        params, batch_stats = (
+            {name: weights[name] for name in names} for names in (pure_model.shapes, pure_model.batch_stat_shapes)
         )
         batch = dict(batch)
         start, key = batch.pop("prefix"), batch.pop("key", np.zeros(2, np.uint32))
-        made = generator.generate(params, stats, batch, start, jax.random.wrap_key_data(key, impl="threefry2x32"))
+        made = generator.generate(params, batch_stats, batch, start, jax.random.wrap_key_data(key, impl="threefry2x32"))
         if generator.times:
             return {"tokens": made.tokens[:, 0], "pieces": made.pieces[:, 0]}
         if not predictor.dense:
@@ -141,11 +145,12 @@ def _extract(parts: Parts) -> Program:
     t = extractor.clip_frames if extractor.over_time else 1
 
     def call(weights, batch):
-        params, stats = (
-            {name: weights[f"extractor/{name}"] for name in names} for names in (extractor.params, extractor.stats)
+        params, batch_stats = (
+            {name: weights[f"extractor/{name}"] for name in names}
+            for names in (extractor.params, extractor.batch_stats)
         )
         frames, times, mask = (batch[name] for name in ("frames", "frame_times", "frame_mask"))
-        return {"features": extractor.function(params, stats, frames, times, mask)}
+        return {"features": extractor.function(params, batch_stats, frames, times, mask)}
 
     inputs = {
         "frames": (("b", t, size, size, 3), "uint8"),

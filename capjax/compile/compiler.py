@@ -10,18 +10,18 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
+from capjax.compile.dummy_vocabulary import stand_in
 from capjax.compile.flops import count_flops
 from capjax.compile.hlo import Program
-from capjax.compile.stand_in import stand_in
 from capjax.compile.topology import Topology
 from capjax.data.pipeline import batch_shapes
 from capjax.evals.generate import Generator
 from capjax.models.build import make_encoder
-from capjax.models.functional import make_key
+from capjax.models.pure_model import make_key
 from capjax.parallel.mesh import make_mesh
-from capjax.parallel.rules import Rules
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.programs import make_programs
+from capjax.train.train_programs import make_programs
 
 NAMES = ("train", "decode")
 
@@ -104,10 +104,10 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
       ConfigError: the model cannot be made; ValueError: the batch does not divide.
     """
     (vocabulary, assumed), shape = _vocabulary(config), _feature_shape(config)
-    rules = Rules(mesh, config.mesh.rules)
+    rules = ShardingRules(mesh, config.mesh.logical_axis_rules)
     programs = make_programs(config, rules, vocabulary, feature_shape=shape)
     size = batch_of(config, name)
-    rules.batch(size // config.train.accumulate if name == "train" else size)
+    rules.batch(size // config.train.gradient_accumulation_steps if name == "train" else size)
     sharding = rules.batch(size)
     batch = {
         each: jax.ShapeDtypeStruct(of_batch, dtype, sharding=sharding)
@@ -119,7 +119,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
         function, arguments = programs.step_fn, (programs.state, batch)
     else:
         generator = Generator(
-            programs.functional, vocabulary, config.decode, config.data, rules=rules,
+            programs.pure_model, vocabulary, config.decode, config.data, rules=rules,
             xla_options=config.eval.xla_options,
         )  # fmt: skip
         function = generator.generate
@@ -132,7 +132,7 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
         model_flops = count_flops(other.step_fn.trace(other.state, batch).jaxpr)
     return Lowered(
         name, mesh, traced.lower(),
-        sum(value.size for value in programs.functional.shapes.values()), size, flops, model_flops,
+        sum(value.size for value in programs.pure_model.shapes.values()), size, flops, model_flops,
         _bytes_by_name(arguments), config.decode.max_len, assumed,
     )  # fmt: skip
 
@@ -183,7 +183,10 @@ def _feature_shape(config) -> tuple[int, int, int] | None:
     )
     pictures = jax.ShapeDtypeStruct((1, config.data.image_size, config.data.image_size, 3), "uint8")
     shape = jax.eval_shape(
-        lambda params, stats, images: encoder.bind(params, stats)(images), encoder.shapes, encoder.stat_shapes, pictures
+        lambda params, stats, images: encoder.bind(params, stats)(images),
+        encoder.shapes,
+        encoder.batch_stat_shapes,
+        pictures,
     ).shape
     return tuple(shape[-3:])
 
