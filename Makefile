@@ -37,7 +37,7 @@ demo: $(DEMO)/vocabulary.model
 	$(PY) launch.py --config configs/shapes.py --workdir $(DEMO)/model \
 	  --config.data.train=$(DEMO)/data@train --config.data.eval=$(DEMO)/data@val \
 	  --config.data.vocabulary=$(DEMO)/vocabulary.model
-	$(PY) -m data_prep.shapes $(DEMO)/model/predictions.json
+	$(PY) -m data_prep.synthetic.shapes $(DEMO)/model/predictions.json
 	$(PY) -m capjax.evals.page --workdir $(DEMO)/model --output $(DEMO)/index.html
 
 $(DEMO)/data/dataset_info.json: | .venv/.user

@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from real_data import find_real_data
+
+from tests.helpers.real_data import find_real_data
 
 # Tests run several to a machine and compile many small programs: keep each on the CPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_job import Tiny, predictions
 
 from capjax import cli
+from tests.helpers.tiny_job import Tiny, predictions
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import re
 import shutil
 
 import pytest
-from tiny_videos import DENSE, TinyVideos
 
 from capjax import cli, predict
+from tests.helpers.tiny_videos import DENSE, TinyVideos
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 import pytest
-from every_config import every_config
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
+from tests.helpers.every_config import every_config
 
 SHAPES = "configs/shapes.py"
 

@@ -3,9 +3,9 @@
 import importlib.util
 
 import pytest
-from tiny_job import ROOT
 
 from capjax import jobs
+from tests.helpers.tiny_job import ROOT
 
 SPEC = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
 launch = importlib.util.module_from_spec(SPEC)

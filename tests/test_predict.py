@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_job import Tiny, copy, predictions
 
 import capjax
 from capjax import runtime
 from capjax.predict import MediaError
+from tests.helpers.tiny_job import Tiny, copy, predictions
 
 
 @pytest.fixture(scope="session")

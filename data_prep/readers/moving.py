@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capjax.data.record import Caption, Label
-from data_prep.moving.draw import MovingVideo
-from data_prep.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, summaries
-from data_prep.moving.scene import MovingScene, make_moving_scene
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
+from data_prep.synthetic.moving.draw import MovingVideo
+from data_prep.synthetic.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, summaries
+from data_prep.synthetic.moving.scene import MovingScene, make_moving_scene
 
 # Of every twenty scenes one is for choosing and one for the last test.
 _SPLITS = {18: "val", 19: "test"}

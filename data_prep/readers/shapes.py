@@ -7,9 +7,9 @@ from capjax.data.record import Caption, Label
 from capjax.files import write_bytes
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
-from data_prep.shapes.draw import SceneImage
-from data_prep.shapes.grammar import LANGUAGES, PARAPHRASES, captions
-from data_prep.shapes.scene import make_scene
+from data_prep.synthetic.shapes.draw import SceneImage
+from data_prep.synthetic.shapes.grammar import LANGUAGES, PARAPHRASES, captions
+from data_prep.synthetic.shapes.scene import make_scene
 
 # Of every twenty scenes one is for choosing and one for the last test.
 _SPLITS = {18: "val", 19: "test"}

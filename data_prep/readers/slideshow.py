@@ -13,7 +13,7 @@ from capjax.data.record import Caption, Label, RecordSource
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
-from data_prep.slideshow import FPS, Shot, Slideshow, make_shots, starts
+from data_prep.synthetic.slideshow import FPS, Shot, Slideshow, make_shots, starts
 
 
 def add_arguments(parser):

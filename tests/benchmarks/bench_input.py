@@ -25,8 +25,8 @@ from PIL import Image
 SIZE, BATCH, THREADS = 224, 32, 2
 ASPECT = (3 / 4, 4 / 3)
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests"))
-from real_data import find_real_data  # noqa: E402
+sys.path.append(str(ROOT))
+from tests.helpers.real_data import find_real_data  # noqa: E402
 
 
 def write_files(directory: Path, count: int):

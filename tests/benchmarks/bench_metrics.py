@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from real_data import find_real_data  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.helpers.real_data import find_real_data  # noqa: E402
 
 OURS = """
 import json, resource, sys
@@ -58,8 +58,8 @@ def sentences() -> list[str]:
     if folder is not None:
         lines = (folder / "flickr8k/Flickr8k_text/Flickr8k.token.txt").read_text(encoding="utf-8").splitlines()
         return [line.split("\t")[1] for line in lines]
-    from data_prep.shapes.grammar import captions
-    from data_prep.shapes.scene import make_scene
+    from data_prep.synthetic.shapes.grammar import captions
+    from data_prep.synthetic.shapes.scene import make_scene
 
     return [text for index in range(800) for text in captions(make_scene(0, index), "en", 5)]
 

@@ -32,8 +32,8 @@ import numpy as np
 FPS, SIZE, QUALITY = 2.0, 256, 95
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 ROOT = Path(__file__).resolve().parents[2]
-sys.path += [str(ROOT), str(ROOT / "tests")]
-from real_data import find_real_data  # noqa: E402
+sys.path.append(str(ROOT))
+from tests.helpers.real_data import find_real_data  # noqa: E402
 
 # ---- Contenders: each writes the frames of one video into a folder
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from jobs import ROOT, call, print_table
 
-sys.path.append(str(ROOT / "tests"))
-from every_config import every_config  # noqa: E402
+sys.path.append(str(ROOT))
+from tests.helpers.every_config import every_config  # noqa: E402
 
 
 def compiled(source: str, folder: Path) -> Path:

@@ -42,7 +42,7 @@ def row(name: str, workdir: Path, seconds: float) -> dict[str, str]:
     from capjax.text.vocabulary import Vocabulary
     from capjax.train.reporter import read_metrics
     from capjax.train.workdir import Workdir
-    from data_prep.moving.__main__ import truth
+    from data_prep.synthetic.moving.__main__ import truth
 
     files = Workdir(workdir)
     shapes = make_pure_model(files.config(), vocab=Vocabulary.load(files.vocabulary_path).size).shapes

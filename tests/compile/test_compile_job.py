@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from tiny_job import ROOT, Tiny
 
 from capjax.compile import compile_job
 from capjax.compile.compiler import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
@@ -20,6 +19,7 @@ from capjax.config import ConfigError, load
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop
+from tests.helpers.tiny_job import ROOT, Tiny
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 SMALL = Topology.parse("v5e:2x2")

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from drawn_batches import Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.curriculum import make_stages, stage_at
 from capjax.data.pipeline import DataError, Part, check_eval, make_eval_batches, make_train_iterator, plain
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
+from tests.helpers.drawn_batches import Source, assert_same, joined, jpeg, record, take
 
 STAGES = ((0, {"num_frames": 2, "image_size": 8, "hard": 0.0}), (3, {"num_frames": 3, "target_len": 8}), (7, {}))
 SHAPES = [(2, 8, 24)] * 3 + [(3, 16, 8)] * 4 + [(6, 16, 24)] * 3  # frames, pixels, pieces of each batch

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import find_real_data
-from videos import number_of, write_video
 
 from capjax.data.media_reader import Reader
 from capjax.data.photo import MediaError, MediaSettings
@@ -18,6 +16,8 @@ from capjax.data.windows import Windows
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
 from data_prep.readers.item import Item
+from tests.helpers.real_data import find_real_data
+from tests.helpers.videos import number_of, write_video
 
 REAL = find_real_data()
 CUTS = {"whole": ClipSettings(), "windows": ClipSettings("windows", 4.0, 1.5), "short": ClipSettings(max_frames=5)}

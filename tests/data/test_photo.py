@@ -8,10 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
-from pictures import encode, picture
 from PIL import Image, ImageOps
 
 from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, photo_to_jpeg, read_file
+from tests.helpers.pictures import encode, picture
 
 SETTINGS = MediaSettings(size=64)
 

@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take
 
 from capjax.data.pipeline import DataError, Part, make_eval_batches, make_train_iterator, model_inputs
 from capjax.data.record import Caption, Record
 from capjax.text import vocabulary as text
+from tests.helpers.drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take
 
 
 def records(count: int, start: int = 0, **fields) -> Source:

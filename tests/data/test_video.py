@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from videos import number_of, numbered, pixels, psnr, write_video
 
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.video import Video, _plan, encode_yuv
+from tests.helpers.videos import number_of, numbered, pixels, psnr, write_video
 
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import number_of, pixels, psnr, write_video
 
 from capjax.data.photo import MediaSettings
 from capjax.data.video import Video
+from tests.helpers.videos import number_of, pixels, psnr, write_video
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pictures import encode, picture
+
+from tests.helpers.pictures import encode, picture
 
 
 @functools.cache

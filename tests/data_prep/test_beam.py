@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from folders import contents
-from killed_builds import children, start, wait_for_end
 
 from data_prep.__main__ import main
 from data_prep.build_report import Report
@@ -17,6 +15,8 @@ from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.readers import READERS
 from data_prep.shards import Shard, write_shard
+from tests.helpers.folders import contents
+from tests.helpers.killed_builds import children, start, wait_for_end
 
 pytest.importorskip("apache_beam", reason="pip install 'capjax[beam]'")
 from data_prep import beam  # noqa: E402

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
-from folders import contents
-from pictures import encode, picture
 
 from capjax.data.record import Caption, Label, RecordSource, Speech
 from data_prep import shards as shards_module
@@ -18,6 +16,8 @@ from data_prep.build import BuildError, RecordBuilder
 from data_prep.media import MediaSettings, Storage
 from data_prep.plan import shard_count
 from data_prep.readers import READERS, Item, Problem
+from tests.helpers.folders import contents
+from tests.helpers.pictures import encode, picture
 
 
 def build(folder: Path, output: Path, found=None, **options) -> RecordBuilder:

@@ -4,11 +4,11 @@ import os
 import signal
 
 import pytest
-from folders import contents
-from killed_builds import children, start, wait_for_end
 
 from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
+from tests.helpers.folders import contents
+from tests.helpers.killed_builds import children, start, wait_for_end
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from pictures import encode, picture
 
 from capjax.data.record import Caption, Record
 from capjax.models import pretrained
@@ -16,6 +15,7 @@ from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.predict import MediaSample, _Extractor
 from data_prep.features import Extractor, FeatureSettings, add_arguments, make_settings, take_view, with_features
 from data_prep.readers.item import InputError
+from tests.helpers.pictures import encode, picture
 
 SIZE, CLIP = 16, 4
 OPTIONS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)}

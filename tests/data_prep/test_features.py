@@ -12,11 +12,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from folders import contents
-from pictures import encode, picture
 from PIL import Image
 from safetensors.numpy import load_file
-from weight_files import slim_resnet, write_safetensors
 
 from capjax.data.record import Caption, Record, RecordSource
 from capjax.data.transforms import view
@@ -28,6 +25,9 @@ from data_prep.build import BuildError, RecordBuilder
 from data_prep.features import Extractor, FeatureBuilder, FeatureSettings, take_view, with_features
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
+from tests.helpers.folders import contents
+from tests.helpers.pictures import encode, picture
+from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 OPTIONS = {"channels": 4}
 SIZE = 32

@@ -1,10 +1,10 @@
 """Media files to records."""
 
 import pytest
-from pictures import encode, picture
 
 from data_prep.media import MediaError, MediaSettings, Storage, read_photo
 from data_prep.readers.item import Item
+from tests.helpers.pictures import encode, picture
 
 
 def item(media) -> Item:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import number_of, numbered, write_video
 
 from capjax.data import video
 from capjax.data.record import Caption, Record
@@ -14,6 +13,7 @@ from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
 from data_prep.readers.item import Item, Problem
 from data_prep.shards import Shard, make_records
+from tests.helpers.videos import number_of, numbered, write_video
 
 SAID, AS_USUAL = Caption("a video"), Storage()
 TIMES = np.arange(0, 10, 0.1)

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from videos import write_video
 
 from capjax.data.record import RecordSource
 from data_prep.build import BuildError, RecordBuilder
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.media import Storage
 from data_prep.readers import READERS
+from tests.helpers.videos import write_video
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_models import draw_memory, draw_model
 from flax import nnx
 
 from capjax.decode.sampling import sample
 from capjax.decode.search import beam_search, greedy_search
 from capjax.models.decoders import DECODERS
+from tests.helpers.drawn_models import draw_memory, draw_model
 
 PAD, EOS, BOS = 0, 1, 2
 B, N, D, V, P, LONGEST, ROWS = 2, 5, 16, 6, 2, 5, 40

@@ -53,7 +53,7 @@ def plain_beam(table, prefix, *, num_beams, min_len, alpha, ngram, suppressed):
     return sorted(scored, key=lambda s: -s[0])
 
 
-@pytest.mark.parametrize("beams", [1, 3, 9])
+@pytest.mark.parametrize("num_beams", [1, 3, 9])
 @pytest.mark.parametrize(("min_len", "alpha", "ngram"), [(0, 0.0, 0), (3, 0.8, 0), (0, 0.6, 2), (2, 1.5, 1)])
 def test_beam_equals_a_plain_beam_on_random_models(num_beams, min_len, alpha, ngram):
     rng = np.random.default_rng(num_beams * 100 + min_len * 10 + ngram)

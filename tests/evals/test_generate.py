@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from tiny_job import Tiny
 
 from capjax.compile.compiler import lower
 from capjax.compile.hlo import Program
 from capjax.parallel.mesh import make_mesh
+from tests.helpers.tiny_job import Tiny
 
 EXCHANGES = re.compile(r" (all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\(")
 

@@ -6,11 +6,11 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from tiny_job import COLOURS, Tiny, copy, predictions
 
 from capjax.data.record import RecordSource
 from capjax.evals import page
 from capjax.train.workdir import Workdir
+from tests.helpers.tiny_job import COLOURS, Tiny, copy, predictions
 
 
 @pytest.fixture(scope="session")

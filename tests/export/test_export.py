@@ -10,9 +10,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from folders import contents
-from tiny_job import ROOT, Tiny, one_device, shared_once
-from tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
 
 import capjax
 from capjax import jobs, runtime
@@ -20,6 +17,9 @@ from capjax.config import ConfigError
 from capjax.data.pipeline import make_eval_batches, model_inputs
 from capjax.data.record import RecordSource
 from capjax.predict import Predictor
+from tests.helpers.folders import contents
+from tests.helpers.tiny_job import ROOT, Tiny, one_device, shared_once
+from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")

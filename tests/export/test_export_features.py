@@ -5,9 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from tiny_job import Tiny, one_device
-from tiny_videos import DENSE, TinyVideos, draw_workdir
-from weight_files import slim_resnet, write_safetensors
 
 import capjax
 from capjax import runtime
@@ -17,6 +14,9 @@ from capjax.data.record import RecordSource
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS
 from data_prep.features import FeatureBuilder, FeatureSettings
+from tests.helpers.tiny_job import Tiny, one_device
+from tests.helpers.tiny_videos import DENSE, TinyVideos, draw_workdir
+from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_job import Tiny
 
 from capjax.data.record import RecordSource
 from capjax.models.build import make_pure_model
@@ -14,6 +13,7 @@ from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import Checkpoints
 from capjax.train.state import TrainState
 from capjax.train.workdir import Workdir
+from tests.helpers.tiny_job import Tiny
 
 pytest.importorskip("orbax.export")
 # 12 * width^2 parameters a layer: 2.3 GB.

@@ -5,8 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_job import Tiny, one_device, predictions, shared_once
-from weight_files import slim_resnet, write_safetensors
 
 import capjax
 from capjax import runtime
@@ -15,6 +13,8 @@ from capjax.data.transforms import view
 from capjax.evals.page import make_page
 from capjax.train.workdir import Workdir
 from data_prep.features import FeatureBuilder, FeatureSettings
+from tests.helpers.tiny_job import Tiny, one_device, predictions, shared_once
+from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 
 @pytest.fixture(scope="session")

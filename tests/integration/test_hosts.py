@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kill_run import latest, states
-from tiny_job import ROOT, Tiny, copy, predictions, rows
+
+from tests.helpers.kill_run import latest, states
+from tests.helpers.tiny_job import ROOT, Tiny, copy, predictions, rows
 
 LOCAL = ROOT / "launch/local.py"
 STEPS = 50
@@ -34,7 +35,7 @@ def start(
     env = tiny.environment() | {"XLA_FLAGS": flags, "ORDER_LOG": str(log)}
     local = (
         f"import sys; sys.path.insert(0, {str(LOCAL.parent)!r}); import local; from pathlib import Path;"
-        f"local.LAUNCH = Path({str(ROOT / 'tests/integration/logged_launch.py')!r}); sys.exit(local.main())"
+        f"local.LAUNCH = Path({str(ROOT / 'tests/helpers/logged_launch.py')!r}); sys.exit(local.main())"
     )
     options = ["--processes", str(processes), "--devices", str(devices), "--restarts", str(restarts), "--"]
     return subprocess.Popen(

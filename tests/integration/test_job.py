@@ -5,11 +5,11 @@ import re
 
 import jax
 import pytest
-from tiny_job import ROOT, STEPS, Tiny, copy, one_device, predictions, rows
 
 from capjax import jobs, runtime
 from capjax.train.checkpoint import load_weights
 from capjax.train.workdir import Workdir
+from tests.helpers.tiny_job import ROOT, STEPS, Tiny, copy, one_device, predictions, rows
 
 
 @pytest.fixture(scope="session")

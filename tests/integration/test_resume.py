@@ -3,8 +3,9 @@
 import signal
 
 import pytest
-from kill_run import differences, lost_steps, run
-from tiny_job import STEPS, Tiny, copy, predictions, rows
+
+from tests.helpers.kill_run import differences, lost_steps, run
+from tests.helpers.tiny_job import STEPS, Tiny, copy, predictions, rows
 
 EVERY = 4  # steps from checkpoint to checkpoint
 

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kill_run import latest
-from tiny_job import ROOT, STEPS, Tiny, predictions, rows
+
+from tests.helpers.kill_run import latest
+from tests.helpers.tiny_job import ROOT, STEPS, Tiny, predictions, rows
 
 SBATCH = ROOT / "launch/slurm/train.sbatch"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")

@@ -6,14 +6,14 @@ import signal
 
 import jax
 import pytest
-from kill_run import differences, run, states
-from tiny_job import ROOT, SETTINGS, Tiny, one_device, rows, shared_once
-from weight_files import slim_resnet, write_safetensors
 
 from capjax import config as config_lib
 from capjax import runtime
 from capjax.train.loop import train
 from data_prep.__main__ import main as data_prep
+from tests.helpers.kill_run import differences, run, states
+from tests.helpers.tiny_job import ROOT, SETTINGS, Tiny, one_device, rows, shared_once
+from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 STEPS = 10
 STAGES = ((0, {"num_frames": 8, "image_size": 16, "hard": 0.25}), (4, {}))

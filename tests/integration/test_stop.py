@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kill_run import latest
-from tiny_job import ROOT, Tiny, one_device, rows
 
 from capjax import jobs
 from capjax.train import loop, train_programs
 from capjax.train.checkpoint import load_weights
+from tests.helpers.kill_run import latest
+from tests.helpers.tiny_job import ROOT, Tiny, one_device, rows
 
 
 @pytest.fixture(scope="session")

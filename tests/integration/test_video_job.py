@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_job import COLOURS, ROOT, SETTINGS, Tiny, one_device, predictions
-from videos import write_video
 
 from capjax import cli, jobs, runtime
 from capjax.text import vocabulary
 from data_prep.__main__ import main as data_prep
+from tests.helpers.tiny_job import COLOURS, ROOT, SETTINGS, Tiny, one_device, predictions
+from tests.helpers.videos import write_video
 
 
 def write_clips(folder, colours: dict[str, tuple[int, int, int]]):

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from tiny_job import one_device
-from tiny_videos import DENSE, TIMED, TinyVideos
 
 import capjax
 from capjax import runtime
 from capjax.data.pipeline import make_eval_batches, model_inputs
 from capjax.evals import dense
 from capjax.predict import MediaError, Predictor
+from tests.helpers.tiny_job import one_device
+from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos
 
 
 @pytest.fixture(scope="session")

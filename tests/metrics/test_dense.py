@@ -2,7 +2,12 @@
 
 import numpy as np
 import pytest
-from dense_cases import (
+
+from capjax.metrics import dense, meteor
+from capjax.metrics.activitynet import Annotation, Event, read_annotations
+from capjax.metrics.dense import score_dense
+from capjax.metrics.pair_scoring import METRICS, metrics_of
+from tests.helpers.dense_cases import (
     GARBAGE,
     TIOUS,
     case,
@@ -14,12 +19,7 @@ from dense_cases import (
     plain_temporal,
     plain_text,
 )
-from java_meteor import conversation, needs_java
-
-from capjax.metrics import dense, meteor
-from capjax.metrics.activitynet import Annotation, Event, read_annotations
-from capjax.metrics.dense import score_dense
-from capjax.metrics.pair_scoring import METRICS, metrics_of
+from tests.helpers.java_meteor import conversation, needs_java
 
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 PARK = [{"v": Annotation(20.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}]

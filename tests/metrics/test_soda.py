@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from dense_cases import case, overlaps, overlaps_times, plain_soda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from capjax.metrics import meteor
 from capjax.metrics.activitynet import Annotation, Event
 from capjax.metrics.dense import score_dense
 from capjax.metrics.soda import best_alignment, best_pairs, combine, soda_video
+from tests.helpers.dense_cases import case, overlaps, overlaps_times, plain_soda
 
 matrices = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31)).map(
     lambda it: np.where(

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from drawn_models import draw_memory, draw_model
 from flax import nnx
 
 from capjax.models.attention import CrossAttention, SelfAttention, attend, attention_weights
 from capjax.models.decoders.recurrent import AdditiveAttention
+from tests.helpers.drawn_models import draw_memory, draw_model
 
 B, N, Q, D, HEADS, A = 2, 6, 5, 16, 4, 12
 

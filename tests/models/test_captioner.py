@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_models import draw_model
 from flax import nnx
 
 from capjax.models.captioner import TIME_SCALE, Captioner, Connector
 from capjax.models.pure_model import PureModel, params_of
+from tests.helpers.drawn_models import draw_model
 
 B, T, SIZE, L, D, V = 2, 3, 16, 6, 16, 11
 VIT = {"name": "vit_tiny", "width": 24, "depth": 1, "heads": 2}

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_models import draw_model
 from flax import nnx
 
 from capjax.config import ConfigError
@@ -13,6 +12,7 @@ from capjax.models.captioner import Captioner
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import differences, moments
 from capjax.models.pure_model import PureModel, batch_stats_of, make_key
+from tests.helpers.drawn_models import draw_model
 
 B, T, SIZE, L, D, V = 2, 5, 16, 6, 16, 11
 FRAME = {"channels": 4, "depths": (1,)}

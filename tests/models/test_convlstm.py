@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from torch_models import torch_models
 
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.convlstm import ConvLSTM
 from capjax.models.encoders.parts import draw_kernels
+from tests.helpers.torch_models import torch_models
 
 SMALL = {"frame_options": {"channels": 4, "depths": (1,)}, "channels": 6, "layers": 2, "image_size": 8}
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from drawn_models import draw_memory, draw_model
 from flax import nnx
 
 from capjax.models.decoders import DECODERS
 from capjax.models.decoders.cache import InPlace, reorder
 from capjax.models.pure_model import PureModel, params_of
+from tests.helpers.drawn_models import draw_memory, draw_model
 
 B, M, L, N, D, V = 2, 3, 6, 5, 16, 11
 PAD = 0

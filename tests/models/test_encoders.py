@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_models import torch_models
 
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import time_stride
@@ -23,6 +22,7 @@ from capjax.models.encoders.parts import (
 )
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.pure_model import PureModel, batch_stats_of, params_of
+from tests.helpers.torch_models import torch_models
 
 # A small one of each family: options that make it quick to compile.
 _STAGES = ((1, 3, 1, 8, 1), (2, 3, 2, 8, 2), (2, 5, 2, 16, 1))

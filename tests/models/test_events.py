@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from drawn_models import draw_memory, draw_model
 from flax import nnx
 from scipy.optimize import linear_sum_assignment
 
 from capjax.models.events import EventQueries, EventSet, FrameSet, event_memory, match, overlap
 from capjax.train.losses import _two_frames, event_losses
+from tests.helpers.drawn_models import draw_memory, draw_model
 
 RNG = np.random.default_rng(0)
 matching, losing = jax.jit(match), jax.jit(event_losses)

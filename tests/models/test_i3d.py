@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from torch_models import randomise, torch_i3d, torch_models
 
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.i3d import inflate, max_pool
 from capjax.models.encoders.parts import Conv3d, _folded3d, _native3d, convolve3d, draw_kernels
 from capjax.models.pretrained import WeightsError, load_pretrained
 from capjax.models.pure_model import batch_stats_of
+from tests.helpers.torch_models import randomise, torch_i3d, torch_models
 
 SLIM = {"multiplier": 0.0625, "depths": (1, 0, 0), "stem": (3, 3, 3), "image_size": 16}
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from drawn_models import draw_model
 from flax import nnx
 
 from capjax.models.layers import (
@@ -23,6 +22,7 @@ from capjax.models.layers import (
     unstack,
 )
 from capjax.models.pure_model import make_key, params_of
+from tests.helpers.drawn_models import draw_model
 
 D, HIDDEN, LAYERS = 16, 24, 3
 

@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_models import pictures, randomise, torch_features, torch_models
-from weight_files import slim_resnet, write_safetensors
 
 from capjax.models.encoders import ENCODERS
 from capjax.models.pretrained import (
@@ -21,6 +19,8 @@ from capjax.models.pretrained import (
     weights_path,
 )
 from capjax.models.pure_model import batch_stats_of, params_of
+from tests.helpers.torch_models import pictures, randomise, torch_features, torch_models
+from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 
 def resnet(model, x):

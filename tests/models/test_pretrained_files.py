@@ -10,9 +10,9 @@ from collections import OrderedDict
 import ml_dtypes
 import numpy as np
 import pytest
-from torch_models import torch_models
 
 from capjax.models.pretrained import WeightsError, read_weights
+from tests.helpers.torch_models import torch_models
 
 
 @pytest.fixture(scope="module")

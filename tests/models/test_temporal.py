@@ -3,12 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_models import draw_model
 from flax import nnx
 
 from capjax.models.frame_difference import FrameDifference, FrameSimilarity, unlikeness
 from capjax.models.memory import Memory
 from capjax.models.temporal import TEMPORAL
+from tests.helpers.drawn_models import draw_model
 
 B, T, N, D = 2, 5, 4, 8
 RNG = np.random.default_rng(0)

@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
-from tiny_job import Tiny
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.train.reporter import Reporter, read_metrics
 from capjax.train.workdir import Workdir
+from tests.helpers.tiny_job import Tiny
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
-from found import found, put
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_prep.readers import InputError
+from tests.helpers.reader_results import found, put
 
 _VIDEO = {"duration": 10.0, "timestamps": [[0, 2.5], [2, 12]], "sentences": ["One.", "Two."]}
 _STEPS = [{"segment": [1, 5], "id": 0, "sentence": "peel"}, {"segment": [6, 7], "id": 1, "sentence": "fry"}]

@@ -4,10 +4,10 @@ import json
 import math
 
 import pytest
-from found import found, put
 
 from capjax.data.record import Caption
 from data_prep.readers import InputError
+from tests.helpers.reader_results import found, put
 
 
 def event(text: str, start: float, end: float, set: int = 0) -> Caption:

@@ -4,10 +4,10 @@ import json
 from collections import Counter
 
 import pytest
-from found import found, put
 
 from capjax.data.record import Caption
 from data_prep.readers import InputError
+from tests.helpers.reader_results import found, put
 
 
 def video(number: int, split: str = "train", **more) -> dict:

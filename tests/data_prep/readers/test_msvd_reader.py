@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
-from found import found, put
 
 from capjax.data.record import Caption
 from data_prep.readers import InputError
+from tests.helpers.reader_results import found, put
 
 HEADER = "VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description"
 

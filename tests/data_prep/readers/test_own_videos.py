@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from found import found, put
 
 from capjax.data.record import Caption, Speech
 from data_prep.readers import READERS
+from tests.helpers.reader_results import found, put
 
 
 def jsonl(folder, *rows, **options):

@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from found import put
 
 from data_prep.readers.item import InputError, Problem
 from data_prep.readers.videos import Videos
+from tests.helpers.reader_results import put
 
 
 def find(folder, *names, id="x", split="val"):

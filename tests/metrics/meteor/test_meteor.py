@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from java_meteor import conversation, needs_java
 
 from capjax.metrics import meteor, score, tokenizer_for
 from capjax.metrics.meteor import resources
+from tests.helpers.java_meteor import conversation, needs_java
 
 
 def oracle(hypotheses: list[str], groups: list[list[str]]) -> tuple[float, list[float]]:

@@ -4,10 +4,10 @@ import random
 import zipfile
 
 import pytest
-from java_meteor import JAR, java, needs_java
 
 from capjax.metrics.meteor import resources, text
 from capjax.metrics.meteor.stemmer import stem
+from tests.helpers.java_meteor import JAR, java, needs_java
 
 SYLLABLES = """
 a e i o u y b c d s t l r n m p x w ' ing ed ly s es er y ies ation ful ness ative ize al ogi li eed gener commun arsen

@@ -1,0 +1,1 @@
+"""Generated datasets with exact ground truth: drawn scenes (shapes), drawn videos with events (moving), slideshows."""

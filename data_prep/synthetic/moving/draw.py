@@ -1,0 +1,61 @@
+"""Moving scenes to videos."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_prep.synthetic.moving.scene import Drawn, MovingScene
+from data_prep.synthetic.mp4 import encode
+
+# Drawn so many times larger, then reduced: smooth edges.
+_OVERSAMPLE = 4
+# Bits of the fraction of a coordinate, so that slow things do not jump from pixel to pixel.
+_SHIFT = 8
+
+
+def background(seed: tuple[int, int], side: int) -> np.ndarray:
+    """uint8 [side, side, 3]: pale, darker to one side."""
+    corners = np.random.default_rng([*seed, 1]).uniform(205, 255, (2, 2, 3)).astype(np.uint8)
+    return np.array(Image.fromarray(corners).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def paint(ground: np.ndarray, things: Sequence[Drawn]) -> np.ndarray:
+    """A copy of the background, uint8 [h, h, 3], with things on it."""
+    picture = ground.copy()
+    for thing in things:
+        if thing.opacity == 0 or thing.size == 0:
+            continue
+        # A pixel's coordinates are those of its middle.
+        corners = np.round((thing.corners() * len(ground) - 0.5) * 2**_SHIFT).astype(np.int32)
+        layer = picture if thing.opacity == 1 else picture.copy()
+        cv2.fillPoly(layer, [corners], thing.rgb, cv2.LINE_AA, _SHIFT)
+        if layer is not picture:
+            picture = cv2.addWeighted(layer, thing.opacity, picture, 1 - thing.opacity, 0)
+    return picture
+
+
+def frames(scene: MovingScene, size: int, fps: float) -> Iterator[np.ndarray]:
+    """RGB frames, uint8 [size, size, 3]: number k shows the scene at k / fps seconds."""
+    ground = background(scene.seed, size * _OVERSAMPLE)
+    shown, picture = None, None
+    for k in range(round(scene.duration * fps)):
+        things = scene.state(k / fps)
+        if things != shown:
+            shown = things
+            picture = cv2.resize(paint(ground, things), (size, size), interpolation=cv2.INTER_AREA)
+        yield picture
+
+
+@dataclass(frozen=True, slots=True)
+class MovingVideo:
+    """Called, it gives the video as the bytes of an mp4 file; until then it is small, and can be sent to a worker."""
+
+    scene: MovingScene
+    size: int = 64
+    fps: float = 12.5
+
+    def __call__(self) -> bytes:
+        return encode(frames(self.scene, self.size, self.fps), self.fps)

@@ -1,0 +1,91 @@
+"""What every language has: clauses for events, and ways to join them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from string import Formatter
+
+from data_prep.synthetic.moving.scene import Event, MovingScene, Thing
+from data_prep.synthetic.shapes.languages import Language
+
+# What is said: sentences of parts, each with the ways in which it can be put.
+Parts = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class MovingLanguage:
+    """Patterns of clauses and of texts that they are put into.
+
+    Attributes:
+      still: nouns, adjectives and noun phrases.
+      words: by direction, what fills the slots that have names.
+      clauses: by kind of event (`rebound`: a bounce at an edge); `{0}` is the thing, `{old}` and `{new}` are colours.
+        They are subject, verb and the rest, unless the language's `clause` asks for marks.
+      before: texts in which `a` comes first, then `b`; each settles the order: exchange them and it is false.
+      summaries: how a paragraph's sentences begin: the first, those between (in turn), the last.
+      space: between sentences.
+    """
+
+    still: Language
+    words: dict[str, dict[str, str]]
+    clauses: dict[str, tuple[str, ...]]
+    before: tuple[str, ...]
+    summaries: tuple[tuple[str, tuple[str, ...], str], ...]
+    period: str = "."
+    space: str = " "
+
+    def known(self, thing: Thing) -> str:
+        """The noun phrase of a thing that was told of before: `the red circle`."""
+        raise TypeError(f"{type(self).__name__} should say how it forms a definite noun phrase")
+
+    def colours(self, event: Event) -> dict[str, str]:
+        """What fills `{old}` and `{new}`."""
+        old, new = (self.still.adjectives[thing.colour] for thing in (event.before, event.after))
+        return {"old": old, "new": new}
+
+    def clause(self, pattern: str, subject: str, form: str) -> str:
+        """A clause in one of the language's word orders."""
+        return pattern.replace("{0}", subject)
+
+    def clauses_of(self, event: Event, form: str = "", known: bool = False) -> tuple[str, ...]:
+        """All clauses that tell of the event."""
+        kind = "rebound" if event.kind == "bounce" and event.direction else event.kind
+        subject = self.known(event.before) if known else self.still.noun_phrase(event.before, "", False)
+        words = {**self.words.get(event.direction, {}), **self.colours(event)}
+        return tuple(self.clause(pattern, subject, form).format(**words) for pattern in self.clauses[kind])
+
+    def event(self, event: Event) -> list[Parts]:
+        """The sentence about an event."""
+        return [[self.clauses_of(event), (self.period,)]]
+
+    def order(self, scene: MovingScene) -> list[list[Parts]]:
+        """The texts that say that the first event was before the last."""
+        events = {"a": scene.events[0], "b": scene.events[-1]}
+        return [[list(self._parts(text, events))] for text in self.before]
+
+    def summary(self, scene: MovingScene) -> list[list[Parts]]:
+        """The paragraphs about all events in order."""
+        if len(scene.events) == 1:
+            return [self.event(scene.events[0])]
+        told = {event.thing: i for i, event in reversed(list(enumerate(scene.events)))}
+        paragraphs = []
+        for first, between, last in self.summaries:
+            middle = [between[i % len(between)] for i in range(len(scene.events) - 2)]
+            starts = [first, *middle, last if middle else between[0]]
+            paragraphs.append(
+                [
+                    list(self._parts(start, {"0": event}, known=told[event.thing] < i))
+                    for i, (start, event) in enumerate(zip(starts, scene.events, strict=True))
+                ]
+            )
+        return paragraphs
+
+    def _parts(self, text: str, events: dict[str, Event], known: bool = False) -> Iterator[tuple[str, ...]]:
+        for literal, field, form, _ in Formatter().parse(text):
+            if literal:
+                yield (literal,)
+            if field is not None:
+                yield self.clauses_of(events[field], form, known)
+
+
+def join(sentences: Sequence[str], space: str) -> str:
+    return space.join(text[0].upper() + text[1:] for text in sentences)

@@ -1,0 +1,342 @@
+"""What happens in a drawn video, free of any language: things, and events with exact times.
+
+The unit square is the picture, x to the right, y down; times are seconds. One thing at a time does something, with
+constant speed from the event's start to its end; before and after nothing moves. Things keep apart, and no two ever
+look alike, so that what is said of an event is true of it alone.
+
+A scene is made from its own seed (dataset seed, index): a larger dataset begins with the smaller one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_prep.synthetic.shapes.scene import COLOURS, MARGIN, SHAPES, Thing, outline
+
+KINDS = ("appear", "leave", "move", "bounce", "turn", "grow", "shrink", "colour")
+DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+TURNS = {"clockwise": 1, "counterclockwise": -1}
+MAX_EVENTS = 6
+# Seconds. Durations are multiples of STEP: whole frames at 5, 10, 12.5, 20 and 25 frames a second.
+SHORTEST, LONGEST, STEP = 4.0, 20.0, 0.4
+# What a change is at least, and at most: of the picture's side, of the thing's size.
+MOVE, BOUNCE, GROWTH = (0.25, 0.6), (0.15, 0.4), (1.6, 2.2)
+SIZES = (0.18, 0.42)
+# A slower move has no beginning and no end that one could see.
+_SLOWEST = 0.08
+# Seconds that going there and back takes at least.
+_HOP = 0.8
+# Circles around two things are at least so far apart.
+_GAP = 0.03
+# After so many tries of a plan another is made.
+_TRIES = 500
+# How far the corners of a shape of size 1 reach.
+_REACH = {shape: float(np.sqrt((outline(shape) ** 2).sum(1)).max()) for shape in SHAPES}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn(Thing):
+    """A thing at one time. `becoming` is the colour it changes to, of which it has the `share`.
+
+    Attributes:
+      angle: degrees by which it is rotated clockwise.
+      opacity: 0 (not to be seen) to 1.
+      shade: how light its colour is.
+    """
+
+    angle: float = 0.0
+    opacity: float = 1.0
+    becoming: str = ""
+    share: float = 0.0
+    shade: float = 1.0
+
+    @property
+    def look(self) -> tuple[str, str]:
+        return self.shape, self.colour
+
+    @property
+    def rgb(self) -> tuple[float, ...]:
+        """Red, green and blue, 0 to 255."""
+        one, other = COLOURS[self.colour], COLOURS[self.becoming or self.colour]
+        return tuple(min(255.0, (a + self.share * (b - a)) * self.shade) for a, b in zip(one, other, strict=True))
+
+    @property
+    def radius(self) -> float:
+        """Of the circle that holds it, however it is rotated."""
+        return _REACH[self.shape] * self.size
+
+    def corners(self) -> np.ndarray:
+        """float [k, 2], x and y."""
+        # y points down, so that a positive angle is clockwise.
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        return outline(self.shape) @ np.array([(cos, sin), (-sin, cos)]) * self.size + (self.x, self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What one thing does from `start` to `end`.
+
+    Attributes:
+      thing: its number in the scene.
+      before, after: how it is at the start and at the end; who leaves is out of the picture then.
+      direction: of `move`, `leave` and `bounce` one of DIRECTIONS, of `turn` one of TURNS. A bounce without one goes
+        up and down, the others touch that edge of the picture and come back.
+      path: x and y of the farthest point of a bounce, from where it starts.
+      hops: how often it goes there and back.
+    """
+
+    kind: str
+    thing: int
+    start: float
+    end: float
+    before: Drawn
+    after: Drawn
+    direction: str = ""
+    path: tuple[float, float] = (0.0, 0.0)
+    hops: int = 0
+
+    @property
+    def message(self) -> tuple[str, ...]:
+        """What is to be said of it; no two events of a scene have the same."""
+        return self.kind, *self.before.look, self.direction, self.after.colour
+
+    def at(self, time: float) -> Drawn:
+        """The thing at a time between start and end."""
+        share = (time - self.start) / (self.end - self.start)
+        if self.kind == "colour":
+            return replace(self.before, becoming=self.after.colour, share=share)
+        if self.kind == "bounce":
+            away = 1 - abs(1 - 2 * (share * self.hops % 1))
+            return replace(self.before, x=self.before.x + away * self.path[0], y=self.before.y + away * self.path[1])
+        mixed = {}
+        for name in ("x", "y", "size", "angle", "opacity"):
+            first, last = getattr(self.before, name), getattr(self.after, name)
+            mixed[name] = first + share * (last - first)
+        return replace(self.before, **mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class MovingScene:
+    """Things as they are first seen, what they do in order, and how long it lasts. `seed` also settles the background
+    and the choice of sentences."""
+
+    things: tuple[Drawn, ...]
+    events: tuple[Event, ...]
+    duration: float
+    seed: tuple[int, int]
+
+    @property
+    def message(self) -> str:
+        """What a caption of the whole says: `direction` (the only event) or `before` (the first and the last)."""
+        return "direction" if len(self.events) == 1 else "before"
+
+    def state(self, time: float) -> list[Drawn]:
+        """The things in the picture at a time."""
+        now: dict[int, Drawn | None] = dict(enumerate(self.things))
+        now.update((event.thing, None) for event in self.events if event.kind == "appear")
+        for event in self.events:
+            if time <= event.start:
+                break
+            if time < event.end:
+                now[event.thing] = event.at(time)
+            else:
+                now[event.thing] = None if event.kind == "leave" else event.after
+        return [thing for thing in now.values() if thing is not None]
+
+
+def make_moving_scene(seed: int, index: int) -> MovingScene:
+    """The `index`-th scene of a dataset."""
+    rng = np.random.default_rng([seed, index])
+    count = int(rng.integers(1, MAX_EVENTS + 1))
+    spans, duration = _times(rng, count)
+    while True:
+        # What happens is settled at first; only who does it, and where, is tried anew.
+        plan, casts = _plan(rng, count)
+        for _ in range(_TRIES):
+            if story := _Stage(rng, int(rng.choice(casts)), plan).play(spans):
+                return MovingScene(*story, duration, (seed, index))
+        # For a few plans there is room on no stage.
+
+
+def _times(rng, count: int) -> tuple[list[tuple[float, float]], float]:
+    """(start, end) of each event, and the duration of the scene."""
+    step = round(STEP * 100)
+    while True:  # in hundredths of a second
+        lengths = rng.integers(100, 401, count)
+        pauses = rng.integers(20, 201, count + 1)
+        pauses = pauses + (rng.random(count + 1) < 0.1) * rng.integers(100, 201, count + 1)
+        total = int(-(-(lengths.sum() + pauses.sum()) // step) * step)
+        if round(SHORTEST * 100) <= total <= round(LONGEST * 100):
+            break
+    starts = np.cumsum(pauses[:-1] + np.concatenate([[0], lengths[:-1]]))
+    spans = [(int(start) / 100, int(start + length) / 100) for start, length in zip(starts, lengths, strict=True)]
+    return spans, total / 100
+
+
+def _plan(rng, count: int) -> tuple[list[tuple[str, str]], list[int]]:
+    """(kind, direction) of each event, and with how many things that can be done: there is always one in the picture.
+
+    A kind comes at most twice. All kinds are as likely, and so are the directions of each.
+    """
+    while True:
+        kinds = [KINDS[i % len(KINDS)] for i in rng.permutation(2 * len(KINDS))[:count]]
+        shown = np.cumsum([0] + [(kind == "appear") - (kind == "leave") for kind in kinds])
+        casts = [size for size in (2, 3, 4) if size - kinds.count("appear") + shown.min() >= 1]
+        if casts:
+            return [(kind, _direction(rng, kind)) for kind in kinds], casts
+
+
+def _direction(rng, kind: str) -> str:
+    if kind == "turn":
+        return str(rng.choice(list(TURNS)))
+    if kind in ("move", "leave") or (kind == "bounce" and rng.random() < 0.5):
+        return str(rng.choice(list(DIRECTIONS)))
+    return ""
+
+
+class _Stage:
+    """Lets things do what is planned, as long as there is room for it."""
+
+    def __init__(self, rng, size: int, plan: Sequence[tuple[str, str]]):
+        self.rng, self.plan = rng, plan
+        looks = rng.permutation(len(SHAPES) * len(COLOURS))[:size]
+        self.looks = [(SHAPES[i % len(SHAPES)], list(COLOURS)[i // len(SHAPES)]) for i in looks.tolist()]
+        # A look is never another thing's, not even at another time.
+        self.taken = set(self.looks)
+        self.shades = rng.uniform(0.88, 1.1, size).tolist()
+        self.hidden = list(range(size))[size - sum(kind == "appear" for kind, _ in plan) :]
+        self.now: dict[int, Drawn] = {}
+
+    def play(self, spans) -> tuple[tuple[Drawn, ...], tuple[Event, ...]] | None:
+        """(things, events), or None where there is no room."""
+        for thing in range(len(self.looks) - len(self.hidden)):
+            if (placed := self._place(thing)) is None:
+                return None
+            self.now[thing] = placed
+        first = dict(self.now)
+        events: list[Event] = []
+        for (kind, direction), span in zip(self.plan, spans, strict=True):
+            can = self.hidden[:1] if kind == "appear" else list(self.now)
+            # "A red circle grows before a red circle turns": are they one or two? Nobody shall have to ask.
+            if events and len(events) == len(self.plan) - 1:
+                can = [thing for thing in can if thing != events[0].thing]
+            for thing in self.rng.permutation(can).tolist():
+                event = getattr(self, f"_{kind}")(thing, span, direction)
+                if event and event.message not in {other.message for other in events}:
+                    break
+            else:
+                return None
+            events.append(event)
+            first.setdefault(thing, event.after)
+            self.taken.add(event.after.look)
+            self.now[thing] = event.after
+            if kind == "appear":
+                self.hidden.remove(thing)
+            if kind == "leave":
+                del self.now[thing]
+        return tuple(first[thing] for thing in range(len(self.looks))), tuple(events)
+
+    def _place(self, thing: int) -> Drawn | None:
+        """The thing somewhere where it is alone."""
+        for _ in range(20):
+            size = float(self.rng.uniform(SIZES[0], 0.34))
+            x, y = self.rng.uniform(0, 1, 2).tolist()
+            placed = Drawn(*self.looks[thing], x, y, size, shade=self.shades[thing])
+            if self._room(placed, thing) >= placed.radius:
+                return placed
+        return None
+
+    def _others(self, thing: int) -> list[Drawn]:
+        return [other for number, other in self.now.items() if number != thing]
+
+    def _room(self, drawn: Drawn, thing: int) -> float:
+        """The radius that it may have where it is."""
+        near = [math.dist((drawn.x, drawn.y), (o.x, o.y)) - o.radius - _GAP for o in self._others(thing)]
+        return min(drawn.x - MARGIN, drawn.y - MARGIN, 1 - MARGIN - drawn.x, 1 - MARGIN - drawn.y, *near)
+
+    def _way(self, thing: int, direction: str) -> float:
+        """How far it may go before it comes near another thing."""
+        me, (dx, dy), way = self.now[thing], DIRECTIONS[direction], math.inf
+        for other in self._others(thing):
+            x, y = other.x - me.x, other.y - me.y
+            along, across, apart = x * dx + y * dy, abs(x * dy - y * dx), me.radius + other.radius + _GAP
+            if along > 0 and across < apart:
+                way = min(way, along - math.sqrt(apart**2 - across**2))
+        return way
+
+    def _edge(self, thing: int, direction: str, far: bool = False) -> float:
+        """From the foremost of its outline (`far`: the hindmost) to that edge of the picture."""
+        (dx, dy), box = DIRECTIONS[direction], self.now[thing].box()
+        low, high = (box[0], box[2]) if dx else (box[1], box[3])
+        ahead = (1 - high, 1 - low) if dx + dy > 0 else (low, high)
+        return ahead[far]
+
+    def _between(self, low: float, high: float) -> float | None:
+        return float(self.rng.uniform(low, high)) if low <= high else None
+
+    def _appear(self, thing, span, direction) -> Event | None:
+        if (after := self._place(thing)) is None:
+            return None
+        before = replace(after, opacity=0.0) if self.rng.random() < 0.5 else replace(after, size=0.0)
+        return Event("appear", thing, *span, before, after)
+
+    def _leave(self, thing, span, direction) -> Event | None:
+        if self._way(thing, direction) < math.inf:
+            return None
+        return self._go("leave", thing, span, direction, self._edge(thing, direction, far=True))
+
+    def _move(self, thing, span, direction) -> Event | None:
+        me, (dx, dy) = self.now[thing], DIRECTIONS[direction]
+        edge = (1 if dx + dy > 0 else 0) - (me.x if dx else me.y)
+        room = min(self._way(thing, direction), abs(edge) - me.radius - MARGIN, MOVE[1])
+        way = self._between(max(MOVE[0], _SLOWEST * (span[1] - span[0])), room)
+        return way and self._go("move", thing, span, direction, way)
+
+    def _go(self, kind, thing, span, direction, way: float) -> Event:
+        before, (dx, dy) = self.now[thing], DIRECTIONS[direction]
+        after = replace(before, x=before.x + dx * way, y=before.y + dy * way)
+        return Event(kind, thing, *span, before, after, direction)
+
+    def _bounce(self, thing, span, direction) -> Event | None:
+        me, most = self.now[thing], int((span[1] - span[0]) / _HOP)
+        if direction:
+            way = self._edge(thing, direction)
+            if way < BOUNCE[0] or way > MOVE[1] or self._way(thing, direction) < way:
+                return None
+            hops = 1
+        else:
+            way = self._between(BOUNCE[0], min(self._way(thing, "up"), me.y - me.radius - MARGIN, BOUNCE[1]))
+            if way is None:
+                return None
+            hops = int(self.rng.integers(1, min(most, 3) + 1))
+        dx, dy = DIRECTIONS[direction or "up"]
+        return Event("bounce", thing, *span, me, me, direction, (dx * way, dy * way), hops)
+
+    def _turn(self, thing, span, direction) -> Event | None:
+        """By quarters, so that a square that rests is no diamond; at most one a second, lest a star seem to go back."""
+        me = self.now[thing]
+        if me.shape == "circle":
+            return None
+        quarters = int(self.rng.integers(1, min(3, round(100 * (span[1] - span[0])) // 100) + 1))
+        after = replace(me, angle=me.angle + 90.0 * quarters * TURNS[direction])
+        return Event("turn", thing, *span, me, after, direction)
+
+    def _grow(self, thing, span, direction) -> Event | None:
+        me = self.now[thing]
+        room = min(self._room(me, thing) / me.radius, SIZES[1] / me.size, GROWTH[1])
+        factor = self._between(GROWTH[0], room)
+        return factor and Event("grow", thing, *span, me, replace(me, size=me.size * factor))
+
+    def _shrink(self, thing, span, direction) -> Event | None:
+        me = self.now[thing]
+        factor = self._between(GROWTH[0], min(me.size / SIZES[0], GROWTH[1]))
+        return factor and Event("shrink", thing, *span, me, replace(me, size=me.size / factor))
+
+    def _colour(self, thing, span, direction) -> Event | None:
+        me = self.now[thing]
+        free = [colour for colour in COLOURS if (me.shape, colour) not in self.taken]
+        if not free:
+            return None
+        return Event("colour", thing, *span, me, replace(me, colour=str(self.rng.choice(free))))

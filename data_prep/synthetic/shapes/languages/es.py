@@ -1,0 +1,97 @@
+"""Spanish."""
+
+from data_prep.synthetic.shapes.languages.romance import Romance
+
+
+class Spanish(Romance):
+    articles = ("un", "una")
+    size_follows = True
+
+
+SPANISH = Spanish(
+    nouns={
+        "circle": "círculo/m",
+        "square": "cuadrado/m",
+        "triangle": "triángulo/m",
+        "star": "estrella/f",
+        "diamond": "rombo/m",
+    },
+    adjectives={
+        "red": "rojo/roja",
+        "blue": "azul/azul",
+        "green": "verde/verde",
+        "yellow": "amarillo/amarilla",
+        "black": "negro/negra",
+        "purple": "morado/morada",
+    },
+    sizes=("pequeño/pequeña", "grande/grande"),
+    places={
+        "middle": "en el centro",
+        "top": "arriba",
+        "bottom": "abajo",
+        "left": "a la izquierda",
+        "right": "a la derecha",
+    },
+    patterns={
+        "at": (
+            "{0} {place}.",
+            "{0} está {place}.",
+            "hay {0} {place}.",
+            "vemos {0} {place}.",
+            "se ve {0} {place}.",
+            "aquí hay {0} {place}.",
+            "la imagen muestra {0} {place}.",
+            "{place} hay {0}.",
+            "{place} vemos {0}.",
+            "{place} se ve {0}.",
+        ),
+        "left": (
+            "{0} a la izquierda de {1}.",
+            "{0} está a la izquierda de {1}.",
+            "hay {0} a la izquierda de {1}.",
+            "vemos {0} a la izquierda de {1}.",
+            "se ve {0} a la izquierda de {1}.",
+            "aquí hay {0} a la izquierda de {1}.",
+            "la imagen muestra {0} a la izquierda de {1}.",
+            "{0} con {1} al lado derecho.",
+            "hay {0} con {1} al lado derecho.",
+            "vemos {0} con {1} al lado derecho.",
+        ),
+        "above": (
+            "{0} por encima de {1}.",
+            "{0} está por encima de {1}.",
+            "hay {0} por encima de {1}.",
+            "vemos {0} por encima de {1}.",
+            "se ve {0} por encima de {1}.",
+            "aquí hay {0} por encima de {1}.",
+            "la imagen muestra {0} por encima de {1}.",
+            "{0} con {1} debajo.",
+            "hay {0} con {1} debajo.",
+            "vemos {0} con {1} debajo.",
+        ),
+        "touch": (
+            "{0} toca {1}.",
+            "{1} toca {0}.",
+            "{0} y {1} se tocan.",
+            "{1} y {0} se tocan.",
+            "hay {0} que toca {1}.",
+            "hay {1} que toca {0}.",
+            "vemos {0} que toca {1}.",
+            "vemos {1} que toca {0}.",
+            "aquí hay {0} que toca {1}.",
+            "aquí hay {1} que toca {0}.",
+        ),
+        "row": (
+            "{0}, {1} y {2} de izquierda a derecha.",
+            "hay {0}, {1} y {2} de izquierda a derecha.",
+            "vemos {0}, {1} y {2} de izquierda a derecha.",
+            "aquí hay {0}, {1} y {2} de izquierda a derecha.",
+            "la imagen muestra {0}, {1} y {2} de izquierda a derecha.",
+            "de izquierda a derecha: {0}, {1} y {2}.",
+            "de izquierda a derecha hay {0}, {1} y {2}.",
+            "de izquierda a derecha vemos {0}, {1} y {2}.",
+            "en fila de izquierda a derecha: {0}, {1} y {2}.",
+            "{0} a la izquierda, {1} en el centro y {2} a la derecha.",
+        ),
+    },
+)
