@@ -67,7 +67,7 @@ def torch_i3d(divide: int = 1, classes: int = 5):
     """I3D with the layers, the padding and the tensor names of pytorch-i3d, up to the last block; all channels divided
     by `divide`. It has a classifier, which is not run."""
     torch, *_ = torch_models()
-    nn, pad = torch.nn, torch.nn.pure_model.pad
+    nn, pad = torch.nn, torch.nn.functional.pad
 
     def same(x, kernel, stride):
         """TensorFlow's SAME padding."""
@@ -93,7 +93,7 @@ def torch_i3d(divide: int = 1, classes: int = 5):
             self.kernel, self.stride = kernel, stride
 
         def forward(self, x):
-            return nn.pure_model.max_pool3d(same(x, self.kernel, self.stride), self.kernel, self.stride)
+            return nn.functional.max_pool3d(same(x, self.kernel, self.stride), self.kernel, self.stride)
 
     class Block(nn.Module):
         def __init__(self, c_in, plain, few_a, wide_a, few_b, wide_b, pooled):

@@ -32,7 +32,7 @@ def test_the_model_has_the_sizes_of_the_config(config):
 def test_a_config_of_an_older_version_is_told_which_setting_it_lacks(config):
     with config.unlocked():
         del config.model.frame_similarity
-    with pytest.raises(ConfigError, match="no setting 'similarities' .* older version .* config.json"):
+    with pytest.raises(ConfigError, match="no setting 'frame_similarity' .* older version .* config.json"):
         make_pure_model(config, vocab=50)
 
 

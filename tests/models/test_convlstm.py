@@ -42,10 +42,10 @@ def test_a_layer_equals_torchs_convolutions_in_a_plain_loop():
     bias = torch.tensor(np.asarray(layer.input.bias[...]))
     hidden = cell = torch.zeros(2, 5, 6, 7)
     for i in range(4):
-        gates = torch.nn.pure_model.conv2d(
+        gates = torch.nn.functional.conv2d(
             torch.tensor(x[:, i]).permute(0, 3, 1, 2), kernel(layer.input), bias, padding=1
         )
-        gates = gates + torch.nn.pure_model.conv2d(hidden, kernel(layer.state), padding=1)
+        gates = gates + torch.nn.functional.conv2d(hidden, kernel(layer.state), padding=1)
         enter, forget, new, leave = gates.split(5, dim=1)
         kept = torch.sigmoid(forget + 1) * cell + torch.sigmoid(enter) * torch.tanh(new)
         shown = torch.sigmoid(leave) * torch.tanh(kept)

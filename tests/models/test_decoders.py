@@ -64,7 +64,7 @@ def linear(params, name):
 
 def norm(params, name):
     scale, bias = (torch.tensor(params[f"{name}/{part}"]) for part in ("scale", "bias"))
-    return lambda x: torch.nn.pure_model.layer_norm(x, (D,), scale, bias, 1e-6)
+    return lambda x: torch.nn.functional.layer_norm(x, (D,), scale, bias, 1e-6)
 
 
 def embed(params, tokens):

@@ -13,7 +13,7 @@ def test_cross_entropy_equals_torch(smoothing):
     weights = rng.integers(0, 2, (3, 4)).astype(np.float32)
     loss, nll = cross_entropy(jnp.asarray(logits), jnp.asarray(labels), weights, label_smoothing=smoothing)
     for value, epsilon in ((loss, smoothing), (nll, 0.0)):
-        per_piece = torch.nn.pure_model.cross_entropy(
+        per_piece = torch.nn.functional.cross_entropy(
             torch.tensor(logits).reshape(-1, 9), torch.tensor(labels).reshape(-1), reduction="none",
             label_smoothing=epsilon,
         )  # fmt: skip
