@@ -27,7 +27,7 @@ log = logging.getLogger("capjax")
 
 
 def join(environ: Mapping[str, str] = os.environ):
-    """Joins the job's other processes, if there are any; before anything of JAX is used. From then on, until `leave`,
+    """Joins the job's other processes, if there are any; before anything of JAX is used. From then on, until `shut_down`,
     a process that is lost ends this one (see `LivenessMonitor`).
 
     On TPU VMs and on GKE's TPU pods, where neither the user nor SLURM says anything, JAX asks the machine.
@@ -101,7 +101,7 @@ def heartbeat(step: int, *, busy: bool = False):
     """Tells the others that this process has come to a step. A process that stays behind the others is taken to hang,
     unless it is `busy` with what may take its time: compiling, evaluating, saving."""
     if _liveness:
-        _liveness.at(step, busy)
+        _liveness.heartbeat(step, busy)
 
 
 def attribute_failure(error: Exception) -> bool:
@@ -120,5 +120,5 @@ def shut_down(status: int, reason: str = ""):
     """
     global _liveness
     if _liveness:
-        _liveness.leave(status, reason)
+        _liveness.shut_down(status, reason)
         _liveness = None

@@ -157,7 +157,7 @@ def test_freezing_by_name(config):
     config.optimizer.freeze = ("^connector/", "embedding")
     run = Run(config, encoder=VIT)
     assert set(run.state.frozen) == {
-        n for n in [*run.state.params, *run.state.frozen] if n[:6] == "connector/" or "embedding" in n
+        n for n in [*run.state.params, *run.state.frozen] if n.startswith("connector/") or "embedding" in n
     }
 
 
