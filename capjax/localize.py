@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capjax.data.media_reader import MediaSample, Reader
+from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError
-from capjax.data.video import Video
-from capjax.data.windows import Windows
+from capjax.data.video import VideoFile
+from capjax.data.windows import WindowSettings
 from capjax.evals.generate import Event
 from capjax.evals.windows import Window, merge
 
@@ -38,7 +38,7 @@ class _OpenVideo:
 
 
 def localize(
-    media: Iterable[str | Path], reader: Reader, windows: Windows,
+    media: Iterable[str | Path], reader: MediaReader, windows: WindowSettings,
     find: Callable[[list[MediaSample]], Sequence[list[Event]]], *, batch_size: int,
     progress: Callable[[float, float], None] | None = None,
 ) -> Iterator[LocalizedVideo]:  # fmt: skip
@@ -64,10 +64,10 @@ def localize(
         one = _OpenVideo()
         open_videos.append(one)
         try:
-            video = Video(Path(path), threads=0)
+            video = VideoFile(Path(path), threads=0)
             one.result.duration = video.duration
             before, opened = opened, opened + video.duration
-            for seen in reader.parts(video, windows.of(video.duration)):
+            for seen in reader.parts(video, windows.split(video.duration)):
                 waiting.append((one, seen))
                 one.waiting += 1
                 if len(waiting) == batch_size:

@@ -15,15 +15,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax.data.media_reader import MediaSample, Reader
+from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.transforms import pick_frames, view
-from capjax.data.windows import Windows
+from capjax.data.windows import WindowSettings
 from capjax.evals.generate import Event, Generator
 from capjax.localize import LocalizedVideo, localize
 from capjax.models.build import make_encoder, make_pure_model
 from capjax.models.encoders import encode_clip
-from capjax.models.encoders.clip import moments, over_time, time_stride
+from capjax.models.encoders.clip import group_times, over_time, time_stride
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.checkpoint import check_weights, load_weights
@@ -97,8 +97,10 @@ class Predictor:
         self._picture = MediaSettings(media.get("short_side", max(256, self._image_size)), media.get("quality", 95))
         # An encoder over time looks at all frames; of its features some are picked.
         most = sys.maxsize if self._extract and self._extract.over_time else self.config.data.num_frames
-        self._reader = Reader(self._picture, media.get("fps", _FPS), most)
-        self._windows = Windows(media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0))
+        self._reader = MediaReader(self._picture, media.get("fps", _FPS), most)
+        self._windows = WindowSettings(
+            media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
+        )
         self._generators: dict[str, Generator] = {}
         self._generator(**decode)
 
@@ -233,7 +235,7 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
         lang, generator = self._language(lang), self._generator(**decode)
-        windows, keys = self._windows.changed(window, overlap), itertools.count()
+        windows, keys = self._windows.override(window, overlap), itertools.count()
 
         def find(seen: list[MediaSample]) -> list[list[Event]]:
             key = jax.random.fold_in(jax.random.key(seed), next(keys))
@@ -331,7 +333,7 @@ class _Extractor:
                 view(jpeg, side, out=frames[0, i])
                 times[0, i], mask[0, i] = seen.times[start + i], True
             rows.append(np.asarray(self(frames, times, mask))[0])
-        times, _ = moments(seen.times[None], np.ones((1, len(seen.times)), bool), self.stride)
+        times, _ = group_times(seen.times[None], np.ones((1, len(seen.times)), bool), self.stride)
         times = np.asarray(times[0])
         return np.concatenate(rows)[: len(times)], times
 

@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.data.time_bins = (
         0  # dense: moments of a video with pieces of their own, written into the text (Vid2Seq), for
     )
-    # which the vocabulary is made with --time-pieces; 0: events are found by queries (PDVC), see model.events
+    # which the vocabulary is made with --time-tokens; 0: events are found by queries (PDVC), see model.events
     config.data.languages = ("en",)  # which captions are learned and written
     config.data.language_weights = ConfigDict()  # how often a language is drawn, such as {"en": 2.0}; others 1
     config.data.captions_per_item = (

@@ -1,7 +1,7 @@
 """The built-in videos: every event with its start and its end, from scratch.
 
     python -m data_prep moving --count 8000 --languages en --fps 5 --output data/moving
-    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 800 --time-pieces 101
+    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 800 --time-tokens 101
     python launch.py --config configs/moving_dense.py:queries --workdir runs/moving ...
 
 `queries` finds events as a set (PDVC's form); `text` writes their times into the text (Vid2Seq's form).

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from capjax.data.photo import MediaError
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from capjax.data.video import EPSILON
-from capjax.data.windows import cut
+from capjax.data.windows import split_into_windows
 from data_prep.readers.item import Item, Problem
 
 CUTS = ("whole", "events", "windows", "shots")
@@ -68,7 +68,7 @@ class Clip:
     start: float
     end: float
     offset: float
-    captions: tuple[Caption, ...]
+    captions: tuple[RecordCaption, ...]
 
 
 def bounds(item: Item, duration: float) -> tuple[float, float]:
@@ -121,9 +121,9 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     if settings.cut == "shots":
         inner = [at for at in cuts if start + EPSILON < at < end - EPSILON]
         shots = zip([start, *inner], [*inner, end], strict=True)
-        spans = [part for shot in shots for part in cut(*shot, length, 0.0)]
+        spans = [part for shot in shots for part in split_into_windows(*shot, length, 0.0)]
     else:
-        spans = cut(start, end, length, overlap)
+        spans = split_into_windows(start, end, length, overlap)
     if len(spans) == 1:
         return [Clip(item.id, "", start, end, 0.0, item.captions)] if item.captions else []
     return [clip for span in spans if (clip := _part(item, *span, start)).captions]
@@ -143,14 +143,14 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
 
 
 def _events(item: Item, start: float, longest: float) -> Iterator[Clip]:
-    events: dict[tuple[float, float], list[Caption]] = {}
+    events: dict[tuple[float, float], list[RecordCaption]] = {}
     for caption in item.captions:
         if caption.start is not None:
             events.setdefault((caption.start, caption.end), []).append(caption)
     names: set[str] = set()
     for (first, last), captions in sorted(events.items()):
-        told = tuple(Caption(caption.text, caption.lang) for caption in captions)
-        for one, other in cut(first, last, longest, 0.0):
+        told = tuple(RecordCaption(caption.text, caption.lang) for caption in captions)
+        for one, other in split_into_windows(first, last, longest, 0.0):
             name = _name(item.id, one, other)
             name = name if name not in names else f"{item.id}@{one!r}-{other!r}"
             names.add(name)

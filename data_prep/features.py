@@ -164,7 +164,7 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
     Raises:
       InputError: a record has no pictures, or a damaged one, or features that float16 cannot hold.
     """
-    from capjax.models.encoders.clip import moments
+    from capjax.models.encoders.clip import group_times
 
     settings, jobs, running = extractor.settings, deque(), deque()
     clip, stride, size = extractor.clip, extractor.stride, settings.image_size
@@ -210,7 +210,7 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
             job = jobs.popleft()
             frames, times = job.record.frames if settings.keep_frames else (), job.record.frame_times
             if stride > 1:
-                times = np.asarray(moments(times[None], np.ones((1, len(times)), bool), stride)[0][0])
+                times = np.asarray(group_times(times[None], np.ones((1, len(times)), bool), stride)[0][0])
             yield replace(
                 job.record, frames=frames, frame_times=times, features=job.features, feature_grid=extractor.shape[:2]
             )

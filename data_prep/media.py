@@ -15,8 +15,8 @@ import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
-from capjax.data.video import DELAY, EPSILON, Shown, Video
-from capjax.data.windows import moments
+from capjax.data.video import DELAY, EPSILON, TimedFrame, VideoFile
+from capjax.data.windows import sample_times
 from data_prep.clips import Clip, ClipSettings, bounds, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
 from data_prep.shots import ShotDetector, is_looked_at
@@ -82,7 +82,7 @@ def read_video(
 def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
     with ExitStack() as stack:
         try:
-            video = Video(path)
+            video = VideoFile(path)
             frames, seen, cuts = None, [], []
             if storage.clips.cut == "shots":
                 spool.unlink(missing_ok=True)  # which frames are needed is known only as the cuts are found
@@ -100,7 +100,7 @@ def _nothing(share: float):
 
 
 def _read_clips(
-    video: Video, cuts, items, storage: Storage, on_share, spool: Path, frames=None, seen=()
+    video: VideoFile, cuts, items, storage: Storage, on_share, spool: Path, frames=None, seen=()
 ) -> Iterator[Record | Problem]:
     path = video.path
     clips: list[tuple[Clip, Item]] = []
@@ -133,7 +133,7 @@ def _read_clips(
         yield from (Problem(error.kind, str(error), item.where, clip.id, "video") for clip, item in clips[done:])
 
 
-def _find_shots(video: Video, items, storage: Storage, frames, on_share) -> tuple[list["_Seen"], list[float]]:
+def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> tuple[list["_Seen"], list[float]]:
     """(the frames that shots of the items may show, cuts): all in one decode.
 
     A shot that is longer than a record may be is cut into windows, which its end decides on: their frames may not be
@@ -144,7 +144,7 @@ def _find_shots(video: Video, items, storage: Storage, frames, on_share) -> tupl
         with suppress(MediaError):  # told when the clips are made
             spans.append(bounds(item, video.duration))
     before = 0.0
-    for shown, until in detector.watch(video.shown_at((), all_frames=True)):
+    for shown, until in detector.watch(video.frames_at((), all_frames=True)):
         if not seen:
             first = 0.0 if shown.time < DELAY else shown.time
             seen.append(_Seen(-math.inf, first, None))  # nothing is shown before it
@@ -174,13 +174,13 @@ def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Re
     )
 
 
-def _gather(video: Video, clips, storage: Storage, on_share, spool: Path, frames, seen):
+def _gather(video: VideoFile, clips, storage: Storage, on_share, spool: Path, frames, seen):
     """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once.
 
     Args:
       seen: frames that are in `frames` already; empty, and None: none are.
     """
-    wanted = [moments(clip.start, clip.end, storage.fps) for clip, _ in clips]
+    wanted = [sample_times(clip.start, clip.end, storage.fps) for clip, _ in clips]
     every = np.unique(np.concatenate([*wanted, []]))
     with nullcontext(frames) if frames is not None else _store(len(every), spool) as frames:
         entries = _entries(video, every, frames, seen, storage.picture, on_share)
@@ -221,7 +221,7 @@ class _Entry(NamedTuple):
     place: object
 
 
-def _entries(video: Video, moments, frames: "_Memory | _Spool", seen, picture, on_share) -> Iterator[_Entry]:
+def _entries(video: VideoFile, moments, frames: "_Memory | _Spool", seen, picture, on_share) -> Iterator[_Entry]:
     """The frames shown at `moments`, those first that are there already."""
     done, share = 0, 1 / max(len(moments), 1)
     for entry in _among(moments, seen) if seen else frames.kept():
@@ -231,8 +231,8 @@ def _entries(video: Video, moments, frames: "_Memory | _Spool", seen, picture, o
     on_share(done * share)
     if done == len(moments):
         return
-    for shown in video.shown_at(moments[done:]):
-        first, stop = shown.moments.start + done, shown.moments.stop + done
+    for shown in video.frames_at(moments[done:]):
+        first, stop = shown.indices.start + done, shown.indices.stop + done
         place = _keep(video, shown, first, stop, frames, picture)
         on_share((stop - first) * share)
         if place is not None:
@@ -251,7 +251,7 @@ def _among(moments: np.ndarray, seen: Sequence[_Seen]) -> Iterator[_Entry]:
             done = stop
 
 
-def _keep(video: Video, shown: Shown, first: int, stop: int, frames: "_Memory | _Spool", picture):
+def _keep(video: VideoFile, shown: TimedFrame, first: int, stop: int, frames: "_Memory | _Spool", picture):
     """Where the frame's JPEG is kept; None: it is damaged, and left out."""
     try:
         return frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from capjax.data.video import EPSILON, Shown
+from capjax.data.video import EPSILON, TimedFrame
 
 # Frames before and after a change that it is compared with.
 _AROUND = 8
@@ -30,10 +30,10 @@ class ShotDetector:
         self._changes: list[float] = []  # of frames 1, 2, ... to the one before
         self.cuts: list[float] = []  # seconds at which a new shot begins; not the start of the video
 
-    def watch(self, every: Iterable[Shown]) -> Iterator[tuple[Shown, float]]:
+    def watch(self, every: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, float]]:
         """Every frame of a video, and when the next comes up (after the last: never), both in seconds. A frame comes
         out once it is known whether a shot begins with it, a few frames late."""
-        waiting: deque[tuple[int, Shown, float]] = deque()
+        waiting: deque[tuple[int, TimedFrame, float]] = deque()
         before, number = None, 0
         for shown in every:
             self._look(shown)
@@ -47,14 +47,14 @@ class ShotDetector:
         for one in waiting:
             yield self._decide(*one)
 
-    def _look(self, shown: Shown):
+    def _look(self, shown: TimedFrame):
         planes = self._reformatter.reformat(shown.frame, 64, 36, "yuv420p", threads=1).planes
         small = np.concatenate([_thumbnail(plane) for plane in planes])
         if self._before is not None:
             self._changes.append(float(np.abs(small - self._before).mean()))
         self._before = small
 
-    def _decide(self, number: int, shown: Shown, until: float) -> tuple[Shown, float]:
+    def _decide(self, number: int, shown: TimedFrame, until: float) -> tuple[TimedFrame, float]:
         if number and self._is_cut(number - 1) and shown.time - self.begin >= self._min_shot:
             self.cuts.append(shown.time)
         return shown, until
@@ -78,8 +78,8 @@ def _thumbnail(plane) -> np.ndarray:
 
 
 def is_looked_at(time: float, until: float, shot: float, spans: Sequence[tuple[float, float]], fps: float) -> bool:
-    """Whether a frame that is on the screen from `time` to `until` is shown at a moment (see `moments`) of the part of
-    any of `spans` that begins with the shot.
+    """Whether a frame displayed from `time` to `until` is shown at one of the `sample_times` of the part of any of
+    `spans` that begins with the shot.
 
     Args:
       shot: the second at which the frame's shot begins.

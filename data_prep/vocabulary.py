@@ -28,7 +28,12 @@ def add_arguments(parser):
     parser.add_argument("--temperature", type=float, default=10 / 3, metavar="T",
                         help="a language counts as its share of captions to the power 1/T (default 3.33)")  # fmt: skip
     parser.add_argument(
-        "--time-pieces", type=int, default=0, metavar="N", help="reserve N pieces for times (default 0)"
+        "--time-tokens",
+        "--time-pieces",
+        type=int,
+        default=0,
+        metavar="N",
+        help="reserve N tokens for times (default 0)",
     )
 
 
@@ -72,12 +77,12 @@ def run(args) -> int:
     Raises:
       VocabularyError: it cannot be made; FileNotFoundError, ValueError: a dataset or split is missing.
     """
-    check_arguments(args.size, args.temperature, args.languages, args.time_pieces)
+    check_arguments(args.size, args.temperature, args.languages, args.time_tokens)
     where = f"split {args.split!r} of {', '.join(map(str, args.input))}"
     sentences = choose(captions_by_language(args.input, args.split), args.languages, where)
     model = train(
         sentences, size=args.size, lowercase=args.lowercase, temperature=args.temperature, languages=args.languages,
-        time_pieces=args.time_pieces,
+        time_tokens=args.time_tokens,
     )  # fmt: skip
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(args.output, model)

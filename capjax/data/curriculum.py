@@ -24,7 +24,7 @@ from scipy.stats import rankdata
 
 
 @dataclass(frozen=True)
-class Stage:
+class CurriculumStage:
     """Attributes:
     number: from 0.
     first: the number of its first batch.
@@ -56,15 +56,15 @@ class Stage:
         return f"stage {self.number + 1}, from step {self.first}: {changes}"
 
 
-def make_stages(data: SimpleNamespace) -> list[Stage]:
+def make_stages(data: SimpleNamespace) -> list[CurriculumStage]:
     """The stages of a `data` section, checked by `capjax.config`; without a curriculum there is one."""
     return [
-        Stage(number, first, changes, SimpleNamespace(**{**vars(data), **changes}))
+        CurriculumStage(number, first, changes, SimpleNamespace(**{**vars(data), **changes}))
         for number, (first, changes) in enumerate(data.curriculum or ((0, {}),))
     ]
 
 
-def stage_at(stages: Sequence[Stage], number: int) -> Stage:
+def stage_at(stages: Sequence[CurriculumStage], number: int) -> CurriculumStage:
     """The stage of batch `number`."""
     return stages[bisect_right([stage.first for stage in stages], number) - 1]
 

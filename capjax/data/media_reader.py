@@ -9,8 +9,8 @@ import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, to_jpeg
 from capjax.data.transforms import pick_frames
-from capjax.data.video import VIDEO_SUFFIXES, Video
-from capjax.data.windows import moments
+from capjax.data.video import VIDEO_SUFFIXES, VideoFile
+from capjax.data.windows import sample_times
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class MediaSample:
 
 
 @dataclass(frozen=True)
-class Reader:
+class MediaReader:
     """Reads media as a record of them would hold them, and of a record those frames that evaluation picks.
 
     Attributes:
@@ -47,7 +47,7 @@ class Reader:
           MediaError: it cannot be read; the message names a file.
         """
         if isinstance(media, str | Path) and Path(media).suffix.lower() in VIDEO_SUFFIXES:
-            video = Video(Path(media), threads=0)
+            video = VideoFile(Path(media), threads=0)
             return next(self.parts(video, [(0.0, video.duration)]))
         try:
             return MediaSample((to_jpeg(media, self.picture),), np.zeros(1, np.float32))
@@ -56,7 +56,7 @@ class Reader:
                 raise
             raise MediaError(error.kind, f"{media}: {error}") from error
 
-    def parts(self, video: Video, spans: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
+    def parts(self, video: VideoFile, spans: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Parts of a video, from and to in seconds, by their start. Its frames are decoded once, and no more are in
         memory than those of parts that overlap. Parts of which no frame can be decoded are left out.
 
@@ -65,7 +65,7 @@ class Reader:
         """
         chosen = [self._chosen(video, *span) for span in spans]
         every = np.unique(np.concatenate([*chosen, []]))
-        frames = video.shown_at(every)
+        frames = video.frames_at(every)
         near: deque[tuple[float, range, bytes]] = deque()  # those that this part or a later one may show
         some = False
         for (start, end), own in zip(spans, chosen, strict=True):
@@ -75,7 +75,7 @@ class Reader:
             while not near or near[-1][1].stop <= places[-1]:
                 if (shown := next(frames, None)) is None:
                     break
-                near.append((shown.time, shown.moments, video.jpeg(shown.frame, self.picture)))
+                near.append((shown.time, shown.indices, video.jpeg(shown.frame, self.picture)))
             mine = [(time, jpeg) for time, span, jpeg in near if any(place in span for place in places)]
             if mine:
                 some = True
@@ -86,9 +86,9 @@ class Reader:
         if not some:
             raise MediaError("no_frames", f"{video.path}: not one frame could be decoded")
 
-    def _chosen(self, video: Video, start: float, end: float) -> np.ndarray:
+    def _chosen(self, video: VideoFile, start: float, end: float) -> np.ndarray:
         """A moment of each frame that is picked, in seconds of the video: of two hours of frames a model looks at a
         few, and the others need not be decoded."""
-        wanted = moments(start, end, self.fps)
-        frames = video.moments_by_frame(wanted)
+        wanted = sample_times(start, end, self.fps)
+        frames = video.group_by_frame(wanted)
         return wanted[[frames[i].start for i in pick_frames(len(frames), self.most)]]

@@ -20,14 +20,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from capjax.data.curriculum import Stage, halves, hardness, stage_at
+from capjax.data.curriculum import CurriculumStage, halves, hardness, stage_at
 
 # Places in a window, at most. Beyond it buckets fill no better, and a plan takes more time and room.
 _WINDOW = 2**16
 
 
 @dataclass(frozen=True)
-class Pool:
+class RecordPool:
     """The records of one dataset that may be drawn.
 
     Attributes:
@@ -49,15 +49,15 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Rows:
+class BatchRows:
     """Rows of a batch: the batch's stage, how many frames it is padded to, and (source, index) of each row."""
 
-    stage: Stage
+    stage: CurriculumStage
     frames: int
     picks: list[tuple[int, int]]
 
 
-class Order:
+class BatchOrder:
     """The batches of a run.
 
     Args:
@@ -66,21 +66,21 @@ class Order:
       batch_size: b, over all processes.
     """
 
-    def __init__(self, pools: Sequence[Pool], stages: Sequence[Stage], *, batch_size: int, seed: int):
+    def __init__(self, pools: Sequence[RecordPool], stages: Sequence[CurriculumStage], *, batch_size: int, seed: int):
         self.stages = stages
         self._orders = [_StageOrder(pools, stage, batch_size, seed) for stage in stages]
 
-    def rows(self, number: int, wanted: np.ndarray) -> Rows:
+    def rows(self, number: int, wanted: np.ndarray) -> BatchRows:
         """The rows `wanted`, int [n], of batch `number`."""
         stage = stage_at(self.stages, number)
         frames, picks = self._orders[stage.number].rows(number - stage.first, wanted)
-        return Rows(stage, frames, list(map(tuple, picks.tolist())))
+        return BatchRows(stage, frames, list(map(tuple, picks.tolist())))
 
 
 class _StageOrder:
     """The batches of one stage, counted from its first."""
 
-    def __init__(self, pools: Sequence[Pool], stage: Stage, batch_size: int, seed: int):
+    def __init__(self, pools: Sequence[RecordPool], stage: CurriculumStage, batch_size: int, seed: int):
         self._pools, self._stage, self._b, self._seed = pools, stage, batch_size, seed
         self._mixture = _Mixture(pools, stage, seed)
         self._buckets = np.asarray(stage.buckets)
@@ -117,7 +117,7 @@ class _StageOrder:
             of_pool = pools == number
             counts[of_pool] = pool.sizes["frames"][places[of_pool]]
         picks = self._picks(pools, places)
-        batches = [(int(frames), picks[rows]) for frames, rows in cut(counts, self._buckets, self._b)]
+        batches = [(int(frames), picks[rows]) for frames, rows in cut_into_batches(counts, self._buckets, self._b)]
         rng = np.random.default_rng([self._seed, self._stage.number, window])
         return [batches[number] for number in rng.permutation(len(batches))]
 
@@ -125,7 +125,7 @@ class _StageOrder:
 class _Mixture:
     """The endless order of a stage: places in it -> (pools, places in these)."""
 
-    def __init__(self, pools: Sequence[Pool], stage: Stage, seed: int):
+    def __init__(self, pools: Sequence[RecordPool], stage: CurriculumStage, seed: int):
         self._pools, weights, self._shuffles = [], [], []
         for number, pool in enumerate(pools):
             for half, (places, share) in enumerate(pool.split(stage.hard)):
@@ -167,7 +167,7 @@ class _Shuffle:
         return found
 
 
-def cut(counts: np.ndarray, buckets: np.ndarray, b: int) -> list[tuple[int, np.ndarray]]:
+def cut_into_batches(counts: np.ndarray, buckets: np.ndarray, b: int) -> list[tuple[int, np.ndarray]]:
     """[(bucket, b rows)]: rows in batches of like length, with what is left of a bucket in the next larger one.
 
     Args:

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 import grain
 import numpy as np
 
-from capjax.data.curriculum import Stage, make_stages, stage_at
-from capjax.data.order import Order, Pool
+from capjax.data.curriculum import CurriculumStage, make_stages, stage_at
+from capjax.data.order import BatchOrder, RecordPool
 from capjax.data.record import SIZES_FILE, Record, RecordSource
 from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames, training_view, view
@@ -34,7 +34,7 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetSplit:
     """One dataset of a mixture, as written in a config: `DIR@SPLIT` or `DIR@SPLIT*WEIGHT`."""
 
     directory: Path
@@ -42,7 +42,7 @@ class Part:
     weight: float = 1.0
 
     @classmethod
-    def parse(cls, text: str) -> "Part":
+    def parse(cls, text: str) -> "DatasetSplit":
         match = re.fullmatch(r"(?P<dir>.+)@(?P<split>[\w-]+)(\*(?P<weight>\d+(\.\d+)?))?", text)
         if match is None:
             raise DataError(f"data: {text!r} should be DIR@SPLIT or DIR@SPLIT*WEIGHT, such as 'data/coco@train'")
@@ -89,16 +89,16 @@ def _sizes(source, needs: str, where: str) -> dict[str, np.ndarray]:
     return sizes
 
 
-def _pool(number: int, part: Part, source, targets: Targets, needs: str) -> Pool:
+def _pool(number: int, part: DatasetSplit, source, targets: Targets, needs: str) -> RecordPool:
     """The records of a part that can be drawn; with their sizes, if a setting `needs` them."""
     where = f"{part.directory}@{part.split}"
     usable = _usable(source, targets, where)
     picks = np.stack([np.full(len(usable), number), usable], axis=1)
     sizes = _sizes(source, needs, where) if needs else {}
-    return Pool(picks, part.weight, {name: values[usable] for name, values in sizes.items()})
+    return RecordPool(picks, part.weight, {name: values[usable] for name, values in sizes.items()})
 
 
-def plain(data) -> SimpleNamespace:
+def as_namespace(data) -> SimpleNamespace:
     """A config's `data` section for inner loops: looking a value up in a ConfigDict takes microseconds, and there are
     several for each row."""
     data = SimpleNamespace(**{name: data[name] for name in data})
@@ -178,7 +178,7 @@ class _Training:
     pick the rows of all other processes.
     """
 
-    def __init__(self, order: Order, loaders: Sequence[_Loader], *, batch_size: int, rows: np.ndarray, seed: int):
+    def __init__(self, order: BatchOrder, loaders: Sequence[_Loader], *, batch_size: int, rows: np.ndarray, seed: int):
         self._order, self._loaders = order, loaders
         self._batch_size, self._rows, self._seed = batch_size, rows, seed
 
@@ -203,7 +203,7 @@ class _Training:
 class TrainIterator:
     """Endless training batches; `get_state` and `set_state` make it go on exactly where it was."""
 
-    def __init__(self, dataset: grain.MapDataset, stages: Sequence[Stage], *, threads: int, prefetch: int):
+    def __init__(self, dataset: grain.MapDataset, stages: Sequence[CurriculumStage], *, threads: int, prefetch: int):
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         self._iterator, self._stages = iter(dataset.to_iter_dataset(options)), stages
 
@@ -214,7 +214,7 @@ class TrainIterator:
         return next(self._iterator)
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> CurriculumStage:
         """The stage of the curriculum that the next batch is of."""
         return stage_at(self._stages, self._iterator.get_state()["next_index"])
 
@@ -259,7 +259,7 @@ def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape
     Args:
       feature_shape: (rows, columns, channels), for a model that is fed features.
     """
-    data = make_stages(plain(data))[-1].data
+    data = make_stages(as_namespace(data))[-1].data
     features = (feature_shape[0] * feature_shape[1], feature_shape[2]) if feature_shape else None
     one = model_inputs(_empty(make_targets(vocabulary, data), features, 1, data.num_frames))
     return {name: ((batch_size, *value.shape[1:]), value.dtype) for name, value in one.items()}
@@ -286,9 +286,9 @@ def make_train_iterator(
     """
     if not parts:
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
-    parts = [Part.parse(part) for part in parts]
+    parts = [DatasetSplit.parse(part) for part in parts]
     sources = sources if sources is not None else [part.open() for part in parts]
-    stages, rows = make_stages(plain(data)), _rows(rows, batch_size)
+    stages, rows = make_stages(as_namespace(data)), _rows(rows, batch_size)
     targets = [make_targets(vocabulary, stage.data) for stage in stages]
     harder = any(stage.hard is not None for stage in stages)
     needs = "data.buckets" if data.buckets else "data.curriculum's `hard`" if harder else ""
@@ -297,7 +297,7 @@ def make_train_iterator(
         for number, (part, source) in enumerate(zip(parts, sources, strict=True))
     ]
     loaders = [_Loader(sources, of_stage) for of_stage in targets]
-    order = Order(pools, stages, batch_size=batch_size, seed=seed)
+    order = BatchOrder(pools, stages, batch_size=batch_size, seed=seed)
     load = _Training(order, loaders, batch_size=batch_size, rows=rows, seed=seed)
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
@@ -309,7 +309,7 @@ def _rows(rows: Sequence[int] | None, batch_size: int) -> np.ndarray:
 
 def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = ()):
     """Raises what an evaluation of `DIR@SPLIT` would raise, hours later."""
-    source = Part.parse(part).open()
+    source = DatasetSplit.parse(part).open()
     if not len(source):
         raise DataError(f"{part} has no records")
     if source.languages is not None and (missing := set(languages) - source.languages):
@@ -336,10 +336,10 @@ def make_eval_batches(
     """
     if not part:
         raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
-    source = source if source is not None else Part.parse(part).open()
+    source = source if source is not None else DatasetSplit.parse(part).open()
     total = min(limit, len(source)) if limit else len(source)
     wanted = _rows(rows, batch_size)
-    targets = make_targets(vocabulary, plain(data))
+    targets = make_targets(vocabulary, as_namespace(data))
     loader = _Loader([source], targets)
     # Of the whole batch, not of this process's rows: all processes have the same shapes.
     counts = _sizes(source, "data.buckets", part)["frames"][:total] if data.buckets else None

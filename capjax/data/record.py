@@ -21,7 +21,7 @@ SIZES_FILE = "sizes-{}.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
+class RecordCaption:
     """A sentence about a record. `start` and `end` (s) bound the event it tells of; None: the whole record.
 
     `kind` is the task it answers: `caption`, `event` or `summary`. `set` numbers the annotation sets of events: what
@@ -74,7 +74,7 @@ class Record:
 
     id: str
     media: str
-    captions: tuple[Caption, ...]
+    captions: tuple[RecordCaption, ...]
     frames: tuple[bytes, ...] = ()
     frame_times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
     duration: float = 0.0
@@ -209,7 +209,7 @@ def parse(example: bytes) -> Record:
     return Record(
         id=texts("id")[0],
         media=texts("media")[0],
-        captions=tuple(Caption(*row) for row in captions),
+        captions=tuple(RecordCaption(*row) for row in captions),
         frames=tuple(columns["frames"].bytes_list.value),
         frame_times=np.asarray(columns["frame_times"].float_list.value, np.float32),
         duration=columns["duration"].float_list.value[0],

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from capjax.data.record import Caption, Record
+from capjax.data.record import Record, RecordCaption
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 
@@ -26,8 +26,8 @@ class TargetError(ValueError):
 def make_targets(vocabulary: Vocabulary, data) -> "Targets":
     """The targets of a config's `data` section."""
     if data.task != "dense":
-        return Captions(vocabulary, data)
-    return TimedTextTargets(vocabulary, data) if data.time_bins else EventQueries(vocabulary, data)
+        return CaptionTargets(vocabulary, data)
+    return TimedTextTargets(vocabulary, data) if data.time_bins else EventSetTargets(vocabulary, data)
 
 
 class Targets:
@@ -56,7 +56,7 @@ class Targets:
     def _prefix(self, lang: str) -> list[int]:
         return self.vocabulary.prefix(lang, "summary" if self.data.task == "summary" else None)
 
-    def answers(self, record: Record) -> list[Caption]:
+    def answers(self, record: Record) -> list[RecordCaption]:
         """The captions of a record that answer the task, in a language that is asked for."""
         return [c for c in record.captions if c.kind == self.kind and c.lang in self.data.languages]
 
@@ -90,7 +90,7 @@ class Targets:
         return langs[_draw(rng, [self.data.language_weights.get(lang, 1.0) for lang in langs])]
 
 
-class Captions(Targets):
+class CaptionTargets(Targets):
     """One text for the whole: `target` and `loss_mask` [b, l], or [b, c, l]."""
 
     def fill(self, batch, row, record, rng):
@@ -105,7 +105,7 @@ class Captions(Targets):
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
         urns = {
-            lang: _Urn(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
+            lang: _TextSampler(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
             for lang in sorted(texts)
         }
         for _ in range(self.data.captions_per_item):
@@ -113,7 +113,7 @@ class Captions(Targets):
             yield urns[lang].draw(rng), lang
 
 
-class _Urn:
+class _TextSampler:
     """Texts, drawn without putting back until all were; those that do not fit are left out if any fits."""
 
     def __init__(self, texts: list[str], encode: Callable, fits: Callable[..., bool]):
@@ -132,18 +132,18 @@ class _Urn:
         return pieces
 
 
-class _Dense(Targets):
+class _EventTargets(Targets):
     """Events; those of one annotation set at a time: `event_times` float32 [b, e, 2], start and end as shares of the
     duration; `event_mask` bool [b, e], True = real; `duration` float32 [b] in seconds."""
 
-    def sets(self, record: Record) -> dict[str, dict[int, list[Caption]]]:
+    def sets(self, record: Record) -> dict[str, dict[int, list[RecordCaption]]]:
         """{language: {annotation set: its events}}, languages and sets in order."""
-        sets: dict[str, dict[int, list[Caption]]] = {}
+        sets: dict[str, dict[int, list[RecordCaption]]] = {}
         for caption in sorted(self.answers(record), key=lambda caption: (caption.lang, caption.set)):
             sets.setdefault(caption.lang, {}).setdefault(caption.set, []).append(caption)
         return sets
 
-    def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[Caption], str]:
+    def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[RecordCaption], str]:
         """At most `data.max_events` events, in order of start, of an annotation set drawn at random in a language drawn
         by weight."""
         sets = self.sets(record)
@@ -163,14 +163,14 @@ class _Dense(Targets):
     def fill(self, batch, row, record, rng):
         batch["duration"][row] = record.duration
 
-    def _tell(self, batch, row, record, events: Sequence[Caption]):
+    def _tell(self, batch, row, record, events: Sequence[RecordCaption]):
         for number, event in enumerate(events):
             start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
             batch["event_times"][row, number] = start, max(end, start + 1e-4)
             batch["event_mask"][row, number] = True
 
 
-class TimedTextTargets(_Dense):
+class TimedTextTargets(_EventTargets):
     """Events as one text with time pieces: as `Captions`, and the times of the first text's events beside it."""
 
     def __init__(self, vocabulary: Vocabulary, data):
@@ -191,7 +191,7 @@ class TimedTextTargets(_Dense):
             self._write(batch, place, self.tokens.encode(told, record.duration), lang)
 
 
-class EventQueries(_Dense):
+class EventSetTargets(_EventTargets):
     """Events as a set: `target` and `loss_mask` are [b, e, l], the text of each."""
 
     def rows(self, b: int) -> tuple[int, ...]:
@@ -217,7 +217,7 @@ def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
 def references(record: Record, targets: Targets) -> Mapping:
     """What people wrote: {lang: [texts]}; of events, {lang: {annotation set: [(start, end, text)]}}, in seconds of the
     video that the record is a part of."""
-    if isinstance(targets, _Dense):
+    if isinstance(targets, _EventTargets):
         return {
             lang: {
                 number: [(e.start + record.start, e.end + record.start, e.text) for e in events]

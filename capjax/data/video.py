@@ -1,11 +1,11 @@
-"""Video files to frames: what a record holds, and what prediction does with a raw video.
+"""Decodes the frames of video files at given times, for data preparation and prediction.
 
-Times are presentation times in seconds from the start of the file as players count it. Of a variable frame rate, an odd
-start, a turned or interlaced picture, 10 bits or other colours nothing is left behind this file: out go upright 8-bit
-frames and the moments at which each was shown.
+Times are presentation times in seconds from the start of the file, as players count it. Variable frame rates, offset
+start times, rotated or interlaced pictures, 10-bit samples and other color spaces are handled in this module: its
+output is upright 8-bit frames with their display times.
 
-Only what the wanted frames depend on is decoded. An index of all packets, which costs a thousandth of decoding, says
-which those are; where a stream does not keep to the rules, all of it is decoded.
+Only packets that the requested frames depend on are decoded. They are found with an index of all packets, which is far
+cheaper to make than decoding. If a stream violates the rules that the index relies on, the whole stream is decoded.
 """
 
 import math
@@ -32,57 +32,57 @@ VIDEO_SUFFIXES = frozenset(
         "ts", "mts", "m2ts", "3gp", "3g2", "ogv", "mxf", "divx", "rm", "rmvb",
     )
 )  # fmt: skip
-# What may be opened: containers of video in one file. FFmpeg also reads play lists, which name other files and hosts.
+# Allowed demuxers: containers that hold a video in one file. Others, such as playlists, refer to other files and hosts.
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,asf_o,mpeg,mpegvideo,mpegts,mpegtsraw,ogg,mxf,rm,"
     "h264,hevc,m4v,ivf,obu,nut,wtv,dv,nsv,vc1,h263,mjpeg,gxf,y4m,yuv4mpegpipe,gif,amv,bink,smk,"
-    "mp3,flac,wav,aac"  # sound alone, so that what is wrong with it can be told
+    "mp3,flac,wav,aac"  # audio only, so that the error can say that there is no video stream
 )
-# Two moments are the same if no more than this apart: less than the ticks of a clock of 90 kHz, and more than the error
-# of decimals.
+# Times closer than this (s) are equal: less than a tick of a 90 kHz clock, more than the rounding error of a time.
 EPSILON = 1e-5
-# Seconds of a decoder's delay, at most: a first frame that comes up sooner was there from the beginning.
+# Largest decoder delay in seconds: a first frame displayed sooner than this counts as displayed from time 0.
 DELAY = 0.1
-# Clocks that run longer are damaged, and what is cut from them would never end.
+# Longest plausible duration in seconds; a longer one comes from damaged timestamps.
 _LONGEST = 48 * 3600.0
-# Pixels that are wider or narrower than this are damage too.
+# Largest plausible pixel aspect ratio.
 _WIDEST = 16
 _NONE = np.iinfo(np.int64).min
-# Bytes of packets that are kept from the index for the decoder; of a larger file they are read again.
+# Packets up to this many bytes are kept in memory between indexing and decoding; larger files are read twice.
 _KEPT = 32 * 2**20
 _REFORMATTER = VideoReformatter()
 _DAMAGED = (av.error.FFmpegError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A frame, and which of the wanted moments it was on the screen at.
+class TimedFrame:
+    """A decoded frame and the requested times at which it is displayed.
 
     Attributes:
-      time: when it came up, in seconds.
-      moments: indices into the wanted times, in order; empty where every frame was wanted.
+      time: The start of its display, in seconds.
+      frame: The decoded frame.
+      indices: Indices into the requested times; may be empty if all frames were requested.
     """
 
     time: float
     frame: av.VideoFrame
-    moments: range
+    indices: range
 
 
-class Video:
-    """One video file, open for reading.
+class VideoFile:
+    """A video file open for reading.
 
     Args:
-      path: the file. Its name is never taken for anything else, such as an address.
-      threads: of the decoder; 0: as many as there are cores.
+      path: The file. The name is always a local path, never a URL.
+      threads: Decoder threads; 0 uses all cores.
 
     Attributes:
-      duration: seconds, up to the end of the last frame, as the file really has it.
-      promised: the duration that the container speaks of; 0 where it does not.
-      frames: how many there are.
+      duration: Seconds up to the end of the last frame, computed from the packets.
+      promised: Duration in seconds that the container declares; 0 if it declares none.
+      frames: Number of frames.
 
     Raises:
-      MediaError: missing, empty, no video, no frames, damaged, of a codec that is not there, longer than two days, or
-        of more than MAX_PIXELS pixels.
+      MediaError: The file is missing, empty or damaged, has no video stream or no frames, needs an unavailable codec,
+        is longer than two days, or has more than MAX_PIXELS pixels per frame.
     """
 
     def __init__(self, path: Path, *, threads: int = 1):
@@ -92,7 +92,7 @@ class Video:
         with ExitStack() as stack:
             container, stream = stack.enter_context(self._open())
             packets = self._read_index(container, stream)
-            # Most files are small: these are opened and read once, and stay open for the decoder.
+            # Small files, which are the most, are read once and stay open for the decoder.
             self._kept = None if packets is None else (stack.pop_all(), stream, packets)
 
     def _open(self) -> "_Opened":
@@ -100,7 +100,7 @@ class Video:
 
     @contextmanager
     def _packets(self) -> Iterator[tuple[VideoStream, Iterator[av.Packet]]]:
-        """The video stream and all its packets."""
+        """Yields the video stream and an iterator over all its packets."""
         kept, self._kept = self._kept, None
         if kept is None:
             with self._open() as (container, stream):
@@ -111,14 +111,14 @@ class Video:
                 yield stream, iter(packets)
 
     def _read_index(self, container, stream) -> list[av.Packet] | None:
-        """One pass over the packets, without decoding; gives them where they are few."""
+        """Indexes all packets without decoding; returns them if they are small enough to keep."""
         pts, keys, lengths = [], [], []
         missing, kept, size = False, [], 0
         for packet in _packets(container, stream):
             if size <= _KEPT:
                 kept.append(packet)
                 size += packet.size
-            if packet.is_discard:  # what an edit list leaves out
+            if packet.is_discard:  # excluded by an edit list
                 continue
             missing |= packet.pts is None
             pts.append(packet.pts if packet.pts is not None else packet.dts)
@@ -129,16 +129,16 @@ class Video:
         unit = stream.time_base
         self._unit = float(unit)
         missing |= any(value is None for value in pts)
-        # Without presentation times (some AVI) nothing is known before it is decoded.
+        # Some AVI files have no presentation times: display times are then known only after decoding.
         self._pts = None if missing else np.array(pts, np.int64)
         self._keys = np.array(keys, bool)
         self.frames = len(pts)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
-        # Zero is where players begin: at the earliest stream of the file, be it sound.
+        # Players start at the earliest stream of the file, which may be audio.
         late = 0.0
         if container.start_time is not None and stream.start_time is not None:
             late = max(0.0, float(stream.start_time * unit) - container.start_time / av.time_base)
-        # AVI has no presentation times. FFmpeg takes those of decoding, behind by what the decoder holds.
+        # AVI has no presentation times. FFmpeg reports decoding times, which lag by the frames that the decoder holds.
         held = stream.codec_context.has_b_frames if container.format.name == "avi" else 0
         if self._pts is None:
             self._first, self.duration = None, late + self.frames / rate
@@ -162,58 +162,58 @@ class Video:
         self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
         return kept if size <= _KEPT else None
 
-    def shown_at(self, moments: Sequence[float], *, all_frames: bool = False) -> Iterator[Shown]:
-        """The frames that are on the screen at `moments`, each once, in order.
+    def frames_at(self, times: Sequence[float], *, all_frames: bool = False) -> Iterator[TimedFrame]:
+        """Yields the frames displayed at `times`, each once, in order.
 
-        At a moment the frame is shown that came up last: that with the largest time not after it. At moments before
-        the first frame nothing is shown.
+        The frame displayed at a time is the last one whose display starts at or before it. Nothing is displayed before
+        the first frame.
 
         Args:
-          moments: seconds, in rising order.
-          all_frames: yield every frame of the file, also those that are shown at none of them.
+          times: Seconds, ascending.
+          all_frames: Yield every frame of the file, including those displayed at none of the times.
         """
-        moments = self._from_beginning(moments)
+        times = self._from_beginning(times)
         done = 0
         if self._pts is not None and not all_frames:
-            owners = self._owners(moments)
+            owners = self._owners(times)
             if (plan := _plan(self._pts, self._keys, owners)) is not None:
                 done = int((owners == _NONE).sum())
-                for shown in self._select(self._decode(plan), moments, False):
-                    if (owners[shown.moments] != shown.frame.pts).any():
-                        break  # streams that break the rules: some frame did not come by way of the shortcut
-                    done = shown.moments.stop
+                for shown in self._select(self._decode(plan), times, False):
+                    if (owners[shown.indices] != shown.frame.pts).any():
+                        break  # the stream violates the rules: decoding by the plan missed a frame
+                    done = shown.indices.stop
                     yield shown
-                if done == len(moments):
+                if done == len(times):
                     return
-        for shown in self._select(self._decode(None), moments, all_frames):
-            if all_frames or shown.moments.stop > done:
-                yield Shown(shown.time, shown.frame, range(max(shown.moments.start, done), shown.moments.stop))
+        for shown in self._select(self._decode(None), times, all_frames):
+            if all_frames or shown.indices.stop > done:
+                yield TimedFrame(shown.time, shown.frame, range(max(shown.indices.start, done), shown.indices.stop))
 
-    def moments_by_frame(self, moments: Sequence[float]) -> list[range]:
-        """Which of `moments` show the same frame: for each frame that is shown at any, indices into them, in order.
+    def group_by_frame(self, times: Sequence[float]) -> list[range]:
+        """Groups `times` by the frame displayed: for each frame, in order, the indices of its times.
 
-        The index tells it, and nothing is decoded. (A packet that turns out to be damaged may have been counted.) Where
-        the file gives no times the whole of it is decoded once.
+        This uses the index and decodes nothing (so a packet that turns out to be damaged may be counted), unless the
+        file has no presentation times: then it is decoded once.
         """
         if self._pts is None:
-            return [shown.moments for shown in self.shown_at(moments)]
-        owners = self._owners(self._from_beginning(moments))
+            return [shown.indices for shown in self.frames_at(times)]
+        owners = self._owners(self._from_beginning(times))
         edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
         return [range(*edge) for edge in pairwise(edges) if len(owners) and owners[edge[0]] != _NONE]
 
-    def _from_beginning(self, moments: Sequence[float]) -> np.ndarray:
-        """The moments as they are, but that a decoder's delay of a frame or two is no black screen."""
-        moments = np.asarray(moments, np.float64)
+    def _from_beginning(self, times: Sequence[float]) -> np.ndarray:
+        """Returns the times, clipped to the first frame if that is displayed within a decoder's delay of the start."""
+        times = np.asarray(times, np.float64)
         beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
-        return np.maximum(moments, beginning) if beginning < DELAY else moments
+        return np.maximum(times, beginning) if beginning < DELAY else times
 
     def jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
-        """A frame as an upright RGB JPEG with square pixels, its short side at most `settings.size` pixels.
+        """Encodes a frame as an upright RGB JPEG with square pixels and a short side of at most `settings.size` pixels.
 
-        Colours go from the stream's matrix and range to those of JPEG. Of interlaced frames one field is kept.
+        Colors are converted from the stream's matrix and range to JPEG's. Interlaced frames are reduced to one field.
 
         Raises:
-          MediaError: it has no pixels that FFmpeg could convert, or is longer than a JPEG can be.
+          MediaError: FFmpeg cannot convert the frame, or it is larger than a JPEG can be.
         """
         try:
             return self._jpeg(frame, settings)
@@ -236,51 +236,51 @@ class Video:
             planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
         return encode_yuv(*planes, settings.quality)
 
-    def _owners(self, moments: np.ndarray) -> np.ndarray:
-        """The presentation time (in the stream's unit) of the frame shown at each moment; _NONE: nothing yet."""
+    def _owners(self, times: np.ndarray) -> np.ndarray:
+        """Returns the presentation time (stream units) of the frame displayed at each time; _NONE before the first."""
         ordered = np.sort(self._pts)
-        place = np.searchsorted((ordered - self._first) * self._unit, moments + EPSILON, side="right") - 1
-        return np.where(place >= 0, ordered[place], _NONE)
+        positions = np.searchsorted((ordered - self._first) * self._unit, times + EPSILON, side="right") - 1
+        return np.where(positions >= 0, ordered[positions], _NONE)
 
-    def _select(self, frames: Iterator[tuple[float, av.VideoFrame]], moments, all_frames) -> Iterator[Shown]:
-        """A frame stays until the next comes up."""
+    def _select(self, frames: Iterator[tuple[float, av.VideoFrame]], times, all_frames) -> Iterator[TimedFrame]:
+        """Assigns times to frames: each frame is displayed until the next one starts."""
         before, start = None, 0
         for time, frame in frames:
             if before is not None:
                 stop = start
-                while stop < len(moments) and moments[stop] + EPSILON < time:
+                while stop < len(times) and times[stop] + EPSILON < time:
                     stop += 1
                 if stop > start or all_frames:
-                    yield Shown(*before, range(start, stop))
+                    yield TimedFrame(*before, range(start, stop))
                 start = stop
             else:  # nothing is shown before the first frame
-                while start < len(moments) and moments[start] + EPSILON < time:
+                while start < len(times) and times[start] + EPSILON < time:
                     start += 1
-            if start == len(moments) and not all_frames:
+            if start == len(times) and not all_frames:
                 return
             before = (time, frame)
-        if before is not None and (start < len(moments) or all_frames):
-            yield Shown(*before, range(start, len(moments)))
+        if before is not None and (start < len(times) or all_frames):
+            yield TimedFrame(*before, range(start, len(times)))
 
     def _decode(self, plan: "_Plan | None") -> Iterator[tuple[float, av.VideoFrame]]:
-        """(seconds, frame) in the order of presentation."""
+        """Yields (seconds, frame) in presentation order; with a plan, only what it needs is decoded."""
         last, count = -math.inf, 0
         with self._packets() as (stream, packets):
             for frame in _frames(packets, stream, plan):
                 pts = frame.pts if frame.pts is not None else frame.dts
-                if self._first is None:  # no clock: the rate is all there is
+                if self._first is None:  # without timestamps, times follow from the frame rate
                     time = self._late + count / float(stream.average_rate or stream.guessed_rate or 25)
                 else:
                     time = last if pts is None else (pts - self._first) * self._unit
                 count += 1
-                if time <= last:  # damaged clocks jump back; what was shown stays
+                if time <= last:  # damaged timestamps jump back: the earlier frame stays
                     continue
                 last = time
                 yield max(time, 0.0), frame
 
 
 class _Opened:
-    """The container and its video stream, for a `with`."""
+    """Context manager of an open container and its video stream."""
 
     def __init__(self, path: Path, threads: int):
         self._path, self._threads = path, threads
@@ -314,11 +314,11 @@ def _words(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to decode.
+    """The packets to decode for a set of frames.
 
     Attributes:
-      send: bool, by packet in the file's order: whether the decoder must see it.
-      wanted: the presentation times of the frames that are wanted.
+      send: bool [packets], in file order: whether the decoder needs the packet.
+      wanted: Presentation times of the requested frames, in stream units.
     """
 
     send: np.ndarray
@@ -326,10 +326,12 @@ class _Plan:
 
 
 def _plan(pts: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> _Plan | None:
-    """Of each group of pictures all up to the last that is wanted; None: no packet can be spared.
+    """Plans to decode each group of pictures up to its last requested frame; None if all packets are needed.
 
     Args:
-      pts: int64 [p], presentation times in the file's order; keys: bool [p], where decoding may begin.
+      pts: int64 [p], presentation times in file order.
+      keys: bool [p], key frames, at which decoding may start.
+      wanted: int64 [n], presentation times of the requested frames.
     """
     starts = np.flatnonzero(keys)
     if not len(starts) or starts[0] != 0:
@@ -337,18 +339,18 @@ def _plan(pts: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> _Plan | None
     is_wanted = np.isin(pts, wanted)
     ends = np.append(starts[1:], len(pts))
     send = np.zeros(len(pts), bool)
-    whole = False  # the group after this one has wanted pictures that also depend on this one
+    whole = False  # requested frames of the next group also depend on this group
     for start, end in zip(starts[::-1], ends[::-1], strict=True):
-        places = np.flatnonzero(is_wanted[start:end])
-        stop = end if whole else (start + places[-1] + 1 if len(places) else start)
+        positions = np.flatnonzero(is_wanted[start:end])
+        stop = end if whole else (start + positions[-1] + 1 if len(positions) else start)
         send[start:stop] = True
-        # Pictures shown before their group's first one may build on the group before ("open" groups).
+        # Frames displayed before the key frame of their group may depend on the group before ("open" groups).
         whole = bool((pts[start:stop][is_wanted[start:stop]] < pts[start]).any())
     return _Plan(send, frozenset(wanted.tolist()))
 
 
 def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
-    """Decodes the packets of a plan; damaged ones are left out."""
+    """Decodes the packets of a plan, skipping damaged ones."""
     context = stream.codec_context
     number, sent, skipping = -1, True, False
 
@@ -368,11 +370,11 @@ def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterato
             if not plan.send[number]:
                 sent = False
                 continue
-            if not sent:  # begin anew at a key frame, as after a jump
+            if not sent:  # restart at a key frame, as after a seek
                 yield from decode(None)
                 context.flush_buffers()
                 sent = True
-            # Pictures that no other depends on need not be decoded either.
+            # Unrequested frames that no other frame depends on are not decoded either.
             skip = packet.pts not in plan.wanted
             if skip != skipping:
                 context.skip_frame = "NONREF" if skip else "DEFAULT"
@@ -382,29 +384,29 @@ def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterato
 
 
 def _packets(container, stream) -> Iterator[av.Packet]:
-    """The packets that have something in them, up to the first that cannot be read: what came before it is good."""
+    """Yields the non-empty packets, up to the first that cannot be read."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
-        # IndexError is PyAV's, at the end, where a stream came to light late.
+        # PyAV raises IndexError at the end of a file in which a stream appears late.
         except (StopIteration, IndexError, *_DAMAGED):
             return
-        if packet.size:  # an empty one would end the decoder's work
+        if packet.size:  # an empty packet would flush the decoder
             yield packet
 
 
 def _pixels(plane) -> np.ndarray:
-    """uint8 [height, width] of a plane, a view of its rows, which are padded."""
+    """Returns a view of a plane without row padding, uint8 [height, width]."""
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     return rows[: plane.height, : plane.width]
 
 
 def encode_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray, quality: int) -> bytes:
-    """Planes of 4:2:0, uint8 [h, w] and twice [ceil(h / 2), ceil(w / 2)], as a JPEG file.
+    """Encodes 4:2:0 planes, uint8 [h, w] and twice [ceil(h / 2), ceil(w / 2)], as a JPEG file.
 
-    TurboJPEG reads an even number of rows and columns of brightness, also where there are none: of an odd plane it
-    would see what lies behind it in memory, which differs from run to run.
+    TurboJPEG always reads an even number of rows and columns of luma. Planes of odd size are therefore padded:
+    otherwise it would read memory beyond them, which differs from run to run.
     """
     height, width = y.shape
     if height % 2 or width % 2:

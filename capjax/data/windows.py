@@ -11,13 +11,13 @@ from capjax.data.video import EPSILON
 _SLACK = 1.5
 
 
-def moments(start: float, end: float, fps: float) -> np.ndarray:
+def sample_times(start: float, end: float, fps: float) -> np.ndarray:
     """float64 [n], the moments from `start` up to `end` (s) at which a frame is taken."""
     # To the microsecond: windows that overlap by a whole number of frames share them.
     return np.round(start + np.arange(0, end - start - EPSILON, 1 / fps), 6)
 
 
-def cut(start: float, end: float, length: float, overlap: float) -> list[tuple[float, float]]:
+def split_into_windows(start: float, end: float, length: float, overlap: float) -> list[tuple[float, float]]:
     """Windows of equal length, at most `length` seconds, that share `overlap` seconds or more with the next."""
     if end - start <= length + EPSILON:
         return [(start, end)]
@@ -27,7 +27,7 @@ def cut(start: float, end: float, length: float, overlap: float) -> list[tuple[f
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class WindowSettings:
     """How prediction cuts a video.
 
     Attributes:
@@ -39,7 +39,7 @@ class Windows:
     overlap: float
     longest: float = 0.0
 
-    def changed(self, length: float | None, overlap: float | None) -> "Windows":
+    def override(self, length: float | None, overlap: float | None) -> "WindowSettings":
         """With another length or overlap; None: as it is.
 
         Raises:
@@ -50,16 +50,16 @@ class Windows:
         if overlap is None and length is not None and length > 0:
             overlap = min(self.overlap, length / 2)
         # Whoever asks for a length gets it, whatever training saw.
-        new = Windows(
+        new = WindowSettings(
             self.length if length is None else length, overlap or 0.0, 0.0 if length is not None else self.longest
         )
         if not (new.length > 0 and 0 <= new.overlap < new.length):
             raise ValueError(f"windows of {new.length:g} s that share {new.overlap:g} s: the share should be smaller")
         return new
 
-    def of(self, duration: float) -> list[tuple[float, float]]:
+    def split(self, duration: float) -> list[tuple[float, float]]:
         """The windows of a video, as evaluation has them; but a video far longer than any that training saw is cut into
         windows as long as the longest of those."""
         if self.longest and min(duration, self.length) > _SLACK * self.longest:
-            return cut(0.0, duration, self.longest, min(self.overlap, self.longest / 2))
-        return cut(0.0, duration, self.length, self.overlap)
+            return split_into_windows(0.0, duration, self.longest, min(self.overlap, self.longest / 2))
+        return split_into_windows(0.0, duration, self.length, self.overlap)

@@ -132,7 +132,7 @@ class Generator:
             tokens, log_probs = fetch((made.tokens[:, 0], made.pieces[:, 0]))
             return [
                 [
-                    Event(told.start, told.end, told.text, float(np.exp(row_probs[list(told.pieces)].mean())))
+                    Event(told.start, told.end, told.text, float(np.exp(row_probs[list(told.positions)].mean())))
                     for told in self.times.decode(row.tolist(), duration)
                 ]
                 for row, row_probs, duration in zip(tokens, log_probs, durations.tolist(), strict=True)

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from capjax.data.pipeline import Part
+from capjax.data.pipeline import DatasetSplit
 from capjax.files import write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
@@ -71,7 +71,7 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
     if config.data.task == "dense":
         raise ValueError(f"{workdir.path}: a model that finds events; the page shows captions. See samples.md")
     predictions = {str(id): text for id, text in read_predictions(workdir.path / "predictions.json").items()}
-    source = Part.parse(report["split"]).open()
+    source = DatasetSplit.parse(report["split"]).open()
     references, figures = {}, []
     for index in range(len(source)):
         record = source[index]

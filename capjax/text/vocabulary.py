@@ -106,7 +106,7 @@ class Vocabulary:
         return self._reserved("task")
 
     @cached_property
-    def time_pieces(self) -> int:
+    def num_time_tokens(self) -> int:
         """How many time pieces there are."""
         return len(self._reserved("time"))
 
@@ -203,7 +203,7 @@ def balance(sentences: Mapping[str, Sequence[str]], temperature: float) -> list[
 
 def train(
     sentences: Mapping[str, Sequence[str]], *, size: int, lowercase: bool = False, temperature: float = 10 / 3,
-    languages: Iterable[str] = (), time_pieces: int = 0,
+    languages: Iterable[str] = (), time_tokens: int = 0,
 ) -> bytes:  # fmt: skip
     """Makes a vocabulary; the same sentences give the same bytes.
 
@@ -213,7 +213,7 @@ def train(
       lowercase: fold case, at the cost of not writing it.
       temperature: see `balance`; 1 or more.
       languages: BCP-47 codes to reserve beside those of the sentences.
-      time_pieces: how many pieces to reserve for times.
+      time_tokens: how many pieces to reserve for times.
 
     Returns:
       The bytes of the model file.
@@ -222,7 +222,7 @@ def train(
       VocabularyError: a bad argument, no sentences, or `size` is too small for the characters and reserved pieces.
     """
     languages = {*sentences, *languages}
-    check_arguments(size, temperature, languages, time_pieces)
+    check_arguments(size, temperature, languages, time_tokens)
     cleaned = {
         lang: [text for text in (normalize(text, lowercase=lowercase) for text in texts) if text]
         for lang, texts in sentences.items()
@@ -232,7 +232,7 @@ def train(
         raise VocabularyError("there are no captions to make a vocabulary from")
     control = [f"<task:{task}>" for task in TASKS]
     control += [f"<lang:{lang}>" for lang in sorted(languages)]
-    control += [f"<time:{i}>" for i in range(time_pieces)]
+    control += [f"<time:{i}>" for i in range(time_tokens)]
     control += [_LOWERCASE] if lowercase else []
     try:
         return _sentencepiece(texts, control, "bpe", size)
@@ -249,12 +249,12 @@ def train(
         ) from error
 
 
-def check_arguments(size: int, temperature: float, languages: Iterable[str], time_pieces: int):
+def check_arguments(size: int, temperature: float, languages: Iterable[str], time_tokens: int):
     """Raises VocabularyError for what `train` could not use."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise VocabularyError(f"size {size!r} should be a whole number, 1 or more")
-    if isinstance(time_pieces, bool) or not isinstance(time_pieces, int) or time_pieces < 0:
-        raise VocabularyError(f"time_pieces {time_pieces!r} should be a whole number, 0 or more")
+    if isinstance(time_tokens, bool) or not isinstance(time_tokens, int) or time_tokens < 0:
+        raise VocabularyError(f"time_tokens {time_tokens!r} should be a whole number, 0 or more")
     if not isinstance(temperature, int | float) or not temperature >= 1:
         raise VocabularyError(
             f"temperature {temperature!r} should be a number, 1 or more; 1 keeps the languages' shares"

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from capjax.data.pipeline import (
-    Part,
+    DatasetSplit,
     TrainIterator,
     check_eval,
     make_eval_batches,
@@ -268,7 +268,7 @@ def _run(job: _Job):
 def run_eval(generator: Generator, weights, config, vocabulary, rules: ShardingRules):
     """Captions and scores the config's evaluation split: an Evaluation, or where events are asked for a
     DenseEvaluation."""
-    source = Part.parse(config.data.eval).open()
+    source = DatasetSplit.parse(config.data.eval).open()
     batches = make_eval_batches(
         config.data.eval, vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
         rows=rules.rows(config.eval.batch_size), source=source,

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.data.pipeline import Part
+from capjax.data.pipeline import DatasetSplit
 from capjax.decode.consensus import Neighbors
 from capjax.files import local_path, write_bytes, write_text
 from capjax.text.vocabulary import Vocabulary
@@ -89,7 +89,7 @@ class Workdir:
             Vocabulary.load(config.data.vocabulary)
             write_bytes(self.vocabulary_path, Path(config.data.vocabulary).read_bytes())
         if config.data.features:
-            datasets = [Part.parse(part).directory for part in (*config.data.train, config.data.eval) if part]
+            datasets = [DatasetSplit.parse(part).directory for part in (*config.data.train, config.data.eval) if part]
             if not self.encoder_dir.is_dir():
                 self._copy_encoder(datasets[0])
             for dataset in datasets:
@@ -99,7 +99,7 @@ class Workdir:
                 raise ConfigError(
                     "decode.num_neighbors compares extracted features; set data.features, or neighbors to 0"
                 )
-            sources = [Part.parse(part).open() for part in config.data.train]
+            sources = [DatasetSplit.parse(part).open() for part in config.data.train]
             records = (source[i] for source in sources for i in range(len(source)))
             Neighbors.of(records, config.data.languages).save(self.neighbors_path)
         write_text(self.config_path, config_lib.to_json(config))
@@ -119,7 +119,7 @@ class Workdir:
     def keep_media(self, config: ConfigDict):
         """Notes how the training data were stored, so that raw media can be stored alike."""
         if not self.media_path.is_file():
-            sources = [Part.parse(part).open() for part in config.data.train]
+            sources = [DatasetSplit.parse(part).open() for part in config.data.train]
             seconds = [sizes["seconds"].max() for source in sources if (sizes := source.sizes())]
             media = sources[0].media | {"longest": max(map(float, seconds), default=0.0)}
             write_text(self.media_path, json.dumps(media) + "\n")

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from capjax.data.record import Caption, Label
+from capjax.data.record import Label, RecordCaption
 from data_prep.readers.files import Photos, find, load_json, rows, shown
 from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split
 from data_prep.readers.registry import READERS, add_input
@@ -82,7 +82,7 @@ def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict
     data = load_json(path)
     images = rows(data, "images", path)
     known = {row["id"] for row in images if isinstance(row, dict) and isinstance(row.get("id"), (int, str))}
-    captions: dict[int | str, list[Caption]] = defaultdict(list)
+    captions: dict[int | str, list[RecordCaption]] = defaultdict(list)
     for number, row in enumerate(rows(data, "annotations", path)):
         place = f"{where} annotations[{number}]"
         if not isinstance(row, dict) or not isinstance(row.get("image_id"), (int, str)):

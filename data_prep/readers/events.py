@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers.item import Found, Item, Problem, make_caption
 from data_prep.readers.videos import Videos
 
@@ -26,7 +26,7 @@ class EventSet:
     set: int = 0
 
 
-def event_captions(told: EventSet, id: str, lang: str) -> Iterator[Caption | Problem]:
+def event_captions(told: EventSet, id: str, lang: str) -> Iterator[RecordCaption | Problem]:
     """The captions of a set in order. An event that ends after the video ends with it; one that begins after the
     video is a Problem."""
     end_of_video = float(told.duration)
@@ -35,12 +35,12 @@ def event_captions(told: EventSet, id: str, lang: str) -> Iterator[Caption | Pro
         open_end = isinstance(times, tuple) and times[1] == math.inf
         checked = (times[0], times[0] + 1) if open_end else times
         caption = make_caption(sentence, lang, where, id, times=() if checked is None else checked, set=told.set)
-        if isinstance(caption, Caption) and open_end:
+        if isinstance(caption, RecordCaption) and open_end:
             caption = replace(caption, end=math.inf)
-        if isinstance(caption, Caption) and caption.start >= end_of_video:
+        if isinstance(caption, RecordCaption) and caption.start >= end_of_video:
             message = f"the event begins at {caption.start:g} s, and the video ends at {end_of_video:g} s"
             yield Problem("beyond_end", message, where, id, costs="caption")
-        elif isinstance(caption, Caption):
+        elif isinstance(caption, RecordCaption):
             yield replace(caption, end=min(caption.end, end_of_video))
         else:
             yield caption

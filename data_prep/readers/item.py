@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capjax.data.record import Caption, Label, Speech
+from capjax.data.record import Label, RecordCaption, Speech
 
 # How people write the splits that everyone has.
 _SPLITS = {
@@ -38,7 +38,7 @@ class Item:
     id: str
     media: Path | Callable[[], bytes]
     split: str
-    captions: tuple[Caption, ...]
+    captions: tuple[RecordCaption, ...]
     labels: tuple[Label, ...] = ()
     clip: tuple[float, float] | None = None
     transcript: tuple[Speech, ...] = ()
@@ -97,7 +97,7 @@ def language(code: str) -> str:
 
 def make_caption(
     text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0, kind: str = "caption"
-) -> Caption | Problem:  # fmt: skip
+) -> RecordCaption | Problem:  # fmt: skip
     """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it.
 
     Args:
@@ -120,11 +120,11 @@ def make_caption(
     except ValueError as error:
         return bad("malformed", str(error))
     if times is None:
-        return Caption(text, lang, kind=kind, set=set)
+        return RecordCaption(text, lang, kind=kind, set=set)
     if (event := interval(times)) is None:
         message = f"times should be [start, end] in seconds with 0 <= start < end, not {times!r:.80}"
         return bad("bad_times", message)
-    return Caption(text, lang, *event, kind="event", set=set)
+    return RecordCaption(text, lang, *event, kind="event", set=set)
 
 
 def interval(times: object) -> tuple[float, float] | None:

@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax.data.photo import MediaError, check_file
-from capjax.data.record import Caption, Label, Speech
+from capjax.data.record import Label, RecordCaption, Speech
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
 from data_prep.readers.item import Found, Item, Problem, interval, is_text, make_caption, standard_split, unknown_split
 from data_prep.readers.registry import READERS, add_input
@@ -148,7 +148,7 @@ def _slip(row: dict, keys: Sequence[str]) -> str:
     return ""
 
 
-def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -> Caption | Problem:
+def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -> RecordCaption | Problem:
     row = sentence if isinstance(sentence, dict) else {"text": sentence}
 
     def bad(message: str) -> Problem:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from capjax.data.record import Caption, Label
+from capjax.data.record import Label, RecordCaption
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
@@ -63,13 +63,13 @@ def _items(count: int, seed: int, size: int, languages: Sequence[str], paraphras
         )
 
 
-def _captions(scene: MovingScene, lang: str, count: int) -> Iterator[Caption]:
+def _captions(scene: MovingScene, lang: str, count: int) -> Iterator[RecordCaption]:
     """Of the whole, of the events (set by set, each in order), and of all events in order."""
     for text in captions(scene, lang, count):
-        yield Caption(text, lang)
+        yield RecordCaption(text, lang)
     told = events(scene, lang, count)
     for set in range(count):
         for event, texts in zip(scene.events, told, strict=True):
-            yield Caption(texts[set], lang, event.start, event.end, kind="event", set=set)
+            yield RecordCaption(texts[set], lang, event.start, event.end, kind="event", set=set)
     for text in summaries(scene, lang, count):
-        yield Caption(text, lang, kind="summary")
+        yield RecordCaption(text, lang, kind="summary")

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import load_json, rows, shown
 from data_prep.readers.item import Found, Item, Problem, interval, make_caption, standard_split, unknown_split
@@ -50,7 +50,7 @@ def _read_file(path: Path, where: str, videos: Videos, lang: str) -> Found:
     data = load_json(path)
     clips = rows(data, "videos", path)
     known = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
-    captions: dict[str, list[Caption | Problem]] = defaultdict(list)
+    captions: dict[str, list[RecordCaption | Problem]] = defaultdict(list)
     for number, row in enumerate(rows(data, "sentences", path)):
         place = f"{where} sentences[{number}]"
         id = row.get("video_id") if isinstance(row, dict) else None
@@ -65,7 +65,7 @@ def _read_file(path: Path, where: str, videos: Videos, lang: str) -> Found:
         yield from _clip(row, f"{where} videos[{number}]", captions, videos)
 
 
-def _clip(row: object, where: str, captions: dict[str, list[Caption | Problem]], videos: Videos) -> Found:
+def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> Found:
     id = row.get("video_id") if isinstance(row, dict) else None
     if not isinstance(id, str):
         yield Problem("malformed", "should be an object with video_id and split", where, costs="video")
@@ -88,5 +88,5 @@ def _clip(row: object, where: str, captions: dict[str, list[Caption | Problem]],
             return
     sentences = captions[id]
     yield from (sentence for sentence in sentences if isinstance(sentence, Problem))
-    told = tuple(sentence for sentence in sentences if isinstance(sentence, Caption))
+    told = tuple(sentence for sentence in sentences if isinstance(sentence, RecordCaption))
     yield Item(id, media, split, told, clip=clip, where=where, name=id, video=True)

@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
 from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split
@@ -41,7 +41,7 @@ class _Told:
     """What is said of a clip, and where first. Problems wait here until it is known that the clip is there."""
 
     where: str
-    captions: list[Caption | Problem] = field(default_factory=list)
+    captions: list[RecordCaption | Problem] = field(default_factory=list)
 
 
 def add_arguments(parser):
@@ -192,5 +192,5 @@ def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) 
         yield Problem("bad_times", f"the clip {id} ends before it begins", clip.where, id, "video", split)
         return
     yield from (caption for caption in clip.captions if isinstance(caption, Problem))
-    captions = tuple(caption for caption in clip.captions if isinstance(caption, Caption))
+    captions = tuple(caption for caption in clip.captions if isinstance(caption, RecordCaption))
     yield Item(id, media, split, captions, clip=times, where=clip.where, name=id, video=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from capjax.data.record import Caption, Label
+from capjax.data.record import Label, RecordCaption
 from capjax.files import write_bytes
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
@@ -54,7 +54,9 @@ def read(
             id=name,
             media=image,
             split=split,
-            captions=tuple(Caption(text, lang) for lang in languages for text in captions(scene, lang, paraphrases)),
+            captions=tuple(
+                RecordCaption(text, lang) for lang in languages for text in captions(scene, lang, paraphrases)
+            ),
             labels=tuple(Label(f"{thing.colour} {thing.shape}", thing.box()) for thing in scene.things),
             where=f"scene {index}",
             name=f"{name}.jpg",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
-from capjax.data.record import Caption, Label, RecordSource
+from capjax.data.record import Label, RecordCaption, RecordSource
 from data_prep.readers.item import Found, InputError, Item
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
@@ -96,10 +96,10 @@ class _Photos:
         return self._known[index]
 
 
-def _captions(shots: tuple[Shot, ...], told: _Photos) -> Iterator[Caption]:
+def _captions(shots: tuple[Shot, ...], told: _Photos) -> Iterator[RecordCaption]:
     """Set by set, each in order. A set is whole: there are as many as the photo with the fewest captions has."""
     texts = [told[shot.photo][1] for shot in shots]
     for lang in texts[0]:
         for set in range(min(len(photo.get(lang, ())) for photo in texts)):
             for photo, (start, end) in zip(texts, pairwise(starts(shots)), strict=True):
-                yield Caption(photo[lang][set], lang, start, end, kind="event", set=set)
+                yield RecordCaption(photo[lang][set], lang, start, end, kind="event", set=set)

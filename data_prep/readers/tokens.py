@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers.files import Photos, lines, shown, split_by_hash
 from data_prep.readers.item import Found, Item, Problem, make_caption
 
@@ -15,7 +15,7 @@ class Photo:
     """What was gathered of a photo; `where` is its first caption."""
 
     where: str
-    captions: list[Caption] = field(default_factory=list)
+    captions: list[RecordCaption] = field(default_factory=list)
 
 
 def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:

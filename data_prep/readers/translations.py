@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers.files import lines
 from data_prep.readers.item import Found, InputError, Item, Problem, language, make_caption
 from data_prep.readers.languages import LANGUAGES
@@ -55,7 +55,7 @@ class Translations:
     """
 
     def __init__(self, sources: Iterable[Source]):
-        self._captions: dict[str, list[tuple[str, Caption]]] = {}
+        self._captions: dict[str, list[tuple[str, RecordCaption]]] = {}
         self.problems: list[Problem] = []
         self.counts: dict[str, dict[str, int]] = {}
         for source in sources:
@@ -88,7 +88,7 @@ class Translations:
                 raise InputError(f"{file}: captions for {example!r} and others, but for no photo of this dataset")
 
 
-def _read(source: Source) -> Iterator[tuple[str, Caption | Problem]]:
+def _read(source: Source) -> Iterator[tuple[str, RecordCaption | Problem]]:
     where = source.path.name
     guess = source.lang or _guess(source.path)
     for number, line in lines(source.path, where):

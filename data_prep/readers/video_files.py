@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from capjax.files import write_bytes, write_text
 from data_prep.readers.item import Item
 
@@ -36,7 +36,7 @@ def write_videos(items: Iterator[Item], folder: Path | None, all_splits: bool) -
     write_text(folder / "captions.jsonl", "".join(rows))
 
 
-def _told(caption: Caption) -> dict:
+def _told(caption: RecordCaption) -> dict:
     told = {"text": caption.text, "lang": caption.lang}
     if caption.kind == "event":
         return told | {"start": caption.start, "end": caption.end, "set": caption.set}

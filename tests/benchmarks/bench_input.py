@@ -56,7 +56,7 @@ def natural_noise(rng: np.random.Generator, height: int = 480, width: int = 640)
 def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
     from capjax import runtime
     from capjax.data.pipeline import make_train_iterator
-    from capjax.data.record import Caption, Record
+    from capjax.data.record import Record, RecordCaption
     from capjax.text import vocabulary
     from configs.common import get_config
 
@@ -67,7 +67,7 @@ def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
             return len(files)
 
         def __getitem__(self, index: int) -> Record:
-            captions = tuple(Caption(f"a photo of thing number {index} in a place, take {n}") for n in range(5))
+            captions = tuple(RecordCaption(f"a photo of thing number {index} in a place, take {n}") for n in range(5))
             return Record(id=str(index), media="", captions=captions, frames=(files[index].read_bytes(),))
 
     texts = [caption.text for record in map(Files().__getitem__, range(50)) for caption in record.captions]

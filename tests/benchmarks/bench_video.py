@@ -40,12 +40,12 @@ from tests.helpers.real_data import find_real_data  # noqa: E402
 
 def ours(path: Path, folder: Path):
     from capjax.data.photo import MediaSettings
-    from capjax.data.video import Video
+    from capjax.data.video import VideoFile
 
-    video = Video(path)
-    for shown in video.shown_at(np.arange(0, video.duration, 1 / FPS)):
+    video = VideoFile(path)
+    for shown in video.frames_at(np.arange(0, video.duration, 1 / FPS)):
         data = video.jpeg(shown.frame, MediaSettings(SIZE, QUALITY))
-        for moment in shown.moments:
+        for moment in shown.indices:
             (folder / f"{moment:06}.jpg").write_bytes(data)
 
 
@@ -150,9 +150,9 @@ def lengthened(path: Path, times: int, folder: Path) -> Path:
 
 
 def durations(files: list[Path]) -> list[float]:
-    from capjax.data.video import Video
+    from capjax.data.video import VideoFile
 
-    return [Video(path).duration for path in files]
+    return [VideoFile(path).duration for path in files]
 
 
 def compare(title: str, files: list[Path], repeat: int, rounds: int):

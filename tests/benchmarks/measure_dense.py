@@ -22,11 +22,11 @@ FIGURES = ("F1@0.5", "matched tIoU", "SODA_c")
 
 def annotation_sets(workdir: Path) -> list[dict]:
     """Those of the split that a trained model was evaluated on."""
-    from capjax.data.pipeline import Part
+    from capjax.data.pipeline import DatasetSplit
     from capjax.metrics.activitynet import Annotation, Event
     from capjax.train.workdir import Workdir
 
-    source, sets = Part.parse(Workdir(workdir).config().data.eval).open(), {}
+    source, sets = DatasetSplit.parse(Workdir(workdir).config().data.eval).open(), {}
     for record in (source[i] for i in range(len(source))):
         seen = {}
         for caption in record.captions:
@@ -64,7 +64,7 @@ def main():
     root = args.root.resolve()
     settings = prepare(
         root / "moving", "moving", "--count", args.count, "--languages", "en", "--fps", 5,
-        vocabulary=("--size", 800, "--time-pieces", 101),
+        vocabulary=("--size", 800, "--time-tokens", 101),
     )  # fmt: skip
     rows, truth = [], None
     for form in [args.only] if args.only else FORMS:

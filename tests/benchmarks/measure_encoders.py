@@ -24,11 +24,11 @@ ENCODERS, DECODERS = ("i3d", "convlstm", "video_vit", "frames"), ("lstm", "gru",
 
 def own_score(workdir: Path, name: str = "CIDEr") -> float:
     """What the true captions of the evaluation split score against each other."""
-    from capjax.data.pipeline import Part
+    from capjax.data.pipeline import DatasetSplit
     from capjax.metrics import leave_one_out
     from capjax.train.workdir import Workdir
 
-    source = Part.parse(Workdir(workdir).config().data.eval).open()
+    source = DatasetSplit.parse(Workdir(workdir).config().data.eval).open()
     texts = {
         record.id: [caption.text for caption in record.captions if caption.kind == "caption"]
         for record in (source[i] for i in range(len(source)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import capjax
-from capjax.data.pipeline import Part
+from capjax.data.pipeline import DatasetSplit
 from capjax.data.transforms import view
 from capjax.export.saved_model_generator import SavedModelGenerator
 
@@ -33,7 +33,7 @@ def main():
     options = SavedModelGenerator(args.export).config.decode.to_dict()
     signatures = tf.saved_model.load(str(args.export)).signatures
     model = capjax.load(args.workdir, **options)
-    parts, source = model.parts(**options), Part.parse(args.photos).open()
+    parts, source = model.parts(**options), DatasetSplit.parse(args.photos).open()
     records = [source[i] for i in range(len(source))]
     jpegs = [(args.folder / one.media).read_bytes() if args.folder else one.frames[0] for one in records]
     print(f"{len(jpegs)} photos, decoding with " + ", ".join(f"{name}={value}" for name, value in options.items()))

@@ -39,12 +39,12 @@ def make_video(path: Path, hours: float, rate: float):
 
 def build(video: Path, output: Path, fps: float):
     sys.path.insert(0, str(ROOT))
-    from capjax.data.record import Caption
+    from capjax.data.record import RecordCaption
     from data_prep.build import RecordBuilder
     from data_prep.media import Storage
     from data_prep.readers.item import Item
 
-    told = tuple(Caption(f"part {k}", "en", 60.0 * k, 60.0 * k + 60, "event") for k in range(119))
+    told = tuple(RecordCaption(f"part {k}", "en", 60.0 * k, 60.0 * k + 60, "event") for k in range(119))
     item = Item("long", video, "train", told, where="here", name=video.name, video=True)
     RecordBuilder(name="long", found=iter([item]), output_dir=output, settings=Storage(fps=fps)).download_and_prepare()
 

@@ -8,7 +8,7 @@ def test_a_stand_in_has_the_size_and_the_reserved_pieces_of_a_vocabulary():
     vocabulary = stand_in(1000, languages=("en", "pt-BR"), times=11)
     assert vocabulary.size == 1000
     assert vocabulary.languages == ["en", "pt-BR"]
-    assert vocabulary.time_pieces == 11
+    assert vocabulary.num_time_tokens == 11
     assert len(vocabulary.prefix("en")) == 2
     assert vocabulary.decode(vocabulary.encode("any text")) == "any text"
 

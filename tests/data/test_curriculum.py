@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from capjax.data.curriculum import make_stages, stage_at
-from capjax.data.pipeline import DataError, Part, check_eval, make_eval_batches, make_train_iterator, plain
-from capjax.data.record import Caption, Record
+from capjax.data.pipeline import (
+    DataError,
+    DatasetSplit,
+    as_namespace,
+    check_eval,
+    make_eval_batches,
+    make_train_iterator,
+)
+from capjax.data.record import Record, RecordCaption
 from capjax.text import vocabulary as text
 from tests.helpers.drawn_batches import Source, assert_same, joined, jpeg, record, take
 
@@ -84,12 +91,12 @@ def test_a_batch_has_the_shape_of_its_stage(train, data):
 
 def test_a_stage_is_a_function_of_the_step(data):
     data.curriculum = STAGES
-    stages = make_stages(plain(data))
+    stages = make_stages(as_namespace(data))
     assert [stage_at(stages, step).number for step in (0, 2, 3, 6, 7, 10**9)] == [0, 0, 1, 1, 2, 2]
-    assert str(stages[1]) == "stage 2, from step 3: frames 3, target_len 8"
+    assert str(stages[1]) == "stage 2, from step 3: num_frames 3, target_len 8"
     data.curriculum = ()
-    (only,) = make_stages(plain(data))
-    assert vars(only.data) == vars(plain(data))
+    (only,) = make_stages(as_namespace(data))
+    assert vars(only.data) == vars(as_namespace(data))
 
 
 def test_easy_first_means_short_first(train, data):
@@ -121,7 +128,7 @@ def test_a_state_of_another_curriculum_is_refused(train, data):
     take(iterator, 5)
     state = iterator.get_state()
     data.curriculum = ((0, {"num_frames": 2}), (3, {"num_frames": 4}))
-    with pytest.raises(DataError, match=r"stage .*'frames': 3.* batch 5 .*'frames': 4"):
+    with pytest.raises(DataError, match=r"stage .*'num_frames': 3.* batch 5 .*'num_frames': 4"):
         train().set_state(state)
 
 
@@ -195,7 +202,7 @@ def test_a_dataset_without_sizes_is_an_error_that_says_how_to_have_them(
         with pytest.raises(DataError, match=r"d@val has no sizes-val.json, which data.buckets"):
             make_eval_batches("d@val", vocabulary, data, batch_size=2, source=Source(videos))
         with monkeypatch.context() as patch:  # at the start of a run, and not hours later
-            patch.setattr(Part, "open", lambda part: NoSizes(videos))
+            patch.setattr(DatasetSplit, "open", lambda part: NoSizes(videos))
             with pytest.raises(DataError, match=r"d@val has no sizes-val.json"):
                 check_eval("d@val", ("en",), data.buckets)
             check_eval("d@val", ("en",))
@@ -217,7 +224,7 @@ def test_sizes_that_are_not_true_are_an_error(train, data, videos):
 def test_of_several_captions_those_that_fit_are_drawn(train, data, vocabulary):
     data.target_len, data.captions_per_item = 9, 3
     long, short = "en take " * 20, ("take 1", "take 2")
-    source = Source([Record("a", "a.jpg", tuple(Caption(s, "en") for s in (long, *short, long)), (jpeg(0),))])
+    source = Source([Record("a", "a.jpg", tuple(RecordCaption(s, "en") for s in (long, *short, long)), (jpeg(0),))])
     rows = [row for batch in take(train(source), 10) for row in batch["target"]]
     assert {vocabulary.decode(row) for item in rows for row in item} == set(short)
     assert all(vocabulary.eos_id in row for item in rows for row in item)
@@ -227,7 +234,7 @@ def test_of_several_captions_those_that_fit_are_drawn(train, data, vocabulary):
 def test_where_no_caption_fits_all_are_drawn_and_cut(train, data, vocabulary):
     data.target_len = 8
     long = ["en take " * 20, "take en " * 20]
-    source = Source([Record("a", "a.jpg", tuple(Caption(s, "en") for s in long), (jpeg(0),))])
+    source = Source([Record("a", "a.jpg", tuple(RecordCaption(s, "en") for s in long), (jpeg(0),))])
     rows = [tuple(row[2:]) for batch in take(train(source), 10) for row in batch["target"]]
     assert set(rows) == {tuple(vocabulary.encode(s)[:6]) for s in long}
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.video import Video
+from capjax.data.video import VideoFile
 from tests.helpers.videos import number_of, pixels, write_video
 
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)
 
 
-def numbers(video: Video, moments) -> list[int]:
-    return [number_of(video.jpeg(shown.frame, PICTURE)) for shown in video.shown_at(moments)]
+def numbers(video: VideoFile, moments) -> list[int]:
+    return [number_of(video.jpeg(shown.frame, PICTURE)) for shown in video.frames_at(moments)]
 
 
 KINDS = {
@@ -53,9 +53,9 @@ def test_no_damage_gives_anything_but_frames_or_a_reason(files, tmp_path_factory
     path.write_bytes(bytes(content))
     start = time.perf_counter()
     try:
-        video = Video(path)
+        video = VideoFile(path)
         assert 0 < video.duration <= 48 * 3600
-        for shown in video.shown_at(np.arange(0, min(video.duration, 100), 0.5)):
+        for shown in video.frames_at(np.arange(0, min(video.duration, 100), 0.5)):
             assert min(pixels(video.jpeg(shown.frame, PICTURE)).shape[:2]) <= 256
     except MediaError as error:
         assert str(path) in str(error)
@@ -65,7 +65,7 @@ def test_no_damage_gives_anything_but_frames_or_a_reason(files, tmp_path_factory
 def test_a_clock_that_runs_for_years_is_told(tmp_path):
     path = write_video(tmp_path / "a.mkv", [0.0, 0.04, 1e7])
     with pytest.raises(MediaError, match=r"a.mkv lasts 1e\+07 s by its clock; at most 48 hours"):
-        Video(path)
+        VideoFile(path)
 
 
 def test_pixels_that_are_absurdly_wide_are_taken_for_square(tmp_path):
@@ -73,8 +73,8 @@ def test_pixels_that_are_absurdly_wide_are_taken_for_square(tmp_path):
     content, told = path.read_bytes(), b"pasp" + struct.pack(">II", 2, 1)
     assert told in content
     path.write_bytes(content.replace(told, b"pasp" + struct.pack(">II", 50_000, 1)))
-    video = Video(path)
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(path)
+    (shown,) = video.frames_at([0.0])
     assert pixels(video.jpeg(shown.frame, PICTURE)).shape == (96, 192, 3)
 
 
@@ -82,7 +82,7 @@ def test_a_codec_that_nobody_has_is_told(tmp_path):
     path = write_video(tmp_path / "a.mp4", FIFTH[:3])
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
     with pytest.raises(MediaError, match="a.mp4: this build of FFmpeg has no decoder for its video"):
-        Video(path)
+        VideoFile(path)
 
 
 @pytest.mark.parametrize("codec", ["flac", "mp3", "aac"])
@@ -99,7 +99,7 @@ def test_sound_under_the_name_of_a_video_has_no_video_stream(tmp_path, codec):
             out.mux(stream.encode(part))
         out.mux(stream.encode())
     with pytest.raises(MediaError, match="a.mp4 has no video stream") as error:
-        Video(path)
+        VideoFile(path)
     assert error.value.kind == "no_video"
 
 
@@ -111,13 +111,13 @@ def test_what_the_header_says_of_the_duration_is_not_believed(tmp_path, claim):
     place = content.index(mark) + len(mark)
     assert struct.unpack(">d", content[place : place + 8])[0] == pytest.approx(4000, abs=50)
     path.write_bytes(content[:place] + struct.pack(">d", claim) + content[place + 8 :])
-    video = Video(path)
+    video = VideoFile(path)
     assert video.duration == pytest.approx(4.0, abs=0.05)
     assert numbers(video, [0.0, 1.0, 3.9]) == [0, 25, 97]
 
 
 def test_a_single_frame_has_a_duration(tmp_path):
-    video = Video(write_video(tmp_path / "a.mp4", [0.0]))
+    video = VideoFile(write_video(tmp_path / "a.mp4", [0.0]))
     assert 0.01 < video.duration < 1
     assert numbers(video, [0.0]) == [0]
 
@@ -133,7 +133,7 @@ def test_of_an_mp4_whose_end_is_missing_the_rest_is_kept(tmp_path):
                 out.mux(packet)
     content = path.read_bytes()
     path.write_bytes(content[: int(0.7 * len(content))])
-    video = Video(path)
+    video = VideoFile(path)
     assert 1.5 < video.duration < 3.6
     assert video.promised == pytest.approx(4.0, abs=0.1)
     moments = np.arange(0, video.duration - 0.2, 0.5)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capjax.data.media_reader import Reader
+from capjax.data.media_reader import MediaReader
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from capjax.data.transforms import pick_frames
-from capjax.data.video import Video
-from capjax.data.windows import Windows
+from capjax.data.video import VideoFile
+from capjax.data.windows import WindowSettings
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
 from data_prep.readers.item import Item
@@ -25,10 +25,12 @@ CUTS = {"whole": ClipSettings(), "windows": ClipSettings("windows", 4.0, 1.5), "
 
 def check_same(path: Path, clips: ClipSettings, fps: float, most: int, spool: Path):
     """Parts as prediction reads them are the records of data_prep, frame by frame and byte by byte."""
-    item = Item("v", path, "val", (Caption("x", "en", 0.0, 1e4, "event"),), video=True)
+    item = Item("v", path, "val", (RecordCaption("x", "en", 0.0, 1e4, "event"),), video=True)
     records = list(read_video([item], Storage(fps=fps, clips=clips), lambda share: None, spool))
-    video = Video(path)
-    parts = Reader(MediaSettings(), fps, most).parts(video, Windows(*clips.windows(fps)).of(video.duration))
+    video = VideoFile(path)
+    parts = MediaReader(MediaSettings(), fps, most).parts(
+        video, WindowSettings(*clips.windows(fps)).split(video.duration)
+    )
     for record, part in zip(records, parts, strict=True):
         picked = pick_frames(len(record.frames), most)
         assert part.frames == tuple(record.frames[i] for i in picked)
@@ -59,9 +61,11 @@ def test_parts_are_those_of_the_records_of_real_clips(tmp_path, cut):
 def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
     encoded = []
-    jpeg = Video.jpeg
-    monkeypatch.setattr(Video, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size))
-    seen = Reader(MediaSettings(), 5.0, 4).read(path)
+    jpeg = VideoFile.jpeg
+    monkeypatch.setattr(
+        VideoFile, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size)
+    )
+    seen = MediaReader(MediaSettings(), 5.0, 4).read(path)
     assert len(encoded) == 4
     assert [number_of(frame) for frame in seen.frames] == [50, 150, 250, 350]
     np.testing.assert_allclose(seen.times, [5, 15, 25, 35], atol=1e-3)
@@ -71,10 +75,12 @@ def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, monkeypatch):
 def test_a_video_is_read_part_by_part(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
     encoded = []
-    jpeg = Video.jpeg
-    monkeypatch.setattr(Video, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size))
-    video = Video(path)
-    parts = Reader(MediaSettings(), 2.0, 100).parts(video, Windows(4.0, 2.0).of(video.duration))
+    jpeg = VideoFile.jpeg
+    monkeypatch.setattr(
+        VideoFile, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size)
+    )
+    video = VideoFile(path)
+    parts = MediaReader(MediaSettings(), 2.0, 100).parts(video, WindowSettings(4.0, 2.0).split(video.duration))
     counts = []
     for _ in parts:
         counts.append(len(encoded))
@@ -92,4 +98,4 @@ def test_a_video_of_which_nothing_can_be_decoded_is_told(tmp_path):
     data[start:end] = bytes(end - start)
     path.write_bytes(data)
     with pytest.raises(MediaError, match=r"a\.mp4: not one frame could be decoded"):
-        Reader(MediaSettings(), 2.0, 4).read(path)
+        MediaReader(MediaSettings(), 2.0, 4).read(path)

@@ -8,7 +8,7 @@ import pytest
 
 from capjax.data import order as order_lib
 from capjax.data.curriculum import halves, hardness, make_stages
-from capjax.data.order import Order, Pool, cut
+from capjax.data.order import BatchOrder, RecordPool, cut_into_batches
 
 BUCKETS = (4, 8, 16)
 
@@ -19,28 +19,28 @@ def sizes(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     return {"frames": frames, "seconds": frames / 2, "words": rng.random(count), "event": rng.integers(1, 7, count)}
 
 
-def pool(count: int, number: int = 0, weight: float = 1.0) -> Pool:
+def pool(count: int, number: int = 0, weight: float = 1.0) -> RecordPool:
     picks = np.stack([np.full(count, number), np.arange(count) + 100], axis=1)
-    return Pool(picks, weight, sizes(count, number))
+    return RecordPool(picks, weight, sizes(count, number))
 
 
-def stages(*changes, buckets=BUCKETS, frames=16, every=1000):
+def stages(*changes, buckets=BUCKETS, num_frames=16, every=1000):
     data = SimpleNamespace(
-        frames=frames, image_size=32, target_len=20, buckets=buckets,
+        num_frames=num_frames, image_size=32, target_len=20, buckets=buckets,
         curriculum=tuple((every * number, change) for number, change in enumerate(changes)),
     )  # fmt: skip
     return make_stages(data)
 
 
-def make(*pools, b=4, seed=0, **options) -> Order:
-    return Order(pools, options.pop("of", None) or stages(**options), batch_size=b, seed=seed)
+def make(*pools, b=4, seed=0, **options) -> BatchOrder:
+    return BatchOrder(pools, options.pop("of", None) or stages(**options), batch_size=b, seed=seed)
 
 
-def batches(order: Order, numbers, b: int = 4) -> list:
+def batches(order: BatchOrder, numbers, b: int = 4) -> list:
     return [order.rows(number, np.arange(b)) for number in numbers]
 
 
-def picked(order: Order, numbers, b: int = 4) -> list[tuple[int, int]]:
+def picked(order: BatchOrder, numbers, b: int = 4) -> list[tuple[int, int]]:
     return [pick for rows in batches(order, numbers, b) for pick in rows.picks]
 
 
@@ -51,7 +51,7 @@ def picked(order: Order, numbers, b: int = 4) -> list[tuple[int, int]]:
 def test_rows_are_cut_into_batches_of_like_length_and_each_is_in_one(seed):
     rng = np.random.default_rng(seed)
     b, counts = 4, rng.integers(1, 20, 4 * rng.integers(1, 30))
-    made = cut(counts, np.asarray(BUCKETS), b)
+    made = cut_into_batches(counts, np.asarray(BUCKETS), b)
     assert sorted(np.concatenate([rows for _, rows in made])) == list(range(len(counts)))
     wanted = np.asarray([next((bucket for bucket in BUCKETS if bucket >= count), 16) for count in counts])
     for bucket, rows in made:
@@ -111,7 +111,7 @@ def test_batches_of_all_lengths_come_all_the_time():
 @pytest.mark.parametrize("buckets", [(), BUCKETS])
 def test_any_batch_is_the_same_whatever_was_asked_for_before(buckets):
     def fresh():
-        of = stages({"hard": 0.3}, {"frames": 8}, {}, buckets=buckets, every=9)
+        of = stages({"hard": 0.3}, {"num_frames": 8}, {}, buckets=buckets, every=9)
         return make(pool(50), pool(33, 1, weight=2.0), of=of)
 
     wanted = batches(fresh(), range(40))
@@ -126,7 +126,7 @@ def test_any_batch_is_the_same_whatever_was_asked_for_before(buckets):
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_have_the_rows_of_the_same_batches(count):
-    order, b = make(pool(50), of=stages({}, {"frames": 8}, every=7), b=8), 8
+    order, b = make(pool(50), of=stages({}, {"num_frames": 8}, every=7), b=8), 8
     for number in range(20):
         whole = order.rows(number, np.arange(b))
         parts = [order.rows(number, part) for part in np.arange(b).reshape(count, -1)]
@@ -187,8 +187,8 @@ def test_of_photos_the_words_decide_how_hard_they_are():
 
 
 def test_buckets_are_cut_to_the_frames_of_a_stage():
-    made = stages({"frames": 4}, {"frames": 6}, {})
+    made = stages({"num_frames": 4}, {"num_frames": 6}, {})
     assert [stage.buckets for stage in made] == [(4,), (4, 6), BUCKETS]
-    order = make(pool(100), of=stages({"frames": 4}, {"frames": 6}, {}, every=20))
+    order = make(pool(100), of=stages({"num_frames": 4}, {"num_frames": 6}, {}, every=20))
     frames = [{rows.frames for rows in batches(order, range(first, first + 20))} for first in (0, 20, 40)]
     assert frames == [{4}, {4, 6}, set(BUCKETS)]

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from capjax.data.pipeline import DataError, Part, make_eval_batches, make_train_iterator, model_inputs
-from capjax.data.record import Caption, Record
+from capjax.data.pipeline import DataError, DatasetSplit, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.record import Record, RecordCaption
 from capjax.text import vocabulary as text
 from tests.helpers.drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take
 
@@ -157,7 +157,7 @@ def test_a_target_is_prefix_text_end_and_padding(train, vocabulary):
 def test_a_long_caption_is_cut_and_teaches_no_end(train, data, vocabulary):
     data.target_len = 8
     long = "en take " * 30
-    source = Source([Record("a", "a.jpg", (Caption(long, "en"), Caption("de take", "de")), (jpeg(0),))])
+    source = Source([Record("a", "a.jpg", (RecordCaption(long, "en"), RecordCaption("de take", "de")), (jpeg(0),))])
     rows = [
         row
         for batch in take(train(source, batch_size=8), 2)
@@ -189,7 +189,7 @@ def test_all_captions_of_a_record_are_drawn_evenly(train, vocabulary):
 
 
 def test_languages_are_drawn_by_weight_whatever_the_number_of_captions(train, data, vocabulary):
-    captions = (Caption("en only", "en"), *(Caption(f"de {i}", "de") for i in range(9)))
+    captions = (RecordCaption("en only", "en"), *(RecordCaption(f"de {i}", "de") for i in range(9)))
     data.language_weights["en"] = 3.0
     batches = take(train(Source([Record("a", "a.jpg", captions, (jpeg(0),))]), batch_size=60), 20)
     english = sum(vocabulary.decode(row).startswith("en") for batch in batches for row in batch["target"])
@@ -284,7 +284,7 @@ def test_a_limit_takes_the_first_records(vocabulary, data):
 )
 def test_a_part_that_cannot_be_read_is_an_error_that_quotes_it(part):
     with pytest.raises(DataError, match="coco|@train"):
-        Part.parse(part)
+        DatasetSplit.parse(part)
 
 
 def test_a_language_that_nobody_speaks_is_an_error_that_lists_those_there_are(train, data):

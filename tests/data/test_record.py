@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.core import example_serializer
 
-from capjax.data.record import Caption, Label, Record, RecordSource, Speech, parse, serialize, tfds_features
+from capjax.data.record import Label, Record, RecordCaption, RecordSource, Speech, parse, serialize, tfds_features
 from data_prep.shards import write_records
 
 seconds = st.none() | st.floats(0, 1e4, width=32)
 captions = st.builds(
-    Caption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text(), st.integers(0, 3)
+    RecordCaption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text(), st.integers(0, 3)
 )
 fraction = st.floats(0, 1, width=32)
 labels = st.builds(Label, st.text(), st.none() | st.tuples(fraction, fraction, fraction, fraction))
@@ -88,7 +88,7 @@ def test_records_come_back_as_they_went_in(tmp_path_factory, written):
 
 
 def test_tfds_reads_it_as_any_dataset(tmp_path):
-    record = Record("1", "a.jpg", (Caption("Ein Hund.", "de"),), frames=(b"\xff\xd8",))
+    record = Record("1", "a.jpg", (RecordCaption("Ein Hund.", "de"),), frames=(b"\xff\xd8",))
     source = tfds.builder_from_directory(write_dataset(tmp_path / "d", [record])).as_data_source("train")
     example = source[0]
     assert example["id"] == b"1"
@@ -188,12 +188,12 @@ def test_a_source_names_no_address(tmp_path):
 
 
 def test_a_source_goes_to_another_process(tmp_path):
-    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (Caption("x"),))])
-    assert pickle.loads(pickle.dumps(RecordSource(folder, "train")))[0].captions == (Caption("x"),)
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (RecordCaption("x"),))])
+    assert pickle.loads(pickle.dumps(RecordSource(folder, "train")))[0].captions == (RecordCaption("x"),)
 
 
 def test_reading_and_writing_need_neither_tensorflow_nor_jax(tmp_path):
-    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (Caption("x"),), frames=(b"\xff",))])
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", (RecordCaption("x"),), frames=(b"\xff",))])
     code = f"""
 import sys
 from pathlib import Path
@@ -208,7 +208,7 @@ assert not {{"tensorflow", "jax", "torch"}} & set(sys.modules)
 
 
 def test_a_dataset_of_photos_from_before_there_were_videos_is_still_read():
-    record = Record("1", "a.jpg", (Caption("a cat"), Caption("a dog")), frames=(b"x",))
+    record = Record("1", "a.jpg", (RecordCaption("a cat"), RecordCaption("a dog")), frames=(b"x",))
     from tensorflow_datasets.proto import tf_example_pb2
 
     example = tf_example_pb2.Example.FromString(serialize(record))

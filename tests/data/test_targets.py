@@ -5,18 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from capjax.data.record import Caption, Record
-from capjax.data.targets import Captions, EventQueries, TargetError, TimedTextTargets, make_targets, references
+from capjax.data.record import Record, RecordCaption
+from capjax.data.targets import CaptionTargets, EventSetTargets, TargetError, TimedTextTargets, make_targets, references
 from capjax.text import vocabulary
 from capjax.text.vocabulary import Vocabulary
 
 TEXTS = ["a red circle moves left", "a star turns", "it leaves", "ein Kreis geht", "all of it at once"]
-PIECES = Vocabulary(vocabulary.train({"en": TEXTS * 3, "de": TEXTS}, size=380, time_pieces=21))
+PIECES = Vocabulary(vocabulary.train({"en": TEXTS * 3, "de": TEXTS}, size=380, time_tokens=21))
 EOS, PAD = PIECES.eos_id, PIECES.pad_id
 
 
-def event(start, end, text, lang="en", set=0) -> Caption:
-    return Caption(text, lang, start, end, "event", set)
+def event(start, end, text, lang="en", set=0) -> RecordCaption:
+    return RecordCaption(text, lang, start, end, "event", set)
 
 
 EVENTS = (
@@ -30,7 +30,8 @@ def record(*captions, **more) -> Record:
 
 
 def data(**more) -> SimpleNamespace:
-    known = {"task": "dense", "time_bins": 0, "languages": ("en",), "language_weights": {}, "events": 4, "captions": 1,
+    known = {"task": "dense", "time_bins": 0, "languages": ("en",), "language_weights": {}, "max_events": 4,
+             "captions_per_item": 1,
              "target_len": 30}  # fmt: skip
     return SimpleNamespace(**known | more)
 
@@ -49,9 +50,9 @@ def learned(row: dict, *place) -> list[int]:
 
 
 def test_a_config_chooses_its_targets():
-    assert type(make_targets(PIECES, data(task="caption"))) is Captions
+    assert type(make_targets(PIECES, data(task="caption"))) is CaptionTargets
     assert type(make_targets(PIECES, data(time_bins=21))) is TimedTextTargets
-    assert type(make_targets(PIECES, data())) is EventQueries
+    assert type(make_targets(PIECES, data())) is EventSetTargets
 
 
 # ---- Events as timed text
@@ -71,7 +72,7 @@ def test_events_are_told_in_order_with_the_nearest_moments():
 
 
 def test_each_draw_has_the_events_of_one_set_and_one_language():
-    targets = TimedTextTargets(PIECES, data(time_bins=21, languages=("en", "de"), captions=20, target_len=60))
+    targets = TimedTextTargets(PIECES, data(time_bins=21, languages=("en", "de"), captions_per_item=20, target_len=60))
     row = fill(targets, record(*EVENTS))
     told = [[e.text for e in targets.tokens.decode(learned(row, k), 10.0)] for k in range(20)]
     sets = [[TEXTS[0], TEXTS[2], TEXTS[1]], [TEXTS[4]], [TEXTS[3]]]
@@ -98,7 +99,7 @@ def test_events_that_reach_beyond_a_part_end_at_its_edge():
 
 
 def test_events_as_a_set_are_shares_of_the_duration_with_a_text_each():
-    row = fill(EventQueries(PIECES, data()), record(*EVENTS[:3], duration=20.0))
+    row = fill(EventSetTargets(PIECES, data()), record(*EVENTS[:3], duration=20.0))
     np.testing.assert_allclose(row["event_times"], [[0.05, 0.2], [0.3, 0.35], [0.3, 0.4], [0, 1]], rtol=1e-6)
     assert row["event_mask"].tolist() == [True, True, True, False]
     for k, text in enumerate([TEXTS[0], TEXTS[2], TEXTS[1]]):
@@ -111,7 +112,7 @@ def test_events_as_a_set_are_shares_of_the_duration_with_a_text_each():
 
 
 def test_of_more_events_than_there_is_room_for_some_are_drawn_and_stay_in_order():
-    targets, drawn = EventQueries(PIECES, data(events=2)), set()
+    targets, drawn = EventSetTargets(PIECES, data(max_events=2)), set()
     for seed in range(40):
         row = fill(targets, record(*EVENTS[:3]), seed)
         assert row["event_mask"].all()
@@ -126,13 +127,13 @@ def test_of_more_events_than_there_is_room_for_some_are_drawn_and_stay_in_order(
      (11, 15, (1, 1.0001)), (-5, -1, (0, 1e-4)), (3, 3, (0.3, 0.3001))],
 )  # fmt: skip
 def test_times_stay_in_the_video_and_every_event_has_a_length(start, end, wanted):
-    row = fill(EventQueries(PIECES, data()), record(event(start, end, TEXTS[0])))
+    row = fill(EventSetTargets(PIECES, data()), record(event(start, end, TEXTS[0])))
     np.testing.assert_allclose(row["event_times"][0], wanted, rtol=1e-6)
     assert row["event_times"][0, 1] > row["event_times"][0, 0]
 
 
 def test_a_language_is_drawn_by_its_weight():
-    targets = EventQueries(PIECES, data(languages=("en", "de"), language_weights={"de": 3.0}))
+    targets = EventSetTargets(PIECES, data(languages=("en", "de"), language_weights={"de": 3.0}))
     one = record(event(0, 10, TEXTS[0]), event(0, 10, TEXTS[3], "de"))
     german = PIECES.prefix("de")
     share = np.mean([fill(targets, one, seed)["target"][0, : len(german)].tolist() == german for seed in range(400)])
@@ -143,15 +144,15 @@ def test_a_language_is_drawn_by_its_weight():
 
 
 def test_references_keep_their_annotation_sets_and_have_the_videos_times():
-    one = record(*EVENTS, event(0, 1, TEXTS[0], set=3), Caption("a whole"), start=100.0)
-    found = references(one, EventQueries(PIECES, data(languages=("en", "de"))))
+    one = record(*EVENTS, event(0, 1, TEXTS[0], set=3), RecordCaption("a whole"), start=100.0)
+    found = references(one, EventSetTargets(PIECES, data(languages=("en", "de"))))
     assert {lang: list(sets) for lang, sets in found.items()} == {"de": [0], "en": [0, 1, 3]}
     assert found["en"][0] == [(106, 108, TEXTS[1]), (101, 104, TEXTS[0]), (106, 107, TEXTS[2])]
     assert found["en"][3] == [(100, 101, TEXTS[0])]
 
 
 def test_a_summary_is_asked_for_by_its_piece():
-    one = record(Caption("a whole"), Caption(TEXTS[4], kind="summary"), *EVENTS)
+    one = record(RecordCaption("a whole"), RecordCaption(TEXTS[4], kind="summary"), *EVENTS)
     targets = make_targets(PIECES, data(task="summary"))
     row = fill(targets, one)
     assert learned(row) == [*PIECES.encode(TEXTS[4]), EOS]

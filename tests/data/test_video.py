@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.video import Video, _plan, encode_yuv
+from capjax.data.video import VideoFile, _plan, encode_yuv
 from tests.helpers.videos import number_of, numbered, pixels, psnr, write_video
 
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)
 
 
-def frames_at(video: Video, moments) -> list[tuple[float, int, list[int]]]:
+def frames_at(video: VideoFile, moments) -> list[tuple[float, int, list[int]]]:
     """(time, number, moments) of each frame shown."""
     return [
-        (shown.time, number_of(video.jpeg(shown.frame, PICTURE)), list(shown.moments))
-        for shown in video.shown_at(moments)
+        (shown.time, number_of(video.jpeg(shown.frame, PICTURE)), list(shown.indices))
+        for shown in video.frames_at(moments)
     ]
 
 
@@ -57,7 +57,7 @@ def test_at_each_moment_the_frame_on_the_screen_is_given_once(tmp_path, suffix, 
     if codec not in av.codec.codec.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
     unit = Fraction(1, 25 if codec == "mpeg4" else 90_000)
-    video = Video(write_video(tmp_path / f"a.{suffix}", FIFTH, codec=codec, options=options, unit=unit))
+    video = VideoFile(write_video(tmp_path / f"a.{suffix}", FIFTH, codec=codec, options=options, unit=unit))
     assert video.frames == 100
     assert video.duration == pytest.approx(4.0, abs=0.05)
     moments = np.arange(0, video.duration - 0.03, 0.5)
@@ -79,7 +79,7 @@ def test_at_each_moment_the_frame_on_the_screen_is_given_once(tmp_path, suffix, 
 def test_variable_frame_rates_are_read_by_their_true_times(tmp_path_factory, gaps, fps, start, key, bframes):
     times = np.round(np.cumsum([0.0, *gaps]), 3)
     path = tmp_path_factory.mktemp("v") / "a.mkv"  # whose clock counts milliseconds
-    video = Video(write_video(path, times, options={"g": str(key), "bf": str(bframes)}, size=(96, 48)))
+    video = VideoFile(write_video(path, times, options={"g": str(key), "bf": str(bframes)}, size=(96, 48)))
     moments = np.arange(start, times[-1], 1 / fps)
     # A moment within a millisecond of a change may fall on either side of it.
     moments = moments[np.abs(moments[:, None] - times).min(1, initial=9) > 2e-3]
@@ -99,33 +99,33 @@ def test_no_more_is_decoded_than_what_the_wanted_frames_depend_on(tmp_path):
 
 
 def test_time_begins_where_players_begin_it(tmp_path):
-    late = Video(write_video(tmp_path / "late.ts", FIFTH + 7.3))
+    late = VideoFile(write_video(tmp_path / "late.ts", FIFTH + 7.3))
     assert frames_at(late, [0.0, 1.0])[1][:2] == (pytest.approx(1.0, abs=1e-3), 25)
     # Sound that begins a second before the picture: until then the screen is black.
-    sound = Video(write_video(tmp_path / "sound.mkv", FIFTH + 1, audio_from=0.0))
+    sound = VideoFile(write_video(tmp_path / "sound.mkv", FIFTH + 1, audio_from=0.0))
     (time, number, moments), *_ = frames_at(sound, [0.0, 0.5, 1.0, 2.0])
     assert (round(time, 2), number, moments) == (1.0, 0, [2])
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_turned_video_comes_out_upright(tmp_path, turn):
-    video = Video(write_video(tmp_path / "a.mp4", FIFTH[:5], rotate=turn))
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(write_video(tmp_path / "a.mp4", FIFTH[:5], rotate=turn))
+    (shown,) = video.frames_at([0.0])
     out = pixels(video.jpeg(shown.frame, PICTURE))
     upright = np.rot90(numbered(0, 192, 96), turn // 90)
     assert out.shape == upright.shape
     marked = np.zeros((96, 192, 3), np.uint8)
     marked[:48, :96] = 255
-    video = Video(write_video(tmp_path / "b.mp4", [0.0, 0.1], rotate=turn, pictures=[marked, marked]))
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(write_video(tmp_path / "b.mp4", [0.0, 0.1], rotate=turn, pictures=[marked, marked]))
+    (shown,) = video.frames_at([0.0])
     # A rotation in the file is what a player turns counter-clockwise.
     assert psnr(pixels(video.jpeg(shown.frame, PICTURE)), np.ascontiguousarray(np.rot90(marked, turn // 90))) > 25
 
 
 def test_pixels_come_out_square_and_the_short_side_is_reduced(tmp_path):
     path = write_video(tmp_path / "a.mp4", FIFTH[:3], pixel_shape=Fraction(2, 1))
-    video = Video(path)
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(path)
+    (shown,) = video.frames_at([0.0])
     assert pixels(video.jpeg(shown.frame, MediaSettings(48))).shape == (48, 192, 3)
 
 
@@ -147,10 +147,10 @@ def test_a_picture_of_odd_sides_ends_where_it_ends():
 
 @pytest.mark.parametrize("turn", [0, 90])
 def test_a_frame_gives_the_same_bytes_each_time(tmp_path, turn):
-    video = Video(write_video(tmp_path / "a.mp4", FIFTH, rotate=turn, size=(192, 96)))
+    video = VideoFile(write_video(tmp_path / "a.mp4", FIFTH, rotate=turn, size=(192, 96)))
     for size in (85, 95):  # 170 x 85, 190 x 95
         files = [
-            [video.jpeg(shown.frame, MediaSettings(size)) for shown in video.shown_at(np.arange(start, 4, 0.2))]
+            [video.jpeg(shown.frame, MediaSettings(size)) for shown in video.frames_at(np.arange(start, 4, 0.2))]
             for start in (0.0, 1.0, 0.0, 2.0)
         ]
         assert files[0] == files[2]
@@ -160,8 +160,8 @@ def test_a_frame_gives_the_same_bytes_each_time(tmp_path, turn):
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p", "gray"])
 def test_ten_bits_and_other_colours_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
-    video = Video(write_video(tmp_path / "a.mkv", FIFTH[:3], codec="ffv1", pix_fmt=pix_fmt, options={}))
-    shown = next(video.shown_at([0.08]))
+    video = VideoFile(write_video(tmp_path / "a.mkv", FIFTH[:3], codec="ffv1", pix_fmt=pix_fmt, options={}))
+    shown = next(video.frames_at([0.08]))
     picture = numbered(2)
     if pix_fmt == "gray":
         picture = np.repeat((picture @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., None], 3, 2)
@@ -175,8 +175,8 @@ def test_interlaced_frames_show_no_comb(tmp_path):
     woven = even.copy()
     woven[1::2] = odd[1::2]
     options = {"flags": "+ildct+ilme", "g": "1"}
-    video = Video(write_video(tmp_path / "a.mkv", FIFTH[:3], pictures=[woven] * 3, options=options))
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(write_video(tmp_path / "a.mkv", FIFTH[:3], pictures=[woven] * 3, options=options))
+    (shown,) = video.frames_at([0.0])
     assert shown.frame.interlaced_frame
     out = pixels(video.jpeg(shown.frame, PICTURE)).astype(int)
     assert np.abs(np.diff(out, axis=0)).mean() < 3
@@ -217,7 +217,7 @@ def bad_file(kind: str, folder: Path) -> Path:
 )  # fmt: skip
 def test_what_is_no_video_is_told_with_its_name(tmp_path, kind, named):
     with pytest.raises(MediaError, match=f"{kind}.mp4") as error:
-        Video(bad_file(kind, tmp_path))
+        VideoFile(bad_file(kind, tmp_path))
     assert error.value.kind == named
 
 
@@ -225,7 +225,7 @@ def test_of_a_file_with_a_damaged_tail_all_that_is_good_is_kept(tmp_path):
     path = write_video(tmp_path / "a.mkv", FIFTH, options={"g": "10"})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(0.6 * len(whole))])
-    video = Video(path)
+    video = VideoFile(path)
     assert 1.5 < video.duration < 3.5
     assert video.promised == pytest.approx(4.0, abs=0.1)
     moments = np.arange(0, video.duration - 0.1, 0.5)
@@ -238,19 +238,19 @@ def test_noise_in_the_middle_loses_no_more_than_what_builds_on_it(tmp_path):
     middle = len(data) // 2
     data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
     path.write_bytes(bytes(data))
-    found = frames_at(Video(path), np.arange(0, 3.9, 0.2))
+    found = frames_at(VideoFile(path), np.arange(0, 3.9, 0.2))
     assert sum(number == round(time * 25) for time, number, _ in found) >= 16
 
 
 def test_a_name_is_only_a_name(tmp_path):
     folder = tmp_path / "concat:x|y"
     folder.mkdir()
-    assert Video(write_video(folder / "http:--a%d b.mp4", FIFTH[:3])).frames == 3
+    assert VideoFile(write_video(folder / "http:--a%d b.mp4", FIFTH[:3])).frames == 3
 
 
 def test_a_frame_of_an_odd_size_gives_the_same_bytes_every_time(tmp_path):
-    video = Video(write_video(tmp_path / "a.mp4", FIFTH[:1]))
-    (shown,) = video.shown_at([0.0])
+    video = VideoFile(write_video(tmp_path / "a.mp4", FIFTH[:1]))
+    (shown,) = video.frames_at([0.0])
     made = set()
     for _ in range(20):
         junk = np.random.default_rng(len(made)).integers(0, 255, (95, 190), dtype=np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from capjax.data.photo import MediaSettings
-from capjax.data.video import Video
+from capjax.data.video import VideoFile
 from tests.helpers.videos import number_of, pixels, psnr, write_video
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
@@ -43,9 +43,9 @@ def of_ffmpeg(path: Path, height: int, width: int) -> np.ndarray:
 
 def ours(path: Path) -> dict[int, bytes]:
     """The frame shown at n / FPS as JPEG."""
-    video = Video(path)
+    video = VideoFile(path)
     moments = np.arange(0, video.duration - 1e-4, 1 / FPS)
-    return {index: video.jpeg(shown.frame, PICTURE) for shown in video.shown_at(moments) for index in shown.moments}
+    return {index: video.jpeg(shown.frame, PICTURE) for shown in video.frames_at(moments) for index in shown.indices}
 
 
 @pytest.mark.parametrize("name", MADE)

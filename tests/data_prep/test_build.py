@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from capjax.data.record import Caption, Label, RecordSource, Speech
+from capjax.data.record import Label, RecordCaption, RecordSource, Speech
 from data_prep import shards as shards_module
 from data_prep.build import BuildError, RecordBuilder
 from data_prep.media import MediaSettings, Storage
@@ -39,7 +39,7 @@ def test_what_was_written_can_be_read(tmp_path, make_jsonl):
     train, val = (RecordSource(tmp_path / "out", split) for split in ("train", "val"))
     assert (len(train), len(val)) == (27, 3)
     record = next(train[i] for i in range(27) if train[i].id == "0003.jpg")
-    assert record.captions == (Caption("photo 3"), Caption("a photo"))
+    assert record.captions == (RecordCaption("photo 3"), RecordCaption("a photo"))
     assert record.frames == ((folder / "0003.jpg").read_bytes(),)
     assert record.frame_times.tolist() == [0.0]
     assert builder.as_data_source("val")[0]["id"].decode() == val[0].id
@@ -55,7 +55,7 @@ def test_it_is_a_tfds_dataset(tmp_path, make_jsonl):
 
 def test_labels_transcripts_and_drawn_media_arrive(tmp_path):
     speech = Speech("hello", 0.0, 1.0)
-    item = Item("1", Drawing(), "train", (Caption("x"),), (Label("cat"),), None, (speech,), "scene 0", "1.png")
+    item = Item("1", Drawing(), "train", (RecordCaption("x"),), (Label("cat"),), None, (speech,), "scene 0", "1.png")
     build(tmp_path, tmp_path / "out", [item], settings=Storage(MediaSettings(size=20)))
     record = RecordSource(tmp_path / "out", "train")[0]
     assert (record.labels, record.transcript, record.media) == ((Label("cat"),), (speech,), "1.png")

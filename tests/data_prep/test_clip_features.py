@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from capjax.data.record import Caption, Record
+from capjax.data.record import Record, RecordCaption
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.predict import MediaSample, _Extractor
@@ -42,7 +42,7 @@ def extractor(tmp_path_factory):
 
 def record(number: int, t: int) -> Record:
     jpegs = tuple(encode(picture(20, 16, number * 100 + i)) for i in range(t))
-    return Record(f"id{number}", f"{number}.mp4", (Caption("x"),), jpegs, np.cumsum(np.arange(t) % 3 + 1.0) / 2)
+    return Record(f"id{number}", f"{number}.mp4", (RecordCaption("x"),), jpegs, np.cumsum(np.arange(t) % 3 + 1.0) / 2)
 
 
 def expected(before: Record, number: int, settings) -> np.ndarray:

@@ -8,23 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.data.photo import MediaError
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.clips import CUTS, ClipSettings, fit_events, make_clips
 from data_prep.readers.item import Item
 
-ALL = Caption("all of it")
+ALL = RecordCaption("all of it")
 
 
 def item(captions=(ALL,), clip=None) -> Item:
     return Item("v", "v.mp4", "train", tuple(captions), clip=clip, video=True)
 
 
-def event(start: float, end: float, text: str = "an event", **more) -> Caption:
-    return Caption(text, "en", start, end, "event", **more)
+def event(start: float, end: float, text: str = "an event", **more) -> RecordCaption:
+    return RecordCaption(text, "en", start, end, "event", **more)
 
 
 def test_a_whole_video_is_one_record_with_all_that_is_said_of_it():
-    captions = (Caption("all of it"), event(1, 2))
+    captions = (RecordCaption("all of it"), event(1, 2))
     (clip,) = make_clips(item(captions), ClipSettings(), 2.0, 10.0, ())
     assert (clip.id, clip.video, clip.start, clip.end, clip.captions) == ("v", "", 0.0, 10.0, captions)
 
@@ -40,7 +40,7 @@ def test_a_part_beyond_the_end_of_the_file_is_told():
 
 
 def test_each_event_becomes_a_record_with_the_sentences_of_all_who_saw_it():
-    captions = (event(1, 3, "a"), Caption("all"), event(1, 3, "b", set=1), event(2, 99, "late"))
+    captions = (event(1, 3, "a"), RecordCaption("all"), event(1, 3, "b", set=1), event(2, 99, "late"))
     fitting, _ = fit_events(item(captions, clip=(10.0, 20.0)), 50.0)
     clips = make_clips(fitting, ClipSettings("events"), 2.0, 50.0, ())
     assert [(clip.start, clip.end, [c.text for c in clip.captions]) for clip in clips] == [
@@ -52,7 +52,7 @@ def test_each_event_becomes_a_record_with_the_sentences_of_all_who_saw_it():
 
 
 def test_an_event_ends_with_the_video_at_the_latest():
-    captions = (event(1, 12), event(3, math.inf, "open"), event(2, 5), Caption("all"))
+    captions = (event(1, 12), event(3, math.inf, "open"), event(2, 5), RecordCaption("all"))
     fitting, problems = fit_events(item(captions), 10.0)
     assert not problems
     assert [(c.start, c.end) for c in fitting.captions] == [(1, 10.0), (3, 10.0), (2, 5), (None, None)]
@@ -83,7 +83,7 @@ def test_windows_cover_all_and_every_event_is_in_one_with_its_true_times(duratio
     times = [(a * duration, min(a * duration + b * duration, duration)) for a, b in events]
     captions = [event(a, b, f"{a} {b}") for a, b in times if b - a > 1e-3]
     settings = ClipSettings("windows", window, share * window, max_frames=10**6)
-    full = [Caption("x", start=0.0, end=duration)]  # in every window
+    full = [RecordCaption("x", start=0.0, end=duration)]  # in every window
     clips = make_clips(item(captions + full), settings, 2.0, duration, ())
     assert clips[0].start == 0
     assert clips[-1].end == pytest.approx(duration)

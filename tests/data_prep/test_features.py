@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from capjax.data.record import Caption, Record, RecordSource
+from capjax.data.record import Record, RecordCaption, RecordSource
 from capjax.data.transforms import view
 from capjax.models.build import make_encoder
 from capjax.models.pretrained import WeightsError
@@ -61,7 +61,7 @@ def with_settings(extractor: Extractor, **changes) -> Extractor:
 def record(number: int, frames: int = 1) -> Record:
     jpegs = tuple(encode(picture(40, 32, number * 100 + i)) for i in range(frames))
     return Record(
-        f"id{number}", f"{number}.jpg", (Caption(f"photo {number}"),), jpegs, np.arange(frames, dtype=np.float32)
+        f"id{number}", f"{number}.jpg", (RecordCaption(f"photo {number}"),), jpegs, np.arange(frames, dtype=np.float32)
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from capjax.data import video
-from capjax.data.record import Caption, Record
-from capjax.data.video import Video
+from capjax.data.record import Record, RecordCaption
+from capjax.data.video import VideoFile
 from data_prep import media
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage, read_video
@@ -15,7 +15,7 @@ from data_prep.readers.item import Item, Problem
 from data_prep.shards import Shard, make_records
 from tests.helpers.videos import number_of, numbered, write_video
 
-SAID, AS_USUAL = Caption("a video"), Storage()
+SAID, AS_USUAL = RecordCaption("a video"), Storage()
 TIMES = np.arange(0, 10, 0.1)
 
 
@@ -42,8 +42,8 @@ def test_a_record_has_the_frames_their_times_and_the_duration(path, tmp_path):
 
 def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch):
     decodes = []
-    decode = Video._decode
-    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    decode = VideoFile._decode
+    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
     spans = [(0.0, 2.0), (1.25, 4.0), (1.3, 1.5), (3.0, 9.9), (3.0, 5.0), (8.0, 10.0)]
     records = read([item(path, str(k), span) for k, span in enumerate(spans)], tmp_path / "spool")
     assert len(decodes) == 1
@@ -57,11 +57,11 @@ def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch
 
 def test_shots_are_found_and_cut_in_one_decode(tmp_path, monkeypatch):
     decodes = []
-    decode = Video._decode
-    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    decode = VideoFile._decode
+    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
     pictures = [np.full((96, 192, 3), 200 * (k // 15 % 2), np.uint8) for k in range(90)]
     path = write_video(tmp_path / "a.mp4", np.arange(90) * 0.1, pictures=pictures)
-    events = [Caption("a shot", "en", 1.5 * k, 1.5 * k + 1.5, "event") for k in range(6)]
+    events = [RecordCaption("a shot", "en", 1.5 * k, 1.5 * k + 1.5, "event") for k in range(6)]
     records = read([item(path, captions=events)], tmp_path / "spool", Storage(clips=ClipSettings("shots")))
     assert len(records) == 6
     assert len(decodes) == 1
@@ -80,7 +80,7 @@ def test_shots_have_the_frames_that_were_on_the_screen(tmp_path, monkeypatch, fp
         picture[48:] = 235 * (k // 20 % 2)
     path = write_video(tmp_path / "a.mkv", times, pictures=pictures)
     clip = (1.3, float(times[-1]) - 1.0)
-    events = [Caption(f"{at}", "en", at, at + 1.0, "event") for at in np.arange(0, clip[1] - clip[0] - 1)]
+    events = [RecordCaption(f"{at}", "en", at, at + 1.0, "event") for at in np.arange(0, clip[1] - clip[0] - 1)]
     shares = []
     records = read(
         [item(path, clip=clip, captions=events)], tmp_path / "spool",
@@ -97,10 +97,10 @@ def test_shots_have_the_frames_that_were_on_the_screen(tmp_path, monkeypatch, fp
 
 def test_windows_that_overlap_are_cut_in_one_decode(path, tmp_path, monkeypatch):
     decodes = []
-    decode = Video._decode
-    monkeypatch.setattr(Video, "_decode", lambda *args: decodes.append(1) or decode(*args))
+    decode = VideoFile._decode
+    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
     storage = Storage(clips=ClipSettings("windows", window=4.0, overlap=2.0))
-    records = read([item(path, captions=[Caption("all", "en", 0.0, 10.0, "event")])], tmp_path / "spool", storage)
+    records = read([item(path, captions=[RecordCaption("all", "en", 0.0, 10.0, "event")])], tmp_path / "spool", storage)
     assert [(record.start, record.duration) for record in records] == [
         (pytest.approx(start, abs=0.01), pytest.approx(4)) for start in (0, 2, 4, 6)
     ]
@@ -112,7 +112,7 @@ def test_a_file_that_goes_away_while_it_is_read_is_a_problem_of_each_clip(path, 
     monkeypatch.setattr(video, "_KEPT", 0)  # a large one: what is small is in memory by then
     gone = tmp_path / "gone.mp4"
     gone.write_bytes(path.read_bytes())
-    index = Video(gone)
+    index = VideoFile(gone)
     gone.unlink()
     found = list(
         media._read_clips(index, (), [item(gone, "1"), item(gone, "2")], AS_USUAL, lambda share: None, tmp_path / "s")
@@ -148,8 +148,10 @@ def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkey
         with (tmp_path / "spool").open("r+b") as file:
             file.truncate((tmp_path / "spool").stat().st_size - 7)
     sent = []
-    shown_at = Video.shown_at
-    monkeypatch.setattr(Video, "shown_at", lambda self, m, **more: sent.append(len(m)) or shown_at(self, m, **more))
+    frames_at = VideoFile.frames_at
+    monkeypatch.setattr(
+        VideoFile, "frames_at", lambda self, m, **more: sent.append(len(m)) or frames_at(self, m, **more)
+    )
     (record,) = read([item(path)], tmp_path / "spool")
     assert sent[0] < 12
     assert record.frames == whole[0].frames
@@ -198,13 +200,13 @@ def test_shots_are_found_where_the_picture_changes(tmp_path):
         large = np.kron(scene, np.ones((16, 16, 1), np.uint8))
         pictures += [np.roll(large, 2 * k, axis=1)[:96, :192] for k in range(25)]
     path = write_video(tmp_path / "a.mp4", np.arange(75) * 0.1, pictures=pictures)
-    events = [Caption(f"scene {k}", "en", 2.5 * k, 2.5 * k + 2.5, "event") for k in range(3)]
+    events = [RecordCaption(f"scene {k}", "en", 2.5 * k, 2.5 * k + 2.5, "event") for k in range(3)]
     records = read([item(path, captions=events)], tmp_path / "spool", Storage(clips=ClipSettings("shots")))
     assert [(round(r.start, 1), round(r.duration, 1)) for r in records] == [(0.0, 2.5), (2.5, 2.5), (5.0, 2.5)]
     assert [[c.text for c in r.captions] for r in records] == [["scene 0"], ["scene 1"], ["scene 2"]]
 
 
 def test_drawn_videos_go_the_same_way(path, tmp_path):
-    drawn = Item("v", path.read_bytes, "train", (Caption("a video"),), name="v.mp4", video=True)
+    drawn = Item("v", path.read_bytes, "train", (RecordCaption("a video"),), name="v.mp4", video=True)
     (record,) = read([drawn], tmp_path / "spool")
     assert [number_of(frame) for frame in record.frames] == list(range(0, 100, 5))

@@ -35,13 +35,13 @@ def test_a_dataset_to_a_vocabulary(dataset, tmp_path, capsys):
 
 
 def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
-    options = ("--languages", "DE,pt_br", "--time-pieces", "3", "--lowercase")
+    options = ("--languages", "DE,pt_br", "--time-tokens", "3", "--lowercase")
     assert command(dataset, tmp_path / "v.model", *options) == 0
     told = capsys.readouterr().err
     assert "pieces from captions in de 180\n" in told
     assert "reserved, though no caption is in it: pt-BR" in told
     vocabulary = Vocabulary.load(tmp_path / "v.model")
-    assert (vocabulary.languages, vocabulary.time_pieces, vocabulary.lowercase) == (["de", "pt-BR"], 3, True)
+    assert (vocabulary.languages, vocabulary.num_time_tokens, vocabulary.lowercase) == (["de", "pt-BR"], 3, True)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
         (("--size", "0"), "size 0 should be a whole number, 1 or more"),
         (("--size", "100"), "a vocabulary of 100 pieces is too small for these captions"),
         (("--temperature", "0"), "temperature 0.0 should be a number, 1 or more"),
-        (("--time-pieces", "-1"), "time_pieces -1 should be a whole number, 0 or more"),
+        (("--time-tokens", "-1"), "time_tokens -1 should be a whole number, 0 or more"),
     ],
 )
 def test_what_cannot_be_had_is_a_message(dataset, tmp_path, capsys, options, told):

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from capjax.data.record import Caption, Record
+from capjax.data.record import Record, RecordCaption
 from capjax.decode.consensus import Neighbors
 
 WORDS = ["a", "the", "dog", "cat", "runs", "sleeps", "on", "grass", "red", "ball", "two", "and", "jumps"]
@@ -91,7 +91,7 @@ def test_what_is_written_of_the_same_picture_wins():
 
 def test_records_give_the_mean_of_their_first_view_and_the_captions_of_each_language():
     features = RNG.normal(size=(2, 1, 4, 3)).astype(np.float16)
-    captions = (Caption("A dog.", "en"), Caption("Ein Hund.", "de"), Caption("A brown dog.", "en"))
+    captions = (RecordCaption("A dog.", "en"), RecordCaption("Ein Hund.", "de"), RecordCaption("A brown dog.", "en"))
     neighbors = Neighbors.of([Record("a", "a.jpg", captions, features=features, feature_grid=(2, 2))], ("en", "de"))
     np.testing.assert_allclose(neighbors.vectors[0], features[0, 0].astype(np.float32).mean(0), rtol=1e-6)
     assert neighbors.captions == {"en": [["A dog.", "A brown dog."]], "de": [["Ein Hund."]]}

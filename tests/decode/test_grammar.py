@@ -132,7 +132,7 @@ WAYS = {
 @pytest.fixture(scope="module")
 def times() -> TimeTokens:
     sentences = {"en": ["a red circle moves left", "it is blue"] * 3, "zh": ["红色的圆向左移动"]}
-    return TimeTokens(Vocabulary(vocabulary.train(sentences, size=340, time_pieces=6)), 6)
+    return TimeTokens(Vocabulary(vocabulary.train(sentences, size=340, time_tokens=6)), 6)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -169,7 +169,7 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
         events = times.decode(row.tolist(), duration=10.0)
         assert all(0 <= event.start < event.end <= 10 and event.text for event in events)
         assert [event.start for event in events] == sorted(event.start for event in events)
-        assert [place for event in events for place in event.pieces] == list(range(len(body))), "none is left out"
+        assert [place for event in events for place in event.positions] == list(range(len(body))), "none is left out"
         assert sum(piece in times.ids for piece in body) == 2 * len(events)
         told += len(events)
     assert told == 0 if max_len < 4 else told > b

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capjax.data.windows import Windows, cut
+from capjax.data.windows import WindowSettings, split_into_windows
 from capjax.evals.generate import Event
 from capjax.evals.windows import Window, merge
 
@@ -29,7 +29,7 @@ times = st.tuples(st.integers(0, 900), st.integers(10, 300)).map(lambda t: (t[0]
 @given(time=times, length=st.floats(10, 60), overlap=st.floats(3, 5))
 def test_an_event_that_windows_cut_comes_back_whole(time, length, overlap):
     whole = event(*time)
-    windows = cut(0.0, 100.0, length, overlap)
+    windows = split_into_windows(0.0, 100.0, length, overlap)
     (merged,) = merge(seen_in(windows, [whole])[::-1])
     # What reaches into a window by less than a model can see there is lost to it.
     assert abs(merged.start - whole.start) < 0.5
@@ -82,14 +82,14 @@ def test_the_text_is_of_the_window_that_saw_more_of_the_event():
 
 
 def test_an_event_longer_than_a_window_is_one():
-    (merged,) = merge(seen_in(cut(0.0, 100.0, 20.0, 5.0), [event(7, 93)]))
+    (merged,) = merge(seen_in(split_into_windows(0.0, 100.0, 20.0, 5.0), [event(7, 93)]))
     assert merged == event(7, 93)
 
 
 def test_a_video_far_longer_than_what_training_saw_is_cut_as_long_as_that():
-    assert Windows(512.0, 5.0).of(500.0) == [(0.0, 500.0)]
-    assert Windows(512.0, 5.0, longest=20.0).of(29.0) == [(0.0, 29.0)], "a little longer does no harm"
-    windows = Windows(512.0, 5.0, longest=20.0).of(35.0)
+    assert WindowSettings(512.0, 5.0).split(500.0) == [(0.0, 500.0)]
+    assert WindowSettings(512.0, 5.0, longest=20.0).split(29.0) == [(0.0, 29.0)], "a little longer does no harm"
+    windows = WindowSettings(512.0, 5.0, longest=20.0).split(35.0)
     assert windows == [(0.0, 20.0), (15.0, 35.0)]
-    assert Windows(60.0, 10.0, longest=60.0).of(110.0) == [(0.0, 60.0), (50.0, 110.0)], "as training cut it"
-    assert Windows(60.0, 10.0, longest=20.0).changed(40.0, None).of(50.0) == [(0.0, 40.0), (10.0, 50.0)]
+    assert WindowSettings(60.0, 10.0, longest=60.0).split(110.0) == [(0.0, 60.0), (50.0, 110.0)], "as training cut it"
+    assert WindowSettings(60.0, 10.0, longest=20.0).override(40.0, None).split(50.0) == [(0.0, 40.0), (10.0, 50.0)]

@@ -34,7 +34,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=[False, True], ids=["cased", "lowercase"])
 def vocabulary(request) -> Vocabulary:
-    return Vocabulary(vocabularies.train(SENTENCES, size=460, time_pieces=11, lowercase=request.param))
+    return Vocabulary(vocabularies.train(SENTENCES, size=460, time_tokens=11, lowercase=request.param))
 
 
 def rows(pieces: list[list[int]]) -> np.ndarray:
@@ -105,5 +105,5 @@ def test_written_events_are_read_as_the_host_reads_them(vocabulary):
         assert start.tolist() == [event.start for event in wanted]
         assert end.tolist() == [event.end for event in wanted]
         assert [each.decode() for each in text] == [event.text for event in wanted]
-        probs = [np.exp(log_probs[row][list(event.pieces)].mean()) for event in wanted]
+        probs = [np.exp(log_probs[row][list(event.positions)].mean()) for event in wanted]
         np.testing.assert_allclose(score, probs, rtol=1e-6)

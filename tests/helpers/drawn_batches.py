@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import simplejpeg
 
-from capjax.data.record import Caption, Record
+from capjax.data.record import Record, RecordCaption
 
 LANGUAGES = ("de", "en")
 
@@ -27,7 +27,9 @@ def record(number: int, langs=LANGUAGES, captions: int = 3, **fields) -> Record:
     return Record(
         id=f"r{number}",
         media=f"m{number}.jpg",
-        captions=tuple(Caption(f"{lang} {number} take {take}", lang) for lang in langs for take in range(captions)),
+        captions=tuple(
+            RecordCaption(f"{lang} {number} take {take}", lang) for lang in langs for take in range(captions)
+        ),
         **{"frames": (jpeg(number),), **fields},
     )
 

@@ -55,7 +55,7 @@ def _make_data(folder: Path):
             progress=False,
         ).download_and_prepare()  # fmt: skip
     sentences = {lang: [c.text for item in kept for c in item.captions if c.lang == lang] for lang in LANGUAGES}
-    write_bytes(folder / "vocabulary.model", vocabulary.train(sentences, size=400, time_pieces=BINS))
+    write_bytes(folder / "vocabulary.model", vocabulary.train(sentences, size=400, time_tokens=BINS))
 
 
 def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict:

@@ -10,7 +10,7 @@ from capjax.config import ConfigError
 from capjax.models.build import make_pure_model
 from capjax.models.captioner import Captioner
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.models.encoders.clip import differences, moments
+from capjax.models.encoders.clip import differences, group_times
 from capjax.models.pure_model import PureModel, batch_stats_of, make_key
 from tests.helpers.drawn_models import draw_model
 
@@ -56,10 +56,10 @@ def batch(t: int = T) -> dict:
 def test_a_group_of_frames_has_the_mean_time_of_its_real_ones():
     times = jnp.asarray([[0.0, 1.0, 2.0, 4.0, 5.0], [0.0, 3.0, 9.0, 9.0, 9.0]])
     mask = jnp.asarray([[True] * 5, [True, True, True, False, False]])
-    grouped, real = moments(times, mask, 2)
+    grouped, real = group_times(times, mask, 2)
     np.testing.assert_allclose(grouped, [[0.5, 3.0, 5.0], [1.5, 9.0, 0.0]])
     np.testing.assert_array_equal(real, [[True, True, True], [True, True, False]])
-    for mine, given in zip(moments(times, mask, 1), (times, mask), strict=True):
+    for mine, given in zip(group_times(times, mask, 1), (times, mask), strict=True):
         np.testing.assert_array_equal(mine, given)
 
 
@@ -110,7 +110,7 @@ def test_the_memory_has_the_times_and_the_mask_of_the_moments(encoded):
     stride, places, encode = encoded
     inputs = batch()
     memory = encode(inputs)
-    times, mask = moments(inputs["frame_times"], inputs["frame_mask"], stride)
+    times, mask = group_times(inputs["frame_times"], inputs["frame_mask"], stride)
     np.testing.assert_allclose(memory.time[:, ::places], times)
     np.testing.assert_array_equal(memory.mask[:, ::places], mask)
     assert memory.grid_index[-1, 0] == times.shape[1] - 1

@@ -9,7 +9,7 @@ from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import EOS, Vocabulary, VocabularyError, normalize
 
 SENTENCES = {"en": ["a red circle moves left", "it is blue"] * 3, "zh": ["红色的圆向左移动"]}
-PIECES = Vocabulary(vocabulary.train(SENTENCES, size=400, time_pieces=100))
+PIECES = Vocabulary(vocabulary.train(SENTENCES, size=400, time_tokens=100))
 TIMES = {bins: TimeTokens(PIECES, bins) for bins in (2, 3, 10, 100)}
 
 shares = st.floats(0, 1)
@@ -59,7 +59,7 @@ def test_what_is_no_event_is_left_out(pieces):
     good = TIMES[10].encode([(4.0, 8.0, "it is blue")], 9.0)
     assert TIMES[10].decode(bad, 9.0) == []
     (event,) = TIMES[10].decode([*good, *(bad if pieces.startswith("T") else []), EOS], 9.0)
-    assert (event.start, event.end, event.text, event.pieces) == (4.0, 8.0, "it is blue", range(len(good)))
+    assert (event.start, event.end, event.text, event.positions) == (4.0, 8.0, "it is blue", range(len(good)))
 
 
 def test_a_text_that_spells_a_time_is_text():
@@ -79,7 +79,7 @@ def test_pieces_that_may_be_blank_are_those_of_white_space():
 
 def test_what_the_vocabulary_lacks_is_told():
     with pytest.raises(
-        VocabularyError, match="has 100 time pieces, and data.time_bins asks for 101.*--time-pieces 101"
+        VocabularyError, match="has 100 time tokens, but data.time_bins asks for 101.*--time-tokens 101"
     ):
         TimeTokens(PIECES, 101)
     with pytest.raises(VocabularyError, match="data.time_bins = 1: expected 2 or more"):

@@ -19,7 +19,7 @@ SENTENCES = {
     "ar": ["كلب يركض على العشب", "طفل يلعب بالكرة"],
     "zh": ["一只狗在草地上跑。", "一个孩子在玩球，很高兴。"],
 }
-MODEL = train(SENTENCES, size=600, time_pieces=5)
+MODEL = train(SENTENCES, size=600, time_tokens=5)
 VOCABULARY = Vocabulary(MODEL)
 LOWER = Vocabulary(train(SENTENCES, size=600, lowercase=True))
 RESERVED = {VOCABULARY.pad_id, VOCABULARY.bos_id, VOCABULARY.eos_id, 3} | {
@@ -78,16 +78,16 @@ def test_an_unknown_language_names_those_known():
 
 
 def test_reserved_pieces_are_counted():
-    vocabulary = Vocabulary(train(SENTENCES, size=600, languages=["pt-BR", "en"], time_pieces=12))
+    vocabulary = Vocabulary(train(SENTENCES, size=600, languages=["pt-BR", "en"], time_tokens=12))
     assert vocabulary.languages == ["ar", "de", "en", "pt-BR", "zh"]
-    assert (vocabulary.time_pieces, vocabulary.tasks) == (12, ["dense", "summary"])
+    assert (vocabulary.num_time_tokens, vocabulary.tasks) == (12, ["dense", "summary"])
     assert len({vocabulary.time_id(i) for i in range(12)}) == 12
     assert len(vocabulary.text_ids) == vocabulary.size - 4 - 5 - 2 - 12
 
 
 def test_the_same_sentences_give_the_same_bytes_in_any_order():
     shuffled = {lang: random.Random(1).sample(texts, len(texts)) for lang, texts in reversed(SENTENCES.items())}
-    assert train(shuffled, size=600, time_pieces=5) == MODEL
+    assert train(shuffled, size=600, time_tokens=5) == MODEL
 
 
 def test_words_of_a_small_corpus_become_whole_pieces():
@@ -121,7 +121,7 @@ def test_too_small_a_size_says_how_many_pieces_are_needed():
         ({"size": 400.0}, "size 400.0"),
         ({"temperature": 0.5}, "temperature 0.5"),
         ({"temperature": float("nan")}, "temperature nan"),
-        ({"time_pieces": -1}, "time_pieces -1"),
+        ({"time_tokens": -1}, "time_tokens -1"),
         ({"languages": ["de>"]}, "language 'de>'"),
         ({"languages": ["pt BR"]}, "language 'pt BR'"),
         ({"languages": [""]}, "language ''"),

@@ -47,7 +47,7 @@ def groups(x: jax.Array, stride: int) -> jax.Array:
     return x.reshape(b, -1, stride, *x.shape[2:])
 
 
-def moments(times: jax.Array, mask: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
+def group_times(times: jax.Array, mask: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
     """Times float32 [b, t] (s) and mask bool [b, t] of frames -> those of their groups, [b, t'].
 
     A group's time is the mean of its real frames'; it is real if one of its frames is.
@@ -80,5 +80,5 @@ def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, 
         grid = encoder(frames, times, mask, train=train, key=key)
     else:
         grid = encoder(frames.reshape(b * t, *frames.shape[2:]), train=train, key=key)
-    times, mask = moments(times, mask, time_stride(encoder))
+    times, mask = group_times(times, mask, time_stride(encoder))
     return grid.reshape(b, times.shape[1], -1, grid.shape[-1]), times, mask, attention

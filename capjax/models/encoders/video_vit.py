@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.attention import SelfAttention
-from capjax.models.encoders.clip import SpaceTimeAttention, groups, moments
+from capjax.models.encoders.clip import SpaceTimeAttention, group_times, groups
 from capjax.models.encoders.parts import drop_path, normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.encoders.vit import resize_positions
@@ -135,7 +135,7 @@ class VideoViT(nnx.Module):
         `train` changes nothing here; dropout and stochastic depth come with a `key`.
         """
         embed_key, blocks_key = split(key, 2)
-        times, real = moments(times, mask, self.time_stride)
+        times, real = group_times(times, mask, self.time_stride)
         x = dropout(self._tokens(frames, times, mask), self.rate, embed_key)
 
         def layer(block, carry, key):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from capjax.data.record import Caption, Label
+from capjax.data.record import Label, RecordCaption
 from data_prep.readers import READERS, InputError, Item, Problem
 
 
@@ -41,7 +41,8 @@ def test_photos_come_with_their_captions(tmp_path):
     assert first.media == tmp_path / "train2017" / "000000391895.jpg"
     assert (first.split, first.name) == ("train", "000000391895.jpg")
     assert first.captions == (
-        Caption("A man with a red helmet on a small moped on a dirt road."), Caption("Man riding a motor bike."),
+        RecordCaption("A man with a red helmet on a small moped on a dirt road."),
+        RecordCaption("Man riding a motor bike."),
     )  # fmt: skip
     assert first.where == "annotations/captions_train2017.json images[0]"
 
@@ -171,7 +172,7 @@ def test_karpathy_coco_names_the_folder_of_each_photo(tmp_path):
     items, _ = found("karpathy", karpathy(tmp_path, "coco", rows))
     assert items[0].media == tmp_path / "val2014" / "COCO_val2014_000000391895.jpg"
     assert items[0].id == "391895"
-    assert items[0].captions == (Caption("A man with a red helmet."),)
+    assert items[0].captions == (RecordCaption("A man with a red helmet."),)
     assert [item.split for item in items] == ["train", "train", "val", "test"]
     items, _ = found("karpathy", tmp_path, restval="drop")
     assert [item.split for item in items] == ["train", "", "val", "test"]

@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers import InputError
 from tests.helpers.reader_results import found, put
 
 
-def event(text: str, start: float, end: float, set: int = 0) -> Caption:
-    return Caption(text, "en", start, end, "event", set)
+def event(text: str, start: float, end: float, set: int = 0) -> RecordCaption:
+    return RecordCaption(text, "en", start, end, "event", set)
 
 
 def video(*events, duration=10.0) -> dict:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers import InputError
 from tests.helpers.reader_results import found, put
 
@@ -112,4 +112,4 @@ def test_the_real_file_in_italian(tmp_path, shared_data):
     assert len(problems) == len(data["videos"]) - len(there)
     assert {problem.costs for problem in problems} == {"absent"}
     first = next(row["caption"] for row in data["sentences"] if row["video_id"] == there[0])
-    assert items[0].captions[0] == Caption(" ".join(first.split()), "it")
+    assert items[0].captions[0] == RecordCaption(" ".join(first.split()), "it")

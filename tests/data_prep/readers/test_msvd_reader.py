@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from capjax.data.record import Caption
+from capjax.data.record import RecordCaption
 from data_prep.readers import InputError
 from tests.helpers.reader_results import found, put
 
@@ -26,8 +26,13 @@ def test_descriptions_one_a_line(tmp_path):
     items, problems = found("msvd", put(tmp_path, "YouTubeClips/-4_s-uP_jDB_5_15.avi", "b_0_9.avi"))
     assert not problems
     assert [(item.id, item.captions, item.clip, item.where) for item in items] == [
-        ("-4_s-uP_jDB_5_15", (Caption("a squirrel eats"), Caption("y")), None, "AllVideoDescriptions.txt:3"),
-        ("b_0_9", (Caption("x"),), None, "AllVideoDescriptions.txt:4"),
+        (
+            "-4_s-uP_jDB_5_15",
+            (RecordCaption("a squirrel eats"), RecordCaption("y")),
+            None,
+            "AllVideoDescriptions.txt:3",
+        ),
+        ("b_0_9", (RecordCaption("x"),), None, "AllVideoDescriptions.txt:4"),
     ]
 
 
@@ -121,7 +126,7 @@ def test_bad_rows_are_listed_by_line(tmp_path):
         "b,1,5,1,clean,1,English,",
     )
     (item,), problems = found("msvd", put(tmp_path, "a_1_5.avi"))
-    assert item.captions == (Caption("fine"),)
+    assert item.captions == (RecordCaption("fine"),)
     assert {(p.kind, p.where, p.costs) for p in problems} == {
         ("unknown_language", "video_corpus.csv:3", "caption"), ("malformed", "video_corpus.csv:4", "caption"),
         ("malformed", "video_corpus.csv:5", "caption"), ("empty_caption", "video_corpus.csv:6", "caption"),
@@ -133,7 +138,7 @@ def test_bad_lines_are_listed(tmp_path):
     data = b"a_1_5 fine\na_1_5\nno id here\na_1_5 v\xe9lo\na_1 x\n"
     (tmp_path / "AllVideoDescriptions.txt").write_bytes(data)
     (item,), problems = found("msvd", put(tmp_path, "a_1_5.avi"))
-    assert item.captions == (Caption("fine"),)
+    assert item.captions == (RecordCaption("fine"),)
     assert {(p.kind, p.where.rpartition(":")[2], p.costs) for p in problems} == {
         ("empty_caption", "2", "caption"), ("malformed", "3", "caption"), ("encoding", "4", "caption"),
         ("malformed", "5", "caption"),
@@ -146,7 +151,7 @@ def test_both_files_must_be_chosen_from(tmp_path):
     with pytest.raises(InputError, match=r"AllVideoDescriptions.txt, video_corpus.csv.*--annotations"):
         found("msvd", tmp_path)
     (item,), _ = found("msvd", tmp_path, annotations=[tmp_path / "video_corpus.csv"])
-    assert item.captions == (Caption("y"),)
+    assert item.captions == (RecordCaption("y"),)
 
 
 def test_a_table_without_the_columns_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from capjax.data.record import Caption, Label
+from capjax.data.record import Label, RecordCaption
 from data_prep.readers import READERS, InputError, Item, Problem
 from data_prep.readers.item import language
 from data_prep.readers.translations import Source, Translations
@@ -24,7 +24,7 @@ def jsonl(folder, *rows, **options):
 def test_the_least_that_a_line_needs(tmp_path):
     (item,), problems = jsonl(tmp_path, {"image": "a.jpg", "caption": "A dog."})
     assert not problems
-    assert item.captions == (Caption("A dog.", "en"),)
+    assert item.captions == (RecordCaption("A dog.", "en"),)
     assert (item.id, item.media, item.where) == ("a.jpg", tmp_path / "a.jpg", "captions.jsonl:1")
     assert item.split in ("train", "val", "test")
 
@@ -38,7 +38,7 @@ def test_all_that_a_line_may_say(tmp_path):
     (item,), problems = jsonl(tmp_path, row)
     assert not problems
     assert (item.id, item.split, item.name) == ("7", "val", "dogs/a.jpg")
-    assert item.captions == (Caption("Ein Hund.", "de"), Caption("A dog.", "en"))
+    assert item.captions == (RecordCaption("Ein Hund.", "de"), RecordCaption("A dog.", "en"))
     assert item.labels == (Label("dog", (0.0, 0.25, 0.5, 1.0)), Label("grass", None))
 
 
@@ -73,7 +73,7 @@ def test_a_bad_line_costs_its_photo_alone(tmp_path, row, kind, message):
 def test_a_bad_caption_costs_itself_alone(tmp_path):
     row = {"image": "a.jpg", "captions": ["fine", "", 3, {"text": "x", "lang": "German"}, {"words": "x"}, "\udc80"]}
     (item,), problems = jsonl(tmp_path, row)
-    assert item.captions == (Caption("fine"),)
+    assert item.captions == (RecordCaption("fine"),)
     assert [problem.kind for problem in problems] == [
         "empty_caption", "malformed", "malformed", "malformed", "encoding",
     ]  # fmt: skip
@@ -109,8 +109,12 @@ def test_tables_as_spreadsheets_write_them(tmp_path, separator):
     items, problems = sort_out(READERS.make("csv", tmp_path, lang="en-GB"))
     assert not problems
     assert [(item.id, item.split, item.captions) for item in items] == [
-        ("a.jpg", "train", (Caption(f"A dog{separator} asleep.".replace("\t", ""), "en"), Caption("Ein Hund.", "de"))),
-        ("b.jpg", "test", (Caption("A cat.", "en-GB"),)),
+        (
+            "a.jpg",
+            "train",
+            (RecordCaption(f"A dog{separator} asleep.".replace("\t", ""), "en"), RecordCaption("Ein Hund.", "de")),
+        ),
+        ("b.jpg", "test", (RecordCaption("A cat.", "en-GB"),)),
     ]
 
 
@@ -163,7 +167,7 @@ def joined(tmp_path, names=("a.jpg", "b.jpg"), **files):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         sources.append(Source(path, lang))
     translations = Translations(sources)
-    items = [Item(f"id {name}", tmp_path / name, "train", (Caption("A dog."),), name=name) for name in names]
+    items = [Item(f"id {name}", tmp_path / name, "train", (RecordCaption("A dog."),), name=name) for name in names]
     return *sort_out(translations.join(iter(items))), translations.counts
 
 
@@ -171,7 +175,7 @@ def test_translations_join_by_name(tmp_path):
     for name, text in LINES.items():
         (tmp_path / name).write_text(text)
     translations = Translations(Source.parse(str(tmp_path / name)) for name in LINES)
-    items = [Item(name, tmp_path / name, "train", (Caption("A dog."),), name=name) for name in ("a.jpg", "b.jpg")]
+    items = [Item(name, tmp_path / name, "train", (RecordCaption("A dog."),), name=name) for name in ("a.jpg", "b.jpg")]
     (a, b), problems = sort_out(translations.join(iter(items)))
     assert not problems
     assert [(c.lang, c.text) for c in a.captions] == [
@@ -183,7 +187,7 @@ def test_translations_join_by_name(tmp_path):
 
 def test_a_given_language_wins(tmp_path):
     (item,), _, _ = joined(tmp_path, ["a.jpg"], multi30k_de_txt=("a.jpg#de#0\tGrüezi.\n", "de-CH"))
-    assert item.captions[1] == Caption("Grüezi.", "de-CH")
+    assert item.captions[1] == RecordCaption("Grüezi.", "de-CH")
 
 
 def test_a_file_of_unknown_language_asks_for_it(tmp_path):

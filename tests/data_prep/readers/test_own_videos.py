@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from capjax.data.record import Caption, Speech
+from capjax.data.record import RecordCaption, Speech
 from data_prep.readers import READERS
 from tests.helpers.reader_results import found, put
 
@@ -21,7 +21,7 @@ def test_the_least_that_a_line_of_a_video_needs(tmp_path):
     assert (item.id, item.media, item.name, item.video, item.clip) == (
         "in/a.mp4", tmp_path / "in/a.mp4", "in/a.mp4", True, None,
     )  # fmt: skip
-    assert item.captions == (Caption("A dog."),)
+    assert item.captions == (RecordCaption("A dog."),)
 
 
 def test_all_that_a_line_of_a_video_may_say(tmp_path):
@@ -37,8 +37,9 @@ def test_all_that_a_line_of_a_video_may_say(tmp_path):
     assert not problems
     assert (item.id, item.split, item.clip) == ("a.mp4@10-30.5", "test", (10.0, 30.5))
     assert item.captions == (
-        Caption("Ein Hund.", "de"), Caption("A dog.", "en"), Caption("Er läuft.", "de", 0.0, 2.5, "event", 1),
-        Caption("All of it.", "en", kind="summary"),
+        RecordCaption("Ein Hund.", "de"), RecordCaption("A dog.", "en"),
+        RecordCaption("Er läuft.", "de", 0.0, 2.5, "event", 1),
+        RecordCaption("All of it.", "en", kind="summary"),
     )  # fmt: skip
     assert item.transcript == (Speech("Platz!", 1.0, 2.0, "de"), Speech("Sit!", 3.0, 4.0, "en"))
 
@@ -111,7 +112,7 @@ def test_a_bad_line_costs_its_video(tmp_path, row, kind, message):
 )
 def test_a_bad_caption_of_a_video_costs_itself(tmp_path, caption, kind, message):
     (item,), (problem,) = jsonl(put(tmp_path, "a.mp4"), {"video": "a.mp4", "captions": ["fine", caption]})
-    assert item.captions == (Caption("fine"),)
+    assert item.captions == (RecordCaption("fine"),)
     assert (problem.kind, problem.costs) == (kind, "caption")
     assert message in problem.message
 

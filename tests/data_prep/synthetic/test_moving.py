@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from capjax.data.record import RecordSource
-from capjax.data.video import Video
+from capjax.data.video import VideoFile
 from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
@@ -106,7 +106,7 @@ def test_the_file_lasts_as_long_as_the_scene(tmp_path):
     for scene in SCENES[:4]:
         path = tmp_path / "a.mp4"
         path.write_bytes(MovingVideo(scene, 64)())
-        video = Video(path)
+        video = VideoFile(path)
         assert video.duration == pytest.approx(scene.duration, abs=1e-6)
         assert video.frames == round(scene.duration * FPS)
 
@@ -226,4 +226,4 @@ def test_videos_are_written_as_files_with_their_captions(tmp_path: Path):
         "captions.jsonl", "moving-0000018.mp4", "moving-0000019.mp4",
     ]  # fmt: skip
     assert (tmp_path / "v" / "moving-0000018.mp4").read_bytes() == items[18].media()
-    assert Video(tmp_path / "v" / "moving-0000019.mp4").duration == pytest.approx(items[19].media.scene.duration)
+    assert VideoFile(tmp_path / "v" / "moving-0000019.mp4").duration == pytest.approx(items[19].media.scene.duration)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from capjax.data.photo import MediaSettings
 from capjax.data.record import RecordSource
-from capjax.data.video import Video
+from capjax.data.video import VideoFile
 from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
@@ -61,9 +61,9 @@ def pictures(item, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """(seconds [n], uint8 [n, h, w, 3]) of all frames."""
     path = folder / "slideshow.mp4"
     path.write_bytes(item.media())
-    video = Video(path)
+    video = VideoFile(path)
     shown = [
-        (one.time, pixels(video.jpeg(one.frame, MediaSettings(96, 95)))) for one in video.shown_at((), all_frames=True)
+        (one.time, pixels(video.jpeg(one.frame, MediaSettings(96, 95)))) for one in video.frames_at((), all_frames=True)
     ]
     return np.array([time for time, _ in shown]), np.stack([picture for _, picture in shown])
 
