@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capjax.compile.hlo import Instruction, Program, sizes_of
+from capjax.compile.hlo import HloProgram, Instruction, sizes_of
 from capjax.compile.topology import Topology
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
@@ -19,7 +19,7 @@ class Collective:
     """Attributes:
     kind: one of KINDS; bytes: of the whole array on one chip: what is reduced, or what has been gathered.
     axes: of the mesh; group: the chips that take part together, as their places in the mesh.
-    seconds: that it takes alone, once; source: the line that asked for it, as far as it is known (`Program.cause`).
+    seconds: that it takes alone, once; source: the line that asked for it, as far as it is known (`HloProgram.cause`).
     """
 
     kind: str
@@ -36,7 +36,7 @@ def kind_of(one: Instruction) -> str | None:
     return kind if kind in KINDS else None
 
 
-def inside(program: Program, one: Instruction) -> tuple[Instruction, list[Instruction]] | None:
+def inside(program: HloProgram, one: Instruction) -> tuple[Instruction, list[Instruction]] | None:
     """(the collective that a fusion or an asynchronous call is made around, all that is in it); None: there is none."""
     name = one.named("calls")
     if name is None or one.opcode not in ("fusion", "async-start"):
@@ -46,7 +46,7 @@ def inside(program: Program, one: Instruction) -> tuple[Instruction, list[Instru
     return None if found is None else (found, body)
 
 
-def describe(program: Program, one: Instruction, around: Instruction | None, mesh, topology: Topology) -> Collective:
+def describe(program: HloProgram, one: Instruction, around: Instruction | None, mesh, topology: Topology) -> Collective:
     """A collective of a program compiled for a mesh of a topology's devices; `around` is the fusion or asynchronous
     call that it is made in, if any."""
     kind, size = kind_of(one), one.bytes
@@ -67,7 +67,7 @@ def describe(program: Program, one: Instruction, around: Instruction | None, mes
     return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), source)
 
 
-def describe_transfer(program: Program, one: Instruction, topology: Topology) -> Collective:
+def describe_transfer(program: HloProgram, one: Instruction, topology: Topology) -> Collective:
     """What a chip's host exchanges with those of the same place in other slices, which begins with a `send`."""
     kind, _ = one.between_slices
     size, slices = max(sizes_of(one.shape)), topology.slices

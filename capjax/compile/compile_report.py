@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capjax.compile.compiler import Compiled, DoesNotFitError, Lowered
 from capjax.compile.estimate import Estimate, estimate
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 from capjax.compile.traffic import FREE, arrays_in_memory
 from capjax.files import write_text
@@ -93,7 +93,7 @@ def _given(lowered: Lowered) -> list[dict]:
     return [{"name": name, "bytes": size, "kind": "argument"} for name, size in lowered.arguments.items()]
 
 
-def _made(program: Program) -> list[dict]:
+def _made(program: HloProgram) -> list[dict]:
     made = {}
     for one, _, _ in program.runs():
         # The root of a computation is its caller's array.

@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from capjax.compile.dummy_vocabulary import stand_in
+from capjax.compile.dummy_vocabulary import dummy_vocabulary
 from capjax.compile.flops import count_flops
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 from capjax.data.pipeline import batch_shapes
 from capjax.evals.generate import Generator
@@ -77,7 +77,7 @@ class Compiled:
     seconds: that compiling took.
     """
 
-    program: Program
+    program: HloProgram
     memory: dict[str, int]
     seconds: float
 
@@ -160,7 +160,7 @@ def compile_lowered(lowered: Lowered) -> Compiled:
         "temporaries": stats.temp_size_in_bytes,
         "program": stats.generated_code_size_in_bytes,
     }
-    return Compiled(Program.parse(compiled.as_text()), memory, seconds)
+    return Compiled(HloProgram.parse(compiled.as_text()), memory, seconds)
 
 
 def _vocabulary(config) -> tuple[Vocabulary, tuple[str, ...]]:
@@ -171,7 +171,7 @@ def _vocabulary(config) -> tuple[Vocabulary, tuple[str, ...]]:
     times = config.data.time_bins if config.data.task == "dense" else 0
     why = f"data.vocabulary = {path} is no file" if path else "data.vocabulary is empty"
     note = f"The vocabulary has {size:,} pieces (compile.vocabulary), as {why}."
-    return stand_in(size, languages=config.data.languages, times=times), (note,)
+    return dummy_vocabulary(size, languages=config.data.languages, times=times), (note,)
 
 
 def _feature_shape(config) -> tuple[int, int, int] | None:

@@ -15,7 +15,7 @@ _SPECIAL = {"unk": 40, "bos": 41, "eos": 42, "pad": 43}
 _NAME, _DUMMY_PREFIX = 1, 3  # of the normalizer
 
 
-def stand_in(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabulary:
+def dummy_vocabulary(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabulary:
     """A vocabulary of `size` pieces with pieces for these languages and so many times.
 
     Raises:
@@ -36,7 +36,7 @@ def stand_in(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabula
     normalizer = _field(_NAME, b"identity") + _field(_DUMMY_PREFIX, 1)
     model = [_field(_PIECES, piece) for piece in pieces]
     model += [_field(_TRAINER, b"".join(_field(*each) for each in trainer.items())), _field(_NORMALIZER, normalizer)]
-    return Vocabulary(b"".join(model), "a stand-in for a vocabulary")
+    return Vocabulary(b"".join(model), "a dummy vocabulary")
 
 
 def _piece(text: str, kind: int, score: float = 0.0) -> bytes:

@@ -8,7 +8,7 @@ gets two and a half times what its bytes need, zeroes seven times. They are boun
 import re
 from collections.abc import Mapping
 
-from capjax.compile.hlo import Instruction, Program, elements_of
+from capjax.compile.hlo import HloProgram, Instruction, elements_of
 from capjax.compile.topology import Chip
 from capjax.compile.traffic import moved
 
@@ -29,7 +29,7 @@ _FREE = {
 }  # fmt: skip
 
 
-def loop_seconds(program: Program, one: Instruction, known: Mapping[str, Instruction], chip: Chip) -> float | None:
+def loop_seconds(program: HloProgram, one: Instruction, known: Mapping[str, Instruction], chip: Chip) -> float | None:
     """Of an instruction without a cost model; None: it is no simple loop, or numbers change their lanes in it.
 
     Args:
@@ -45,7 +45,7 @@ def loop_seconds(program: Program, one: Instruction, known: Mapping[str, Instruc
     return max(moved(program, one, known) / chip.bandwidth, operations / chip.vector)
 
 
-def _operations(program: Program, one: Instruction) -> int | None:
+def _operations(program: HloProgram, one: Instruction) -> int | None:
     if one.opcode == "fusion":
         body = program.computations[one.named("calls")]
         shapes = {each.name: each.shape for each in body}

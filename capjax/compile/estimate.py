@@ -1,7 +1,7 @@
 """How long a compiled program takes, as far as the compiler tells: an estimate, never a measurement.
 
 The compiler writes beside each fusion how many cycles it expects. Here these are multiplied by how often each runs
-(`Program.trips`) and divided by the clock; where its cost model was not asked, memory and vector unit tell
+(`HloProgram.trips`) and divided by the clock; where its cost model was not asked, memory and vector unit tell
 (`elementwise.py`). To them comes what the chips tell each other and do not overlap with computing. A second figure, the
 roofline (Williams et al. 2009), knows nothing of the compiler's cycles: what the counted operations or the bytes of
 memory that are read and written take at the chip's peak, whichever is more.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from capjax.compile.collectives import Collective, describe, describe_transfer, inside, kind_of
 from capjax.compile.elementwise import loop_seconds
-from capjax.compile.hlo import Instruction, Program
+from capjax.compile.hlo import HloProgram, Instruction
 from capjax.compile.topology import Topology
 from capjax.compile.traffic import bytes_moved
 
@@ -54,7 +54,7 @@ class Estimate:
         return self.compute + self.exposed
 
 
-def estimate(program: Program, mesh, topology: Topology, *, trips: int = 1) -> Estimate:
+def estimate(program: HloProgram, mesh, topology: Topology, *, trips: int = 1) -> Estimate:
     """Reads a program that was compiled for a mesh of a topology's devices.
 
     Args:
@@ -76,7 +76,7 @@ class _Open:
 class _Walk:
     """Goes through a program in the order in which it runs."""
 
-    def __init__(self, program: Program, mesh, topology: Topology, trips: int):
+    def __init__(self, program: HloProgram, mesh, topology: Topology, trips: int):
         self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
         self.found = Estimate()
         # What has begun, of the computation that is gone through and of those that run it.

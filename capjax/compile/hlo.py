@@ -99,7 +99,7 @@ class Instruction:
 
 
 @dataclass
-class Program:
+class HloProgram:
     """Attributes:
     computations: {name: instructions in the order in which they run}; entry: the name of the first.
     """
@@ -109,7 +109,7 @@ class Program:
     _tables: dict[str, dict[int, str]] = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> "Program":
+    def parse(cls, text: str) -> "HloProgram":
         """Reads what `compiled.as_text()` gives.
 
         Raises:

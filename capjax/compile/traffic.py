@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from capjax.compile.collectives import kind_of
-from capjax.compile.hlo import Instruction, Program, size_of
+from capjax.compile.hlo import HloProgram, Instruction, size_of
 
 _ARRAY = re.compile(r"\w+\[[\d,]*\]")
 _TILED = re.compile(r"(?P<dtype>\w+)\[(?P<sides>[\d,]+)\]\{(?P<order>[\d,]+):T\((?P<tile>[\d,]+)\)")
@@ -16,7 +16,7 @@ FREE = {
 }  # fmt: skip
 
 
-def bytes_moved(program: Program, *, unknown: int = 1) -> int:
+def bytes_moved(program: HloProgram, *, unknown: int = 1) -> int:
     """Of one chip. Arrays that the compiler keeps on the chip do not count, nor do the parts of a stack of layers that
     are not read.
 
@@ -33,7 +33,7 @@ def bytes_moved(program: Program, *, unknown: int = 1) -> int:
     return total
 
 
-def moved(program: Program, one: Instruction, known: Mapping[str, Instruction]) -> int:
+def moved(program: HloProgram, one: Instruction, known: Mapping[str, Instruction]) -> int:
     """Of one run of an instruction; `known` are those of its computation, by name."""
     read = [known[name].shape if name in known else "" for name in one.operands]
     if one.opcode in ("fusion", "async-start"):
@@ -49,7 +49,7 @@ def moved(program: Program, one: Instruction, known: Mapping[str, Instruction]) 
     return sum(map(in_memory, read)) + in_memory(one.shape)
 
 
-def _fused(program: Program, body: Sequence[Instruction], read: Sequence[str], one: Instruction) -> int:
+def _fused(program: HloProgram, body: Sequence[Instruction], read: Sequence[str], one: Instruction) -> int:
     """Of a fusion: what it reads of each operand, and what it writes. One that moves an exchange along beside its own
     computing hands the exchanged arrays on: they count where the exchange is done."""
     root = next(each for each in body if each.root)
@@ -74,7 +74,7 @@ def _fused(program: Program, body: Sequence[Instruction], read: Sequence[str], o
     return total
 
 
-def _read(program: Program, body: Sequence[Instruction], name: str, whole: int) -> int:
+def _read(program: HloProgram, body: Sequence[Instruction], name: str, whole: int) -> int:
     """Bytes that a fusion reads of an array of `whole` bytes, by its name there: of a stack of layers mostly one."""
     total = 0
     for each in body:

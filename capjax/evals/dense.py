@@ -16,7 +16,7 @@ from capjax.files import write_text
 from capjax.metrics import activitynet
 from capjax.metrics.dense import score_dense
 from capjax.metrics.score import DEFAULT
-from capjax.parallel.hosts import gather
+from capjax.parallel.hosts import allgather_objects
 
 # Seconds: times are stored as float32, from the start of a window that may lie hours into a video.
 _SAME = 0.01
@@ -87,7 +87,7 @@ def evaluate(
     truth: dict[str, dict[int, dict[str, list]]] = {lang: {} for lang in languages}  # by annotation set and video
     lengths: dict[str, float] = {}
     for _, _, lang, video, start, duration, found, told in sorted(
-        itertools.chain(*gather(seen)), key=lambda one: one[:2]
+        itertools.chain(*allgather_objects(seen)), key=lambda one: one[:2]
     ):
         lengths[video] = max(lengths.get(video, 0.0), start + duration)
         events = [Event(e[0] + start, e[1] + start, *e[2:]) for e in found]

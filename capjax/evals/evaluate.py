@@ -12,7 +12,7 @@ from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import write_text
 from capjax.metrics import DEFAULT, score
 from capjax.metrics.temporal import ERRORS
-from capjax.parallel.hosts import gather
+from capjax.parallel.hosts import allgather_objects
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def evaluate(
             progress(int(batch["valid"].sum()))
     predictions = {lang: {} for lang in languages}
     references = {lang: {} for lang in languages}
-    for _, _, lang, id, text, told in sorted(itertools.chain(*gather(found)), key=lambda one: one[:2]):
+    for _, _, lang, id, text, told in sorted(itertools.chain(*allgather_objects(found)), key=lambda one: one[:2]):
         predictions[lang][id], references[lang][id] = text, told
     empty = [lang for lang in languages if not predictions[lang]]
     if empty:

@@ -11,7 +11,7 @@ from capjax.decode.grammar import EventGrammar
 from capjax.decode.sampling import sample
 from capjax.decode.search import Decoded, beam_search, greedy_search
 from capjax.models.pure_model import PureModel
-from capjax.parallel.hosts import fetch
+from capjax.parallel.hosts import allgather
 from capjax.parallel.sharding_rules import ShardingRules, top_k
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
@@ -125,11 +125,11 @@ class Generator:
 
     def events(self, params, batch_stats, batch, lang: str, *, key=None) -> list[list[Event]]:
         """The events of every row, in order of start, with seconds from its beginning; arguments as `__call__`."""
-        durations = np.asarray(fetch(batch["duration"]), np.float64)
+        durations = np.asarray(allgather(batch["duration"]), np.float64)
         key = jax.random.key(0) if key is None else key
         made = self.generate(params, batch_stats, batch, self.prefix(lang, len(durations)), key)
         if self.times:
-            tokens, log_probs = fetch((made.tokens[:, 0], made.pieces[:, 0]))
+            tokens, log_probs = allgather((made.tokens[:, 0], made.pieces[:, 0]))
             return [
                 [
                     Event(told.start, told.end, told.text, float(np.exp(row_probs[list(told.positions)].mean())))
@@ -139,7 +139,7 @@ class Generator:
             ]
         decoded, times, confidence, counts = made
         texts = self._texts(decoded, lang, batch, times)[0]
-        times, confidence, counts = fetch((times, confidence, counts))
+        times, confidence, counts = allgather((times, confidence, counts))
         out = []
         for row, duration in enumerate(durations.tolist()):
             events = []
@@ -168,9 +168,9 @@ class Generator:
     def _texts(self, decoded: Decoded, lang: str, batch, times=None) -> tuple[list[str], np.ndarray]:
         """The best text of every row and its score. `times` [b, e, 2]: the rows are events of the batch's rows."""
         if self.neighbors is None:
-            tokens, scores = fetch((decoded.tokens[:, 0], decoded.scores[:, 0]))
+            tokens, scores = allgather((decoded.tokens[:, 0], decoded.scores[:, 0]))
             return [self.vocabulary.decode(row.tolist()) for row in tokens], scores
-        tokens, scores = fetch((decoded.tokens, decoded.scores))
+        tokens, scores = allgather((decoded.tokens, decoded.scores))
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
         best = self.neighbors.choose(
             _vectors(batch, times), texts, scores, lang,
@@ -181,12 +181,12 @@ class Generator:
 
 def _vectors(batch, times) -> np.ndarray:
     """A vector for each row, or for each event of each row (see `picture_vectors`), [rows, d]."""
-    mask = fetch(batch["frame_mask"])
+    mask = allgather(batch["frame_mask"])
     if times is None:
-        return picture_vectors(fetch(batch["features"]), mask)
-    at, duration, times = fetch((batch["frame_times"], batch["duration"], times))
+        return picture_vectors(allgather(batch["features"]), mask)
+    at, duration, times = allgather((batch["frame_times"], batch["duration"], times))
     shares = (at / duration[:, None])[:, None]
     inside = mask[:, None] & (shares >= times[..., :1]) & (shares <= times[..., 1:])
     inside = np.where(inside.any(-1, keepdims=True), inside, mask[:, None])
-    vectors = picture_vectors(fetch(batch["features"]), inside)
+    vectors = picture_vectors(allgather(batch["features"]), inside)
     return vectors.reshape(-1, vectors.shape[-1])

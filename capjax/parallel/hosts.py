@@ -1,6 +1,7 @@
-"""The processes of one job, as a rule one a host: how they find each other, wait and share what they found.
+"""The processes of one job, usually one per host: joining them, exchanging values, and leaving together.
 
-A job of one process needs none of this, and every function here is then cheap and does the plain thing.
+In a job of one process every function here returns at once. docs/architecture.md, section "Hosts", says what this adds
+to `jax.distributed`.
 """
 
 import json
@@ -15,110 +16,116 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from capjax import runtime
 from capjax.parallel.liveness import LivenessMonitor
-from capjax.parallel.rendezvous import process_info_of, rendezvous, whole
+from capjax.parallel.rendezvous import int_from, process_info_of, rendezvous
 
-# JAX finds out by itself that a process is gone, but names no host; ours shall be first.
-_HEARTBEAT = 100
-# Seconds that the processes may take to start.
-_PATIENCE = 300
-_liveness: LivenessMonitor | None = None
+# JAX also detects a lost process, but names no host: `LivenessMonitor` must be first.
+_JAX_HEARTBEAT_TIMEOUT = 100
+# Seconds within which all processes must start.
+_START_TIMEOUT = 300
+_monitor: LivenessMonitor | None = None
 
 log = logging.getLogger("capjax")
 
 
 def join(environ: Mapping[str, str] = os.environ):
-    """Joins the job's other processes, if there are any; before anything of JAX is used. From then on, until `shut_down`,
-    a process that is lost ends this one (see `LivenessMonitor`).
+    """Connects this process to the other processes of its job, if any. Call it before any other use of JAX.
 
-    On TPU VMs and on GKE's TPU pods, where neither the user nor SLURM says anything, JAX asks the machine.
+    From then until `shut_down` the loss of another process ends this one (see `LivenessMonitor`). On TPU VMs and on
+    GKE's TPU pods, where neither CAPJAX_* nor SLURM_* variables are set, JAX reads the job from the machine's metadata.
 
     Raises:
-      HostsError: the environment says what cannot be; LostError: a process does not come.
+      HostsError: the environment variables contradict each other.
+      LostError: another process does not start in time.
     """
-    place = process_info_of(environ)
-    several = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or whole("MEGASCALE_NUM_SLICES", environ, 1) > 1
-    common = {"heartbeat_timeout_seconds": _HEARTBEAT, "shutdown_timeout_seconds": 60}
-    if place is not None:
-        log.info("process %d of %d, which meet at %s", place.index, place.count, place.coordinator)
-        rendezvous(place, _PATIENCE)
+    info = process_info_of(environ)
+    is_pod = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or int_from("MEGASCALE_NUM_SLICES", environ, 1) > 1
+    timeouts = {"heartbeat_timeout_seconds": _JAX_HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": 60}
+    if info is not None:
+        log.info("process %d of %d, coordinator %s", info.index, info.count, info.coordinator)
+        rendezvous(info, _START_TIMEOUT)
         jax.distributed.initialize(
-            place.coordinator, place.count, place.index, local_device_ids=place.devices,
-            cluster_detection_method="deactivate", **common,
+            info.coordinator, info.count, info.index, local_device_ids=info.devices,
+            cluster_detection_method="deactivate", **timeouts,
         )  # fmt: skip
-    elif several or runtime.has_tpu():
-        jax.distributed.initialize(**common)
+    elif is_pod or runtime.has_tpu():
+        jax.distributed.initialize(**timeouts)
     if jax.process_count() > 1:
-        global _liveness
-        _liveness = LivenessMonitor()
+        global _monitor
+        _monitor = LivenessMonitor()
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which writes what one alone shall write."""
+    """Whether this is process 0, which alone writes files that belong to the whole job."""
     return jax.process_index() == 0
 
 
 def sync(name: str):
-    """Returns when all processes have come here."""
+    """Blocks until all processes have called it with this name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def fetch(tree):
-    """The whole arrays on the host, of every process: numpy arrays in place of global ones."""
+def allgather(tree):
+    """Returns a tree of global arrays as numpy arrays, whole on every process."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def gather(value) -> list:
-    """What each process gave, by process, on all of them. It goes through JSON: tuples come back as lists."""
+def allgather_objects(value) -> list:
+    """Returns the `value` of each process, by process index, on every process.
+
+    Args:
+      value: anything that JSON can hold; in a job of several processes tuples come back as lists.
+    """
     if jax.process_count() == 1:
         return [value]
-    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.asarray(len(data), np.int32))
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.asarray(len(encoded), np.int32))
     padded = np.zeros(sizes.max(), np.uint8)
-    padded[: len(data)] = data
+    padded[: len(encoded)] = encoded
     rows = multihost_utils.process_allgather(padded)
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
 class SignalAllReduce:
-    """What the processes agree on at each step: the largest number that one of them gave."""
+    """All-reduce (maximum) of a signal number over all processes, so that all stop after the same step."""
 
     def __init__(self, mesh: Mesh):
         self._sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        self._largest = jax.jit(lambda given: given.max(), out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._max = jax.jit(lambda numbers: numbers.max(), out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self, number: int) -> jax.Array:
-        """Does not wait for the others; reading the result does."""
+        """Returns the largest `number` of any process, without waiting: reading the result waits for all of them."""
         shape = (self._sharding.mesh.size,)
-        return self._largest(
-            jax.make_array_from_callback(shape, self._sharding, lambda _: np.full(1, number, np.int32))
-        )
+        return self._max(jax.make_array_from_callback(shape, self._sharding, lambda _: np.full(1, number, np.int32)))
 
 
 def heartbeat(step: int, *, busy: bool = False):
-    """Tells the others that this process has come to a step. A process that stays behind the others is taken to hang,
-    unless it is `busy` with what may take its time: compiling, evaluating, saving."""
-    if _liveness:
-        _liveness.heartbeat(step, busy)
+    """Reports to the other processes that this one has reached a step.
+
+    Args:
+      busy: this process is compiling, evaluating or saving, which may take any time. Otherwise a process that falls
+        behind the others counts as hanging.
+    """
+    if _monitor:
+        _monitor.heartbeat(step, busy)
 
 
 def attribute_failure(error: Exception) -> bool:
-    """Does not return where another process is lost, and an error here comes of it. Else, whether it is the exchange
-    with the others that broke off."""
-    broken = _liveness is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
-    if broken:
-        _liveness.wait()
-    return broken
+    """Returns whether an error is that of a collective that was cut off. Where another process is lost, this one ends
+    here with the status of that loss, and the function does not return."""
+    # JAX reports a collective that was cut off as a ValueError, too.
+    cut_off = _monitor is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
+    if cut_off:
+        _monitor.wait_for_detection()
+    return cut_off
 
 
 def shut_down(status: int, reason: str = ""):
-    """Parts from the others: with status 0 when the work is done, else they end too, and name the reason.
-
-    Does not return with another status, where there are others.
-    """
-    global _liveness
-    if _liveness:
-        _liveness.shut_down(status, reason)
-        _liveness = None
+    """Leaves the job. With a status other than 0 the other processes end too, with that status, and print `reason`; in
+    a job of several processes the function then does not return."""
+    global _monitor
+    if _monitor:
+        _monitor.shut_down(status, reason)
+        _monitor = None

@@ -1,31 +1,33 @@
-"""Where the processes of a job meet: what the environment says of it, and a roll call before JAX's own meeting.
+"""Rendezvous of the processes of a job: its place in the environment, and a roll call before JAX's own initialization.
 
-JAX waits for all processes and then aborts, and tells neither the user nor a launcher who did not come. So process 0
-first waits for the others itself, at the address that is then JAX's, and all learn who is missing.
+Where a process is missing, JAX waits and then aborts all others without naming it. So process 0 first waits for the
+others itself, at the address that JAX uses afterwards, and every process learns which are missing.
+
+Protocol: a process connects and sends a line of JSON, {"process": index, "of": count, "host": name}; once all have
+come, process 0 answers each with {"go": true}, or with {"error": message, "lost": bool}.
 """
 
 import json
-import queue
 import re
+import selectors
 import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from capjax.parallel.liveness import LOST
 
-_BY_HAND = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
-_LINE = 4096  # bytes of a message at most
+_VARIABLES = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
+_MAX_LINE = 4096  # bytes of a message
 
 
 class HostsError(ValueError):
-    """The environment says of this job's processes what cannot be; the message names the variable."""
+    """The environment variables of a job's processes contradict each other; the message names them."""
 
 
 class LostError(RuntimeError):
-    """Another process is not there; all may be started again. `status` is what to exit with."""
+    """Another process is missing; all may be started again. `status` is the exit status."""
 
     status = LOST
 
@@ -36,8 +38,9 @@ class ProcessInfo:
 
     Attributes:
       coordinator: HOST:PORT of process 0.
-      count: processes of the job; index: of this one.
-      devices: those of the host's GPUs that are this process's; None: all.
+      count: number of processes of the job.
+      index: number of this process, from 0.
+      devices: local ids of the GPUs that this process uses; None for all of its host.
     """
 
     coordinator: str
@@ -47,43 +50,43 @@ class ProcessInfo:
 
 
 def process_info_of(environ: Mapping[str, str]) -> ProcessInfo | None:
-    """What the environment says: by hand in CAPJAX_COORDINATOR, CAPJAX_PROCESSES and CAPJAX_PROCESS, or as srun has it.
-    None where it names no other process.
+    """Returns the process's place from CAPJAX_COORDINATOR, CAPJAX_PROCESSES and CAPJAX_PROCESS, else from srun's
+    variables; None where the environment describes no job of several processes.
 
     Raises:
-      HostsError: it says what cannot be.
+      HostsError: a variable is missing or has an impossible value.
     """
-    told = [name for name in _BY_HAND if environ.get(name)]
-    if told:
-        if missing := [name for name in _BY_HAND if name not in told]:
-            raise HostsError(f"{', '.join(told)} is set, but not {', '.join(missing)}; set all three, or none")
+    if given := [name for name in _VARIABLES if environ.get(name)]:
+        if missing := [name for name in _VARIABLES if name not in given]:
+            raise HostsError(f"{', '.join(given)} is set, but not {', '.join(missing)}; set all three, or none")
         coordinator = environ["CAPJAX_COORDINATOR"]
         if not re.fullmatch(r"\S+:\d{1,5}", coordinator) or int(coordinator.rpartition(":")[2]) > 65535:
             raise HostsError(f"CAPJAX_COORDINATOR = {coordinator!r}: expected HOST:PORT of process 0")
-        count, index = whole("CAPJAX_PROCESSES", environ), whole("CAPJAX_PROCESS", environ)
+        count, index = int_from("CAPJAX_PROCESSES", environ), int_from("CAPJAX_PROCESS", environ)
         if not 0 <= index < count:
             raise HostsError(f"CAPJAX_PROCESS = {index}: expected 0 to {count - 1}, for CAPJAX_PROCESSES = {count}")
         return ProcessInfo(coordinator, count, index)
     slurm = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")
     if not all(environ.get(name) for name in slurm):
         return None
-    count = whole("SLURM_STEP_NUM_TASKS", environ)
+    count = int_from("SLURM_STEP_NUM_TASKS", environ)
     if count == 1:
         return None
-    first = re.match(r"([^,\[]+)(?:\[(\d+))?", environ["SLURM_STEP_NODELIST"])  # node7,..., node[07-12],...
-    # Steps of one job may run on one node at a time, and so may jobs.
-    port = 61440 + (7 * whole("SLURM_JOB_ID", environ) + whole("SLURM_STEP_ID", environ)) % 4096
-    local = None
-    if count > whole("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
-        local = (whole("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
-    return ProcessInfo(f"{first[1]}{first[2] or ''}:{port}", count, whole("SLURM_PROCID", environ), local)
+    first_node = re.match(r"([^,\[]+)(?:\[(\d+))?", environ["SLURM_STEP_NODELIST"])  # node7,..., node[07-12],...
+    # Several jobs, or steps of one job, may run on one node at a time.
+    port = 61440 + (7 * int_from("SLURM_JOB_ID", environ) + int_from("SLURM_STEP_ID", environ)) % 4096
+    devices = None
+    if count > int_from("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
+        devices = (int_from("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
+    coordinator = f"{first_node[1]}{first_node[2] or ''}:{port}"
+    return ProcessInfo(coordinator, count, int_from("SLURM_PROCID", environ), devices)
 
 
-def whole(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
-    """The whole number that a variable holds; `default` where it is empty or not set.
+def int_from(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
+    """Returns the integer in an environment variable, `default` where it is empty or not set.
 
     Raises:
-      HostsError: it holds something else.
+      HostsError: the variable holds something else.
     """
     if default is not None and not environ.get(name):
         return default
@@ -93,174 +96,166 @@ def whole(name: str, environ: Mapping[str, str], default: int | None = None) -> 
         raise HostsError(f"{name} = {environ.get(name)!r}: expected a whole number") from error
 
 
-def rendezvous(place: ProcessInfo, patience: float):
-    """Returns when all processes of a job have come, each within `patience` seconds.
+def rendezvous(info: ProcessInfo, timeout: float):
+    """Blocks until all processes of a job have come.
+
+    Args:
+      timeout: seconds that process 0 waits for all others, and each of them for process 0.
 
     Raises:
-      LostError: one did not, which is named; HostsError: two are one number, or they disagree on how many they are.
+      LostError: a process did not come; the message names it.
+      HostsError: two processes have the same number, or processes disagree on their count.
     """
-    (_receive if place.index == 0 else _arrive)(place, patience)
+    if info.index == 0:
+        _wait_for_all(info, timeout)
+    else:
+        _report_to_coordinator(info, timeout)
 
 
-def _receive(place: ProcessInfo, patience: float):
-    """Process 0's part: it listens until all have come, and tells them so, or what is wrong."""
-    here: dict[int, _Caller] = {}
-    came: list[_Caller] = []
+@dataclass
+class _Connection:
+    """A connection to process 0. `index` and `host` are known once it has sent its line."""
+
+    socket: socket.socket
+    received: bytes = b""
+    index: int | None = None
+    host: str = ""
+    answered: bool = False
+
+    def send(self, message: Mapping):
+        self.answered = True
+        self.socket.settimeout(5)
+        with suppress(OSError):  # the other end is gone
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _wait_for_all(info: ProcessInfo, timeout: float):
+    """Process 0's part: waits for all others and answers them."""
+    deadline = time.monotonic() + timeout
+    present: dict[int, _Connection] = {}
     answer = {"error": "process 0 was stopped", "lost": True}
-    try:
-        with _listen(int(place.coordinator.rpartition(":")[2]), patience) as server, _callers(server) as callers:
-            end = time.monotonic() + patience
-            while len(_still(here)) < place.count - 1:
-                try:
-                    caller = callers.get(timeout=max(end - time.monotonic(), 0))
-                except queue.Empty:
-                    raise LostError(_missing(place, _still(here), patience)) from None
-                came.append(caller)
-                _check(place, caller, _still(here).get(caller.index))
-                if before := here.get(caller.index):  # left over from an earlier start, or a connection that broke
-                    before.say({"error": f"{caller.host} has another process {caller.index} now", "lost": True})
-                    came.remove(before)
-                    before.connection.close()
-                here[caller.index] = caller
-        answer = {"go": True}
-    except (LostError, HostsError) as error:
-        answer = {"error": str(error), "lost": isinstance(error, LostError)}
-        raise
-    finally:
-        for caller in came:
-            caller.say(answer)
-            caller.connection.close()
+    with _listen(int(info.coordinator.rpartition(":")[2]), timeout) as server, selectors.DefaultSelector() as selector:
+        server.setblocking(False)
+        selector.register(server, selectors.EVENT_READ)
+        try:
+            while len(present) < info.count - 1:
+                if (remaining := deadline - time.monotonic()) <= 0:
+                    raise LostError(_missing(info, present, timeout))
+                ready = [key for key, _ in selector.select(remaining)]
+                # Processes that have ended come first, for others may take their numbers.
+                for key in sorted(ready, key=lambda key: key.data is None or key.data.index is None):
+                    if key.fileobj is server:
+                        with suppress(OSError):  # the other end is gone already
+                            accepted = server.accept()[0]
+                            selector.register(accepted, selectors.EVENT_READ, _Connection(accepted))
+                    elif not _receive(info, key.data, present):
+                        selector.unregister(key.fileobj)
+                        key.fileobj.close()
+            answer = {"go": True}
+        except (LostError, HostsError) as error:
+            answer = {"error": str(error), "lost": isinstance(error, LostError)}
+            raise
+        finally:
+            for key in list(selector.get_map().values()):
+                if key.fileobj is not server:
+                    if key.data.index is not None and not key.data.answered:
+                        key.data.send(answer)
+                    key.fileobj.close()
 
 
-def _listen(port: int, patience: float) -> socket.socket:
-    end = time.monotonic() + min(patience, 30)  # an earlier start may need a moment to end
+def _receive(info: ProcessInfo, connection: _Connection, present: dict[int, _Connection]) -> bool:
+    """Reads from a connection and enters its process in `present`; returns whether to keep the connection.
+
+    A process that waits sends nothing more: what can be read then is the end of its connection. A connection that does
+    not speak the protocol is closed and delays nobody.
+
+    Raises:
+      HostsError: the process contradicts this one, or another that has come.
+    """
+    received = b""
+    with suppress(OSError):
+        received = connection.socket.recv(_MAX_LINE)
+    if not received or connection.index is not None:
+        if present.get(connection.index) is connection:
+            del present[connection.index]
+        return False
+    connection.received += received
+    if not connection.received.endswith(b"\n"):
+        return len(connection.received) < _MAX_LINE
+    hello = _parse(connection.received)
+    index, count, host = (hello.get(name) for name in ("process", "of", "host"))
+    if not (
+        type(index) is type(count) is int and max(index, count) < 1e6 and isinstance(host, str) and len(host) < 256
+    ):
+        return False
+    connection.index, connection.host = index, host
+    process = f"{host} is number {index} of {count} processes"
+    if count != info.count or not 0 < index < count:
+        raise HostsError(
+            f"{process}, and {socket.gethostname()} is number 0 of {info.count}: all must be told the same number of "
+            "processes, and each another of its own"
+        )
+    if earlier := present.get(index):
+        if earlier.host != host:
+            raise HostsError(f"{process}, and so is {earlier.host}")
+        # It is left over from an earlier start, or its connection broke.
+        earlier.send({"error": f"{host} has another process {index} now", "lost": True})
+    present[index] = connection
+    return True
+
+
+def _listen(port: int, timeout: float) -> socket.socket:
+    deadline = time.monotonic() + min(timeout, 30)  # an earlier start may need a moment to release the port
     while True:
         try:
             if socket.has_dualstack_ipv6():
                 return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
             return socket.create_server(("", port), backlog=1024)
         except OSError as error:
-            if time.monotonic() > end:
-                raise LostError(f"port {port}, where the others shall meet process 0: {error.strerror}") from error
+            if time.monotonic() > deadline:
+                raise LostError(f"port {port}, where process 0 waits for the others: {error.strerror}") from error
         time.sleep(0.5)
 
 
-@dataclass
-class _Caller:
-    """A process that has come, with what it said of itself."""
-
-    connection: socket.socket
-    index: int
-    count: int
-    host: str
-
-    def say(self, message: Mapping):
-        _say(self.connection, message)
-
-    def waits(self) -> bool:
-        """Who waits says nothing more; a connection that has ended is of a process that has."""
-        self.connection.setblocking(False)
-        try:
-            return bool(self.connection.recv(1, socket.MSG_PEEK))
-        except BlockingIOError:
-            return True
-        except ConnectionError:
-            return False
-
-
-@contextmanager
-def _callers(server: socket.socket) -> "Iterator[queue.SimpleQueue[_Caller]]":
-    """Who comes. Strangers, who say nothing or something else, hold nobody up."""
-    found, over = queue.SimpleQueue(), threading.Event()
-    server.settimeout(0.1)
-
-    def hear(connection: socket.socket):
-        told = _hear(connection, 5) or {}
-        index, count, host = (told.get(name) for name in ("process", "of", "host"))
-        if type(index) is type(count) is int and max(index, count) < 1e6 and isinstance(host, str) and len(host) < 256:
-            found.put(_Caller(connection, index, count, host))
-        else:
-            connection.close()
-
-    def accept():
-        while not over.is_set():
-            with suppress(OSError):  # nobody within the time, or one who is gone already
-                threading.Thread(target=hear, args=[server.accept()[0]], daemon=True).start()
-
-    accepting = threading.Thread(target=accept, daemon=True, name="roll_call")
-    accepting.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        accepting.join()  # else the port would stay taken
-
-
-def _check(place: ProcessInfo, caller: _Caller, before: _Caller | None):
-    who = f"{caller.host} is number {caller.index} of {caller.count} processes"
-    if caller.count != place.count or not 0 < caller.index < caller.count:
-        raise HostsError(
-            f"{who}, and {socket.gethostname()} is number 0 of {place.count}: all must be told the same number of "
-            "processes, and each another of its own"
-        )
-    if before and before.host != caller.host:
-        raise HostsError(f"{who}, and so is {before.host}")
-
-
-def _still(here: dict[int, _Caller]) -> dict[int, _Caller]:
-    """Those that still wait; the others are forgotten."""
-    for index in [index for index, caller in here.items() if not caller.waits()]:
-        del here[index]
-    return here
-
-
-def _missing(place: ProcessInfo, here: Mapping, patience: float) -> str:
-    missing = [str(index) for index in range(1, place.count) if index not in here]
+def _missing(info: ProcessInfo, present: Mapping, timeout: float) -> str:
+    missing = [str(index) for index in range(1, info.count) if index not in present]
     more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
     return (
-        f"of {place.count} processes, number {', '.join(missing[:20])}{more} did not come to {place.coordinator} "
-        f"within {patience:.0f} s: not started, or they cannot reach it"
+        f"of {info.count} processes, number {', '.join(missing[:20])}{more} did not come to {info.coordinator} "
+        f"within {timeout:.0f} s: not started, or they cannot reach it"
     )
 
 
-def _arrive(place: ProcessInfo, patience: float):
-    """The others' part: they say who they are, and wait for the answer."""
-    host, _, port = place.coordinator.rpartition(":")
-    end = time.monotonic() + patience
+def _report_to_coordinator(info: ProcessInfo, timeout: float):
+    """The other processes' part: sends its line to process 0 and waits for the answer."""
+    host, _, port = info.coordinator.rpartition(":")
+    hello = {"process": info.index, "of": info.count, "host": socket.gethostname()}
+    deadline = time.monotonic() + timeout
     while True:
+        answer, cause = {}, "it closed the connection"
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
-                _say(connection, {"process": place.index, "of": place.count, "host": socket.gethostname()})
-                answer, why = _hear(connection, patience + 60) or {}, "it went away"
+                connection.sendall(json.dumps(hello).encode() + b"\n")
+                connection.settimeout(timeout + 60)
+                with connection.makefile("rb") as lines:
+                    answer = _parse(lines.readline(_MAX_LINE))
         except OSError as error:
-            answer, why = {}, error
+            cause = error
         if answer.get("go"):
             return
         if "error" in answer:
             raise (LostError if answer.get("lost") else HostsError)(str(answer["error"]))
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             raise LostError(
-                f"process 0 was not at {place.coordinator} within {patience:.0f} s ({why}): it did not start, or its "
+                f"process 0 was not at {info.coordinator} within {timeout:.0f} s ({cause}): it did not start, or its "
                 "port cannot be reached from here"
             )
         time.sleep(0.5)
 
 
-def _say(connection: socket.socket, message: Mapping):
-    connection.settimeout(5)
-    with suppress(OSError):  # who is gone, the other side finds out
-        connection.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _hear(connection: socket.socket, patience: float) -> dict | None:
-    """A line of JSON; None where none comes within `patience` seconds."""
-    end, line = time.monotonic() + patience, b""
-    with suppress(OSError, ValueError, RecursionError):
-        while not line.endswith(b"\n") and len(line) < _LINE:
-            connection.settimeout(max(end - time.monotonic(), 1e-3))
-            if not (more := connection.recv(_LINE)):
-                return None
-            line += more
+def _parse(line: bytes) -> dict:
+    """Returns the JSON object in a line; empty for anything else."""
+    with suppress(ValueError, RecursionError):
         message = json.loads(line)
-        return message if isinstance(message, dict) else None
-    return None
+        return message if isinstance(message, dict) else {}
+    return {}

@@ -1,4 +1,4 @@
-"""One table from logical axis names to mesh axes decides where every array lies."""
+"""Sharding by logical axis names: one table maps the names to mesh axes and decides where every array lies."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,47 +10,52 @@ import jax.custom_batching
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-_ACTIVE: ContextVar["ShardingRules | None"] = ContextVar("rules", default=None)
+# The rules of the program that is being traced, set by `ShardingRules.activate`.
+_ACTIVE_RULES: ContextVar["ShardingRules | None"] = ContextVar("active_rules", default=None)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Says where an array within a program lies, by the logical names of its axes: without that the compiler may gather
-    a batch to leave parameters where they are. The identity in programs that are not made for several devices.
+    """Constrains the sharding of an array inside a jitted function, by the logical names of its axes.
+
+    Without it the compiler may gather a batch in order to leave parameters where they are. It is the identity where no
+    rules are active, and on one device.
     """
-    rules = _ACTIVE.get()
+    rules = _ACTIVE_RULES.get()
     if rules is None or rules.mesh.size == 1:
         return x
-    sharding, here = rules.sharding(names, x.shape), jax.sharding.get_abstract_mesh()
-    if here.manual_axes:  # in a part of the program that is written for each slice
-        sharding = NamedSharding(here, sharding.spec)
+    sharding, mesh = rules.sharding(names, x.shape), jax.sharding.get_abstract_mesh()
+    if mesh.manual_axes:  # inside `shard_map` over slices
+        sharding = NamedSharding(mesh, sharding.spec)
     return jax.lax.with_sharding_constraint(x, sharding)
 
 
 def by_rows(function: Callable) -> Callable:
-    """A function of an array [b, ...] that works on each row alone, computed where the rows lie. For what the compiler
-    does not divide itself: it gathers a whole batch for `jax.lax.top_k`.
+    """Wraps a function of an array [b, ...] that treats each row alone, so that each device computes its own rows.
+
+    For operations that the compiler does not partition itself: for `jax.lax.top_k` it gathers the whole batch.
     """
 
     @wraps(function)
-    def divided(x, *args):
-        rules = _ACTIVE.get()
+    def sharded(x, *args):
+        rules = _ACTIVE_RULES.get()
         spec = PartitionSpec() if rules is None else rules.sharding(("batch",), x.shape).spec
         if not any(spec):
             return function(x, *args)
         return jax.shard_map(lambda rows: function(rows, *args), mesh=rules.mesh, in_specs=spec, out_specs=spec)(x)
 
-    return divided
+    return sharded
 
 
 top_k = by_rows(jax.lax.top_k)
 
 
 def by_slice(function: Callable) -> Callable:
-    """A function of arrays that is written for a slice alone where `jax.vmap` maps it over slices: the compiler then
-    sees no axis of them. With that axis, of length 1 on each slice, it sums kernels' gradients whole, where it would
-    sum them and leave each chip its part.
+    """Wraps a function of arrays so that `jax.vmap` over slices runs it once on each slice, without an axis of slices.
+
+    With that axis, of length 1 on each slice, the compiler all-reduces the gradients of kernels, where it would
+    otherwise reduce-scatter them and leave each chip its part.
     """
-    rules = _ACTIVE.get()
+    rules = _ACTIVE_RULES.get()
     if rules is None or rules.mesh.shape["replica"] == 1:
         return function
     mapped = jax.custom_batching.custom_vmap(function)
@@ -60,14 +65,14 @@ def by_slice(function: Callable) -> Callable:
         if count != rules.mesh.shape["replica"]:
             raise ValueError(f"mapped over {count}, not over the {rules.mesh.shape['replica']} slices of the mesh")
 
-        def own(*args):
-            out = function(*jax.tree.map(lambda x, has: x[0] if has else x, args, tuple(batched)))
+        def on_slice(*args):
+            out = function(*jax.tree.map(lambda x, has_axis: x[0] if has_axis else x, args, tuple(batched)))
             return jax.tree.map(lambda x: x[None], out)
 
         rows = PartitionSpec("replica")
         out = jax.shard_map(
-            own, mesh=rules.mesh, axis_names={"replica"}, out_specs=rows, check_vma=False,
-            in_specs=jax.tree.map(lambda has: rows if has else PartitionSpec(), tuple(batched)),
+            on_slice, mesh=rules.mesh, axis_names={"replica"}, out_specs=rows, check_vma=False,
+            in_specs=jax.tree.map(lambda has_axis: rows if has_axis else PartitionSpec(), tuple(batched)),
         )(*args)  # fmt: skip
         return out, jax.tree.map(lambda _: True, out)
 
@@ -75,82 +80,89 @@ def by_slice(function: Callable) -> Callable:
 
 
 class ShardingRules:
-    """Shardings by logical name.
+    """Shardings of arrays on a mesh, by the logical names of their axes.
 
     Args:
       mesh: the devices.
-      table: (logical axis, mesh axes) pairs; what is not named is replicated.
+      logical_axis_rules: (logical axis, mesh axes) pairs; an axis that is not named is replicated.
 
     Raises:
-      ValueError: the table names a mesh axis that does not exist.
+      ValueError: a rule names a mesh axis that does not exist.
     """
 
-    def __init__(self, mesh: Mesh, table: Sequence[tuple[str, Sequence[str]]]):
-        self.mesh, self.table = mesh, {name: tuple(axes) for name, axes in table}
-        for name, axes in self.table.items():
-            for axis in axes:
+    def __init__(self, mesh: Mesh, logical_axis_rules: Sequence[tuple[str, Sequence[str]]]):
+        self.mesh = mesh
+        self.logical_axis_rules = {name: tuple(mesh_axes) for name, mesh_axes in logical_axis_rules}
+        for name, mesh_axes in self.logical_axis_rules.items():
+            for axis in mesh_axes:
                 if axis not in mesh.shape:
                     raise ValueError(
                         f"mesh.logical_axis_rules: {name!r} goes to {axis!r}, but the mesh has {', '.join(mesh.shape)}"
                     )
 
     def sharding(self, names: Sequence[str | None], shape: Sequence[int]) -> NamedSharding:
-        """Where an array of this shape with these axis names lies.
+        """Returns the sharding of an array of this shape with these axis names.
 
-        A mesh axis is used once an array, by the first name that asks; an axis that does not divide stays whole.
+        Each mesh axis is used once per array, by the first name that maps to it; an array axis that a mesh axis does
+        not divide is not sharded over it.
         """
         return NamedSharding(self.mesh, PartitionSpec(*self._spec(names, shape)))
 
     def _spec(self, names: Sequence[str | None], shape: Sequence[int], spare: Sequence[str] = ()) -> list[tuple | None]:
-        """The mesh axes of each axis; `spare` ones, that no name asks for, go where they divide."""
+        """Returns the mesh axes of each axis; those of `spare` that no name uses go wherever they divide."""
         used, spec = set(), []
 
-        def take(axes, size: int, taken: tuple[str, ...] = ()) -> tuple[str, ...]:
-            for axis in axes:
-                share = math.prod(self.mesh.shape[each] for each in taken)
-                if axis not in used and size % (share * self.mesh.shape[axis]) == 0:
-                    taken = (*taken, axis)
+        def assign(mesh_axes, size: int, assigned: tuple[str, ...] = ()) -> tuple[str, ...]:
+            for axis in mesh_axes:
+                parts = math.prod(self.mesh.shape[each] for each in assigned)
+                if axis not in used and size % (parts * self.mesh.shape[axis]) == 0:
+                    assigned = (*assigned, axis)
                     used.add(axis)
-            return taken
+            return assigned
 
         for name, size in zip(names, shape, strict=False):
-            spec.append(take(self.table.get(name, ()), size))
-        return [take(spare, size, taken) or None for size, taken in zip(shape, spec, strict=False)]
+            spec.append(assign(self.logical_axis_rules.get(name, ()), size))
+        return [assign(spare, size, assigned) or None for size, assigned in zip(shape, spec, strict=False)]
 
     def activate(self, function: Callable) -> Callable:
-        """The function with `constrain` in it, and in all that it calls, meaning these rules while it is traced."""
+        """Wraps a function so that `constrain`, `by_rows` and `by_slice` use these rules while it is traced."""
 
         @wraps(function)
         def traced(*args):
-            token = _ACTIVE.set(self)
+            token = _ACTIVE_RULES.set(self)
             try:
                 return function(*args)
             finally:
-                _ACTIVE.reset(token)
+                _ACTIVE_RULES.reset(token)
 
         return traced
 
     def compiler_options(self, options: Mapping) -> dict | None:
-        """What `jax.jit` is to pass on to the TPU's compiler; None on other devices, whose compilers refuse them."""
+        """Returns options of the TPU compiler for `jax.jit`; None on other devices, whose compilers reject them."""
         return dict(options) if self.mesh.devices.flat[0].platform == "tpu" else None
 
     def gathered(self) -> "ShardingRules":
-        """These, but parameters are whole on the devices that share a batch: for what reads them again and again."""
-        shared = self.table.get("batch", ())
-        return ShardingRules(self.mesh, [*(self.without(*shared).table | {"batch": shared}).items()])
+        """Returns rules under which parameters are whole on the devices that share a batch, for programs that read
+        them repeatedly."""
+        batch_axes = self.logical_axis_rules.get("batch", ())
+        rules = self.without(*batch_axes).logical_axis_rules | {"batch": batch_axes}
+        return ShardingRules(self.mesh, list(rules.items()))
 
     def without(self, *axes: str) -> "ShardingRules":
-        """These, but nothing lies over some axes of the mesh."""
+        """Returns rules under which nothing is sharded over these mesh axes."""
         return ShardingRules(
-            self.mesh, [(name, [each for each in kept if each not in axes]) for name, kept in self.table.items()]
+            self.mesh,
+            [(name, [axis for axis in kept if axis not in axes]) for name, kept in self.logical_axis_rules.items()],
         )
 
     def sum_spread(self, x: jax.Array, names: Sequence[str | None]) -> jax.Array:
-        """The sum of [replicas, ...] along its first axis, which lies over `replica`, where its other axes have these
-        names. Devices that share a batch hold the same numbers, and each of them sums a part.
+        """Sums [replicas, ...] over its first axis, sharded over `replica`; the other axes have these names.
+
+        Devices that share a batch hold the same numbers: each of them sums a part, so that slices exchange each number
+        once.
         """
         within, names = self.without("replica"), (*names, *(None,) * (x.ndim - 1 - len(names)))
-        parts = within._spec(names, x.shape[1:], spare=within.table.get("batch", ()))
+        parts = within._spec(names, x.shape[1:], spare=within.logical_axis_rules.get("batch", ()))
         x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec("replica", *parts))).sum(0)
         x = jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, PartitionSpec(*parts)))
         return jax.lax.with_sharding_constraint(x, within.sharding(names, x.shape))
@@ -160,21 +172,19 @@ class ShardingRules:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def batch(self, size: int) -> NamedSharding:
-        """The first axis over the mesh axes of `batch`.
+        """Returns the sharding of arrays [size, ...] over the mesh axes of `batch`.
 
         Raises:
           ValueError: `size` does not divide.
         """
-        axes = self.table.get("batch", ())
-        count = 1
-        for axis in axes:
-            count *= self.mesh.shape[axis]
+        mesh_axes = self.logical_axis_rules.get("batch", ())
+        count = math.prod(self.mesh.shape[axis] for axis in mesh_axes)
         if size % count:
             raise ValueError(f"a batch of {size} does not divide over {count} devices; use a multiple of {count}")
-        return NamedSharding(self.mesh, PartitionSpec(axes))
+        return NamedSharding(self.mesh, PartitionSpec(mesh_axes))
 
     def rows(self, size: int) -> np.ndarray:
-        """The rows of a batch that lie on this process's devices, in order: those that it has to give.
+        """Returns the rows of a batch that lie on this process's devices, ascending: those that it must load.
 
         Raises:
           ValueError: `size` does not divide.
@@ -183,18 +193,20 @@ class ShardingRules:
         return np.unique(np.concatenate([np.arange(size)[part] for part in parts]))
 
     def params(self, shapes: Mapping[str, jax.ShapeDtypeStruct], axes: Mapping[str, Sequence[str]]) -> dict:
-        """Shardings of a flat dict of parameters."""
+        """Returns the shardings of a flat dict of parameters."""
         return {name: self.sharding(axes.get(name, ()), value.shape) for name, value in shapes.items()}
 
     def like_params(self, tree, params: Mapping[str, NamedSharding], shapes: Mapping) -> object:
-        """Shardings of a tree such as an optimizer's state: a leaf that sits under a parameter's name and has its
-        shape lies where the parameter lies, and all else is replicated."""
+        """Returns the shardings of a tree such as an optimizer's state.
 
-        def place(path, leaf):
-            names = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
-            name = next((name for name in reversed(names) if name in params), None)
+        A leaf under a parameter's name with the parameter's shape gets its sharding; all others are replicated.
+        """
+
+        def leaf_sharding(path, leaf):
+            keys = [entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey)]
+            name = next((key for key in reversed(keys) if key in params), None)
             if name is not None and leaf.shape == shapes[name].shape:
                 return params[name]
             return self.replicated
 
-        return jax.tree_util.tree_map_with_path(place, tree)
+        return jax.tree_util.tree_map_with_path(leaf_sharding, tree)

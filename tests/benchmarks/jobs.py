@@ -52,7 +52,7 @@ def made_up_training(settings: Sequence[str]):
     import numpy as np
 
     from capjax import config as config_lib
-    from capjax.compile.dummy_vocabulary import stand_in
+    from capjax.compile.dummy_vocabulary import dummy_vocabulary
     from capjax.data.pipeline import batch_shapes
     from capjax.models.pure_model import make_key
     from capjax.parallel.mesh import make_mesh
@@ -62,7 +62,7 @@ def made_up_training(settings: Sequence[str]):
 
     config = config_lib.load(str(ROOT / "configs/common.py"), settings)
     vocabulary, rules = (
-        stand_in(8000, languages=("en",)),
+        dummy_vocabulary(8000, languages=("en",)),
         ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules),
     )
     programs = make_programs(config, rules, vocabulary)

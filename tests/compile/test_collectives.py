@@ -5,7 +5,7 @@ import pytest
 
 from capjax.compile.collectives import HOP, describe
 from capjax.compile.estimate import estimate
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 
 TOPOLOGY = Topology.parse("v5e:4x4")
@@ -20,9 +20,9 @@ def mesh_of(slices: int = 1, **shape: int):
     return SimpleNamespace(shape=shape, size=len(devices), devices=laid.reshape(tuple(shape.values())))
 
 
-def program(*lines: str) -> Program:
+def program(*lines: str) -> HloProgram:
     body = "\n".join(f"  {line}" for line in lines)
-    return Program.parse(f"HloModule m\n\nENTRY %main (a: f32[8]) -> f32[8] {{\n{body}\n}}\n")
+    return HloProgram.parse(f"HloModule m\n\nENTRY %main (a: f32[8]) -> f32[8] {{\n{body}\n}}\n")
 
 
 def the_one(line: str, mesh):
@@ -86,7 +86,7 @@ def test_what_is_computed_between_start_and_end_hides_a_collective(cycles):
         "%d = f32[4000000]{0} all-gather-done(%s)",
         "ROOT %r = f32[8]{0} copy(%c)",
     )
-    parsed.computations["none"] = Program.parse(
+    parsed.computations["none"] = HloProgram.parse(
         "HloModule m\n\nENTRY %e (p: f32[8]) -> f32[8] {\n  ROOT %p = f32[8]{0} parameter(0)\n}\n"
     ).computations["e"]
     found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
@@ -111,7 +111,7 @@ def test_a_collective_in_one_piece_is_exposed():
 @pytest.mark.parametrize("cycles", [1_000, 1_000_000])
 def test_a_collective_that_a_loop_moves_along_runs_once(cycles):
     gather = "all-gather({}), channel_id=7, replica_groups=[4,4]<=[16], dimensions={{0}}".format
-    parsed = Program.parse(f"""HloModule m
+    parsed = HloProgram.parse(f"""HloModule m
 
 %started (p: f32[1000000]) -> f32[4000000] {{
   %p = f32[1000000]{{0}} parameter(0)

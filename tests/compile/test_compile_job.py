@@ -12,7 +12,7 @@ from capjax.compile import compile_job
 from capjax.compile.compiler import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.estimate import estimate
 from capjax.compile.flops import count_flops
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.sweep import changed, meshes, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import ConfigError, load
@@ -162,7 +162,7 @@ def test_a_scan_and_its_layers_one_after_another_are_estimated_alike_and_not_fas
         traced = jax.jit(step, static_argnums=2).trace(w, x, unroll)
         flops.append(count_flops(traced.jaxpr))
         text = traced.lower().compile().as_text()
-        found.append(estimate(Program.parse(text), mesh, topology))
+        found.append(estimate(HloProgram.parse(text), mesh, topology))
     assert flops[0] == flops[1] == 3 * 2 * 3 * 32768 * 4096 * 4096
     fastest = flops[0] / 4 / topology.chip.flops
     for each in found:

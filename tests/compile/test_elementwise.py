@@ -1,7 +1,7 @@
 import pytest
 
 from capjax.compile.elementwise import loop_seconds
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import CHIPS
 
 CHIP = CHIPS["v5e"]
@@ -41,7 +41,7 @@ ENTRY %main (a: f32[1048576], b: f32[1024,1024]) -> f32[1048576] {
 
 
 def seconds(name: str) -> float | None:
-    program = Program.parse(TEXT)
+    program = HloProgram.parse(TEXT)
     known = {one.name: one for one in program.computations["main"]}
     return loop_seconds(program, known[name], known, CHIP)
 

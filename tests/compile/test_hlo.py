@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from capjax.compile.hlo import Program, size_of
+from capjax.compile.hlo import HloProgram, size_of
 
 LOOP = """HloModule m, is_scheduled=true
 
@@ -69,14 +69,14 @@ def test_bytes_of_a_shape(shape, size):
 
 
 def test_instructions_run_as_often_as_the_loops_around_them():
-    runs = {one.name: times for one, times, _ in Program.parse(LOOP).runs()}
+    runs = {one.name: times for one, times, _ in HloProgram.parse(LOOP).runs()}
     assert runs["loop"] == runs["start"] == 1
     assert runs["y"] == runs["next"] == 12
     assert "s" not in runs, "what a fusion is made of is not run by itself"
 
 
 def test_cycles_and_the_line_that_asked_are_read():
-    program = Program.parse(LOOP)
+    program = HloProgram.parse(LOOP)
     fusion = next(one for one in program.computations["body"] if one.opcode == "fusion")
     assert fusion.cycles == 150
     assert fusion.op_name == "jit(f)/mul"
@@ -85,7 +85,7 @@ def test_cycles_and_the_line_that_asked_are_read():
 
 
 def test_what_nobody_asked_for_is_caused_by_the_nearest_that_uses_it_or_that_it_comes_from():
-    program = Program.parse(LOOP)
+    program = HloProgram.parse(LOOP)
     in_body, line = program.known("body"), "capjax/models/layers.py:40"
     assert program.source(in_body["x"]) == ""
     assert program.cause(in_body["x"], uses=True) == line
@@ -97,26 +97,26 @@ def test_what_nobody_asked_for_is_caused_by_the_nearest_that_uses_it_or_that_it_
 
 def test_a_loop_that_ends_when_the_data_say_so_has_no_trips():
     text = LOOP.replace("%limit = s32[] constant(12)", "%limit = s32[] get-tuple-element(%p.1), index=0")
-    program = Program.parse(text)
+    program = HloProgram.parse(text)
     loop = next(one for one in program.computations["main"] if one.opcode == "while")
     assert program.trips(loop) is None
     assert {one.name: times for one, times, _ in program.runs(unknown=5)}["y"] == 5
 
 
 def test_a_counter_may_go_in_larger_steps():
-    program = Program.parse(LOOP.replace("%one = s32[] constant(1)", "%one = s32[] constant(5)"))
+    program = HloProgram.parse(LOOP.replace("%one = s32[] constant(1)", "%one = s32[] constant(5)"))
     assert {one.name: times for one, times, _ in program.runs()}["y"] == 3, "at 0, 5 and 10 of 12"
 
 
 def test_text_without_a_program_is_an_error():
     with pytest.raises(ValueError, match="no ENTRY"):
-        Program.parse("HloModule m\n")
+        HloProgram.parse("HloModule m\n")
 
 
 def test_what_this_machines_compiler_prints_is_read():
     def f(w, x):
         return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
 
-    program = Program.parse(jax.jit(f).lower(jnp.ones((5, 4, 4)), jnp.ones((2, 4))).compile().as_text())
+    program = HloProgram.parse(jax.jit(f).lower(jnp.ones((5, 4, 4)), jnp.ones((2, 4))).compile().as_text())
     loops = [(one, program.trips(one)) for one, _, _ in program.runs() if one.opcode == "while"]
     assert [trips for _, trips in loops] == [5]

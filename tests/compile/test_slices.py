@@ -3,7 +3,7 @@
 import pytest
 
 from capjax.compile.estimate import estimate
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 
 TRANSFER = (
@@ -33,7 +33,7 @@ ENTRY %main (a: bf16[1000000], b: f32[1024]) -> bf16[1000000] {{
 
 def test_what_slices_exchange_is_hidden_by_what_is_computed_meanwhile():
     topology = Topology.parse("4xv5e:2x2")
-    found = estimate(Program.parse(TEXT), None, topology)
+    found = estimate(HloProgram.parse(TEXT), None, topology)
     (exchange,) = found.exchanges
     assert exchange.collective.axes == ("replica",)
     assert (exchange.collective.kind, exchange.collective.bytes) == ("all-reduce", 2_000_000)

@@ -1,6 +1,6 @@
 import pytest
 
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.compile.traffic import arrays_in_memory, bytes_moved, in_memory
 
 FUSED = """HloModule m
@@ -22,13 +22,13 @@ ENTRY %main (a: f32[12,1000], n: s32[]) -> f32[1000] {
 
 
 def test_of_a_stack_only_the_part_that_is_read_counts():
-    assert bytes_moved(Program.parse(FUSED)) == pytest.approx(2 * 4000, abs=8)
+    assert bytes_moved(HloProgram.parse(FUSED)) == pytest.approx(2 * 4000, abs=8)
 
 
 def test_arrays_that_stay_on_the_chip_do_not_count():
     text = FUSED.replace("ROOT %out = f32[1000]{0} fusion", "ROOT %out = f32[1000]{0:S(1)} fusion")
     text = text.replace("ROOT %flat = f32[1000]{0} bitcast", "ROOT %flat = f32[1000]{0:S(1)} bitcast")
-    assert bytes_moved(Program.parse(text)) == pytest.approx(4000, abs=8)
+    assert bytes_moved(HloProgram.parse(text)) == pytest.approx(4000, abs=8)
 
 
 def test_nor_does_the_rest_of_a_stack_where_a_fusion_within_a_fusion_reads_its_part():
@@ -42,7 +42,7 @@ def test_nor_does_the_rest_of_a_stack_where_a_fusion_within_a_fusion_reads_its_p
 
 ENTRY"""
     text = FUSED.replace("ENTRY", outer, 1).replace("kind=kLoop, calls=%read\n}\n", "kind=kLoop, calls=%outer\n}\n")
-    assert bytes_moved(Program.parse(text)) == pytest.approx(2 * 4000, abs=8)
+    assert bytes_moved(HloProgram.parse(text)) == pytest.approx(2 * 4000, abs=8)
 
 
 MOVED = """HloModule m
@@ -66,7 +66,7 @@ ENTRY %main (a: f32[1536,6144]) -> f32[384,6144] {
 )
 def test_of_what_is_brought_onto_the_chip_the_part_that_moves_counts(result, size):
     text = MOVED.replace("RESULT", result).replace("DONE", result.split()[-1].split("-")[0] + "-done")
-    assert bytes_moved(Program.parse(text)) == size * 384 * 6144 * 4
+    assert bytes_moved(HloProgram.parse(text)) == size * 384 * 6144 * 4
 
 
 def test_of_a_table_only_the_rows_that_are_looked_up_count():
@@ -74,7 +74,7 @@ def test_of_a_table_only_the_rows_that_are_looked_up_count():
         "%part = f32[1,1000]{1,0} dynamic-slice(%stack, %i, %zero)", "%part = f32[1,1000]{1,0} gather(%stack, %i)"
     )
     assert "gather" in text
-    assert bytes_moved(Program.parse(text)) == pytest.approx(2 * 4000, abs=8)
+    assert bytes_moved(HloProgram.parse(text)) == pytest.approx(2 * 4000, abs=8)
 
 
 STEP = """HloModule m
@@ -101,8 +101,8 @@ ENTRY %main (a: f32[1000], p: f32[100], w: f32[1600], t: s32[]) -> (f32[1000], f
 
 
 def test_what_is_exchanged_beside_computing_counts_where_that_is_done_and_not_at_each_step():
-    step = Program.parse(STEP.replace("DONE", ""))
-    done = Program.parse(
+    step = HloProgram.parse(STEP.replace("DONE", ""))
+    done = HloProgram.parse(
         STEP.replace("DONE", '%d = s32[]{:S(2)} custom-call(), custom_call_target="AsyncCollectiveDone"')
     )
     assert bytes_moved(step) == 4 * 2000

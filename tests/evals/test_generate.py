@@ -5,7 +5,7 @@ import re
 import pytest
 
 from capjax.compile.compiler import lower
-from capjax.compile.hlo import Program
+from capjax.compile.hlo import HloProgram
 from capjax.parallel.mesh import make_mesh
 from tests.helpers.tiny_job import Tiny
 
@@ -34,7 +34,7 @@ def test_devices_that_share_a_batch_exchange_nothing_but_whether_all_have_ended(
 def test_parameters_in_parts_are_gathered_once_and_not_at_every_token(tiny):
     config = tiny.config("mesh.data=2", "mesh.fsdp=4", "mesh.tensor=1", "train.batch_size=16", "eval.batch_size=16")
     lowered = lower(config, make_mesh(config.mesh), "decode").lowered
-    program = Program.parse(lowered.compile().as_text())
+    program = HloProgram.parse(lowered.compile().as_text())
     runs = [times for one, times, _ in program.runs(unknown=1000) if one.opcode == "all-gather"]
     assert len(runs) > 10
     assert set(runs) == {1}

@@ -1,4 +1,4 @@
-"""Where the processes of a job meet, and who is told what when one does not come."""
+"""Rendezvous: the place of each process from its environment, and the roll call when some do not come."""
 
 import json
 import socket
@@ -9,21 +9,21 @@ import pytest
 
 from capjax.parallel.rendezvous import HostsError, LostError, ProcessInfo, process_info_of, rendezvous
 
-BY_HAND = {"CAPJAX_COORDINATOR": "a.example:1234", "CAPJAX_PROCESSES": "4", "CAPJAX_PROCESS": "2"}
-SRUN = {
+CAPJAX = {"CAPJAX_COORDINATOR": "a.example:1234", "CAPJAX_PROCESSES": "4", "CAPJAX_PROCESS": "2"}
+SLURM = {
     "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "node[07-08,11]", "SLURM_STEP_NUM_TASKS": "3",
     "SLURM_STEP_NUM_NODES": "3", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
 }  # fmt: skip
 
 
-def test_alone_where_nothing_is_said():
+def test_without_variables_a_process_is_alone():
     assert process_info_of({}) is None
     assert process_info_of({"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4"}) is None, "sbatch's own step starts one process"
-    assert process_info_of(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert process_info_of(SLURM | {"SLURM_STEP_NUM_TASKS": "1"}) is None
 
 
-def test_a_place_given_by_hand_comes_before_slurm():
-    assert process_info_of(SRUN | BY_HAND) == ProcessInfo("a.example:1234", 4, 2)
+def test_capjax_variables_take_precedence_over_slurm():
+    assert process_info_of(SLURM | CAPJAX) == ProcessInfo("a.example:1234", 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -31,23 +31,23 @@ def test_a_place_given_by_hand_comes_before_slurm():
     [("node[07-08,11]", "node07"), ("node7", "node7"), ("node7,other3", "node7"), ("a-b[3,5],c[1-2]", "a-b3")],
 )
 def test_process_0_is_on_the_first_of_slurms_nodes(nodes, first):
-    assert process_info_of(SRUN | {"SLURM_STEP_NODELIST": nodes}) == ProcessInfo(f"{first}:61559", 3, 1)
+    assert process_info_of(SLURM | {"SLURM_STEP_NODELIST": nodes}) == ProcessInfo(f"{first}:61559", 3, 1)
 
 
-def test_tasks_that_share_a_node_have_a_gpu_each_unless_slurm_gave_them_one():
-    shared = SRUN | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
+def test_tasks_that_share_a_node_take_a_gpu_each_unless_slurm_gave_them_one():
+    shared = SLURM | {"SLURM_STEP_NUM_NODES": "1", "SLURM_LOCALID": "1"}
     assert process_info_of(shared).devices == (1,)
     assert process_info_of(shared | {"CUDA_VISIBLE_DEVICES": "0,1,2"}).devices == (1,)
     assert process_info_of(shared | {"CUDA_VISIBLE_DEVICES": "1"}).devices is None
 
 
 def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
-    places = [
-        process_info_of(SRUN | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})
+    infos = [
+        process_info_of(SLURM | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})
         for job in (17, 18)
         for step in (0, 1)
     ]
-    assert len({place.coordinator for place in places}) == 4
+    assert len({info.coordinator for info in infos}) == 4
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_steps_and_jobs_on_one_node_have_ports_of_their_own():
         ({"CAPJAX_COORDINATOR": "a.example"}, "CAPJAX_COORDINATOR = 'a.example': expected HOST:PORT"),
     ],
 )
-def test_what_cannot_be_is_an_error_that_names_the_variable(change, message):
+def test_an_impossible_value_is_an_error_that_names_the_variable(change, message):
     with pytest.raises(HostsError, match=message):
-        process_info_of(BY_HAND | change)
+        process_info_of(CAPJAX | change)
 
 
 @pytest.fixture
@@ -72,19 +72,19 @@ def address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-class Meeting:
-    """Processes that meet, each a thread: what became of each."""
+class Job:
+    """The rendezvous of several processes, each a thread; `errors` of those that have returned, by index."""
 
     def __init__(self, address: str):
-        self.address, self.ends, self.threads = address, {}, []
+        self.address, self.errors, self.threads = address, {}, []
 
-    def start(self, index: int, count: int = 3, patience: float = 20, name=None):
+    def start(self, index: int, count: int = 3, timeout: float = 20, name=None):
         def run():
             try:
-                rendezvous(ProcessInfo(self.address, count, index), patience)
-                self.ends[name or index] = None
+                rendezvous(ProcessInfo(self.address, count, index), timeout)
+                self.errors[name or index] = None
             except (LostError, HostsError) as error:
-                self.ends[name or index] = error
+                self.errors[name or index] = error
 
         self.threads.append(threading.Thread(target=run, daemon=True))
         self.threads[-1].start()
@@ -92,7 +92,7 @@ class Meeting:
     def end(self) -> dict:
         for thread in self.threads:
             thread.join(30)
-        return self.ends
+        return self.errors
 
 
 def connect(address: str) -> socket.socket:
@@ -106,91 +106,91 @@ def connect(address: str) -> socket.socket:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
-def test_all_go_on_when_all_have_come(address, order):
-    meeting = Meeting(address)
+def test_all_return_once_all_have_come(address, order):
+    job = Job(address)
     for index in order:
-        meeting.start(index)
-    assert meeting.end() == {0: None, 1: None, 2: None}
+        job.start(index)
+    assert job.end() == {0: None, 1: None, 2: None}
     host, port = address.split(":")
     socket.create_server((host, int(port))).close()  # the port is free for JAX
 
 
-def test_one_that_does_not_come_is_named_to_all_that_did(address):
-    meeting = Meeting(address)
-    meeting.start(0, patience=1)
-    meeting.start(1)
-    ends = meeting.end()
-    assert ends.keys() == {0, 1}
-    for error in ends.values():
+def test_a_missing_process_is_named_to_all_others(address):
+    job = Job(address)
+    job.start(0, timeout=1)
+    job.start(1)
+    errors = job.end()
+    assert errors.keys() == {0, 1}
+    for error in errors.values():
         assert isinstance(error, LostError) and error.status == 75
         assert f"of 3 processes, number 2 did not come to {address} within 1 s" in str(error)
 
 
-def test_process_0_that_does_not_come_is_told_with_its_place_and_worth_another_start(address):
-    with pytest.raises(LostError, match=f"process 0 was not at {address} within 1 s") as told:
+def test_a_missing_process_0_is_named_by_its_address_and_worth_another_start(address):
+    with pytest.raises(LostError, match=f"process 0 was not at {address} within 1 s") as caught:
         rendezvous(ProcessInfo(address, 2, 1), 1)
-    assert told.value.status == 75
+    assert caught.value.status == 75
 
 
-def test_strangers_are_not_counted(address):
-    meeting = Meeting(address)
-    meeting.start(0, count=2)
-    for said in (b"GET / HTTP/1.1\r\n\r\n", b"[" * 5000, b"{}\n", b'{"process": "1", "of": 2, "host": "a"}\n', b""):
-        with connect(address) as stranger:
-            stranger.sendall(said)
-    assert not meeting.ends
-    meeting.start(1, count=2)
-    assert meeting.end() == {0: None, 1: None}
+def test_connections_of_other_programs_are_not_counted(address):
+    job = Job(address)
+    job.start(0, count=2)
+    for sent in (b"GET / HTTP/1.1\r\n\r\n", b"[" * 5000, b"{}\n", b'{"process": "1", "of": 2, "host": "a"}\n', b""):
+        with connect(address) as connection:
+            connection.sendall(sent)
+    assert not job.errors
+    job.start(1, count=2)
+    assert job.end() == {0: None, 1: None}
 
 
-def test_silent_strangers_hold_nobody_up(address):
-    meeting = Meeting(address)
-    meeting.start(0, count=2)
+def test_silent_connections_delay_nobody(address):
+    job = Job(address)
+    job.start(0, count=2)
     silent = [connect(address) for _ in range(5)]
-    meeting.start(1, count=2)
+    job.start(1, count=2)
     start = time.monotonic()
-    assert meeting.end() == {0: None, 1: None}
+    assert job.end() == {0: None, 1: None}
     assert time.monotonic() - start < 4
     for each in silent:
         each.close()
 
 
-def test_of_many_that_do_not_come_some_are_named_and_those_that_came_can_read_it(address):
-    meeting = Meeting(address)
-    meeting.start(0, count=5000, patience=1)
-    meeting.start(1, count=5000)
-    ends = meeting.end()
-    for error in ends.values():
+def test_of_many_missing_processes_the_first_are_named(address):
+    job = Job(address)
+    job.start(0, count=5000, timeout=1)
+    job.start(1, count=5000)
+    errors = job.end()
+    for error in errors.values():
         assert "number 2, 3, 4," in str(error) and "21 and 4978 more did not come" in str(error)
 
 
 def come(address: str, index: int, host: str) -> socket.socket:
-    """A process of three that says it is on a host."""
-    caller = connect(address)
-    caller.sendall(json.dumps({"process": index, "of": 3, "host": host}).encode() + b"\n")
+    """Connects as a process of three on a host."""
+    connection = connect(address)
+    connection.sendall(json.dumps({"process": index, "of": 3, "host": host}).encode() + b"\n")
     time.sleep(0.3)
-    return caller
+    return connection
 
 
-def test_one_that_is_left_over_from_an_earlier_start_makes_room(address):
-    meeting = Meeting(address)
-    meeting.start(0)
+def test_a_process_left_over_from_an_earlier_start_is_replaced(address):
+    job = Job(address)
+    job.start(0)
     old = come(address, 1, socket.gethostname())
-    meeting.start(1)
+    job.start(1)
     assert b"has another process 1 now" in old.recv(4096)
-    meeting.start(2)
-    assert meeting.end() == {0: None, 1: None, 2: None}
+    job.start(2)
+    assert job.end() == {0: None, 1: None, 2: None}
 
 
-def test_one_that_came_and_died_is_waited_for_again(address):
-    meeting = Meeting(address)
-    meeting.start(0)
+def test_a_process_that_came_and_died_is_waited_for_again(address):
+    job = Job(address)
+    job.start(0)
     come(address, 1, "a").close()
-    meeting.start(2)
+    job.start(2)
     time.sleep(0.3)
-    assert not meeting.ends
-    meeting.start(1)
-    assert meeting.end() == {0: None, 1: None, 2: None}
+    assert not job.errors
+    job.start(1)
+    assert job.end() == {0: None, 1: None, 2: None}
 
 
 @pytest.mark.parametrize(
@@ -200,20 +200,20 @@ def test_one_that_came_and_died_is_waited_for_again(address):
         (2, 4, "is number 2 of 4 processes, and .* is number 0 of 3"),
     ],
 )
-def test_a_job_that_was_told_nonsense_is_not_started_again(address, index, count, message):
-    meeting = Meeting(address)
-    meeting.start(0)
+def test_contradicting_processes_are_an_error_that_is_not_restarted(address, index, count, message):
+    job = Job(address)
+    job.start(0)
     other = come(address, 1, "other")
-    meeting.start(index, count=count)
-    ends = meeting.end()
-    assert ends.keys() == {0, index}
-    for error in ends.values():
+    job.start(index, count=count)
+    errors = job.end()
+    assert errors.keys() == {0, index}
+    for error in errors.values():
         with pytest.raises(HostsError, match=message):
             raise error
-    assert json.loads(other.recv(4096)) == {"error": str(ends[0]), "lost": False}
+    assert json.loads(other.recv(4096)) == {"error": str(errors[0]), "lost": False}
 
 
 def test_a_port_that_is_taken_is_named(address):
     host, port = address.split(":")
-    with socket.create_server(("", int(port))), pytest.raises(LostError, match=f"port {port}, where"):
+    with socket.create_server(("", int(port))), pytest.raises(LostError, match=f"port {port}, where process 0 waits"):
         rendezvous(ProcessInfo(address, 2, 0), 1)
