@@ -13,9 +13,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from capjax.metrics import NAMES, check_metrics
-from capjax.metrics.dense import TIOUS
-from capjax.metrics.temporal import FIGURES
+from capjax.metrics.names import check_families, dense_figures, metric_names
 from capjax.registry import nearest
 
 # Subtrees whose keys are not listed in common.py: keyword arguments of a constructor, languages.
@@ -182,14 +180,12 @@ def check(config: ConfigDict):
                 f"data.language_weights.{lang} = {weight}: expected more than 0; data.languages leaves out"
             )
     try:
-        families = check_metrics(values["eval.metrics"])
+        families = check_families(values["eval.metrics"])
+        names = (dense_figures if values["data.task"] == "dense" else metric_names)(families)
     except ValueError as error:
         raise ConfigError(f"eval.metrics: {error}") from error
-    names = [name for family in families for name in NAMES[family]]
-    if values["data.task"] == "dense":
-        names = _dense_figures(names)
-        if values["decode.min_len"] or values["decode.no_repeat_ngram"]:
-            raise ConfigError("decode.min_len and decode.no_repeat_ngram do not go with events; set both to 0")
+    if values["data.task"] == "dense" and (values["decode.min_len"] or values["decode.no_repeat_ngram"]):
+        raise ConfigError("decode.min_len and decode.no_repeat_ngram do not go with events; set both to 0")
     if values["checkpoint.best"] not in names:
         raise ConfigError(
             f"checkpoint.best = {values['checkpoint.best']!r}: {nearest(values['checkpoint.best'], names)}; "
@@ -241,16 +237,6 @@ def _check_change(where: str, key: str, value, values: dict):
         raise ConfigError(f"{where} = {value!r}: expected a whole number from 1 to data.{key} = {most}")
     if key == "image_size" and values["data.features"]:
         raise ConfigError(f"{where}: data.features is set, and features are of one size; leave it out")
-
-
-def _dense_figures(metrics: list[str]) -> list[str]:
-    """What `capjax.metrics.dense` computes with these metrics, as far as a best checkpoint may be chosen by it."""
-    names = [*metrics, "Precision", "Recall", "F1"]
-    judge = next((name for name in ("METEOR", "ROUGE-L", "CIDEr") if name in metrics), None)
-    soda = ["SODA_d", *(["SODA_c" if judge == "METEOR" else f"SODA_c ({judge})"] if judge else [])]
-    soda = [f"{name}{part}" for name in soda for part in ("", " precision", " recall")]
-    paragraphs = [f"paragraph {name}" for name in metrics]
-    return [*names, *(f"{name}@{tiou:g}" for name in names for tiou in TIOUS), *soda, *paragraphs, *FIGURES]
 
 
 def to_json(config: ConfigDict) -> str:

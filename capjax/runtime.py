@@ -8,14 +8,10 @@ import os
 import sys
 from pathlib import Path
 
+from capjax.metrics.cache import cache_dir
+
 # Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-
-
-def cache_dir() -> Path:
-    """Where compiled programs are kept between runs: $CAPJAX_CACHE, else the user's cache folder."""
-    base = os.environ.get("CAPJAX_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capjax"
-    return Path(base)
 
 
 def cpu_only() -> bool:

@@ -15,7 +15,7 @@ from capjax.evals.windows import Window, merge
 from capjax.files import write_text
 from capjax.metrics import activitynet
 from capjax.metrics.dense import score_dense
-from capjax.metrics.score import DEFAULT
+from capjax.metrics.names import DEFAULT_FAMILIES
 from capjax.parallel.hosts import allgather_objects
 
 # Seconds: times are stored as float32, from the start of a window that may lie hours into a video.
@@ -63,7 +63,7 @@ class DenseEvaluation:
 
 def evaluate(
     generator: Generator, params, batch_stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
-    metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
+    metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> DenseEvaluation:  # fmt: skip
     """Finds the events of every record of `batches` in each of the languages it has events in, and scores them.
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from capjax.evals.generate import Generator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import write_text
-from capjax.metrics import DEFAULT, score
-from capjax.metrics.temporal import ERRORS
+from capjax.metrics import DEFAULT_FAMILIES, score
+from capjax.metrics.names import LOWER_IS_BETTER
 from capjax.parallel.hosts import allgather_objects
 
 
@@ -71,7 +71,7 @@ def value_of(scores: dict[str, dict[str, float]], name: str) -> float:
     found = means(scores)
     if name not in found:
         return -math.inf
-    return -found[name] if name in ERRORS else found[name]
+    return -found[name] if name in LOWER_IS_BETTER else found[name]
 
 
 def read_scores(directory: Path) -> dict[str, float]:
@@ -82,7 +82,7 @@ def read_scores(directory: Path) -> dict[str, float]:
 
 def evaluate(
     generator: Generator, params, batch_stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
-    metrics: Sequence[str] = DEFAULT, seed: int = 0, progress: Callable[[int], None] | None = None,
+    metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
@@ -91,7 +91,7 @@ def evaluate(
     Args:
       batches: as the pipeline's evaluation iterator gives them, with `ids`, `rows`, `references` and `valid`.
       to_device: host batch -> device batch of the model's inputs.
-      metrics: names of capjax.metrics.FAMILIES.
+      metrics: names of capjax.metrics.names.FAMILIES.
       progress: called with the number of records done in each batch.
     """
     import jax

@@ -1,29 +1,61 @@
-"""Text to scores, in pure Python and numpy. Imports nothing else of capjax."""
+"""Caption metrics in numpy: BLEU, ROUGE-L, CIDEr, METEOR, dense captioning, diversity, CHAIR. No Java, no JAX.
 
-from capjax.metrics.idf import Idf
-from capjax.metrics.score import (
-    DEFAULT,
-    FAMILIES,
-    NAMES,
-    Measure,
-    Scores,
-    check_metrics,
-    default_metrics,
-    leave_one_out,
-    score,
-)
-from capjax.metrics.tokenize import tokenizer_for
+The package imports nothing else of capjax, and its modules are imported at first use, so that
+`capjax.metrics.names` costs nothing.
+
+>>> from capjax.metrics import score
+>>> score({"a.jpg": "a dog runs"}, {"a.jpg": ["A dog is running."]}, metrics=["bleu"]).corpus["BLEU-1"]
+"""
+
+import importlib
+import warnings
+from typing import TYPE_CHECKING
+
+from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, check_families
+
+if TYPE_CHECKING:
+    from capjax.metrics.idf import Idf
+    from capjax.metrics.scoring import Measure, Scores, default_families, leave_one_out, score
+    from capjax.metrics.tokenize import tokenizer_for
 
 __all__ = [
-    "DEFAULT",
+    "DEFAULT_FAMILIES",
     "FAMILIES",
-    "NAMES",
     "Idf",
     "Measure",
     "Scores",
-    "check_metrics",
-    "default_metrics",
+    "check_families",
+    "default_families",
     "leave_one_out",
     "score",
     "tokenizer_for",
 ]
+
+_MODULES = {
+    "Idf": "idf",
+    "Measure": "scoring",
+    "Scores": "scoring",
+    "default_families": "scoring",
+    "leave_one_out": "scoring",
+    "score": "scoring",
+    "tokenizer_for": "tokenize",
+}
+# Old names, kept for one release.
+_RENAMED = {
+    "DEFAULT": "DEFAULT_FAMILIES",
+    "NAMES": "FAMILIES",
+    "check_metrics": "check_families",
+    "default_metrics": "default_families",
+}
+
+
+def __getattr__(name: str):
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(f"capjax.metrics.{name} is now called {new}", DeprecationWarning, stacklevel=2)
+        return globals().get(new) or __getattr__(new)
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

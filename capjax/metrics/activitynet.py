@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capjax.metrics import strict_json
+from capjax.metrics.messages import show_value
 from capjax.metrics.writing import replacing
 
 
@@ -55,7 +56,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     for video, value in data.items():
         where = f"{path}: video {video!r}"
         if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected duration, timestamps and sentences, found {_show(value)}")
+            raise ValueError(f"{where}: expected duration, timestamps and sentences, found {show_value(value)}")
         if missing := [key for key in ("duration", "timestamps", "sentences") if key not in value]:
             raise ValueError(f"{where}: no {' and no '.join(map(repr, missing))}; its keys are {list(value)}")
         duration = _number(value["duration"], f"{where}, key 'duration'")
@@ -64,7 +65,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
         times, sentences = value["timestamps"], value["sentences"]
         for key, found in (("timestamps", times), ("sentences", sentences)):
             if not isinstance(found, list):
-                raise ValueError(f"{where}, key {key!r}: expected a list, found {_show(found)}")
+                raise ValueError(f"{where}, key {key!r}: expected a list, found {show_value(found)}")
         if len(times) != len(sentences):
             raise ValueError(f"{where}: {len(times)} timestamps, but {len(sentences)} sentences")
         if not times:
@@ -93,19 +94,21 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
     data = _load(path)
     if not isinstance(data.get("results"), dict):
         found = (
-            f"key 'results' holds {_show(data['results'])}" if "results" in data else f"its keys are {list(data)[:5]}"
+            f"key 'results' holds {show_value(data['results'])}"
+            if "results" in data
+            else f"its keys are {list(data)[:5]}"
         )
         raise ValueError(f"{path}: a submission has its events by video under the key 'results'; {found}")
     predictions = {}
     for video, value in data["results"].items():
         where = f"{path}: video {video!r}"
         if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list of events, found {_show(value)}")
+            raise ValueError(f"{where}: expected a list of events, found {show_value(value)}")
         events = predictions[video] = []
         for number, event in enumerate(value):
             at = f"{where}, event {number}"
             if not isinstance(event, dict):
-                raise ValueError(f"{at}: expected an object with sentence and timestamp, found {_show(event)}")
+                raise ValueError(f"{at}: expected an object with sentence and timestamp, found {show_value(event)}")
             if missing := [key for key in ("sentence", "timestamp") if key not in event]:
                 raise ValueError(f"{at}: no {' and no '.join(map(repr, missing))}; its keys are {list(event)}")
             start, end = _interval(event["timestamp"], f"{at}, key 'timestamp'")
@@ -160,16 +163,16 @@ def check_events(
     """
     for video, events in videos.items():
         if isinstance(events, str) or not isinstance(events, Sequence):
-            raise TypeError(f"{name}: video {video!r}: expected a list of events, found {_show(events)}")
+            raise TypeError(f"{name}: video {video!r}: expected a list of events, found {show_value(events)}")
         for number, event in enumerate(events):
             where = f"{name}: video {video!r}, event {number}"
             if isinstance(event, str) or not isinstance(event, Sequence) or len(event) != 3:
-                raise TypeError(f"{where}: expected (start, end, sentence), found {_show(event)}")
+                raise TypeError(f"{where}: expected (start, end, sentence), found {show_value(event)}")
             start, end = _interval(event[:2], where)
             if end < start and not inverted:
                 raise ValueError(f"{where}: ends at {end} s, before it starts at {start} s")
             if not isinstance(event[2], str):
-                raise TypeError(f"{where}: a sentence is a string, not {_show(event[2])}")
+                raise TypeError(f"{where}: a sentence is a string, not {show_value(event[2])}")
             _sentence(event[2], where, empty_sentences)
 
 
@@ -180,23 +183,23 @@ def _event(event: Sequence) -> Event:
 def _load(path: Path) -> dict:
     data = strict_json.parse(path)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected a JSON object by video, found {_show(data)}")
+        raise ValueError(f"{path}: expected a JSON object by video, found {show_value(data)}")
     return data
 
 
 def _interval(value, where: str) -> tuple[float, float]:
     if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise ValueError(f"{where}: expected [start, end] in seconds, found {_show(value)}")
+        raise ValueError(f"{where}: expected [start, end] in seconds, found {show_value(value)}")
     start, end = (_number(time, where) for time in value)
     if start < 0 or end < 0:
-        raise ValueError(f"{where}: {_show(list(value))} has a negative time; the video begins at 0 s")
+        raise ValueError(f"{where}: {show_value(list(value))} has a negative time; the video begins at 0 s")
     return start, end
 
 
 def _number(value, where: str) -> float:
     # numpy's floats are numbers too; True and False are no times.
     if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
-        raise ValueError(f"{where}: expected a number of seconds, found {_show(value)}")
+        raise ValueError(f"{where}: expected a number of seconds, found {show_value(value)}")
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{where}: {number} is no time")
@@ -205,12 +208,7 @@ def _number(value, where: str) -> float:
 
 def _sentence(value, where: str, empty: bool = False) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: expected a sentence, found {_show(value)}")
+        raise ValueError(f"{where}: expected a sentence, found {show_value(value)}")
     if not empty and not value.strip():
         raise ValueError(f"{where}: the sentence is empty")
     return value
-
-
-def _show(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

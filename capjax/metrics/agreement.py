@@ -38,7 +38,9 @@ from pathlib import Path
 import numpy as np
 
 from capjax.metrics.idf import Idf
-from capjax.metrics.score import DEFAULT, check_metrics, default_metrics, score
+from capjax.metrics.messages import shorten
+from capjax.metrics.names import DEFAULT_FAMILIES, check_families
+from capjax.metrics.scoring import default_families, score
 from capjax.metrics.tokenize import tokenizer_for, tokenizer_name
 
 # What is published for each set: which tau, and what is done about a photo's own captions.
@@ -177,10 +179,10 @@ def judgements(
         ids = dict.fromkeys(
             id for row in lost for id in (row.photo, row.caption) if id not in references and id not in texts
         )
-        shown = ", ".join(list(ids)[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
         raise ValueError(
-            f"{len(lost)} of {len(rows)} judged pairs are of photos or captions that the caption file lacks: {shown} "
-            f"(the first at {lost[0].place}). Name the whole Flickr8k.token.txt, or leave them out with --missing drop"
+            f"{len(lost)} of {len(rows)} judged pairs are of photos or captions that the caption file lacks: "
+            f"{shorten(ids, show=str)} (the first at {lost[0].place}). Name the whole Flickr8k.token.txt, or leave "
+            "them out with --missing drop"
         )
     is_own = [texts[row.caption] in references[row.photo] for row in known]
     kept = [row for row, mine in zip(known, is_own, strict=True) if not (mine and own == "drop")]
@@ -242,16 +244,16 @@ def kendall(scores: np.ndarray, ratings: np.ndarray) -> dict[str, float]:
 
 
 def correlate(
-    judged: Judgements, *, metrics: Iterable[str] = DEFAULT, ratings: str = "each", idf: Idf | None = None
+    judged: Judgements, *, metrics: Iterable[str] = DEFAULT_FAMILIES, ratings: str = "each", idf: Idf | None = None
 ) -> dict:
     """{"tau": {metric: {"tau_b", "tau_c"}}, "signatures": {metric: ...}, "absent": {metric: why}}.
 
     Args:
-      metrics: names of capjax.metrics.FAMILIES.
+      metrics: names of capjax.metrics.names.FAMILIES.
       ratings: `each` is a data point, as published; or their `mean`.
       idf: for CIDEr; by default `document_frequencies(judged)`.
     """
-    metrics, pairs = check_metrics(metrics), range(len(judged.photos))
+    metrics, pairs = check_families(metrics), range(len(judged.photos))
     scores = score(
         dict(zip(pairs, judged.candidates, strict=True)),
         {pair: judged.references[judged.photos[pair]] for pair in pairs},
@@ -293,7 +295,7 @@ def _arguments() -> argparse.ArgumentParser:
     judged.add_argument("--crowdflower", type=Path, metavar="FILE", help="CrowdFlowerAnnotations.txt")
     parser.add_argument("--captions", type=Path, required=True, metavar="FILE", help="Flickr8k.token.txt")
     parser.add_argument(
-        "--metrics", default=",".join(default_metrics()), help="names with commas (default: %(default)s)"
+        "--metrics", default=",".join(default_families()), help="names with commas (default: %(default)s)"
     )
     parser.add_argument(
         "--own", choices=["drop", "remove", "keep"],
@@ -318,7 +320,7 @@ def _arguments() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     args = _arguments().parse_args(argv)
     try:
-        metrics = check_metrics(args.metrics.split(","))
+        metrics = check_families(args.metrics.split(","))
         name = "Flickr8k-Expert" if args.expert else "Flickr8k-CF"
         rows = read_expert(args.expert) if args.expert else read_crowdflower(args.crowdflower)
         judged = judgements(name, rows, read_captions(args.captions), own=args.own, missing=args.missing)

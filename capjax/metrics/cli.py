@@ -15,7 +15,9 @@ from pathlib import Path
 
 from capjax.metrics import files
 from capjax.metrics.idf import Idf
-from capjax.metrics.score import DEFAULT, FAMILIES, Scores, check_metrics, default_metrics, score
+from capjax.metrics.messages import shorten
+from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, check_families
+from capjax.metrics.scoring import Scores, default_families, score
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--references", required=True, nargs="+", metavar="FILE",
         help="captions to score against; several files are annotation sets of dense captions")  # fmt: skip
     add("--metrics", type=lambda text: text.split(","), metavar="A,B",
-        help=f"of {', '.join(FAMILIES)} (default: {', '.join(DEFAULT)}, and meteor where it is installed)")  # fmt: skip
+        help=f"of {', '.join(FAMILIES)} (default: {','.join(DEFAULT_FAMILIES)} and, if installed, meteor)")  # fmt: skip
     add(
         "--lang",
         default="en",
@@ -91,7 +93,7 @@ def _check_outputs(options):
 
 
 def _chosen(options) -> tuple[str, ...]:
-    return check_metrics(options.metrics) if options.metrics else default_metrics(options.lang)
+    return check_families(options.metrics) if options.metrics else default_families(options.lang)
 
 
 def _idf(options, references) -> Idf | None:
@@ -127,9 +129,8 @@ def _captions(options) -> dict:
         found = files.read_predictions(path, lang=options.lang)
         empty = [id for id, text in found.items() if not text.strip()]
         if empty and options.missing == "error":
-            some = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
             raise ValueError(
-                f"{path}: empty captions of {some}; --missing zero scores them, --missing drop leaves them out"
+                f"{path}: empty captions of {shorten(empty)}; --missing zero scores them, --missing drop omits them"
             )
         if options.missing == "drop":
             found = {id: text for id, text in found.items() if text.strip()}

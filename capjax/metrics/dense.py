@@ -43,17 +43,15 @@ import numpy as np
 
 from capjax.metrics import dense_warnings, ptb, soda
 from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.names import SODA_METRICS, TEMPORAL_FIGURES, TIOUS, soda_name
 from capjax.metrics.pair_scoring import METRICS, Metric, Pairs, corpus_scores, metrics_of, over_sets
 from capjax.metrics.signature import signature
-from capjax.metrics.temporal import FIGURES, align, summarize
+from capjax.metrics.temporal import align, summarize
 from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.videos import Texts, choose, ids_of, prepare
 
-TIOUS = (0.3, 0.5, 0.7, 0.9)
 # What a predicted event is held against that finds nothing, by the year of the program.
 GARBAGE = {"2018": "abc123!@#", "2021": "qzxjkvwqzxjkvw"}
-# What SODA_c's text metric is where none is named: the first of these that is given.
-_SODA_METRICS = ("METEOR", "ROUGE-L", "CIDEr")
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _LETTERS = re.compile("[a-z]+")
@@ -268,18 +266,14 @@ def _soda(scores: DenseScores, videos, texts: Texts, sets: int, metrics, metric:
     """SODA_d, and SODA_c by the metric that is named or else can be had. Returns its name, or None."""
     _put_soda(scores, "SODA_d", soda.score_videos(videos, sets, how))
     if metric is None:
-        metric = next((name for name in _SODA_METRICS if name in metrics), "METEOR")
+        metric = next((name for name in SODA_METRICS if name in metrics), "METEOR")
     for wanted in ("METEOR", metric):
         if wanted not in metrics:
-            scores.absent[_soda_name(wanted)] = f"needs {wanted}, which is not among the metrics"
+            scores.absent[soda_name(wanted)] = f"needs {wanted}, which is not among the metrics"
     if metric not in metrics:
         return None
-    _put_soda(scores, _soda_name(metric), soda.score_videos(videos, sets, how, metrics[metric], texts, swapped))
+    _put_soda(scores, soda_name(metric), soda.score_videos(videos, sets, how, metrics[metric], texts, swapped))
     return metric
-
-
-def _soda_name(metric: str) -> str:
-    return "SODA_c" if metric == "METEOR" else f"SODA_c ({metric})"
 
 
 def _put_soda(scores: DenseScores, name: str, found: soda.Soda):
@@ -310,6 +304,6 @@ def _temporal(scores: DenseScores, videos):
         for video in videos
     }
     scores.corpus.update(summarize(alignment for each in alignments.values() for alignment in each))
-    scores.absent.update({name: why for name, why in FIGURES.items() if name not in scores.corpus})
+    scores.absent.update({name: why for name, why in TEMPORAL_FIGURES.items() if name not in scores.corpus})
     for id, each in alignments.items():
         scores.videos[id].update(summarize(each))

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from capjax.metrics.videos import AnnotationSets, Predictions, Texts, Video, some
+from capjax.metrics.messages import shorten
+from capjax.metrics.videos import AnnotationSets, Predictions, Texts, Video
 
 # A predicted event may end so many seconds after its video: files round their times, and durations too.
 _SLACK = 0.5
@@ -26,7 +27,9 @@ def find(
         return ["no event is predicted in any video: all is 0"]
     warnings = []
     if silent:
-        warnings.append(f"{len(silent)} of {len(videos)} videos have no predicted event: they score 0 ({some(silent)})")
+        warnings.append(
+            f"{len(silent)} of {len(videos)} videos have no predicted event: they score 0 ({shorten(silent)})"
+        )
     if cut := sum(max(len(events) - max_proposals, 0) for events in predictions.values()):
         warnings.append(f"{cut} predicted events were left out: only the first {max_proposals} of a video are scored")
     warnings += _times(predictions, sets)

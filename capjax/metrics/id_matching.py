@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from capjax.metrics.messages import shorten
+
 Id = int | str
 P = TypeVar("P")
 
@@ -69,14 +71,14 @@ def align(
     surplus = [id for key, id in keyed_predictions.items() if key not in keyed_references]
     if surplus and extra == "error":
         raise ValueError(
-            f"no references for {_some(surplus)}; correct the ids, name the references that were predicted for, or "
+            f"no references for {shorten(surplus)}; correct the ids, name the references that were predicted for, or "
             "leave these predictions out with extra=ignore"
         )
     absent = [id for key, id in keyed_references.items() if key not in keyed_predictions]
     if absent and missing == "error":
         raise ValueError(
-            f"no prediction for {_some(absent)}; name the split that was predicted, count these as empty captions with "
-            "missing=zero, or leave them out with missing=drop (which is another, easier test)"
+            f"no prediction for {shorten(absent)}; name the split that was predicted, count these as empty captions "
+            "with missing=zero, or leave them out with missing=drop (which is another, easier test)"
         )
     aligned: dict[Id, P] = {}
     kept: dict[Id, list[str]] = {}
@@ -108,8 +110,8 @@ def _match(predictions, references) -> tuple[str, dict[str, Id], dict[str, Id]]:
         if any(rule(id) in known for id in predictions):
             return name, _keyed(predictions, rule, name, "predictions"), _keyed(references, rule, name, "references")
     raise ValueError(
-        f"no id of the predictions is one of the references': predictions of {_some(predictions)}; "
-        f"references of {_some(references)}. Write the same ids in both files"
+        f"no id of the predictions is one of the references': predictions of {shorten(predictions)}; "
+        f"references of {shorten(references)}. Write the same ids in both files"
     )
 
 
@@ -125,8 +127,3 @@ def _keyed(ids, rule, name: str, side: str) -> dict[str, Id]:
                 "compared; write the same ids in both files, each once"
             )
     return keyed
-
-
-def _some(ids) -> str:
-    ids = list(ids)
-    return ", ".join(f"{id!r:.80}" for id in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

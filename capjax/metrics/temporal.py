@@ -84,20 +84,8 @@ def align(predicted: np.ndarray, annotated: np.ndarray, tiou: np.ndarray) -> Ali
     return Alignment(tiou[rows, columns], errors, kendall_tau(ours[:, 0], theirs[:, 0]), len(annotated))
 
 
-# Figures of a set of alignments, and why one may be absent.
-FIGURES = {
-    "matched events": "there are no annotated events",
-    "matched tIoU": "no event overlaps an annotated one",
-    "boundary error median (s)": "no event overlaps an annotated one",
-    "boundary error p90 (s)": "no event overlaps an annotated one",
-    "Kendall tau": "no video has two matched events that start apart",
-}
-# Those of which less is better.
-ERRORS = ("boundary error median (s)", "boundary error p90 (s)")
-
-
 def summarize(alignments: Iterable[Alignment]) -> dict[str, float]:
-    """The figures of FIGURES over all matched events together; what is not defined is left out.
+    """The figures of TEMPORAL_FIGURES over all matched events together; what is not defined is left out.
 
     "matched events" is the share of annotated events that some predicted event is matched to: the others speak of
     these alone, and so a system that predicts only what it is sure of does well in them. "matched tIoU" is the mean

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from capjax.metrics.activitynet import Annotation, Event, check_events
+from capjax.metrics.messages import shorten, show_value
 from capjax.metrics.temporal import tiou_matrix
 from capjax.metrics.tokenize import Tokenizer
 
@@ -100,21 +101,21 @@ def choose(
         raise ValueError(f"extra={extra!r}: expected error or ignore")
     _check_sets(sets)
     if not isinstance(predictions, Mapping):
-        raise TypeError(f"predictions are {{video: [(start, end, sentence), ...]}}, not {_show(predictions)}")
+        raise TypeError(f"predictions are {{video: [(start, end, sentence), ...]}}, not {show_value(predictions)}")
     ids = ids_of(sets)
     annotated = set(ids)
     surplus = [id for id in predictions if id not in annotated]
     absent = [id for id in ids if id not in predictions]
     if predictions and len(surplus) == len(predictions):
         raise ValueError(
-            f"no predicted video is annotated: predictions are of {some(surplus)}; annotations of {some(ids)}. "
+            f"no predicted video is annotated: predictions are of {shorten(surplus)}; annotations of {shorten(ids)}. "
             "Write the same ids in both (ActivityNet's begin with v_)"
         )
     if surplus and extra == "error":
-        raise ValueError(f"no annotations for the predicted videos {some(surplus)}; extra='ignore' leaves them out")
+        raise ValueError(f"no annotations for the predicted videos {shorten(surplus)}; extra='ignore' leaves them out")
     if absent and missing == "error":
         raise ValueError(
-            f"no predictions for {some(absent)}; missing='zero' counts them as 0, missing='drop' leaves them out "
+            f"no predictions for {shorten(absent)}; missing='zero' counts them as 0, missing='drop' leaves them out "
             "(which is another, easier test)"
         )
     kept = {id: predictions[id] for id in ids if id in predictions}
@@ -131,25 +132,20 @@ def choose(
     return kept, list(sets), counts
 
 
-def some(ids: Sequence[str]) -> str:
-    """The first five, and how many more."""
-    return ", ".join(f"{id!r:.80}" for id in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-
-
 def _check_sets(sets: AnnotationSets):
     expected = "references are a list of annotation sets, [{video: (duration, events)}, ...], none empty"
     if isinstance(sets, (Mapping, str)) or not isinstance(sets, Sequence) or not len(sets):
-        raise ValueError(f"{expected}; found {_show(sets)}")
+        raise ValueError(f"{expected}; found {show_value(sets)}")
     for number, annotations in enumerate(sets):
         if not isinstance(annotations, Mapping) or not annotations:
-            raise ValueError(f"{expected}; set {number} is {_show(annotations)}")
+            raise ValueError(f"{expected}; set {number} is {show_value(annotations)}")
         for id, annotation in annotations.items():
             where = f"annotation set {number}: video {id!r}"
             if isinstance(annotation, str) or not isinstance(annotation, Sequence) or len(annotation) != 2:
-                raise TypeError(f"{where}: expected (duration, events), found {_show(annotation)}")
+                raise TypeError(f"{where}: expected (duration, events), found {show_value(annotation)}")
             duration, events = annotation
             if isinstance(duration, (bool, str)) or not hasattr(duration, "__float__"):
-                raise TypeError(f"{where}: a duration is a number of seconds, not {_show(duration)}")
+                raise TypeError(f"{where}: a duration is a number of seconds, not {show_value(duration)}")
             if not (math.isfinite(duration) and duration > 0):
                 raise ValueError(f"{where}: {duration} s is no length of a video")
             if isinstance(events, Sequence) and not len(events):
@@ -157,8 +153,3 @@ def _check_sets(sets: AnnotationSets):
         # Published annotations have events that end before they start: see capjax.metrics.activitynet.
         events = {id: annotation[1] for id, annotation in annotations.items()}
         check_events(events, f"annotation set {number}", inverted=True)
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

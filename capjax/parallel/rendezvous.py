@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from capjax.metrics.messages import shorten
 from capjax.parallel.liveness import LOST
 
 _VARIABLES = ("CAPJAX_COORDINATOR", "CAPJAX_PROCESSES", "CAPJAX_PROCESS")
@@ -218,10 +219,9 @@ def _listen(port: int, timeout: float) -> socket.socket:
 
 
 def _missing(info: ProcessInfo, present: Mapping, timeout: float) -> str:
-    missing = [str(index) for index in range(1, info.count) if index not in present]
-    more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+    missing = shorten((index for index in range(1, info.count) if index not in present), shown=20)
     return (
-        f"of {info.count} processes, number {', '.join(missing[:20])}{more} did not come to {info.coordinator} "
+        f"of {info.count} processes, number {missing} did not come to {info.coordinator} "
         f"within {timeout:.0f} s: not started, or they cannot reach it"
     )
 

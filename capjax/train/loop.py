@@ -25,7 +25,7 @@ from capjax.data.pipeline import (
 from capjax.evals import dense
 from capjax.evals import evaluate as evals
 from capjax.evals.generate import Generator
-from capjax.metrics.temporal import ERRORS
+from capjax.metrics.names import LOWER_IS_BETTER
 from capjax.models.build import check_stages, load_encoder
 from capjax.models.pure_model import make_key
 from capjax.parallel import hosts
@@ -255,7 +255,7 @@ def _run(job: _Job):
             if stage.first == step:
                 reporter.say(str(stage))
         if config.data.eval and (best := checkpoints.best()):
-            value = abs(best[1]) if config.checkpoint.best in ERRORS else best[1]
+            value = abs(best[1]) if config.checkpoint.best in LOWER_IS_BETTER else best[1]
             reporter.say(
                 f"best {config.checkpoint.best}: {value:.4f}, at step {best[0]}; best/ and scores.json are of it"
             )

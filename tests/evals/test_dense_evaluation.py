@@ -12,7 +12,7 @@ from capjax.evals.generate import Event
 from capjax.metrics import activitynet
 from capjax.metrics.cli import main as score_files
 from capjax.metrics.dense import score_dense
-from capjax.metrics.temporal import FIGURES
+from capjax.metrics.names import TEMPORAL_FIGURES
 
 A, B, C = (2.0, 5.5, "a red circle moves left"), (6.0, 9.0, "it is gone"), (12.0, 19.0, "a star comes")
 
@@ -57,7 +57,7 @@ def test_what_is_found_as_it_is_has_full_marks():
         assert scores[name] == pytest.approx(1, abs=1e-6), name
     assert scores["boundary error p90 (s)"] == 0
     assert scores["Kendall tau"] == 1
-    assert set(FIGURES) <= set(scores), "and they are in scores.json"
+    assert set(TEMPORAL_FIGURES) <= set(scores), "and they are in scores.json"
 
 
 def test_windows_of_a_video_are_put_together(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from capjax.metrics import dense, meteor
 from capjax.metrics.activitynet import Annotation, Event, read_annotations
 from capjax.metrics.dense import score_dense
+from capjax.metrics.names import TEMPORAL_FIGURES
 from capjax.metrics.pair_scoring import METRICS, metrics_of
 from tests.helpers.dense_cases import (
     GARBAGE,
@@ -64,7 +65,7 @@ def test_temporal_figures_are_those_of_every_matching(first):
         predictions, sets = case(seed, whole=False)
         found = scored(predictions, sets)
         expected = plain_temporal(predictions, sets)
-        names = dense.FIGURES.keys()
+        names = TEMPORAL_FIGURES.keys()
         assert {name: found.corpus[name] for name in names if name in found.corpus} == pytest.approx(expected), seed
         assert names - expected.keys() == names & found.absent.keys(), seed
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from capjax.metrics.cache import cache_dir
 from capjax.metrics.meteor import text
 from capjax.metrics.meteor.stemmer import stem
 from capjax.metrics.ragged import ranges
@@ -128,7 +129,7 @@ def load() -> Resources:
       OSError: the cache folder cannot be written.
     """
     package = _package()
-    folder = _cache() / f"meteor-1.5-{_fingerprint(package)}"
+    folder = cache_dir() / f"meteor-1.5-{_fingerprint(package)}"
     if not folder.is_dir():
         try:
             _gather(package, folder)
@@ -165,12 +166,6 @@ def _package() -> Path:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing: expected pycocoevalcap 1.2 or later; install it anew")
     return folder
-
-
-def _cache() -> Path:
-    """The user's cache folder of capjax: $CAPJAX_CACHE, else the usual place."""
-    base = os.environ.get("CAPJAX_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capjax"
-    return Path(base)
 
 
 def _fingerprint(package: Path) -> str:

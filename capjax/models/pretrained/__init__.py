@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from capjax.metrics.messages import shorten
 from capjax.models.pretrained.files import WeightsError, read_weights
 from capjax.models.pretrained.names import LAYOUTS, Layout, layout_of, wanted
 from capjax.registry import nearest
@@ -122,8 +123,7 @@ def _check(path: Path, layout: Layout, encoder, plan: dict, tensors: dict):
     lines = [f"{path} looks like {layout.name}, but does not fit this {type(encoder).__name__}:"]
     for title, names in (("missing", missing), ("misshaped", misshaped), ("unexpected", unexpected)):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            lines.append(f"  {title}: {'; '.join(names[:_SHOWN])}{more}")
+            lines.append(f"  {title}: {shorten(names, shown=_SHOWN, show=str, separator='; ')}")
     if "cls_token" in unexpected:
         lines.append("  the file has a class token: make the encoder with class_token=True")
     if any(key.startswith("cls_token") for key in missing):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from capjax.metrics.score import score
+from capjax.metrics import score
 from data_prep.synthetic.shapes.grammar import LANGUAGES, PARAPHRASES, captions, is_true
 from data_prep.synthetic.shapes.scene import COLOURS, PLACES, SHAPES, Message, Scene, Thing, make_scene
 

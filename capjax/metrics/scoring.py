@@ -9,6 +9,8 @@ import numpy as np
 from capjax.metrics import bleu, meteor, sacre, spice
 from capjax.metrics.cider import cider
 from capjax.metrics.idf import Idf
+from capjax.metrics.messages import shorten
+from capjax.metrics.names import DEFAULT_FAMILIES, check_families
 from capjax.metrics.ngrams import Corpus, Grams, grams
 from capjax.metrics.rouge import rouge_l
 from capjax.metrics.signature import Absent, signature, spread
@@ -149,7 +151,7 @@ def _spice(captions: _Captions) -> dict[str, Measure]:
 
 
 # Each family computes its metrics from captions; what it raises of Absent is told instead of a figure.
-FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
+_FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
     "bleu": _bleu,
     "rouge": _rouge,
     "cider": _cider,
@@ -158,22 +160,11 @@ FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
     "sacrebleu": lambda captions: _sacre(captions, "sacreBLEU"),
     "spice": _spice,
 }
-DEFAULT = ("bleu", "rouge", "cider")
-# What each family's metrics are called.
-NAMES = {
-    "bleu": ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"),
-    "rouge": ("ROUGE-L",),
-    "cider": ("CIDEr", "CIDEr-D"),
-    "meteor": ("METEOR",),
-    "chrf": ("chrF",),
-    "sacrebleu": ("sacreBLEU",),
-    "spice": ("SPICE",),
-}
 
 
-def default_metrics(lang: str = "en") -> tuple[str, ...]:
-    """What is computed where nobody chose: DEFAULT, and METEOR for English where its data is installed."""
-    return (*DEFAULT, "meteor") if is_english(lang) and meteor.is_installed() else DEFAULT
+def default_families(lang: str = "en") -> tuple[str, ...]:
+    """What is computed where nobody chose: DEFAULT_FAMILIES, and METEOR for English where its data is installed."""
+    return (*DEFAULT_FAMILIES, "meteor") if is_english(lang) and meteor.is_installed() else DEFAULT_FAMILIES
 
 
 def score(
@@ -181,7 +172,7 @@ def score(
     references: Mapping[object, Sequence[str]],
     *,
     lang: str = "en",
-    metrics: Iterable[str] = DEFAULT,
+    metrics: Iterable[str] = DEFAULT_FAMILIES,
     idf: Idf | None = None,
     tokenize: Tokenizer | None = None,
 ) -> Scores:
@@ -202,7 +193,7 @@ def score(
       ModuleNotFoundError: a metric needs an extra that is not installed; the message says which.
     """
     _check(predictions, references)
-    metrics = check_metrics(metrics)
+    metrics = check_families(metrics)
     ids = list(predictions)
     tokenizer = tokenizer_name(lang) if tokenize is None else f"custom:{getattr(tokenize, '__name__', 'unnamed')}"
     if idf and idf.tokenizer != tokenizer:
@@ -214,25 +205,10 @@ def score(
     measures, absent = {}, {}
     for name in metrics:
         try:
-            measures |= FAMILIES[name](captions)
+            measures |= _FAMILIES[name](captions)
         except Absent as why:
             absent[name] = str(why)
     return Scores(measures, ids, absent, _traps(captions, metrics))
-
-
-def check_metrics(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of FAMILIES, each once.
-
-    Raises:
-      ValueError: one of them is unknown, or there is none.
-    """
-    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names))
-    for name in chosen:
-        if name not in FAMILIES:
-            raise ValueError(f"there is no metric {name!r}; choose from {', '.join(FAMILIES)}")
-    if not chosen:
-        raise ValueError(f"no metric was asked for; choose from {', '.join(FAMILIES)}")
-    return chosen
 
 
 def _traps(captions: _Captions, metrics: Sequence[str]) -> list[str]:
@@ -287,16 +263,12 @@ def leave_one_out(
 
 
 def _check(predictions, references):
-    def some(ids) -> str:
-        ids = list(ids)
-        return ", ".join(map(repr, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-
     if not predictions:
         raise ValueError("there are no predictions to score")
     if missing := [id for id in references if id not in predictions]:
-        raise ValueError(f"no prediction for {some(missing)}")
+        raise ValueError(f"no prediction for {shorten(missing)}")
     if extra := [id for id in predictions if id not in references]:
-        raise ValueError(f"no references for {some(extra)}")
+        raise ValueError(f"no references for {shorten(extra)}")
     for id, texts in references.items():
         if isinstance(texts, str) or not len(texts):
             raise ValueError(f"references of {id!r}: expected a list of captions, found {texts!r}")
