@@ -54,7 +54,7 @@ def caption(args) -> int:
     standard error, and the status is then 1."""
     from capjax import runtime
     from capjax.predict import finds_events, load
-    from capjax.train.workdir import Workdir
+    from capjax.workdir.layout import Workdir
 
     if args.batch is not None and args.batch < 1:
         raise ValueError(f"--batch {args.batch}: expected 1 or more")

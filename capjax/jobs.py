@@ -19,9 +19,9 @@ from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rendezvous import LostError
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import check_weights, load_weights
 from capjax.train.loop import NotFiniteError, Stopped, run_eval, train, write_eval
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import check_weights, load_weights
+from capjax.workdir.layout import Workdir
 
 log = logging.getLogger("capjax")
 

@@ -26,8 +26,8 @@ from capjax.models.encoders import encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import check_weights, load_weights
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import check_weights, load_weights
+from capjax.workdir.layout import Workdir
 
 # Batches are padded up to one of these sizes, so that few programs are compiled whatever comes in.
 _SIZES = (1, 8, 32)

@@ -11,7 +11,7 @@ from capjax.compile.sweep import changed, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import to_json
 from capjax.files import write_text
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
 
 
 def run(

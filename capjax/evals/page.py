@@ -15,8 +15,8 @@ from capjax.data.pipeline import DatasetSplit
 from capjax.files import write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
-from capjax.train.reporter import read_metrics
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
+from capjax.workdir.metrics_log import read_metrics
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}

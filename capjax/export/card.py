@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from capjax.config import flatten
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
 
 _WHAT = {
     "caption": "captions {of}",

@@ -19,7 +19,7 @@ from capjax.config import ConfigError
 from capjax.files import local_path
 from capjax.metrics.signature import version
 from capjax.predict import Predictor
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
 
 log = logging.getLogger("capjax")
 

@@ -32,11 +32,12 @@ from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import Checkpoints
 from capjax.train.reporter import Reporter, Silent
 from capjax.train.state import TrainState
 from capjax.train.train_programs import make_programs
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import Checkpoints
+from capjax.workdir.layout import Workdir
+from capjax.workdir.prepare import prepare
 
 
 class NotFiniteError(RuntimeError):
@@ -124,16 +125,16 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
     rules.batch(config.eval.batch_size)
 
     # ---- Data
+    sources = [DatasetSplit.parse(part).open() for part in config.data.train]
+    changed = []
     if hosts.is_first():
-        workdir.prepare(config)
+        changed = prepare(workdir, config, sources)
     hosts.sync("the workdir is prepared")
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed,
-        rows=rules.rows(config.train.batch_size),
+        rows=rules.rows(config.train.batch_size), sources=sources,
     )  # fmt: skip
-    if hosts.is_first():
-        workdir.keep_media(config)
     if config.data.eval:
         check_eval(config.data.eval, config.data.languages, config.data.buckets)
 
@@ -163,6 +164,8 @@ def _make_job(config: ConfigDict, workdir: Workdir) -> _Job:
         f"{count:,} parameters learn, {frozen:,} are frozen; {len(jax.devices())} {jax.devices()[0].platform} devices; "
         + (f"going on from step {start}" if resumed else "from the start")
     )
+    for change in changed:
+        reporter.say(f"changed since the last start: {change}")
     if config.data.curriculum:
         reporter.say(str(batches.stage))
     if start >= config.train.steps:
@@ -243,7 +246,7 @@ def _run(job: _Job):
                     # Files first: a run killed between the two writes them again.
                     if hosts.is_first():
                         write_eval(result, config, job.workdir, step)
-                    checkpoints.save_best(step, score, state)
+                    checkpoints.save_best(step, score, *state.for_eval())
                 last_time = time.perf_counter()
             if saves:
                 checkpoints.save(step, state, job.batches.get_state())

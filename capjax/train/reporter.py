@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from capjax.files import write_text
+from capjax.workdir.metrics_log import read_metrics
 
 log = logging.getLogger("capjax")
 
@@ -87,22 +88,6 @@ class Silent:
 
     def close(self):
         pass
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl, without the half line that a killed run may have left at its end.
-
-    Raises:
-      ValueError: a line is damaged.
-    """
-    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} is damaged ({error}); remove the line to go on") from error
-    return rows
 
 
 class _TensorBoard:

@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     state, step = made_up_training(SETTINGS)
-    from capjax.train.checkpoint import Checkpoints
+    from capjax.workdir.checkpoint import Checkpoints
 
     def taken(state) -> tuple[float, object]:
         start = time.perf_counter()

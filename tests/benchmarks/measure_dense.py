@@ -24,7 +24,7 @@ def annotation_sets(workdir: Path) -> list[dict]:
     """Those of the split that a trained model was evaluated on."""
     from capjax.data.pipeline import DatasetSplit
     from capjax.metrics.activitynet import Annotation, Event
-    from capjax.train.workdir import Workdir
+    from capjax.workdir.layout import Workdir
 
     source, sets = DatasetSplit.parse(Workdir(workdir).config().data.eval).open(), {}
     for record in (source[i] for i in range(len(source))):

@@ -26,7 +26,7 @@ def own_score(workdir: Path, name: str = "CIDEr") -> float:
     """What the true captions of the evaluation split score against each other."""
     from capjax.data.pipeline import DatasetSplit
     from capjax.metrics import leave_one_out
-    from capjax.train.workdir import Workdir
+    from capjax.workdir.layout import Workdir
 
     source = DatasetSplit.parse(Workdir(workdir).config().data.eval).open()
     texts = {
@@ -40,8 +40,8 @@ def row(name: str, workdir: Path, seconds: float) -> dict[str, str]:
     """The figures of a trained model."""
     from capjax.models.build import make_pure_model
     from capjax.text.vocabulary import Vocabulary
-    from capjax.train.reporter import read_metrics
-    from capjax.train.workdir import Workdir
+    from capjax.workdir.layout import Workdir
+    from capjax.workdir.metrics_log import read_metrics
     from data_prep.synthetic.moving.__main__ import truth
 
     files = Workdir(workdir)

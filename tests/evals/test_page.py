@@ -9,7 +9,7 @@ import pytest
 
 from capjax.data.record import RecordSource
 from capjax.evals import page
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
 from tests.helpers.tiny_job import COLOURS, Tiny, copy, predictions
 
 

@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 
+from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.models.build import make_pure_model
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.checkpoint import Checkpoints
-from capjax.train.state import TrainState
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import Checkpoints
+from capjax.workdir.layout import Workdir
+from capjax.workdir.prepare import prepare
 from tests.helpers.tiny_job import Tiny
 
 pytest.importorskip("orbax.export")
@@ -24,16 +25,15 @@ LARGE = ("model.encoder.options.width=1536", "model.encoder.options.depth=20", "
 def test_more_than_two_gigabytes_of_weights_are_exported_and_answer(tmp_path_factory, tmp_path):
     tiny = Tiny(tmp_path_factory)
     config, workdir = tiny.config(*LARGE), Workdir(tmp_path / "run")
-    workdir.prepare(config)
+    prepare(workdir, config, [DatasetSplit.parse(part).open() for part in config.data.train])
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
-    workdir.keep_media(config)
     shapes = make_pure_model(config, vocab=vocabulary.size).shapes
     some = np.random.default_rng(0).normal(size=1 << 20).astype(np.float32)
     params = {name: np.resize(some, spec.shape) / np.float32(np.sqrt(max(spec.shape))) for name, spec in shapes.items()}
     size = sum(value.nbytes for value in params.values())
     assert size > 2**31
     checkpoints = Checkpoints(workdir.path, keep=1)
-    checkpoints.save_best(1, 0.0, TrainState(0, params, {}, {}, (), {}))
+    checkpoints.save_best(1, 0.0, params, {})
     checkpoints.close()
     del params
     done = tiny.launch(workdir.path, *LARGE, mode="export")

@@ -12,13 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from capjax import config as config_lib
+from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.files import write_bytes
 from capjax.models.build import make_pure_model
 from capjax.text import vocabulary
-from capjax.train.checkpoint import Checkpoints
-from capjax.train.state import TrainState
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import Checkpoints
+from capjax.workdir.layout import Workdir
+from capjax.workdir.prepare import prepare
 from data_prep.build import RecordBuilder
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage
@@ -73,14 +74,12 @@ def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict
 def draw_workdir(config: ConfigDict, path: Path):
     """A workdir with a drawn model, as training leaves it."""
     workdir = Workdir(path)
-    workdir.prepare(config)
+    prepare(workdir, config, [DatasetSplit.parse(part).open() for part in config.data.train])
     pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
-    workdir.keep_media(config)
     pure_model = make_pure_model(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
     params = _talkative(draw_params(pure_model), pieces, config.data.time_bins > 0)
-    state = TrainState(0, params, {}, {}, (), {})
     checkpoints = Checkpoints(workdir.path, keep=1)
-    checkpoints.save_best(1, 0.0, state)
+    checkpoints.save_best(1, 0.0, params, {})
     checkpoints.close()
 
 

@@ -11,7 +11,7 @@ from capjax import runtime
 from capjax.data.record import RecordSource
 from capjax.data.transforms import view
 from capjax.evals.page import make_page
-from capjax.train.workdir import Workdir
+from capjax.workdir.layout import Workdir
 from data_prep.features import FeatureBuilder, FeatureSettings
 from tests.helpers.tiny_job import Tiny, one_device, predictions, shared_once
 from tests.helpers.weight_files import slim_resnet, write_safetensors

@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from capjax import jobs, runtime
-from capjax.train.checkpoint import load_weights
-from capjax.train.workdir import Workdir
+from capjax.workdir.checkpoint import load_weights
+from capjax.workdir.layout import Workdir
 from tests.helpers.tiny_job import ROOT, STEPS, Tiny, copy, one_device, predictions, rows
 
 
@@ -99,7 +99,7 @@ def test_going_on_with_another_model_names_what_differs(tiny, job, tmp_path, mon
     # decode.max_len may change, but here it asks for more positions than the model has.
     status, errors = job(workdir, "decode.max_len=30")
     assert status == 1
-    assert "params/decoder/position: saved (12, 32), wanted (33, 32)" in errors
+    assert "params/decoder/position: saved (12, 32), expected (33, 32)" in errors
 
 
 def test_a_failed_start_can_be_mended(tiny, job, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from capjax import jobs
 from capjax.train import loop, train_programs
-from capjax.train.checkpoint import load_weights
+from capjax.workdir.checkpoint import load_weights
 from tests.helpers.kill_run import latest
 from tests.helpers.tiny_job import ROOT, Tiny, one_device, rows
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from capjax.train import reporter as reporter_module
-from capjax.train.reporter import Reporter, read_metrics
+from capjax.train.reporter import Reporter
+from capjax.workdir.metrics_log import read_metrics
 
 VALUES = {"loss": 2.0, "seconds_per_step": 0.5}
 
@@ -28,17 +29,20 @@ def test_a_resumed_run_drops_the_lines_of_the_steps_it_repeats(tmp_path):
     assert rows[0]["images_per_second"] == 16
 
 
-def test_half_a_line_of_a_killed_run_is_not_read(tmp_path):
+def test_scores_and_metrics_after_an_interruption_follow_the_kept_rows(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text(json.dumps({"step": 1}) + '\n{"ste')
-    assert read_metrics(path) == [{"step": 1}]
-
-
-def test_a_damaged_line_is_named(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"ste\n{"step": 3}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl:2 is damaged"):
-        read_metrics(path)
+    rows = [{"step": step, "loss": 1.5} for step in range(1, 8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 8, "lo')  # killed while writing
+    reporter = make(tmp_path, start=5)
+    assert read_metrics(path) == rows[:5]
+    reporter.metrics(6, {"loss": 1.0, "seconds_per_step": 0.5})
+    reporter.scores(6, {"CIDEr": 0.25})
+    reporter.close()
+    new = [
+        {"step": 6, "loss": 1.0, "seconds_per_step": 0.5, "images_per_second": 16.0},
+        {"step": 6, "eval/CIDEr": 0.25},
+    ]
+    assert read_metrics(path) == rows[:5] + new
 
 
 def test_tensorboard_gets_every_value_that_metrics_jsonl_gets(tmp_path):

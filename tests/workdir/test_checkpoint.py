@@ -1,4 +1,4 @@
-"""What is saved comes back bit for bit, whatever goes on meanwhile; what is not whole is never taken for it."""
+"""A saved state is restored bit for bit, whatever runs meanwhile; an incomplete one is never taken for a checkpoint."""
 
 import logging
 import shutil
@@ -13,8 +13,8 @@ import pytest
 
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
-from capjax.train.checkpoint import CheckpointError, Checkpoints, check_weights, load_weights
 from capjax.train.state import TrainState
+from capjax.workdir.checkpoint import CheckpointError, Checkpoints, check_weights, load_weights
 
 RULES = (("embed", ("fsdp",)), ("mlp", ("tensor",)))
 
@@ -65,21 +65,21 @@ def saved(tmp_path):
 
 
 def test_steps_that_donate_their_buffers_do_not_touch_what_is_being_saved(tmp_path):
-    state, wanted = make_state(width=2048), {}
+    state, expected = make_state(width=2048), {}
     checkpoints = Checkpoints(tmp_path, keep=100)
     for step in range(1, 7):
         state = donating(state)
-        wanted[step] = copied(state)
+        expected[step] = copied(state)
         checkpoints.save(step, state, {"next": step})
         for _ in range(3):
             state = donating(state)  # writes over the donated memory while the save is under way
     checkpoints.close()
-    for step in sorted(wanted, reverse=True):
+    for step in sorted(expected, reverse=True):
         checkpoints = Checkpoints(tmp_path, keep=100)
-        restored, iterator = checkpoints.restore(abstract(wanted[step]))
+        restored, iterator = checkpoints.restore(abstract(expected[step]))
         checkpoints.close()
         assert iterator == {"next": step}
-        assert_same(wanted[step], copied(restored))
+        assert_same(expected[step], copied(restored))
         shutil.rmtree(tmp_path / "checkpoints" / str(step))
 
 
@@ -98,7 +98,7 @@ def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
     for i, score in enumerate(scores):
         kept.append(checkpoints.beats_best(i + 1, score))
         if kept[-1]:
-            checkpoints.save_best(i + 1, score, states[i])
+            checkpoints.save_best(i + 1, score, *states[i].for_eval())
     assert kept == [True, True, False, False, False]
     assert checkpoints.best() == (2, 0.5)
     checkpoints.close()
@@ -111,7 +111,7 @@ def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
 
 def test_a_repeated_evaluation_does_not_replace_the_best(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save_best(20, 0.5, make_state())
+    checkpoints.save_best(20, 0.5, *make_state().for_eval())
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path, keep=1)  # goes on from step 10, say, and comes by 20 once more
     assert not checkpoints.beats_best(15, 0.9)
@@ -161,11 +161,11 @@ def test_restoring_lays_arrays_over_another_mesh(saved):
 def test_another_model_is_told_by_its_arrays(saved):
     path, _ = saved
     checkpoints = Checkpoints(path, keep=2)
-    with pytest.raises(CheckpointError, match=r"another model.*params/layer/0: saved \(64, 128\), wanted \(64, 32\)"):
+    with pytest.raises(CheckpointError, match=r"another model.*params/layer/0: saved \(64, 128\), expected \(64, 32\)"):
         checkpoints.restore(abstract(make_state(width=32)))
     fewer = make_state()
     del fewer.params["layer/2"]
-    with pytest.raises(CheckpointError, match=r"1 arrays differ: params/layer/2: saved \(64, 128\), wanted nothing"):
+    with pytest.raises(CheckpointError, match=r"1 arrays differ: params/layer/2: saved \(64, 128\), expected nothing"):
         checkpoints.restore(abstract(fewer))
     checkpoints.close()
 

@@ -1,21 +1,22 @@
-"""Checkpoints with Orbax: `checkpoints/` holds the last k whole states, `best/` the weights of the best evaluation.
+"""Checkpoints with Orbax: `checkpoints/` holds the last states of a run, `best/` the weights with the best score.
 
-Orbax writes aside and renames, so that an interrupted save is never taken for a checkpoint.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete, so an interrupted save is never
+mistaken for a checkpoint.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from capjax.models.pure_model import Arrays
-from capjax.train.state import TrainState
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names it and says what to do."""
+    """A checkpoint that cannot be used; the message names it and the remedy."""
 
 
 @contextmanager
@@ -26,24 +27,27 @@ def _reading(path: Path) -> Iterator[None]:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
             f"{path} cannot be read: a file of the checkpoint is missing or damaged ({reason[:120]}). "
-            "Without this folder the run goes on from the checkpoint before it, if there is one."
+            "Remove this folder to continue from the checkpoint before it, if there is one."
         ) from error
 
 
-def _manager(directory: Path, keep: int, arrays: str, beside: str) -> ocp.CheckpointManager:
-    """Of checkpoints with an item of arrays, and one of JSON beside it."""
+def _manager(directory: Path, keep: int, arrays: str, metadata: str) -> ocp.CheckpointManager:
+    """A manager of checkpoints with two items: `arrays`, and `metadata` as JSON."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
-    # Compression takes longer than the disk, and makes weights a tenth smaller at best.
-    handlers = {arrays: ocp.PyTreeCheckpointHandler(use_compression=False), beside: ocp.JsonCheckpointHandler()}
+    # Compressing takes longer than writing, and saves a tenth of the space at best.
+    handlers = {arrays: ocp.PyTreeCheckpointHandler(use_compression=False), metadata: ocp.JsonCheckpointHandler()}
     return ocp.CheckpointManager(directory.resolve(), options=options, item_handlers=handlers)
 
 
 class Checkpoints:
     """The checkpoints of one workdir, written asynchronously.
 
+    A state is a pytree of arrays: the training state, of which `load_weights` reads the entries `params`, `frozen`,
+    `batch_stats` and `ema`.
+
     Args:
-      workdir: the job's folder.
-      keep: how many whole states stay.
+      workdir: the folder of the run.
+      keep: the number of states to keep.
     """
 
     def __init__(self, workdir: Path, *, keep: int):
@@ -54,22 +58,26 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._last.latest_step()
 
-    def save(self, step: int, state: TrainState, iterator: dict):
-        """Starts a save and returns as soon as the arrays are copied; a step that is there already is left alone."""
+    def save(self, step: int, state: Any, iterator: dict):
+        """Starts a save and returns as soon as the arrays are copied. A step that is already saved is left alone."""
         if step in self._last.all_steps():
             return
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), iterator=ocp.args.JsonSave(iterator))
         self._last.save(step, args=items, force=True)
 
-    def restore(self, abstract: TrainState) -> tuple[TrainState, dict]:
-        """The latest state, laid out as `abstract` (ShapeDtypeStructs with shardings), and the iterator's state.
+    def restore(self, abstract: Any) -> tuple[Any, dict]:
+        """Returns the latest state and the state of the data iterator.
+
+        Args:
+          abstract: the state as ShapeDtypeStructs, with the shardings to restore to.
 
         Raises:
-          CheckpointError: it is damaged, or of another model or optimizer; the message says which arrays differ.
+          CheckpointError: the checkpoint is damaged, or belongs to another model or optimizer; the message lists the
+            arrays that differ.
         """
         step = self.latest_step()
         path = self.last_dir / str(step)
-        _check_same(path, abstract)
+        _check_same_arrays(path, abstract)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)),
             iterator=ocp.args.JsonRestore(),
@@ -79,7 +87,7 @@ class Checkpoints:
         return restored["state"], restored["iterator"]
 
     def best(self) -> tuple[int, float] | None:
-        """(step, score) of the best evaluation so far."""
+        """Returns (step, score) of the best evaluation so far."""
         step = self._best.latest_step()
         if step is None:
             return None
@@ -88,13 +96,12 @@ class Checkpoints:
         return step, restored["score"]["value"]
 
     def beats_best(self, step: int, score: float) -> bool:
-        """Whether `score` is above that of the best so far. A step before that one was scored already."""
+        """Whether `score` is above the best score so far. An evaluation that a resumed run repeats does not count."""
         best = self.best()
         return best is None or (score > best[1] and step > best[0])
 
-    def save_best(self, step: int, score: float, state: TrainState):
-        """Keeps the weights of `state` as the best."""
-        params, batch_stats = state.for_eval()
+    def save_best(self, step: int, score: float, params: Arrays, batch_stats: Arrays):
+        """Saves the weights with the best score, in place of those before them."""
         items = ocp.args.Composite(
             weights=ocp.args.PyTreeSave({"params": params, "batch_stats": batch_stats}),
             score=ocp.args.JsonSave({"value": score}),
@@ -102,7 +109,7 @@ class Checkpoints:
         self._best.save(step, args=items, force=True)
 
     def wait(self):
-        """Returns when every save is on disk; raises what a save raised, such as a full disk."""
+        """Returns when every save is on disk; raises the error of a failed save, such as a full disk."""
         self._last.wait_until_finished()
         self._best.wait_until_finished()
 
@@ -113,18 +120,20 @@ class Checkpoints:
 
 
 def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
-    """(step, parameters, running statistics) of a workdir: the best evaluation's, else the latest checkpoint's.
+    """Returns (step, parameters, batch statistics) with the best score, or of the latest checkpoint without one.
+
+    Of a training state these are the averaged parameters, where the run averages them. The arrays lie on the first
+    device of this process, whatever mesh they were saved from.
 
     Raises:
       FileNotFoundError: there is no checkpoint.
-      CheckpointError: it is damaged.
+      CheckpointError: the checkpoint is damaged.
     """
-    best, last = _latest(workdir / "best"), _latest(workdir / "checkpoints")
-    if best is not None:
+    if (best := _latest(workdir / "best")) is not None:
         step, path = best
         tree = _read(path / "weights")
         return step, tree["params"], tree.get("batch_stats", {})
-    if last is None:
+    if (last := _latest(workdir / "checkpoints")) is None:
         raise FileNotFoundError(f"{workdir}: no checkpoint here; train first with `launch.py --mode=train`")
     step, path = last
     tree = _read(path / "state")
@@ -138,7 +147,7 @@ def _latest(directory: Path) -> tuple[int, Path] | None:
 
 
 def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], params: Arrays):
-    """Raises CheckpointError unless these are the parameters of a model with these shapes."""
+    """Raises CheckpointError unless `params` have the names and shapes of a model's parameters."""
     wrong = sorted(shapes.keys() ^ params.keys())
     wrong += [name for name in sorted(shapes.keys() & params.keys()) if shapes[name].shape != params[name].shape]
     if wrong:
@@ -148,7 +157,6 @@ def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], par
 
 
 def _read(path: Path) -> dict:
-    """The whole tree on the first device of this process, whatever mesh wrote it."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
@@ -161,18 +169,18 @@ def _metadata(path: Path) -> dict:
         return ocp.PyTreeCheckpointHandler().metadata(path.resolve()).tree  # Orbax finds nothing at a relative path
 
 
-def _check_same(path: Path, abstract: TrainState):
-    def shapes(tree):
+def _check_same_arrays(path: Path, abstract: Any):
+    def shapes(tree) -> dict[str, tuple]:
         flat = jax.tree_util.tree_flatten_with_path(tree)[0]
         return {_name(key): tuple(leaf.shape) for key, leaf in flat if hasattr(leaf, "shape")}
 
-    here, there = shapes(abstract), shapes(_metadata(path / "state"))
+    expected, saved = shapes(abstract), shapes(_metadata(path / "state"))
     # Parameters first: their names say more than those of the optimizer's arrays.
-    names = sorted(here.keys() | there.keys(), key=lambda name: (name.startswith("opt_state"), name))
+    names = sorted(expected.keys() | saved.keys(), key=lambda name: (name.startswith("opt_state"), name))
     wrong = [
-        f"{name}: saved {there.get(name, 'nothing')}, wanted {here.get(name, 'nothing')}"
+        f"{name}: saved {saved.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
         for name in names
-        if here.get(name) != there.get(name)
+        if expected.get(name) != saved.get(name)
     ]
     if wrong:
         raise CheckpointError(
@@ -182,5 +190,5 @@ def _check_same(path: Path, abstract: TrainState):
 
 
 def _name(path) -> str:
-    """A key path as one string, the same for dataclass fields, dict keys and tuple places."""
+    """A key path as one string, the same for dataclass fields, dict keys and tuple indices."""
     return "/".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path)

@@ -1,0 +1,1 @@
+"""The files that a run leaves on disk: layout, configuration, checkpoints and metrics."""

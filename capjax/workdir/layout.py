@@ -1,0 +1,144 @@
+"""The folder of a run: config, vocabulary, encoder of features, checkpoints, metrics and samples."""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from capjax import config as config_lib
+from capjax.config import ConfigError
+from capjax.decode.consensus import Neighbors
+from capjax.files import local_path
+
+log = logging.getLogger("capjax")
+
+# Keys that may change between two starts of one run: they do not alter the trained arrays.
+_MAY_CHANGE = (
+    "name", "data.threads", "data.prefetch", "train.steps", "train.log_every", "train.eval_every",
+    "train.tensorboard", "train.xla_options", "compile.", "checkpoint.", "decode.", "eval.", "mesh.", "data.eval",
+)  # fmt: skip
+# Keys that determine the model.
+_OF_MODEL = ("model.", "data.features", "data.image_size")
+
+
+class Workdir:
+    """The paths in the folder of a run, and the files that describe the trained model.
+
+    The folder is self-contained: the dataset and the vocabulary file that the run was started with are not needed to
+    use the model. `capjax.workdir.prepare` writes these files.
+
+    Raises:
+      ValueError: the path is a URL.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = local_path(path)
+        self.config_path = self.path / "config.json"
+        self.vocabulary_path = self.path / "vocabulary.model"
+        self.encoder_dir = self.path / "encoder"
+        self.encoder_json_path = self.encoder_dir / "encoder.json"
+        # Runs of capjax 0.1 have the British spelling.
+        old_neighbors_path = self.path / "neighbours.npz"
+        self.neighbors_path = old_neighbors_path if old_neighbors_path.is_file() else self.path / "neighbors.npz"
+        self.media_path = self.path / "media.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds an exclusive lock on the folder; the system releases it when the process ends.
+
+        Raises:
+          ConfigError: another run holds the lock.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another run is training in {self.path}; wait until it ends, or use another --workdir"
+                ) from error
+            except OSError as error:  # some network file systems have no locks
+                log.warning("%s cannot be locked (%s): do not start a second run in it", self.path, error.strerror)
+            yield
+        finally:
+            os.close(folder)
+
+    def config(self) -> ConfigDict:
+        """Returns the config of the run in this folder.
+
+        Raises:
+          FileNotFoundError: the folder holds no run.
+        """
+        if not self.config_path.is_file():
+            raise FileNotFoundError(
+                f"{self.path}: no trained model here (config.json is missing); give the --workdir of a training run"
+            )
+        return config_lib.from_json(self.config_path.read_text(), str(self.config_path))
+
+    def has_checkpoint(self) -> bool:
+        """Whether the run in this folder has saved anything."""
+        return any(path.name.isdigit() for name in ("checkpoints", "best") for path in self.path.glob(f"{name}/*"))
+
+    def media(self) -> dict:
+        """Returns how the training data were stored (see `RecordSource.media`), with `longest`, the duration of the
+        longest record in seconds (0: photos, or unknown). Unknown entries are absent."""
+        return json.loads(self.media_path.read_text()) if self.media_path.is_file() else {}
+
+    def feature_shape(self) -> tuple[int, int, int] | None:
+        """Returns (rows, columns, channels) of the extracted features that the model takes; None: it takes frames."""
+        if not self.encoder_json_path.is_file():
+            return None
+        return tuple(json.loads(self.encoder_json_path.read_text())["feature_shape"])
+
+    def neighbors(self, decode: ConfigDict) -> Neighbors | None:
+        """Returns the training pictures for `decode.num_neighbors`; None where that is 0."""
+        return Neighbors.load(self.neighbors_path) if decode.num_neighbors else None
+
+    def external_data(self, config: ConfigDict) -> dict[str, object]:
+        """Returns which data beside the dataset the model was trained on, as benchmark servers ask for it: `used` and
+        `details`."""
+        weights = config.model.encoder.weights
+        if self.feature_shape():
+            weights = json.loads(self.encoder_json_path.read_text()).get("weights_file", "")
+        details = f"pretrained weights of the encoder: {weights}" if weights else ""
+        return {"used": bool(weights), "details": details}
+
+    def check_model(self, config: ConfigDict):
+        """Raises ConfigError if the config describes another model than the run's."""
+        self._check_same([change for change in self._changes(config) if change[0].startswith(_OF_MODEL)])
+
+    def check_resumable(self, config: ConfigDict) -> list[str]:
+        """Returns the settings that changed since the last start, one `key: old -> new` each.
+
+        Raises:
+          ConfigError: a setting changed that determines the trained arrays.
+        """
+        changes = self._changes(config)
+        self._check_same(changes)
+        return [f"{key}: {_shown(old)} -> {_shown(new)}" for key, old, new in changes]
+
+    def _changes(self, config: ConfigDict) -> list[tuple[str, object, object]]:
+        """(key, value of the run in this folder, value in `config`) of each setting that differs."""
+        old = dict(config_lib.flatten(self.config()))
+        new = dict(config_lib.flatten(config_lib.from_json(config_lib.to_json(config), "the config")))
+        keys = sorted(old.keys() | new.keys())
+        return [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+
+    def _check_same(self, changes: list[tuple[str, object, object]]):
+        for key, old, new in changes:
+            if not key.startswith(_MAY_CHANGE):
+                raise ConfigError(
+                    f"{self.path} holds a run with {key} = {_shown(old)}, and this config has {_shown(new)}; "
+                    "use another --workdir, or the same config to continue the run"
+                )
+
+
+def _shown(value) -> str:
+    return repr(value.to_dict() if isinstance(value, ConfigDict) else value)

@@ -1,0 +1,114 @@
+"""Preparing a workdir: the files that make it independent of the dataset and the vocabulary it was started with."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from capjax import config as config_lib
+from capjax.config import ConfigError
+from capjax.data.pipeline import DatasetSplit
+from capjax.data.record import RecordSource
+from capjax.decode.consensus import Neighbors
+from capjax.files import write_bytes, write_text
+from capjax.text.vocabulary import Vocabulary
+from capjax.workdir.layout import Workdir
+
+# Keys of encoder.json that must agree: features of another encoder may have the same shape and mean something else.
+_ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
+
+
+def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource]) -> list[str]:
+    """Creates the folder of a run, or checks that the run in it has the same config.
+
+    Before its first checkpoint a run may be restarted with another config.
+
+    Args:
+      sources: the open training datasets, `config.data.train`.
+
+    Returns:
+      The settings that changed since the last start, one `key: old -> new` each.
+
+    Raises:
+      ConfigError: the folder holds a run of another config, or a setting is missing.
+      FileNotFoundError: the vocabulary or the encoder of the features does not exist.
+    """
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    changed = []
+    if workdir.has_checkpoint():
+        changed = workdir.check_resumable(config)
+    else:
+        _remove_earlier_start(workdir)
+    if not workdir.vocabulary_path.is_file():
+        _copy_vocabulary(workdir, config)
+    if config.data.features:
+        _copy_encoder(workdir, config)
+    if config.decode.num_neighbors and not workdir.neighbors_path.is_file():
+        if not config.data.features:
+            raise ConfigError(
+                "decode.num_neighbors compares extracted features; set data.features, or decode.num_neighbors to 0"
+            )
+        records = (source[i] for source in sources for i in range(len(source)))
+        Neighbors.of(records, config.data.languages).save(workdir.neighbors_path)
+    if not workdir.media_path.is_file():
+        _write_media(workdir, sources)
+    write_text(workdir.config_path, config_lib.to_json(config))
+    return changed
+
+
+def _remove_earlier_start(workdir: Workdir):
+    """Removes the copies that a start without a checkpoint left behind."""
+    if workdir.config_path.is_file():  # else these files are not ours
+        workdir.vocabulary_path.unlink(missing_ok=True)
+        workdir.neighbors_path.unlink(missing_ok=True)
+        workdir.media_path.unlink(missing_ok=True)
+        if workdir.feature_shape():
+            shutil.rmtree(workdir.encoder_dir)
+
+
+def _copy_vocabulary(workdir: Workdir, config: ConfigDict):
+    if not config.data.vocabulary:
+        raise ConfigError(
+            "data.vocabulary is empty; make one with `python -m data_prep vocabulary --input DATASET "
+            "--output vocabulary.model` and pass --config.data.vocabulary=vocabulary.model"
+        )
+    Vocabulary.load(config.data.vocabulary)  # raises for a file that is none
+    write_bytes(workdir.vocabulary_path, Path(config.data.vocabulary).read_bytes())
+
+
+def _copy_encoder(workdir: Workdir, config: ConfigDict):
+    """Copies the encoder from the first dataset, and checks that all datasets hold features of the same encoder."""
+    datasets = [DatasetSplit.parse(part).directory for part in (*config.data.train, config.data.eval) if part]
+    if not workdir.encoder_dir.is_dir():
+        partial = workdir.encoder_dir.with_name("encoder.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(_encoder_json(datasets[0]).parent, partial)
+        partial.rename(workdir.encoder_dir)
+    model = json.loads(workdir.encoder_json_path.read_text())
+    for dataset in datasets:
+        features = json.loads(_encoder_json(dataset).read_text())
+        for key in _ENCODER_KEYS:
+            if model.get(key) != features.get(key):
+                raise ConfigError(
+                    f"{dataset} has features with {key} = {features.get(key)!r}, and this model takes features with "
+                    f"{key} = {model.get(key)!r}"
+                )
+
+
+def _encoder_json(dataset: Path) -> Path:
+    path = dataset / "encoder" / "encoder.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{dataset} has no features ({path} is missing), but data.features is set; "
+            "make them with `python -m data_prep features --input DATASET --output NEW --encoder NAME`"
+        )
+    return path
+
+
+def _write_media(workdir: Workdir, sources: Sequence[RecordSource]):
+    """Records how the training data were stored, so that new media can be stored in the same way."""
+    seconds = [sizes["seconds"].max() for source in sources if (sizes := source.sizes())]
+    media = sources[0].media | {"longest": max(map(float, seconds), default=0.0)}
+    write_text(workdir.media_path, json.dumps(media) + "\n")

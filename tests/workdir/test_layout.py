@@ -1,0 +1,29 @@
+"""The paths of a workdir, its lock, and the errors for a folder that holds no run."""
+
+import pytest
+
+from capjax.config import ConfigError
+from capjax.workdir.layout import Workdir
+
+
+def test_a_bucket_is_no_folder_of_an_odd_name():
+    with pytest.raises(ValueError, match="gs://bucket/run is a URL, .*; mount the bucket"):
+        Workdir("gs://bucket/run")
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no trained model here \(config.json is missing\)"):
+        Workdir(tmp_path / "none").config()
+
+
+def test_one_run_at_a_time(tmp_path):
+    with Workdir(tmp_path / "run").lock():
+        with (
+            pytest.raises(ConfigError, match=r"another run is training in .*run; wait until it ends"),
+            Workdir(tmp_path / "run").lock(),
+        ):
+            pytest.fail("two runs in one folder")
+        with Workdir(tmp_path / "other").lock():
+            pass
+    with Workdir(tmp_path / "run").lock():
+        pass
