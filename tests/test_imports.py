@@ -22,12 +22,6 @@ LAYERS = (
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 
-# (importing module, imported package): violations that are still to be removed.
-EXCEPTIONS: set[tuple[str, str]] = {
-    ("capjax.evals.page", "train"),
-    ("capjax.predict", "train"),
-}
-
 
 def imported_modules(source: str, package: str) -> set[str]:
     """The modules that a source file of `package` imports anywhere in it, dotted."""
@@ -68,7 +62,7 @@ EDGES = {
     for module, names in IMPORTS.items()
     if (package := package_of(module))
     for imported in map(package_of, names)
-    if imported and imported != package and (module, imported) not in EXCEPTIONS
+    if imported and imported != package
 }
 
 
