@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from capjax import config as config_lib
+from capjax.decode.generator import Generator
 from capjax.evals.evaluate import means
-from capjax.evals.generate import Generator
 from capjax.files import local_path
 from capjax.models.build import make_pure_model
 from capjax.parallel import hosts
@@ -36,15 +36,15 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     from capjax.export.saved_model_generator import SavedModelGenerator
 
     folder = Workdir(workdir_path).path / "saved_model"
-    served = SavedModelGenerator(local_path(model))
-    served.check(config)
-    if differences := served.differences(config):
+    generator = SavedModelGenerator(local_path(model))
+    generator.check(config)
+    if differences := generator.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
-    result = run_eval(served, ({}, {}), config, served.vocabulary, rules)
+    result = run_eval(generator, ({}, {}), config, generator.vocabulary, rules)
     result.write(
-        folder, step=served.step, split=config.data.eval, samples=config.eval.samples, form=config.eval.output_format,
-        external_data=served.external_data,
+        folder, step=generator.step, split=config.data.eval, samples=config.eval.samples,
+        output_format=config.eval.output_format, external_data=generator.external_data,
     )  # fmt: skip
     return means(result.scores)
 

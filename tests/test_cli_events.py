@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from capjax import cli, predict
+from capjax.commands.caption import clock
 from tests.helpers.tiny_videos import DENSE, TinyVideos
 
 
@@ -18,8 +19,9 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def load():
-    """`capjax.predict.load`, which remembers models and their compiled programs."""
-    return functools.cache(predict.load)
+    """`capjax.predict.load`, with models and their compiled programs cached by path."""
+    cached = functools.cache(predict.load)
+    return lambda workdir, **options: cached(getattr(workdir, "path", workdir), **options)
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def wanted(tiny, load, videos):
 def test_each_event_is_a_line_with_its_start_and_end(caption, videos, wanted):
     status, lines, errors = caption(videos[0], "--dense")
     assert (status, errors) == (0, "")
-    assert lines == [f"{cli.clock(e.start)} - {cli.clock(e.end)}  {e.text}" for e in wanted[0]]
+    assert lines == [f"{clock(e.start)} - {clock(e.end)}  {e.text}" for e in wanted[0]]
     assert len(lines) > 1
     assert all(re.match(r"0:\d\d\.\d - 0:\d\d\.\d  \w", line) for line in lines)
 
@@ -135,4 +137,4 @@ def test_standard_input_is_no_video(caption):
     [(0, "0:00.0"), (3.24, "0:03.2"), (59.96, "1:00.0"), (723.2, "12:03.2"), (3723.2, "1:02:03.2")],
 )  # fmt: skip
 def test_times_are_shown_as_players_show_them(seconds, shown):
-    assert cli.clock(seconds) == shown
+    assert clock(seconds) == shown

@@ -71,16 +71,51 @@ def test_a_moved_workdir_needs_nothing_else(tiny, tmp_path, model):
 def test_a_file_that_cannot_be_read_is_named(tmp_path, model):
     (tmp_path / "notes.jpg").write_text("no picture")
     with pytest.raises(MediaError, match=r"notes.jpg: not an image"):
-        model.caption([tmp_path / "notes.jpg"])
+        model.read(tmp_path / "notes.jpg")
     with pytest.raises(MediaError, match=r"missing.jpg does not exist"):
-        model.caption([tmp_path / "missing.jpg"])
+        model.read(tmp_path / "missing.jpg")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_each_item_gets_a_caption_or_an_error_in_order(tiny, tmp_path, model, batch_size):
+    (tmp_path / "notes.jpg").write_text("no picture")
+    first, second = sorted(tiny.photos.glob("*.jpg"))[:2]
+    media = [tmp_path / "notes.jpg", first, tmp_path / "missing.jpg", b"no picture", second]
+    captions = model.caption(media, batch_size=batch_size, lang="de")
+    texts = [caption.text for caption in model.caption([first, second], lang="de")]
+    assert [caption.text for caption in captions] == ["", texts[0], "", "", texts[1]]
+    assert [isinstance(caption.error, MediaError) for caption in captions] == [True, False, True, True, False]
+    assert "notes.jpg: not an image" in str(captions[0].error)
+    assert "missing.jpg does not exist" in str(captions[2].error)
+    assert all(caption.lang == "de" for caption in captions)
+    assert [bool(np.isnan(caption.score)) for caption in captions] == [True, False, True, True, False]
+
+
+def test_one_photo_in_place_of_several_is_an_error(tiny, model):
+    for photo in (tiny.photos / "000.jpg", str(tiny.photos / "000.jpg"), b"bytes"):
+        with pytest.raises(TypeError, match="expected several photos or videos, such as a list; found one"):
+            model.caption(photo)
+
+
+def test_token_log_probabilities_sum_to_the_score_before_its_normalization(tiny, model):
+    captions = model.caption(sorted(tiny.photos.glob("*.jpg"))[:6], length_penalty=0.7)
+    for caption in captions:
+        assert model._vocabulary.decode(caption.tokens) == caption.text
+        total = caption.score * ((5 + len(caption.tokens)) / 6) ** 0.7
+        assert sum(caption.token_log_probs) == pytest.approx(total, abs=1e-4)
+
+
+def test_old_names_of_decoding_options_warn(tiny, model):
+    photo = [tiny.photos / "000.jpg"]
+    with pytest.warns(DeprecationWarning, match="'beams' is now 'num_beams'"):
+        assert model.caption(photo, beams=1) == model.caption(photo, num_beams=1)
 
 
 def test_what_the_model_cannot_do_is_said(tiny, model):
     photo = [tiny.photos / "000.jpg"]
     with pytest.raises(ValueError, match="this model writes en, de; it was not trained on 'fr'"):
         model.caption(photo, lang="fr")
-    with pytest.raises(ValueError, match="unknown decoding option 'beam'; there are .*beams"):
+    with pytest.raises(ValueError, match="unknown decoding option 'beam'; expected one of .*num_beams"):
         model.caption(photo, beam=3)
     with pytest.raises(ValueError, match="beams = 0"):
         model.caption(photo, num_beams=0)
@@ -96,5 +131,5 @@ def test_a_workdir_whose_parts_are_of_two_runs_is_refused(tiny, tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     config["model"]["width"] = 64
     (workdir / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="checkpoint and config.json are of different models.*decoder/"):
+    with pytest.raises(ValueError, match="checkpoint and config.json are of different models.*connector/"):
         capjax.load(workdir)

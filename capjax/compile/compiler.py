@@ -15,7 +15,7 @@ from capjax.compile.flops import count_flops
 from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 from capjax.data.pipeline import batch_shapes
-from capjax.evals.generate import Generator
+from capjax.decode.generator import Generator
 from capjax.models.build import make_encoder
 from capjax.models.pure_model import make_key
 from capjax.parallel.mesh import make_mesh

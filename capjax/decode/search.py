@@ -26,15 +26,15 @@ class Decoded(NamedTuple):
       tokens: int32 [b, m, l], without the prefix, padded after <eos>.
       scores: float32 [b, m], log-probability over the length penalty; -inf where there are fewer than m hypotheses.
       log_probs: float32 [b, m], of the whole hypothesis, <eos> included.
-      lengths: int32 [b, m], pieces, <eos> included; l where the hypothesis was cut.
-      pieces: float32 [b, m, l], the log-probability of each piece; 0 after the end.
+      lengths: int32 [b, m], token_log_probs, <eos> included; l where the hypothesis was cut.
+      token_log_probs: float32 [b, m, l], the log-probability of each token; 0 after the end.
     """
 
     tokens: jax.Array
     scores: jax.Array
     log_probs: jax.Array
     lengths: jax.Array
-    pieces: jax.Array
+    token_log_probs: jax.Array
 
 
 def length_normalizer(length, alpha: float):
@@ -60,7 +60,7 @@ def restrict(
 
     Args:
       logits: [b, m, v]; written: int32 [b, m, l], of which the first `count` are real.
-      min_len: no <eos> before so many pieces.
+      min_len: no <eos> before so many token_log_probs.
       no_repeat_ngram: no n-gram of this length twice in a hypothesis; 0: any.
       suppressed: bool [v], pieces never to be written.
     """
@@ -111,7 +111,7 @@ def beam_search(
         "count": jnp.int32(0),
         "tokens": tokens,
         "written": jnp.full((b, num_beams, max_len), pad_id, jnp.int32),
-        "pieces": jnp.zeros((b, num_beams, max_len)),
+        "token_log_probs": jnp.zeros((b, num_beams, max_len)),
         "log_probs": log_probs,
         "lengths": jnp.zeros((b, num_beams), jnp.int32),
         "done": jnp.zeros((b, num_beams), bool),
@@ -148,20 +148,20 @@ def beam_search(
         order = jnp.argsort(~valid, axis=1, stable=True)[:, :num_beams]
         keep, valid = reorder(keep, order), jnp.take_along_axis(valid, order, 1)
         beam, gained = keep.pop("beam"), keep.pop("gained")
-        written, pieces = reorder((s["written"], s["pieces"]), beam)
+        written, token_log_probs = reorder((s["written"], s["token_log_probs"]), beam)
         written = jax.lax.dynamic_update_slice(written, keep["tokens"][..., None], (0, 0, s["count"]))
-        pieces = jax.lax.dynamic_update_slice(pieces, gained[..., None], (0, 0, s["count"]))
+        token_log_probs = jax.lax.dynamic_update_slice(token_log_probs, gained[..., None], (0, 0, s["count"]))
         keep["log_probs"] = jnp.where(valid, keep["log_probs"], -jnp.inf)
         state = reorder(state, beam)
-        return {"count": s["count"] + 1, "written": written, "pieces": pieces, "state": state, **keep}
+        return {"count": s["count"] + 1, "written": written, "token_log_probs": token_log_probs, "state": state, **keep}
 
     end = jax.lax.while_loop(go_on, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
     scores, order = top_k(scores, num_beams)
-    written, log_probs, lengths, pieces = reorder(
-        (end["written"], end["log_probs"], end["lengths"], end["pieces"]), order
+    written, log_probs, lengths, token_log_probs = reorder(
+        (end["written"], end["log_probs"], end["lengths"], end["token_log_probs"]), order
     )
-    return Decoded(written, scores, log_probs, lengths, pieces)
+    return Decoded(written, scores, log_probs, lengths, token_log_probs)
 
 
 @by_rows
@@ -197,7 +197,7 @@ def pick_loop(
         return (s[0] < max_len) & ~s[5].all()
 
     def body(s):
-        count, tokens, written, pieces, lengths, done, state = s
+        count, tokens, written, token_log_probs, lengths, done, state = s
         logits, state = step_fn(tokens, p - 1 + count, state)
         log_probs = restrict(
             logits, written, count, eos_id=eos_id, min_len=min_len, no_repeat_ngram=no_repeat_ngram,
@@ -209,17 +209,17 @@ def pick_loop(
         stuck = ~jnp.isfinite(gained)
         token = jnp.where(done | stuck, pad_id, token)
         gained = jnp.where(done | stuck, 0.0, gained)
-        pieces = jax.lax.dynamic_update_slice(pieces, gained[..., None], (0, 0, count))
+        token_log_probs = jax.lax.dynamic_update_slice(token_log_probs, gained[..., None], (0, 0, count))
         lengths = lengths + ~(done | stuck)
         done = done | stuck | (token == eos_id)
         written = jax.lax.dynamic_update_slice(written, token[..., None], (0, 0, count))
-        return count + 1, token, written, pieces, lengths, done, state
+        return count + 1, token, written, token_log_probs, lengths, done, state
 
-    _, _, written, pieces, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
-    total = pieces.sum(-1)
+    _, _, written, token_log_probs, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
+    total = token_log_probs.sum(-1)
     scores, order = top_k(total / length_normalizer(lengths, length_penalty), rows)
-    written, total, lengths, pieces = reorder((written, total, lengths, pieces), order)
-    return Decoded(written, scores, total, lengths, pieces)
+    written, total, lengths, token_log_probs = reorder((written, total, lengths, token_log_probs), order)
+    return Decoded(written, scores, total, lengths, token_log_probs)
 
 
 def greedy_search(step_fn: StepFn, state, prefix, **options) -> Decoded:

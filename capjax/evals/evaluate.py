@@ -1,13 +1,16 @@
-"""A model and a split to predictions and scores."""
+"""Evaluation of captions: from a model and a split to predictions and scores."""
 
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from capjax.evals.generate import Generator
+import jax
+
+from capjax.decode.generator import CaptionGenerator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import write_text
 from capjax.metrics import DEFAULT_FAMILIES, score
@@ -17,110 +20,182 @@ from capjax.parallel.hosts import allgather_objects
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one pass over a split gave, by language.
+    """Predictions for a split and their scores, by language.
 
     Attributes:
-      predictions: {lang: {record id: caption}}; references: {lang: {record id: captions}}.
-      scores: {lang: {metric: value}}; signatures: {lang: {metric: how it was computed}}.
-      warnings: what to know before a figure is believed.
+      predictions: {lang: {record id: caption}}.
+      references: {lang: {record id: captions}}.
+      scores: {lang: {metric: value}}.
+      signatures: {lang: {metric: how it was computed}}.
+      warnings: reservations about the scores.
     """
 
-    predictions: dict[str, dict[str, str]]
-    references: dict[str, dict[str, list[str]]]
+    predictions: dict[str, dict[str, Any]]
+    references: dict[str, Any]
     scores: dict[str, dict[str, float]]
     signatures: dict[str, dict[str, str]]
     warnings: list[str]
 
+    @classmethod
+    def of(cls, predictions, references, results: Mapping[str, Any]):
+        """The evaluation of predictions whose scores, by language, are `results` of capjax.metrics."""
+        warnings = [f"{lang}: {warning}" for lang, result in results.items() for warning in result.warnings]
+        warnings += [
+            f"{lang}: {name} is absent: {reason}"
+            for lang, result in results.items()
+            for name, reason in result.absent.items()
+        ]
+        scores = {lang: result.corpus for lang, result in results.items()}
+        signatures = {lang: result.signatures for lang, result in results.items()}
+        return cls(predictions, references, scores, signatures, warnings)
+
     def write(
-        self, directory: Path, *, step: int, split: str, samples: int, form: str = "coco",
+        self, directory: Path, *, step: int, split: str, samples: int, output_format: str = "coco",
         external_data: Mapping[str, object] = NO_EXTERNAL_DATA,
     ):  # fmt: skip
-        """Writes `predictions.json` (further languages as `predictions.LANG.json`), `scores.json` and `samples.md` into
-        `directory`; `form` and `external_data` as in capjax.evals.output_formats."""
+        """Writes `predictions.json` (further languages as `predictions.LANG.json`), `scores.json` and `samples.md`.
+
+        Args:
+          directory: created if missing.
+          step: training step of the checkpoint.
+          split: the split's name, DATASET@SPLIT.
+          samples: number of records in `samples.md`.
+          output_format: of the captions, see capjax.evals.output_formats.
+          external_data: see capjax.evals.output_formats.
+        """
         directory.mkdir(parents=True, exist_ok=True)
-        for number, (lang, predictions) in enumerate(self.predictions.items()):
-            made = to_output_format(predictions, form, external_data)
-            name = "predictions.json" if number == 0 else f"predictions.{lang}.json"
-            write_text(directory / name, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
-        write_scores(self, directory, step=step, split=split)
-        lines = [f"# Captions of {split} at step {step}", ""]
+        for number, lang in enumerate(self.predictions):
+            path = directory / ("predictions.json" if number == 0 else f"predictions.{lang}.json")
+            self._write_predictions(path, lang, output_format, external_data)
+        items = {lang: len(predictions) for lang, predictions in self.predictions.items()}
+        report = {"step": step, "split": split, "items": items, "scores": self.scores}
+        report |= {"signatures": self.signatures, "warnings": self.warnings}
+        write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
+        lines = [f"# {self._kind} of {split} at step {step}", ""]
         for lang, predictions in self.predictions.items():
-            for id, text in list(predictions.items())[:samples]:
-                lines += [f"**{id}** ({lang}): {text}", ""]
-                lines += [f"- {reference}" for reference in self.references[lang][id]] + [""]
+            for id in itertools.islice(predictions, samples):
+                lines += [*self._sample(lang, id), ""]
         write_text(directory / "samples.md", "\n".join(lines))
 
+    _kind = "Captions"
 
-def write_scores(evaluation, directory: Path, *, step: int, split: str):
-    """Writes `scores.json` of an Evaluation or a DenseEvaluation."""
-    items = {lang: len(predictions) for lang, predictions in evaluation.predictions.items()}
-    report = {"step": step, "split": split, "items": items, "scores": evaluation.scores}
-    report |= {"signatures": evaluation.signatures, "warnings": evaluation.warnings}
-    write_text(directory / "scores.json", json.dumps(report, indent=1) + "\n")
+    def _write_predictions(self, path: Path, lang: str, output_format: str, external_data: Mapping[str, object]):
+        rows = to_output_format(self.predictions[lang], output_format, external_data)
+        write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+
+    def _sample(self, lang: str, id: str) -> Iterator[str]:
+        """Lines of `samples.md` for one record."""
+        yield from (f"**{id}** ({lang}): {self.predictions[lang][id]}", "")
+        yield from (f"- {reference}" for reference in self.references[lang][id])
 
 
 def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Returns the mean over the languages of each metric that all languages have."""
     first, *others = scores.values()
     metrics = [metric for metric in first if all(metric in values for values in others)]
     return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
 
 
 def value_of(scores: dict[str, dict[str, float]], name: str) -> float:
-    """A figure's mean over the languages, larger where it is better: errors are negative, and a figure that is not
-    defined (no event was found) is minus infinity."""
-    found = means(scores)
-    if name not in found:
+    """Returns a metric's mean over the languages, such that larger is better: errors are negated, and a metric that is
+    not defined (no event was found) is minus infinity."""
+    values = means(scores)
+    if name not in values:
         return -math.inf
-    return -found[name] if name in LOWER_IS_BETTER else found[name]
+    return -values[name] if name in LOWER_IS_BETTER else values[name]
 
 
 def read_scores(directory: Path) -> dict[str, float]:
-    """Each metric's mean over the languages, from the `scores.json` in a folder; empty if there is none."""
+    """Returns each metric's mean over the languages from the `scores.json` in a folder; empty if there is none."""
     path = directory / "scores.json"
     return means(json.loads(path.read_text())["scores"]) if path.is_file() else {}
 
 
+class DecodedRow(NamedTuple):
+    """The result for one record of a split in one language. `row` is the record's row of batch number `batch`."""
+
+    batch: int
+    row: int
+    lang: str
+    record: Any
+    result: Any
+
+
+def decode_split(
+    generator: CaptionGenerator, method: str, weights, batches: Iterable[dict], to_row: Callable, *,
+    languages: Sequence[str], to_device: Callable[[dict], dict], seed: int, progress: Callable[[int], None] | None,
+) -> list[DecodedRow]:  # fmt: skip
+    """Decodes every record in each language that it has references in; the encoder runs once per batch.
+
+    Args:
+      generator: decodes the batches.
+      method: name of the generator's method, `captions` or `events`.
+      weights: parameters and batch statistics.
+      batches: see `evaluate`.
+      to_row: from a batch, an index into its lists, a language and a result to (record, result), both JSON values.
+      languages: the languages to write.
+      to_device: see `evaluate`.
+      seed: seed of sampling.
+      progress: see `evaluate`.
+
+    Returns:
+      The rows of all processes, in the order of the split and of the languages.
+    """
+    rows = []
+    for number, batch in enumerate(batches):
+        inputs = to_device(batch)
+        if len(languages) > 1:
+            inputs = generator.encode(*weights, inputs)
+        for index, lang in enumerate(languages):
+            annotated = [i for i, valid in enumerate(batch["valid"]) if valid and batch["references"][i].get(lang)]
+            if not annotated and jax.process_count() == 1:  # rows of other processes may have references
+                continue
+            key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
+            results = getattr(generator, method)(*weights, inputs, lang, key=key)
+            for i in annotated:
+                row = int(batch["rows"][i])
+                rows.append((number, row, lang, *to_row(batch, i, lang, results[row])))
+        if progress is not None:
+            progress(int(batch["valid"].sum()))
+    return sorted((DecodedRow(*row) for row in itertools.chain(*allgather_objects(rows))), key=lambda row: row[:2])
+
+
 def evaluate(
-    generator: Generator, params, batch_stats, batches: Iterable[dict], *, languages, to_device: Callable[[dict], dict],
-    metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0, progress: Callable[[int], None] | None = None,
+    generator: CaptionGenerator, params, batch_stats, batches: Iterable[dict], *, languages: Sequence[str],
+    to_device: Callable[[dict], dict], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
-    Of several processes each has its own rows of the batches, and the same result: that of all rows.
+    Each of several processes decodes its own rows of the batches; all return the evaluation of all rows.
 
     Args:
-      batches: as the pipeline's evaluation iterator gives them, with `ids`, `rows`, `references` and `valid`.
-      to_device: host batch -> device batch of the model's inputs.
+      generator: decodes the batches.
+      params: parameters of the model.
+      batch_stats: batch statistics of the model.
+      batches: from the pipeline's evaluation iterator, with `ids`, `rows`, `references` and `valid`.
+      languages: the languages to write.
+      to_device: from a batch on the host to the model's inputs on the device.
       metrics: names of capjax.metrics.names.FAMILIES.
+      seed: seed of sampling.
       progress: called with the number of records done in each batch.
-    """
-    import jax
 
-    found = []
-    for number, batch in enumerate(batches):
-        inputs = to_device(batch)
-        for index, lang in enumerate(languages):
-            rows = [i for i, valid in enumerate(batch["valid"]) if valid and batch["references"][i].get(lang)]
-            if not rows and jax.process_count() == 1:  # another process may have some
-                continue
-            key = jax.random.fold_in(jax.random.key(seed), number * len(languages) + index)
-            texts, _ = generator(params, batch_stats, inputs, lang, key=key)
-            for i in rows:
-                row, told = int(batch["rows"][i]), batch["references"][i][lang]
-                found.append((number, row, lang, batch["ids"][i], texts[row], told))
-        if progress is not None:
-            progress(int(batch["valid"].sum()))
+    Raises:
+      ValueError: no record has references in one of the languages.
+    """
+
+    def to_row(batch, i, lang, caption):
+        return (batch["ids"][i], batch["references"][i][lang]), caption.text
+
     predictions = {lang: {} for lang in languages}
     references = {lang: {} for lang in languages}
-    for _, _, lang, id, text, told in sorted(itertools.chain(*allgather_objects(found)), key=lambda one: one[:2]):
-        predictions[lang][id], references[lang][id] = text, told
-    empty = [lang for lang in languages if not predictions[lang]]
-    if empty:
+    for row in decode_split(
+        generator, "captions", (params, batch_stats), batches, to_row, languages=languages, to_device=to_device,
+        seed=seed, progress=progress,
+    ):  # fmt: skip
+        id, texts = row.record
+        predictions[row.lang][id], references[row.lang][id] = row.result, texts
+    if empty := [lang for lang in languages if not predictions[lang]]:
         raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")
-    scores = {lang: score(predictions[lang], references[lang], lang=lang, metrics=metrics) for lang in languages}
-    warnings = [f"{lang}: {warning}" for lang, found in scores.items() for warning in found.warnings]
-    warnings += [f"{lang}: {name} is absent: {why}" for lang in scores for name, why in scores[lang].absent.items()]
-    return Evaluation(
-        predictions, references, {lang: found.corpus for lang, found in scores.items()},
-        {lang: found.signatures for lang, found in scores.items()}, warnings,
-    )  # fmt: skip
+    results = {lang: score(predictions[lang], references[lang], lang=lang, metrics=metrics) for lang in languages}
+    return Evaluation.of(predictions, references, results)

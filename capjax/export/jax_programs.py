@@ -101,7 +101,7 @@ def take_apart(predictor: Predictor, decode: Mapping) -> Model:
 
 def _generate(predictor: Predictor, parts: Parts) -> Program:
     """{tokens [b, l], scores [b]}; of a model that finds events by queries {tokens [b, e, l], times [b, e, 2] as shares
-    of the duration, confidence [b, e], count [b]}; of one that writes times {tokens [b, l], pieces [b, l]}."""
+    of the duration, confidence [b, e], count [b]}; of one that writes times {tokens [b, l], token_log_probs [b, l]}."""
     generator, pure_model, data = parts.generator, parts.pure_model, predictor.config.data
     t, size, prefixes = (
         data.num_frames,
@@ -127,14 +127,14 @@ def _generate(predictor: Predictor, parts: Parts) -> Program:
         )
         batch = dict(batch)
         start, key = batch.pop("prefix"), batch.pop("key", np.zeros(2, np.uint32))
-        made = generator.generate(params, batch_stats, batch, start, jax.random.wrap_key_data(key, impl="threefry2x32"))
+        key = jax.random.wrap_key_data(key, impl="threefry2x32")
+        decoded, proposed = generator.generate(params, batch_stats, batch, start, key)
+        tokens = decoded.tokens[:, 0]
         if generator.times:
-            return {"tokens": made.tokens[:, 0], "pieces": made.pieces[:, 0]}
-        if not predictor.dense:
-            return {"tokens": made.tokens[:, 0], "scores": made.scores[:, 0]}
-        decoded, times, confidence, count = made
-        tokens = decoded.tokens[:, 0].reshape(*times.shape[:2], -1)
-        return {"tokens": tokens, "times": times, "confidence": confidence, "count": count}
+            return {"tokens": tokens, "token_log_probs": decoded.token_log_probs[:, 0]}
+        if proposed is None:
+            return {"tokens": tokens, "scores": decoded.scores[:, 0]}
+        return {"tokens": tokens.reshape(*proposed.times.shape[:2], -1)} | proposed._asdict()
 
     return Program(call, inputs)
 

@@ -7,18 +7,20 @@ import numpy as np
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.evals.generate import Event
+from capjax.decode.results import Caption, Event
 from capjax.export import export_job
 from capjax.text.vocabulary import Vocabulary
 
 
 class SavedModelGenerator:
-    """An export, loaded by TensorFlow. It has the interface of capjax.evals.generate.Generator; the weights that it is
-    given are not looked at.
+    """An export, loaded by TensorFlow. Implements `capjax.decode.generator.CaptionGenerator`; the parameters and batch
+    statistics that its methods are given are ignored.
 
     Attributes:
-      config: the exported model's, with its own decoding options; step: of the checkpoint.
-      vocabulary: its vocabulary; external_data: as capjax.evals.output_formats has it.
+      config: config of the exported model, with the decoding options of the export.
+      step: training step of the checkpoint.
+      vocabulary: the model's vocabulary.
+      external_data: see capjax.evals.output_formats.
 
     Raises:
       FileNotFoundError: there is no export in the folder.
@@ -57,18 +59,23 @@ class SavedModelGenerator:
         ours, theirs = self.config.decode.to_dict(), config.decode.to_dict()
         return [f"decode.{name} = {ours.get(name)!r}" for name in theirs if ours.get(name) != theirs[name]]
 
-    def __call__(self, params, batch_stats, batch, lang: str, *, key=None) -> tuple[list[str], np.ndarray]:
-        """The best caption of every row, and its score; see Generator."""
+    def encode(self, params, batch_stats, batch):
+        """Returns the batch as it is: the SavedModel encodes it for each language."""
+        return batch
+
+    def captions(self, params, batch_stats, batch, lang: str, *, key=None) -> list[Caption]:
+        """Returns the best caption of every row, without tokens; see `CaptionGenerator`."""
         out = self._answer(batch, lang, key)
-        return [text.decode() for text in out["caption"].numpy()], out["score"].numpy()
+        texts, scores = out["caption"].numpy().tolist(), out["score"].numpy().tolist()
+        return [Caption(text.decode(), lang, score) for text, score in zip(texts, scores, strict=True)]
 
     def events(self, params, batch_stats, batch, lang: str, *, key=None) -> list[list[Event]]:
-        """The events of every row, in order of start, with seconds from its beginning; see Generator."""
+        """Returns the events of every row in order of start, without tokens; see `CaptionGenerator`."""
         out = {name: value.numpy() for name, value in self._answer(batch, lang, key).items()}
         rows = zip(*(out[name].tolist() for name in ("start", "end", "caption", "score", "count")), strict=True)
         return [
             [
-                Event(start, end, text.decode(), score)
+                Event(start, end, text.decode(), score, lang)
                 for start, end, text, score in zip(*(column[:count] for column in columns), strict=True)
             ]
             for *columns, count in rows

@@ -164,7 +164,7 @@ class Signatures:
             texts = tf.where(seen, self._detokenize(made["tokens"]), "")
             return {"caption": texts, "score": made["scores"]}
         if self._read_events is not None:
-            told = self._read_events(made["tokens"], made["pieces"], duration)
+            told = self._read_events(made["tokens"], made["token_log_probs"], duration)
         else:
             told = self._found(made, duration)
         valid = told.valid & seen[:, None]

@@ -22,9 +22,9 @@ from capjax.data.pipeline import (
     make_train_iterator,
     model_inputs,
 )
+from capjax.decode.generator import CaptionGenerator, Generator
 from capjax.evals import dense
 from capjax.evals import evaluate as evals
-from capjax.evals.generate import Generator
 from capjax.metrics.names import LOWER_IS_BETTER
 from capjax.models.build import check_stages, load_encoder
 from capjax.models.pure_model import make_key
@@ -268,7 +268,7 @@ def _run(job: _Job):
         checkpoints.close()
 
 
-def run_eval(generator: Generator, weights, config, vocabulary, rules: ShardingRules):
+def run_eval(generator: CaptionGenerator, weights, config, vocabulary, rules: ShardingRules):
     """Captions and scores the config's evaluation split: an Evaluation, or where events are asked for a
     DenseEvaluation."""
     source = DatasetSplit.parse(config.data.eval).open()
@@ -293,8 +293,8 @@ def run_eval(generator: Generator, weights, config, vocabulary, rules: ShardingR
 def write_eval(result, config, workdir: Workdir, step: int):
     """Puts predictions, scores and samples into the workdir; they are those of step `step`."""
     result.write(
-        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples, form=config.eval.output_format,
-        external_data=workdir.external_data(config),
+        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples,
+        output_format=config.eval.output_format, external_data=workdir.external_data(config),
     )  # fmt: skip
 
 

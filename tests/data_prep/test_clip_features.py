@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from capjax.data.media_reader import MediaSample
 from capjax.data.record import Record, RecordCaption
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.predict import MediaSample, _Extractor
+from capjax.predict import media_batch
 from data_prep.features import Extractor, FeatureSettings, add_arguments, make_settings, take_view, with_features
 from data_prep.readers.item import InputError
 from tests.helpers.pictures import encode, picture
@@ -77,7 +78,7 @@ def test_a_raw_video_gives_the_stored_features_and_times(extractor, tmp_path):
     before = record(5, 7)
     (stored,) = with_features([before], extractor)
     extractor.save(tmp_path / "encoder")
-    features, times = _Extractor(tmp_path / "encoder").clip(MediaSample(before.frames, before.frame_times))
+    features, times = media_batch.Extractor(tmp_path / "encoder").clip(MediaSample(before.frames, before.frame_times))
     np.testing.assert_allclose(features, stored.features[0], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(times, stored.frame_times)
 

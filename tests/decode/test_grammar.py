@@ -159,10 +159,10 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
             pad_id=PAD,
         )  # fmt: skip
     )()
-    tokens, log_probs, per_piece = (np.asarray(part) for part in (found.tokens, found.log_probs, found.pieces))
+    tokens, log_probs, per_token = map(np.asarray, (found.tokens, found.log_probs, found.token_log_probs))
     told, there = 0, np.isfinite(log_probs)  # of what can be written there may be less than there are beams
     assert there[:, 0].all()
-    np.testing.assert_allclose(per_piece.sum(-1)[there], log_probs[there], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(per_token.sum(-1)[there], log_probs[there], rtol=1e-4, atol=1e-4)
     for row, length in zip(tokens[there], np.asarray(found.lengths)[there], strict=True):
         assert row[length - 1] == EOS
         body = row[: length - 1].tolist()

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from capjax.decode.results import Event
 from capjax.evals.dense import evaluate
 from capjax.evals.evaluate import read_scores, value_of
-from capjax.evals.generate import Event
 from capjax.metrics import activitynet
 from capjax.metrics.cli import main as score_files
 from capjax.metrics.dense import score_dense
@@ -36,6 +36,9 @@ def batches(*records):
 
 class Parrot:
     """Finds what the record says is found, with seconds of the record."""
+
+    def encode(self, params, batch_stats, batch):
+        return batch
 
     def events(self, params, batch_stats, batch, lang, *, key):
         return [
@@ -89,7 +92,7 @@ def test_scores_are_those_of_the_files_that_are_written(tmp_path, capsys):
         records.append(record(f"v{video}", 0.0, 30.0, truth, found=found))
     result = run(*records, metrics=("rouge", "cider"))
     external = {"used": True, "details": "pretrained weights of the encoder: a.pth"}
-    result.write(tmp_path, step=7, split="d@val", samples=2, form="plain", external_data=external)
+    result.write(tmp_path, step=7, split="d@val", samples=2, output_format="plain", external_data=external)
     written = json.loads((tmp_path / "predictions.json").read_text())
     assert set(written) == {"version", "results", "external_data"}
     assert written["external_data"] == external

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from capjax.decode.results import Caption
 from capjax.evals.evaluate import evaluate, means
 
 REFERENCES = [
@@ -30,11 +31,15 @@ class Parrot:
     """Writes the first reference, of languages it has one in."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.encoded = [], []
 
-    def __call__(self, params, batch_stats, batch, lang, *, key):
+    def encode(self, params, batch_stats, batch):
+        self.encoded.append(tuple(batch["ids"]))
+        return batch
+
+    def captions(self, params, batch_stats, batch, lang, *, key):
         self.asked.append((tuple(batch["ids"]), lang))
-        return [r.get(lang, ["nothing"])[0] for r in batch["references"]], None
+        return [Caption(r.get(lang, ["nothing"])[0], lang, 0.0) for r in batch["references"]]
 
 
 def run(languages=("en", "de"), generator=None, **options):
@@ -49,6 +54,16 @@ def test_every_record_is_captioned_in_the_languages_it_has_references_in():
     assert result.references["en"]["0"] == REFERENCES[0]["en"]
     assert result.scores["en"]["BLEU-1"] == pytest.approx(1)
     assert means(result.scores)["BLEU-1"] == pytest.approx(1)
+
+
+def test_a_batch_is_encoded_once_for_several_languages_and_not_at_all_for_one():
+    generator = Parrot()
+    run(generator=generator)
+    assert generator.encoded == [("0", "1"), ("2", "")]
+    assert generator.asked == [(("0", "1"), "en"), (("0", "1"), "de"), (("2", ""), "en"), (("2", ""), "de")]
+    alone = Parrot()
+    run(languages=("en",), generator=alone)
+    assert (alone.encoded, len(alone.asked)) == ([], 2)
 
 
 def test_a_mean_is_over_languages():
@@ -89,9 +104,9 @@ def test_ids_that_only_look_like_numbers_stay_text(tmp_path):
     assert ids == [0, 1, 2, "007", "³", 12]
 
 
-def test_predictions_are_written_in_the_form_that_is_asked_for(tmp_path):
+def test_predictions_are_written_in_the_output_format(tmp_path):
     external = {"used": True, "details": "an encoder"}
-    run().write(tmp_path, step=1, split="data@val", samples=0, form="msrvtt", external_data=external)
+    run().write(tmp_path, step=1, split="data@val", samples=0, output_format="msrvtt", external_data=external)
     written = json.loads((tmp_path / "predictions.json").read_text())
     assert written["result"][1] == {"video_id": "1", "caption": "a blue circle"}
     assert written["external_data"] == external

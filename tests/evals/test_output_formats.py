@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from capjax.evals.output_formats import FORMS, to_output_format
+from capjax.evals.output_formats import FORMATS, to_output_format
 from capjax.metrics import files
 from capjax.metrics.cli import main as score_files
 
@@ -12,14 +12,14 @@ PREDICTIONS = {"video7010": "a man sings", "42": "ein Vogel fliegt", "007": "再
 USED = {"used": True, "details": "pretrained weights"}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_scorer_reads_every_form_back(tmp_path, form):
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_scorer_reads_every_format_back(tmp_path, output_format):
     path = tmp_path / "predictions.json"
-    path.write_text(json.dumps(to_output_format(PREDICTIONS, form, USED)))
+    path.write_text(json.dumps(to_output_format(PREDICTIONS, output_format, USED)))
     assert {str(id): text for id, text in files.read_predictions(path).items()} == PREDICTIONS
 
 
-def test_the_forms_are_those_that_servers_take():
+def test_the_formats_are_those_that_servers_take():
     assert to_output_format(PREDICTIONS, "coco", USED)[:2] == [
         {"image_id": "video7010", "caption": "a man sings"}, {"image_id": 42, "caption": "ein Vogel fliegt"},
     ]  # fmt: skip

@@ -89,6 +89,10 @@ def batches(model: Predictor, size: int) -> list[dict]:
     return list(make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=size))
 
 
+def texts(captions) -> list[str]:
+    return [caption.text for caption in captions]
+
+
 # All are decoded alike: the others would take a minute more.
 FIRST = ("photo", "sample", "queries", "timed")
 EVERY = [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in (*PHOTOS, *VIDEOS)]
@@ -109,10 +113,10 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
                 scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (found, wanted)]]
                 said |= {e.text for row in wanted for e in row}
             else:
-                wanted, found = (each(*args, key=key) for each in (parts.generator, served))
-                assert found[0] == wanted[0]
-                scores = [(found[1], wanted[1])]
-                said |= set(wanted[0])
+                wanted, found = (each.captions(*args, key=key) for each in (parts.generator, served))
+                assert texts(found) == texts(wanted)
+                scores = [([caption.score for caption in found], [caption.score for caption in wanted])]
+                said |= set(texts(wanted))
             for ours, theirs in scores:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert len(said) > 4, "a model that says the same of all would prove nothing"
@@ -175,9 +179,9 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
             batch["frames"][row, place] = seen[row * n + i]
             batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
     parts = model.parts()
-    wanted, scores = parts.generator(parts.params, parts.batch_stats, batch, "en")
-    assert [text.decode() for text in found["caption"]] == wanted
-    np.testing.assert_allclose(found["score"], scores, rtol=1e-4, atol=1e-5)
+    wanted = parts.generator.captions(parts.params, parts.batch_stats, batch, "en")
+    assert [text.decode() for text in found["caption"]] == texts(wanted)
+    np.testing.assert_allclose(found["score"], [caption.score for caption in wanted], rtol=1e-4, atol=1e-5)
 
 
 def test_a_video_without_a_frame_has_no_caption(exported):
@@ -238,7 +242,7 @@ def test_stablehlo_gives_the_pieces_that_the_checkpoint_gives(exported):
     inputs = {name: inputs[name] for name in about["stablehlo"]["pixels.jax_export"] if name != "prefix"}
     prefix = np.tile(np.array(about["prefixes"]["de"], np.int32), (3, 1))
     made = program.call(weights, inputs | {"prefix": prefix})
-    wanted = parts.generator.generate(parts.params, parts.batch_stats, inputs, prefix, jax.random.key(0))
+    wanted, _ = parts.generator.generate(parts.params, parts.batch_stats, inputs, prefix, jax.random.key(0))
     np.testing.assert_array_equal(made["tokens"], wanted.tokens[:, 0])
 
 
@@ -307,8 +311,8 @@ def test_the_decoding_options_of_the_config_are_exported(exported, tmp_path):
     assert sorted(served.differences(exported.config("photo"))) == options
     model = capjax.load(workdir)
     parts, inputs = model.parts(method="greedy", max_len=3, min_len=0), model_inputs(batches(model, 4)[0])
-    wanted = parts.generator(parts.params, parts.batch_stats, inputs, "en")[0]
-    assert served(None, None, inputs, "en")[0] == wanted
+    wanted = parts.generator.captions(parts.params, parts.batch_stats, inputs, "en")
+    assert texts(served.captions(None, None, inputs, "en")) == texts(wanted)
 
 
 def test_another_model_s_config_is_refused(exported, tmp_path):

@@ -72,7 +72,9 @@ def test_raw_photos_give_the_stored_features(tiny, trained, model):
     frames = np.zeros((8, 1, 32, 32, 3), np.uint8)
     view(model.read(tiny.photos / name).frames[0], 32, out=frames[0, 0])
     np.testing.assert_allclose(
-        np.asarray(model._extract(frames, np.zeros(frames.shape[:2], np.float32), np.ones(frames.shape[:2], bool)))[0],
+        np.asarray(
+            model._batch.extractor(frames, np.zeros(frames.shape[:2], np.float32), np.ones(frames.shape[:2], bool))
+        )[0],
         stored,
         rtol=2e-3,
         atol=1e-3,

@@ -1,0 +1,149 @@
+"""`capjax caption`: captions of photos and videos, or the events of videos."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Files of a folder that are taken for images.
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
+
+
+def add_parser(commands):
+    """Adds the parser of the command to those of `capjax`."""
+    description = "Captions photos and videos. A model trained to find events lists the events of each video."
+    parser = commands.add_parser("caption", help="caption photos and videos", description=description)
+    add = parser.add_argument
+    add("media", nargs="+", metavar="FILE", help="photos, videos, folders of them, or - for a photo on standard input")
+    add("--workdir", required=True, type=Path, help="folder of a training run")
+    add("--lang", help="language to write (default: the first language of the model)")
+    add("--num-beams", "--beams", type=int, help="hypotheses kept by beam search (default: as in the run's config)")
+    add("--max-len", type=int, help="largest number of tokens in a caption (default: as in the run's config)")
+    add("--batch", type=int, help="photos, videos or windows in a batch (default: 32; for events 8)")
+    add("--json", action="store_true", help="print one JSON object per line: path, caption, lang, score; for events "
+        "path, lang, duration, and events with start, end, caption, score")  # fmt: skip
+    add = parser.add_argument_group("events").add_argument
+    add("--dense", action="store_true", help="fail unless the model finds events; such a model lists events with or "
+        "without this option")  # fmt: skip
+    add("--window", type=float, metavar="SECONDS", help="length of a window (default: as in training)")
+    add("--overlap", type=float, metavar="SECONDS", help="overlap of two windows (default: as in training)")
+    parser.set_defaults(run=run)
+
+
+def run(args) -> int:
+    """Prints the caption of each photo or video, or the events of each video. Those that cannot be read are named on
+    standard error, and the exit status is then 1."""
+    from capjax import predict, runtime
+    from capjax.workdir.layout import Workdir
+
+    if args.batch is not None and args.batch < 1:
+        raise ValueError(f"--batch {args.batch}: expected 1 or more")
+    workdir = Workdir(args.workdir)
+    config = workdir.config()
+    dense = predict.finds_events(config)
+    if not dense:
+        for name in ("dense", "window", "overlap"):
+            if getattr(args, name):
+                raise ValueError(
+                    f"--{name} is for models that find events; the one in {args.workdir} was trained with data.task = "
+                    f"{config.data.task}"
+                )
+    elif "-" in args.media:
+        raise ValueError("standard input is for photos; events are found in video files")
+    if args.lang and args.lang not in config.data.languages:
+        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(config.data.languages)}")
+    options = {name: getattr(args, name) for name in ("num_beams", "max_len") if getattr(args, name) is not None}
+    if options.get("num_beams"):
+        options["method"] = "beam"
+    runtime.start()
+    predictor = predict.load(workdir, **options)
+    paths = _expand(args.media, dense)
+    any_failed = (_print_events if dense else _print_captions)(predictor, paths, args, options)
+    return 1 if any_failed or not paths else 0
+
+
+def _expand(names: list[str], dense: bool) -> list[str]:
+    """Replaces each folder by the images (unless `dense`) and videos below it, in order."""
+    from capjax.data.video import VIDEO_SUFFIXES
+
+    paths, suffixes = [], VIDEO_SUFFIXES if dense else IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    for name in names:
+        path = Path(name)
+        if name != "-" and path.is_dir():
+            files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in suffixes)
+            if not files:
+                kinds = "videos" if dense else "images or videos"
+                print(f"capjax: no {kinds} in the folder {name}", file=sys.stderr)
+            paths += files
+        else:
+            paths.append(name)
+    return paths
+
+
+def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
+    """Returns whether a file could not be read."""
+    any_failed, size = False, args.batch or 32
+    for start in range(0, len(paths), size):
+        batch = paths[start : start + size]
+        media = (sys.stdin.buffer.read() if path == "-" else Path(path) for path in batch)
+        captions = predictor.caption(media, lang=args.lang, batch_size=size, **options)
+        for path, caption in zip(batch, captions, strict=True):
+            if caption.error:
+                any_failed = True
+                source = "standard input: " if path == "-" else ""  # messages name files themselves
+                print(f"capjax: {source}{caption.error}", file=sys.stderr)
+            elif args.json:
+                row = {"path": path, "caption": caption.text, "lang": caption.lang, "score": caption.score}
+                print(json.dumps(row, ensure_ascii=False), flush=True)
+            else:
+                print(f"{path}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
+    return any_failed
+
+
+def _print_events(predictor, paths: list[str], args, options: dict) -> bool:
+    """Returns whether a file could not be read."""
+    from tqdm import tqdm
+
+    any_failed, lang = False, args.lang or predictor.languages[0]
+    # Shown on a terminal, and only if reading takes longer than two seconds.
+    bar_format = "{percentage:3.0f}% of the video read |{bar}| {elapsed}, {remaining} to go"
+    with tqdm(total=0.0, disable=None, delay=2, leave=False, bar_format=bar_format) as bar:
+
+        def progress(seconds_read: float, seconds_opened: float):
+            bar.total = seconds_opened
+            bar.update(seconds_read - bar.n)
+
+        videos = predictor.localize(
+            paths, lang=lang, window=args.window, overlap=args.overlap, batch_size=args.batch or 8, progress=progress,
+            **options,
+        )  # fmt: skip
+        for path, video in zip(paths, videos, strict=True):
+            if video.error:
+                any_failed = True
+                bar.write(f"capjax: {video.error}", file=sys.stderr)
+                continue
+            if not video.events:
+                bar.write(f"capjax: {path}: no event was found", file=sys.stderr)
+            bar.write("".join(_lines(path, video, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
+            sys.stdout.flush()
+    return any_failed
+
+
+def _lines(path: str, video, lang: str, as_json: bool, several: bool) -> Iterator[str]:
+    if as_json:
+        events = [{"start": e.start, "end": e.end, "caption": e.text, "score": e.score} for e in video.events]
+        row = {"path": path, "lang": lang, "duration": video.duration, "events": events}
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+        return
+    for event in video.events:
+        times = f"{clock(event.start)} - {clock(event.end)}"
+        yield f"{path}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
+
+
+def clock(seconds: float) -> str:
+    """Formats seconds as 0:03.2, 12:03.2 or 1:02:03.2."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{tenths // 10:02}.{tenths % 10}"
+    return f"{hours}:{minutes:02}:{rest}" if hours else f"{minutes}:{rest}"

@@ -1,0 +1,281 @@
+"""From a batch to captions or events: encoder, search and detokenization, with one jitted call per batch."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from capjax.decode.consensus import Neighbors, picture_vectors
+from capjax.decode.grammar import EventGrammar
+from capjax.decode.results import Caption, Event
+from capjax.decode.sampling import sample
+from capjax.decode.search import Decoded, beam_search, greedy_search
+from capjax.models.memory import Memory
+from capjax.models.pure_model import Arrays, PureModel
+from capjax.parallel.hosts import allgather
+from capjax.parallel.sharding_rules import ShardingRules, top_k
+from capjax.text.time_tokens import TimeTokens
+from capjax.text.vocabulary import Vocabulary
+
+Batch = Mapping[str, Any]
+
+
+class CaptionGenerator(Protocol):
+    """Interface of a trained model in evaluation: `Generator`, or a SavedModel behind the same methods."""
+
+    def encode(self, params: Arrays, batch_stats: Arrays, batch: Batch) -> Batch:
+        """Returns the batch with everything computed that does not depend on the language. `captions` and `events`
+        accept both batches; encode first if one batch is decoded in several languages."""
+        ...
+
+    def captions(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[Caption]:
+        """Returns the best caption of every row."""
+        ...
+
+    def events(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[list[Event]]:
+        """Returns the events of every row in order of start, with seconds from the start of the row."""
+        ...
+
+
+class ProposedEvents(NamedTuple):
+    """Events found by queries, for b videos: the e events with the highest confidence.
+
+    Attributes:
+      times: float32 [b, e, 2], start and end as fractions of the duration.
+      confidence: float32 [b, e], 0 to 1.
+      count: int32 [b], the predicted number of events.
+    """
+
+    times: jax.Array
+    confidence: jax.Array
+    count: jax.Array
+
+
+class Encoded(NamedTuple):
+    """Input of the search: the memory (of b videos, or of b * e events), and the events where queries find them."""
+
+    memory: Memory
+    proposed: ProposedEvents | None
+
+
+class Generator:
+    """Decodes batches with one model and one set of decoding options. Implements `CaptionGenerator`.
+
+    Args:
+      pure_model: the model.
+      vocabulary: the model's vocabulary.
+      options: `decode` section of a config.
+      data: `data` section of a config.
+      neighbors: the training pictures, for `options.num_neighbors`.
+      rules: sharding of arrays over several devices.
+      xla_options: options of the TPU compiler, used with `rules`.
+    """
+
+    def __init__(
+        self, pure_model: PureModel, vocabulary: Vocabulary, options: ConfigDict, data: ConfigDict,
+        neighbors: Neighbors | None = None, *, rules: ShardingRules | None = None, xla_options: Mapping | None = None,
+    ):  # fmt: skip
+        self.vocabulary, self.options = vocabulary, options
+        self.neighbors = neighbors if options.num_neighbors else None
+        self.times = TimeTokens(vocabulary, data.time_bins) if data.task == "dense" and data.time_bins else None
+        self._pure_model, self._max_events = pure_model, data.max_events
+        self._task = "summary" if data.task == "summary" else None
+        self._suppressed = np.ones(vocabulary.size, bool)
+        self._suppressed[[*vocabulary.text_ids, vocabulary.eos_id, *(self.times.ids if self.times else ())]] = False
+        compiler_options = None if rules is None else rules.compiler_options(xla_options or {})
+        encode, generate, self._gather = self._encode, self._generate, dict
+        self._search_with_rules = self._search
+        if rules is not None and rules.mesh.size > 1:
+            # The decoder's parameters are gathered once per batch, not for every token.
+            gathered = rules.gathered()
+            shardings = gathered.params(pure_model.shapes, pure_model.axes)
+            self._search_with_rules = gathered.activate(self._search)
+            encode, generate = rules.activate(encode), rules.activate(generate)
+
+            def gather(params: Arrays) -> Arrays:
+                place = jax.lax.with_sharding_constraint
+                return {n: place(x, shardings[n]) if n.startswith("decoder/") else x for n, x in params.items()}
+
+            self._gather = gather
+        self._jitted_encode = jax.jit(encode, compiler_options=compiler_options)
+        self.generate = jax.jit(generate, compiler_options=compiler_options)
+
+    # ---- Compiled programs
+
+    def _encode(self, params, batch_stats, batch) -> Encoded:
+        model = self._pure_model.bind(params, batch_stats)
+        memory = model.encode(batch)
+        if model.events is None:
+            return Encoded(memory, None)
+        queries = model.find_events(memory, batch)
+        confidence, best = top_k(queries.confidence[-1], self._max_events)
+        times = jnp.take_along_axis(queries.times[-1], best[..., None], axis=1)
+        query = jnp.take_along_axis(queries.query, best[..., None], axis=1)
+        memory = model.event_memory(memory, batch, times, query)
+        count = jnp.argmax(queries.count[-1], axis=-1)
+        return Encoded(memory, ProposedEvents(times, jax.nn.sigmoid(confidence), count))
+
+    def _generate(self, params, batch_stats, batch, prefix, key) -> tuple[Decoded, ProposedEvents | None]:
+        """Returns the hypotheses of each row, or where queries find events of each event of each row, and these events.
+
+        `batch` is what `Captioner.encode` takes, or the result of `encode`.
+        """
+        encoded = batch["encoded"] if "encoded" in batch else self._encode(params, batch_stats, batch)
+        model = self._pure_model.bind(self._gather(params), batch_stats)
+        if encoded.proposed is not None:
+            prefix = jnp.repeat(prefix, self._max_events, axis=0)
+        return self._search_with_rules(model, encoded.memory, prefix, key), encoded.proposed
+
+    def _search(self, model, memory: Memory, prefix, key) -> Decoded:
+        options, vocabulary = self.options, self.vocabulary
+        num_beams = 1 if options.method == "greedy" else options.num_beams
+        fixed, state = model.decoder.init_cache(memory, num_beams, prefix.shape[1] + options.max_len)
+
+        def step_fn(tokens, index, state):
+            logits, state, _ = model.decoder.step(tokens, index, fixed, state)
+            return logits, state
+
+        if self.times:
+            grammar = EventGrammar(self.times, vocabulary.size, prefix.shape[1], options.max_len)
+            step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], num_beams), state)
+        common = {
+            "max_len": options.max_len,
+            "min_len": options.min_len,
+            "no_repeat_ngram": options.no_repeat_ngram,
+            "eos_id": vocabulary.eos_id,
+            "pad_id": vocabulary.pad_id,
+            "suppressed": jnp.asarray(self._suppressed),
+        }
+        if options.method == "greedy":
+            return greedy_search(step_fn, state, prefix, **common)
+        if options.method == "beam":
+            return beam_search(
+                step_fn, state, prefix, num_beams=num_beams, length_penalty=options.length_penalty, **common
+            )
+        return sample(
+            step_fn, state, prefix, key, samples=num_beams, temperature=options.temperature, top_k=options.top_k,
+            top_p=options.top_p, **common,
+        )  # fmt: skip
+
+    # ---- Batches to results
+
+    def prefix(self, lang: str, b: int) -> np.ndarray:
+        """Returns the tokens that every row starts with, int32 [b, p].
+
+        Raises:
+          ValueError: the vocabulary has no such language.
+        """
+        tokens = self.times.prefix(lang) if self.times else self.vocabulary.prefix(lang, self._task)
+        return np.tile(np.asarray(tokens, np.int32), (b, 1))
+
+    def encode(self, params: Arrays, batch_stats: Arrays, batch: Batch) -> Batch:
+        """See `CaptionGenerator`; `batch` holds device arrays as `Captioner.encode` takes them."""
+        encoded = self._jitted_encode(params, batch_stats, batch)
+        return {name: value for name, value in batch.items() if name != "frames"} | {"encoded": encoded}
+
+    def captions(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[Caption]:
+        """Returns the best caption of every row.
+
+        Args:
+          params: parameters of the model.
+          batch_stats: batch statistics of the model.
+          batch: device arrays as `Captioner.encode` takes them, or the result of `encode`.
+          lang: the language to write.
+          key: PRNG key of sampling.
+
+        Raises:
+          ValueError: the vocabulary has no such language.
+        """
+        decoded, _ = self._decode(params, batch_stats, batch, lang, key)
+        return self._best(decoded, lang, batch)
+
+    def events(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[list[Event]]:
+        """Returns the events of every row in order of start, with seconds from the start of the row; arguments as
+        `captions`."""
+        durations = np.asarray(allgather(batch["duration"]), np.float64).tolist()
+        decoded, proposed = self._decode(params, batch_stats, batch, lang, key)
+        if self.times:
+            return self._written_events(decoded, durations, lang)
+        captions = iter(self._best(decoded, lang, batch, proposed.times))
+        events = []
+        for times, confidence, count, duration in zip(*allgather(tuple(proposed)), durations, strict=True):
+            row = []
+            for rank, ((start, end), score) in enumerate(zip(times, confidence, strict=True)):
+                caption = next(captions)
+                start, end = float(start * duration), float(end * duration)
+                if rank < count and end > start and caption.text:
+                    row.append(
+                        Event(start, end, caption.text, float(score), lang, caption.tokens, caption.token_log_probs)
+                    )
+            events.append(sorted(row, key=lambda event: (event.start, event.end)))
+        return events
+
+    def _decode(self, params, batch_stats, batch, lang: str, key) -> tuple[Decoded, ProposedEvents | None]:
+        b = batch["frame_mask"].shape[0]  # over all processes
+        key = jax.random.key(0) if key is None else key
+        return self.generate(params, batch_stats, batch, self.prefix(lang, b), key)
+
+    def _written_events(self, decoded: Decoded, durations: list[float], lang: str) -> list[list[Event]]:
+        """The events of every row, where times are written into the text."""
+        events = []
+        tokens, log_probs = allgather((decoded.tokens[:, 0], decoded.token_log_probs[:, 0]))
+        for row, row_log_probs, duration in zip(tokens.tolist(), log_probs, durations, strict=True):
+            events.append([])
+            for written in self.times.decode(row, duration):
+                written_log_probs = row_log_probs[list(written.positions)]
+                events[-1].append(
+                    Event(
+                        written.start,
+                        written.end,
+                        written.text,
+                        float(np.exp(written_log_probs.mean())),
+                        lang,
+                        tuple(row[i] for i in written.positions),
+                        tuple(written_log_probs.tolist()),
+                    )  # fmt: skip
+                )
+        return events
+
+    def _best(self, decoded: Decoded, lang: str, batch: Batch, times=None) -> list[Caption]:
+        """The best caption of every row. With `times` [b, e, 2] the rows are the events of the batch's rows."""
+        if self.neighbors is None:
+            decoded = jax.tree.map(lambda x: x[:, :1], decoded)
+        tokens, scores, lengths, log_probs = allgather(
+            (decoded.tokens, decoded.scores, decoded.lengths, decoded.token_log_probs)
+        )
+        texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
+        best = np.zeros(len(texts), int)
+        if self.neighbors is not None:
+            best = self.neighbors.choose(
+                _vectors(batch, times), texts, scores, lang,
+                neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
+            )  # fmt: skip
+        captions = []
+        for row, i in enumerate(best):
+            written = slice(lengths[row, i])
+            captions.append(
+                Caption(
+                    texts[row][i],
+                    lang,
+                    float(scores[row, i]),
+                    tuple(tokens[row, i, written].tolist()),
+                    tuple(log_probs[row, i, written].tolist()),
+                )  # fmt: skip
+            )
+        return captions
+
+
+def _vectors(batch: Batch, times=None) -> np.ndarray:
+    """Vectors for `Neighbors.choose`: one for each row, or for each event of each row, float32 [rows, d]."""
+    mask = allgather(batch["frame_mask"])
+    if times is None:
+        return picture_vectors(allgather(batch["features"]), mask)
+    frame_times, duration, times = allgather((batch["frame_times"], batch["duration"], times))
+    fractions = (frame_times / duration[:, None])[:, None]
+    inside = mask[:, None] & (fractions >= times[..., :1]) & (fractions <= times[..., 1:])
+    inside = np.where(inside.any(-1, keepdims=True), inside, mask[:, None])
+    vectors = picture_vectors(allgather(batch["features"]), inside)
+    return vectors.reshape(-1, vectors.shape[-1])

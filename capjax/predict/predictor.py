@@ -1,0 +1,282 @@
+"""Prediction: `capjax.load(workdir).caption(media)`, and for models that find events `.events(videos)`.
+
+A raw photo or video takes the same path as the training data: frames at the same rate, RGB JPEG with its short side
+reduced, the evaluation view, the encoder. So a caption here equals the caption that evaluation scores.
+"""
+
+import itertools
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from capjax.data.media_reader import MediaReader, MediaSample
+from capjax.data.photo import MediaError, MediaSettings
+from capjax.data.windows import WindowSettings
+from capjax.decode.generator import Generator
+from capjax.decode.results import Caption, Event
+from capjax.models.build import make_pure_model
+from capjax.models.pure_model import Arrays, PureModel
+from capjax.predict.localize import LocalizedVideo, localize
+from capjax.predict.media_batch import Extractor, MediaBatcher
+from capjax.text.vocabulary import Vocabulary
+from capjax.workdir.checkpoint import check_weights, load_weights
+from capjax.workdir.layout import Workdir
+
+# For datasets that were prepared before these were recorded: frames per second; seconds of a window and of an overlap.
+_FPS, _WINDOW, _OVERLAP = 2.0, 512.0, 5.0
+# Names of decoding options in capjax 0.1.
+_OLD_OPTIONS = {"beams": "num_beams", "neighbours": "num_neighbors", "consensus": "consensus_weight"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The components of a loaded model, as export needs them.
+
+    Attributes:
+      generator: decodes batches with `pure_model`, `params` and `batch_stats`.
+      pure_model: the model as pure functions.
+      params: its parameters.
+      batch_stats: its batch statistics.
+      videos: the model takes videos, or was trained on videos; otherwise it takes photos only.
+      extractor: the frozen encoder of a model that takes features, or None.
+      image_size: side in pixels of the encoder's input.
+      picture: how a photo is stored before the encoder sees it.
+    """
+
+    generator: Generator
+    pure_model: PureModel
+    params: Arrays
+    batch_stats: Arrays
+    videos: bool
+    extractor: Extractor | None
+    image_size: int
+    picture: MediaSettings
+
+
+class Predictor:
+    """A trained model, ready to caption. Made by `load`.
+
+    Attributes:
+      config: config of the training run.
+      languages: languages that the model writes.
+      step: training step of the checkpoint.
+      feature_shape: (rows, columns, channels) of the features that the model takes; None if it takes pictures.
+      dense: the model finds events in videos; otherwise it captions whole photos and videos.
+    """
+
+    def __init__(self, workdir: str | Path | Workdir, **decode):
+        self._workdir = workdir = workdir if isinstance(workdir, Workdir) else Workdir(workdir)
+        self.config: ConfigDict = workdir.config()
+        self.languages = tuple(self.config.data.languages)
+        self.dense = finds_events(self.config)
+        self._vocabulary = Vocabulary.load(workdir.vocabulary_path)
+        self.step, self._params, self._batch_stats = load_weights(workdir.path)
+        self.feature_shape = workdir.feature_shape()
+        self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
+        check_weights(workdir.path, self._pure_model.shapes, self._params)
+        extractor = Extractor(workdir.encoder_dir) if self.config.data.features else None
+        image_size = extractor.image_size if extractor else self.config.data.image_size
+        num_frames = self.config.data.num_frames
+        self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)
+        media = workdir.media()
+        self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
+        # An encoder over time sees all frames, and some of its features are picked.
+        max_frames = sys.maxsize if extractor and extractor.over_time else num_frames
+        self._reader = MediaReader(self._picture, media.get("fps", _FPS), max_frames)
+        self._windows = WindowSettings(
+            media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
+        )
+        self._generators: dict[str, Generator] = {}
+        self._generator(**decode)
+
+    def parts(self, **decode) -> Parts:
+        """Returns the components of the model, with these decoding options.
+
+        Raises:
+          ValueError: an option that the model does not have.
+        """
+        return Parts(
+            self._generator(**decode), self._pure_model, self._params, self._batch_stats,
+            self.config.data.num_frames > 1 or self.dense or self._windows.longest > 0, self._batch.extractor,
+            self._batch.image_size, self._picture,
+        )  # fmt: skip
+
+    def _generator(self, **decode) -> Generator:
+        """The generator for these decoding options; each is made once."""
+        options = ConfigDict(self.config.decode.to_dict())
+        for name, value in decode.items():
+            if name in _OLD_OPTIONS:
+                warnings.warn(
+                    f"the decoding option {name!r} is now {_OLD_OPTIONS[name]!r}", DeprecationWarning, stacklevel=3
+                )
+                name = _OLD_OPTIONS[name]
+            if name not in options:
+                raise ValueError(f"unknown decoding option {name!r}; expected one of {', '.join(options)}")
+            options[name] = value
+        for name in ("num_beams", "max_len"):
+            if options[name] < 1:
+                raise ValueError(f"{name} = {options[name]}: expected 1 or more")
+        key = options.to_json(sort_keys=True)
+        if key not in self._generators:
+            self._generators[key] = Generator(
+                self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options)
+            )
+        return self._generators[key]
+
+    def _language(self, lang: str | None) -> str:
+        lang = lang or self.languages[0]
+        if lang not in self.languages:
+            raise ValueError(f"this model writes {', '.join(self.languages)}; it was not trained on {lang!r}")
+        return lang
+
+    # ---- Captions of whole photos and videos
+
+    def caption(
+        self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0, **decode
+    ) -> list[Caption]:
+        """Returns one caption (or summary, if the model was trained on summaries) per photo or video, in order.
+
+        A photo or video that cannot be read does not affect the others: its caption has an `error` and an empty text.
+        The plain texts are `[caption.text for caption in model.caption(media)]`.
+
+        Args:
+          media: paths of images or videos, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
+          lang: one of `languages`; None: the first.
+          batch_size: largest number of photos or videos in a batch.
+          seed: seed of sampling.
+          **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`.
+
+        Raises:
+          TypeError: `media` is one photo or video instead of several.
+          ValueError: a language or an option that the model does not have, or the model finds events.
+        """
+        self._check_captions()
+        _check_media(media, batch_size)
+        lang, generator = self._language(lang), self._generator(**decode)
+        captions: dict[int, Caption] = {}
+        pending: dict[int, MediaSample] = {}
+
+        def flush():
+            captions.update(zip(pending, self._captions(generator, [*pending.values()], lang, seed), strict=True))
+            pending.clear()
+
+        for index, item in enumerate(media):
+            try:
+                pending[index] = self.read(item)
+            except MediaError as error:
+                captions[index] = Caption.failed(error, lang)
+            if len(pending) == batch_size:
+                flush()
+        if pending:
+            flush()
+        return [captions[index] for index in sorted(captions)]
+
+    def _check_captions(self):
+        if self.dense:
+            raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
+
+    def read(self, media) -> MediaSample:
+        """Reads a photo or video in any form that `caption` takes, as a record would hold it.
+
+        Raises:
+          MediaError: the photo or video cannot be read; the message names the file.
+        """
+        return self._reader.read(media)
+
+    def caption_samples(
+        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, **decode
+    ) -> list[Caption]:
+        """Returns the captions of samples that `read` returned, decoded in one batch; options as `caption`."""
+        self._check_captions()
+        return self._captions(self._generator(**decode), samples, self._language(lang), seed)
+
+    def _captions(self, generator: Generator, samples: Sequence[MediaSample], lang: str, seed: int) -> list[Caption]:
+        batch, key = self._batch(samples), jax.random.key(seed)
+        return generator.captions(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
+
+    # ---- Events in videos
+
+    def events(self, media: Iterable[str | Path], **options) -> list[LocalizedVideo]:
+        """Returns the events of each video; `localize` as a list.
+
+        Each result is a sequence of events in order of start. A video that cannot be read does not affect the others:
+        its result has an `error` and no events.
+
+        Args:
+          media: paths of videos.
+          **options: as `localize`.
+        """
+        return list(self.localize(media, **options))
+
+    def localize(
+        self, media: Iterable[str | Path], *, lang: str | None = None, window: float | None = None,
+        overlap: float | None = None, batch_size: int = 8, seed: int = 0,
+        progress: Callable[[float, float], None] | None = None, **decode,
+    ) -> Iterator[LocalizedVideo]:  # fmt: skip
+        """Yields the duration and the events of each video, in order, or the error where a video cannot be read.
+
+        A video longer than the training videos is divided into overlapping windows; memory does not grow with its
+        length.
+
+        Args:
+          media: paths of videos.
+          lang: as in `caption`.
+          window: seconds of a window; None: as in training.
+          overlap: seconds that a window shares with the next; None: as in training.
+          batch_size: largest number of windows in a batch.
+          seed: seed of sampling.
+          progress: called with the seconds of video read so far, and the total seconds of the files opened so far.
+          **decode: as in `caption`.
+
+        Raises:
+          TypeError: `media` is one video instead of several.
+          ValueError: a language, window or option that the model does not have, or the model finds no events.
+        """
+        if not self.dense:
+            raise ValueError(
+                f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
+            )
+        _check_media(media, batch_size)
+        lang, generator = self._language(lang), self._generator(**decode)
+        windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
+
+        def find_events(samples: list[MediaSample]) -> list[list[Event]]:
+            batch, key = self._batch(samples), jax.random.fold_in(jax.random.key(seed), next(batch_numbers))
+            return generator.events(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
+
+        return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
+
+    def watch(self, media: Iterable[str | Path], **options) -> Iterator[LocalizedVideo]:
+        """Deprecated name of `localize`."""
+        warnings.warn("Predictor.watch is now Predictor.localize", DeprecationWarning, stacklevel=2)
+        return self.localize(media, **options)
+
+
+def _check_media(media, batch_size: int):
+    if isinstance(media, str | bytes | Path):
+        raise TypeError(f"expected several photos or videos, such as a list; found one {type(media).__name__}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+
+
+def finds_events(config: ConfigDict) -> bool:
+    """Returns whether the model of a config finds events, instead of captioning whole photos and videos."""
+    return config.data.task == "dense"
+
+
+def load(workdir: str | Path | Workdir, **decode) -> Predictor:
+    """Loads the trained model of a workdir, with the weights of its best evaluation.
+
+    Args:
+      workdir: folder of a training run.
+      **decode: decoding options that differ from the config's, such as `num_beams=1`.
+
+    Raises:
+      FileNotFoundError: there is no trained model in the folder.
+    """
+    return Predictor(workdir, **decode)
