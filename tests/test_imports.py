@@ -15,10 +15,10 @@ LAYERS = (
     ("decode",),
     ("workdir",),
     ("train", "evals"),
-    ("predict", "localize"),
+    ("predict",),
     ("compile", "export", "compress", "explain", "analyze"),
     ("serve",),
-    ("cli", "jobs"),
+    ("cli", "commands", "jobs"),
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 
