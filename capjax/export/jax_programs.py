@@ -13,7 +13,7 @@ from jax import export
 
 from capjax.config import ConfigError
 from capjax.models.pure_model import Arrays
-from capjax.predict import Parts, Predictor
+from capjax.predict.predictor import Parts, Predictor
 
 # What a decoding step may be lowered for. Random numbers are drawn on CUDA by a kernel that only JAX brings.
 PLATFORMS = ("cpu", "cuda", "tpu")
