@@ -12,11 +12,12 @@ def main() -> int:
         prog="launch.py", allow_abbrev=False,
         description="Trains or evaluates what a config describes, compiles it for a TPU slice, or exports what was "
         "trained.",
-        epilog="Any setting of configs/common.py can be given as --config.KEY=VALUE. Exit status: 0 done, 1 an error, "
-        "2 wrong arguments, 143 or 130 stopped by SIGTERM or Ctrl-C: training has then saved, and goes on when the "
-        "command is repeated; 70 a defect; 75 another process of the job was lost: start all again.",
+        epilog="Any setting of capjax/config/defaults.py can be given as --config.KEY=VALUE. Exit status: 0: done. "
+        "1: an error. 2: wrong arguments. 143 or 130: stopped by SIGTERM or Ctrl-C; training has saved, and the same "
+        "command continues it. 70: an unforeseen error after the first step. 75: another process of the job was lost; "
+        "start all again.",
     )  # fmt: skip
-    parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="such as configs/shapes.py")
+    parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of one in configs/ such as shapes")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the job keeps all that it makes")
     parser.add_argument("--mode", choices=("train", "eval", "compile", "export"), default="train")
     group = parser.add_argument_group("--mode=compile", "reports on the programs in DIR/compile; no TPU is needed")

@@ -1,4 +1,4 @@
-"""What launch.py runs: a config, a workdir and a mode."""
+"""Runs a job, which is a config, a workdir and a mode, and turns its errors into exit statuses."""
 
 import logging
 import signal
@@ -77,25 +77,29 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     return means(result.scores)
 
 
-# sysexits.h's EX_SOFTWARE.
-BROKEN = 70
+# Exit status of an unforeseen error after the first step: EX_SOFTWARE of sysexits.h. Launchers start the job again.
+CRASHED = 70
 
 
 def run(
     mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None,
     output: str | None = None, model: str | None = None,
 ) -> int:  # fmt: skip
-    """Runs a job and returns its exit status: 0; 1 for an error that the user can mend, printed without a traceback,
-    and where something does not fit the slice that it was compiled for; 128 + the signal's number where SIGTERM or
-    Ctrl-C stopped it, as shells have it; 70 for what nobody foresaw, with a traceback.
+    """Runs a job and returns its exit status.
 
-    Where a job has several processes, it joins them first, and an error of one ends all. A process whose peer is lost
-    exits with status 75: the same command, started again for all, goes on from the last checkpoint.
+    0: done.
+    1: an error that the user can correct, printed without a traceback; a program that does not fit the TPU slice it
+      was compiled for; or an unforeseen error before the first step, with a traceback, which a restart would repeat.
+    70: an unforeseen error after the first step, with a traceback.
+    75: another process of the job was lost. All are to be started again, and continue from the last checkpoint.
+    128 + the signal's number: stopped by SIGTERM or Ctrl-C.
+
+    A job of several processes joins them first, and an error of one process ends all.
 
     Args:
-      compiles: what `--mode=compile` is told, as `capjax.compile.compile_job.run` takes it.
-      output: where `--mode=export` writes; model: the SavedModel that `--mode=eval` scores in place of the workdir's
-        checkpoint.
+      compiles: for `--mode=compile`, keyword arguments of `capjax.compile.compile_job.run`.
+      output: for `--mode=export`, the folder to write.
+      model: for `--mode=eval`, a SavedModel to score in place of the workdir's checkpoint.
     """
     status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model)
     if said:
@@ -107,7 +111,7 @@ def run(
 def _run(
     mode: str, source: str, workdir: str, overrides: list[str], compiles: Mapping, output: str | None, model: str | None
 ) -> tuple[int, str]:
-    """(exit status, what to say of it)."""
+    """Returns (exit status, message for standard error)."""
     try:
         if mode == "train" or (mode == "eval" and not model):
             hosts.join()
@@ -133,11 +137,12 @@ def _run(
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, "interrupted"
     except Exception as error:
-        # JAX tells of an exchange that broke off by a ValueError, too.
-        if not hosts.attribute_failure(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
+        # JAX reports a broken exchange between processes as a ValueError, too.
+        is_broken_exchange = hosts.attribute_failure(error)
+        if not is_broken_exchange and isinstance(error, (ValueError, OSError, NotFiniteError)):
             return 1, str(error)
         traceback.print_exc()
-        return BROKEN, repr(error)
+        return CRASHED if hosts.has_stepped() or is_broken_exchange else 1, repr(error)
     if hosts.is_first():
         for name, value in scores.items():
             print(f"{name:8} {value:.4f}")

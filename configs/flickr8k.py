@@ -10,11 +10,11 @@ With the argument `five` (configs/flickr8k.py:five) one model writes English, Ge
 `data_prep flickr8k` their files with --translations, and the vocabulary --size 4000.
 """
 
-import common
+from capjax.config import default_config
 
 
 def get_config(arg="en"):
-    config = common.get_config()
+    config = default_config()
     config.name = "flickr8k"
     config.data.train = ("data/flickr8k_lite0@train",)
     config.data.eval = "data/flickr8k_lite0@val"

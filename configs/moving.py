@@ -8,7 +8,7 @@ The argument is ENCODER,DECODER: i3d, convlstm, video_vit or frames (each frame 
 transformer, lstm or gru. `--config.data.shuffle_frames=true` takes the order of the frames away.
 """
 
-import common
+from capjax.config import default_config
 
 # A frame at a time, to a grid of 8 x 8.
 FRAME = {"stem": "patch", "depths": (0, 1), "channels": 32}
@@ -27,7 +27,7 @@ def get_config(arg="frames,transformer"):
         raise ValueError(
             f"moving takes ENCODER,DECODER of {', '.join(ENCODERS)} and {', '.join(DECODERS)}; not {arg!r}"
         )
-    config = common.get_config()
+    config = default_config()
     config.name = f"moving {arg}"
     config.data.train = ("data/events@train",)
     config.data.eval = "data/events@val"

@@ -7,7 +7,7 @@
 `queries` finds events as a set (PDVC's form); `text` writes their times into the text (Vid2Seq's form).
 """
 
-import moving
+from capjax.configs import moving
 
 
 def get_config(arg="queries"):

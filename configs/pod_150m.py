@@ -12,9 +12,8 @@ take the same.
 
 import math
 
-import common
-
 from capjax.compile.topology import Topology
+from capjax.config import default_config
 
 FRAMES = 16
 
@@ -37,7 +36,7 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     topology = Topology.parse(where or "v5e:16x16")
     memory = 2 ** int(math.log2(topology.chip.memory / 2**34))
     items = max(1, per_chip * memory // (FRAMES if media == "video" else 1))
-    config = common.get_config()
+    config = default_config()
     config.name = f"{name} {media}"
     config.data.target_len = 65  # 64 positions to predict: tiles of the chip are full
     config.data.threads = 16

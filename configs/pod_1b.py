@@ -1,7 +1,7 @@
 """A captioner of a billion parameters for TPU pods: a ViT of 20 layers and 10 layers of a decoder, 1,536 wide. Commands
 and arguments are those of configs/pod_150m.py."""
 
-import pod_150m
+from capjax.configs import pod_150m
 
 
 def get_config(arg=""):

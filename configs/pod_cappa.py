@@ -8,7 +8,7 @@ The larger the tiles, the longer the code of a kernel. With small ones the compi
 and a step takes 39 % longer: `fast` is for training.
 """
 
-import pod_150m
+from capjax.configs import pod_150m
 
 
 def get_config(arg=""):

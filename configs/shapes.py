@@ -4,11 +4,11 @@ python launch.py --config configs/shapes.py --workdir runs/shapes --config.data.
 `make demo` does all of it.
 """
 
-import common
+from capjax.config import default_config
 
 
 def get_config():
-    config = common.get_config()
+    config = default_config()
     config.name = "shapes"
     config.data.image_size = 64
     config.data.crop_scale = (1.0, 1.0)  # a crop would make "on the left" untrue

@@ -6,7 +6,7 @@ python -m data_prep features --input data/slides --output data/slides_lite0 --en
 python launch.py --config configs/slideshow.py --workdir runs/slides
 """
 
-import flickr8k
+from capjax.configs import flickr8k
 
 
 def get_config():

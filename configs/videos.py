@@ -9,11 +9,11 @@ ahead, and trains in minutes without an accelerator:
     python -m data_prep features --input data/mine --output data/mine_lite0 --encoder efficientnet_lite0 --views 4
 """
 
-import common
+from capjax.config import default_config
 
 
 def get_config(arg="frames"):
-    config = common.get_config()
+    config = default_config()
     config.name = "videos"
     config.data.num_frames = 16
     config.data.features = arg == "features"

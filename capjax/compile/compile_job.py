@@ -7,9 +7,9 @@ from pathlib import Path
 
 from capjax.compile.compile_report import make_refusal, make_report, to_markdown, write_report
 from capjax.compile.compiler import NAMES, CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
-from capjax.compile.sweep import changed, smaller, sweep
+from capjax.compile.sweep import smaller, sweep
 from capjax.compile.topology import Topology
-from capjax.config import to_json
+from capjax.config import to_json, with_overrides
 from capjax.files import write_text
 from capjax.workdir.layout import Workdir
 
@@ -67,7 +67,7 @@ def _advice(config, topology: Topology, program: str) -> str:
     """What would fit; it is compiled to be sure."""
     for settings in smaller(config, topology, program):
         try:
-            memory = compile_program(changed(config, settings), topology, program)["memory"]
+            memory = compile_program(with_overrides(config, settings), topology, program)["memory"]
         except ValueError:  # the config is not possible so
             continue
         if memory["fits"]:
@@ -86,7 +86,7 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
         name = " ".join(settings)
         if name not in rows:
             try:
-                rows[name] = compile_program(changed(config, settings), topology, "train")
+                rows[name] = compile_program(with_overrides(config, settings), topology, "train")
             except CompilerError as error:
                 rows[name] = {"memory": {"fits": False}, "failed": str(error)}
             folder.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,9 @@
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from functools import partial
 
-from capjax import config as config_lib
+from capjax.config import ConfigError
 from capjax.compile.compiler import batch_of
 from capjax.compile.topology import Topology
 from capjax.models.decoders import DECODERS
@@ -15,19 +14,6 @@ from capjax.models.encoders import ENCODERS
 BATCH = {"train": "train.batch_size", "decode": "eval.batch_size"}
 # What is split over `tensor` is exchanged in every layer: only among few neighbors.
 MOST_TENSOR = 8
-
-
-def changed(config, settings: Sequence[str]):
-    """The config with settings such as "mesh.fsdp=16".
-
-    Raises:
-      ConfigError: there is no such setting, or the config is not possible so.
-    """
-    config = deepcopy(config)
-    for setting in settings:
-        config_lib.override(config, setting)
-    config_lib.check(config)
-    return config
 
 
 def meshes(topology: Topology, *, rows: int) -> list[list[str]]:
@@ -59,7 +45,7 @@ def sweep(config, topology: Topology, batches: Sequence[int] = ()) -> list[list[
         if not here:
             chips = math.prod(topology.shape)
             least = accumulate * topology.slices * chips // math.gcd(chips, MOST_TENSOR)
-            raise config_lib.ConfigError(
+            raise ConfigError(
                 f"--sweep on {topology}: no mesh divides a batch of {size} over its {topology.count} chips; use "
                 f"multiples of {least} in --batches or train.batch_size"
             )

@@ -70,7 +70,7 @@ def main():
     args = parser.parse_args()
     from capjax import config as config_lib
     from capjax import runtime
-    from capjax.compile.sweep import changed
+    from capjax.config import with_overrides
     from capjax.compile.topology import Topology
 
     runtime.start(compiles_only=True)
@@ -80,7 +80,7 @@ def main():
         topology = Topology.parse(slice_name)
         for name, settings in meshes(config, topology, args.also).items():
             label = re.sub(r"[^\w.=]+", "-", f"{Path(args.config).stem}-{slice_name}-{'-'.join(settings)}")
-            report = compiled(changed(config, settings), topology, args.root / f"{label}.json")
+            report = compiled(with_overrides(config, settings), topology, args.root / f"{label}.json")
             table.append(row(slice_name, name, config.train.batch_size, report))
             print(table[-1], file=sys.stderr, flush=True)
             if name == "the config's" and report["memory"]["fits"]:

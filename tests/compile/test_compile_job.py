@@ -13,9 +13,9 @@ from capjax.compile.compiler import CompilerError, DoesNotFitError, compile_lowe
 from capjax.compile.estimate import estimate
 from capjax.compile.flops import count_flops
 from capjax.compile.hlo import HloProgram
-from capjax.compile.sweep import changed, meshes, smaller, sweep
+from capjax.compile.sweep import meshes, smaller, sweep
 from capjax.compile.topology import Topology
-from capjax.config import ConfigError, load
+from capjax.config import ConfigError, load, with_overrides
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop
@@ -218,7 +218,7 @@ def test_what_saves_memory_is_tried_from_the_mildest_to_the_smallest_batch(confi
     assert found[1] == [*found[0], "model.encoder.options.remat=full", "model.decoder.options.remat=full"]
     assert [settings[-1] for settings in found[2:]] == ["train.batch_size=8", "train.batch_size=4"]
     for settings in found:
-        changed(config, settings)
+        with_overrides(config, settings)
 
 
 def test_on_one_chip_no_mesh_saves_memory(config):

@@ -1,0 +1,97 @@
+"""Building blocks of `capjax.config.defaults`: a setting with its default, meaning and check, and a group of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from capjax.config.aliases import AliasedConfigDict
+from capjax.config.errors import ConfigError
+from capjax.registry import nearest
+
+
+@dataclass(frozen=True)
+class Check:
+    """A condition on a value.
+
+    Attributes:
+      allows: returns whether a value is allowed.
+      expected: the allowed values in words, for errors and for the config reference.
+    """
+
+    allows: Callable[[Any], bool]
+    expected: str
+
+    def __call__(self, key: str, value):
+        """Raises ConfigError unless `value` is allowed."""
+        if not self.allows(value):
+            raise ConfigError(f"{key} = {value!r}: expected {self.expected}")
+
+
+class Choice(Check):
+    """Allows a fixed set of strings; an error names the nearest."""
+
+    def __init__(self, *choices: str):
+        super().__init__(choices.__contains__, ", ".join(choices))
+        object.__setattr__(self, "choices", choices)
+
+    def __call__(self, key: str, value):
+        if not self.allows(value):
+            raise ConfigError(f"{key} = {value!r}: {nearest(str(value), self.choices)}")
+
+
+positive = Check(lambda value: value >= 1, "1 or more")
+non_negative = Check(lambda value: value >= 0, "0 or more")
+fraction = Check(lambda value: 0.0 <= value < 1.0, "a fraction: at least 0 and below 1")
+non_empty = Check(bool, "at least one element")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a config.
+
+    Attributes:
+      default: the value where a config does not set the key; its type is the type of the key.
+      doc: the meaning and the unit, in plain prose.
+      check: the condition on its value, if any.
+    """
+
+    default: Any
+    doc: str
+    check: Check | None = None
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether the value is a mapping with keys of the user's choice, such as keyword arguments of an encoder."""
+        return isinstance(self.default, dict)
+
+
+class Group:
+    """Settings that share a prefix, such as all of `data.*`."""
+
+    def __init__(self, doc: str, **members: "Setting | Group"):
+        self.doc = doc
+        self.members = members
+
+    def make(self) -> ConfigDict:
+        """Returns the defaults as a locked ConfigDict, in which an unknown key is an error."""
+        config = AliasedConfigDict()
+        for name, member in self.members.items():
+            if isinstance(member, Group):
+                config[name] = member.make()
+            else:
+                config[name] = ConfigDict(member.default) if member.is_mapping else member.default
+        config.lock()
+        for name, member in self.members.items():
+            if isinstance(member, Setting) and member.is_mapping:
+                config[name].unlock()
+        return config
+
+    def flatten(self, prefix: str = "") -> Iterator[tuple[str, Setting]]:
+        """Yields (dotted key, setting) of every setting in the group and its subgroups."""
+        for name, member in self.members.items():
+            if isinstance(member, Group):
+                yield from member.flatten(f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}", member
