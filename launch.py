@@ -17,7 +17,12 @@ def main() -> int:
         "command continues it. 70: an unforeseen error after the first step. 75: another process of the job was lost; "
         "start all again.",
     )  # fmt: skip
-    parser.add_argument("--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of one in configs/ such as shapes")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:ARG]",
+        help="a config file, or the name of one in configs/ such as shapes",
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="where the job keeps all that it makes")
     parser.add_argument("--mode", choices=("train", "eval", "compile", "export"), default="train")
     group = parser.add_argument_group("--mode=compile", "reports on the programs in DIR/compile; no TPU is needed")

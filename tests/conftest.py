@@ -38,9 +38,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def common_config(request):
-    """The defaults of configs/common.py."""
-    from capjax.config import load
+def common_config():
+    """The default of every setting."""
+    from capjax.config import default_config
 
-    path = request.config.rootpath / "configs" / "common.py"
-    return load(str(path))
+    return default_config()

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from capjax import jobs
+from capjax.parallel import hosts
 from tests.helpers.tiny_job import ROOT
 
 SPEC = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
@@ -104,6 +105,28 @@ def test_scores_are_printed_and_other_errors_are_not_hidden(monkeypatch, tmp_pat
     monkeypatch.setattr(jobs, "train", fail)
     assert jobs.run("train", str(SHAPES), str(tmp_path), []) == 1
     assert "No space left on device: 'checkpoints/5'" in capsys.readouterr().err
-    monkeypatch.setattr(jobs, "train", lambda config, workdir: 1 / 0)
-    assert jobs.run("train", str(SHAPES), str(tmp_path), []) == 70
+
+
+@pytest.mark.parametrize(("stepped", "status"), [(False, 1), (True, 70)])
+def test_only_an_unforeseen_error_after_the_first_step_may_be_worth_a_restart(
+    monkeypatch, tmp_path, capsys, stepped, status
+):
+    def fail(config, workdir):
+        hosts.heartbeat(0, busy=True)
+        if stepped:
+            hosts.heartbeat(1)
+        return 1 / 0
+
+    monkeypatch.setattr(jobs, "train", fail)
+    assert jobs.run("train", str(SHAPES), str(tmp_path), []) == status
     assert "Traceback" in (errors := capsys.readouterr().err) and "ZeroDivisionError" in errors
+
+
+@pytest.mark.parametrize("line", ["import torchvission", "x = y", "x = (", "raise OSError('gone')"])
+def test_an_error_in_a_config_file_names_the_line_and_is_not_restarted(run, tmp_path, line):
+    config = tmp_path / "mine.py"
+    config.write_text(f"# mine\n{line}\n")
+    status, errors = run(config=config)
+    assert status == 1
+    assert f"launch.py: {config}, line 2: " in errors
+    assert "Traceback" not in errors

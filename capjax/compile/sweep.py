@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from capjax.config import ConfigError
 from capjax.compile.compiler import batch_of
 from capjax.compile.topology import Topology
+from capjax.config import ConfigError
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 

@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -75,11 +76,12 @@ def _call(path: Path, arg: str) -> ConfigDict:
     Raises:
       ConfigError: the file cannot be run; the message names the line.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    loader = SourceFileLoader(path.stem, str(path))  # also of a file without the suffix .py
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
     module = importlib.util.module_from_spec(spec)
     with _imports_beside(path.parent.resolve()):
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
             get_config = getattr(module, "get_config", None)
             if not callable(get_config):
                 raise ConfigError("a config file defines get_config(arg=None); this one does not")
@@ -216,7 +218,7 @@ def _set(config: ConfigDict, key: str, value):
             raise ConfigError(f"{key} = {value!r}: {key} is a group; set one of its keys, or all: {example}")
         node[name] = ConfigDict(value.to_dict() if isinstance(value, ConfigDict) else value)
     else:
-        value = _coerce(key, value, SETTINGS[key].default)
+        value = _coerce(key, value, node[name])
         node[name] = aliases.rename_stages(value) if key == "data.curriculum" else value
 
 

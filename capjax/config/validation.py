@@ -25,8 +25,8 @@ def check(config: ConfigDict):
     for lang, weight in values["data.language_weights"].items():
         if not isinstance(weight, (int, float)) or not weight > 0:
             raise ConfigError(
-                f"data.language_weights.{lang} = {weight!r}: expected a number above 0; to leave a language out, remove it "
-                "from data.languages"
+                f"data.language_weights.{lang} = {weight!r}: expected a number above 0; to leave a language out, "
+                "remove it from data.languages"
             )
     if values["data.task"] == "dense" and (values["decode.min_len"] or values["decode.no_repeat_ngram"]):
         raise ConfigError("data.task = 'dense' needs decode.min_len = 0 and decode.no_repeat_ngram = 0")

@@ -113,13 +113,6 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
         return PureModel.of(make)
     except ConfigError:
         raise
-    except AttributeError as error:
-        if not isinstance(error.args[0] if error.args else None, KeyError):  # which is what a ConfigDict tells
-            raise
-        raise ConfigError(
-            f"the config has no setting {error.args[0].args[0]} of the model: it was written by an older version of "
-            "capjax; add the setting, with its default of configs/common.py, to the workdir's config.json"
-        ) from error
     except (TypeError, ValueError) as error:  # an unknown name, or values that do not fit; the message says which
         raise ConfigError(f"model: {error}") from error
 

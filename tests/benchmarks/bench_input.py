@@ -55,10 +55,10 @@ def natural_noise(rng: np.random.Generator, height: int = 480, width: int = 640)
 
 def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
     from capjax import runtime
+    from capjax.config import default_config
     from capjax.data.pipeline import make_train_iterator
     from capjax.data.record import Record, RecordCaption
     from capjax.text import vocabulary
-    from configs.common import get_config
 
     runtime.start(training=True)  # as launch.py does
 
@@ -71,7 +71,7 @@ def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
             return Record(id=str(index), media="", captions=captions, frames=(files[index].read_bytes(),))
 
     texts = [caption.text for record in map(Files().__getitem__, range(50)) for caption in record.captions]
-    data = get_config().data
+    data = default_config().data
     data.crop_scale, data.crop_aspect, data.threads, data.image_size = scale, ASPECT, THREADS, SIZE
     batches = make_train_iterator(
         ["files@train"], vocabulary.Vocabulary(vocabulary.train({"en": texts}, size=400)), data,

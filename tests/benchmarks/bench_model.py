@@ -11,7 +11,6 @@ import argparse
 import multiprocessing
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -41,7 +40,7 @@ def make_ours(task: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from capjax.config import load
+    from capjax.config import default_config
     from capjax.decode.search import beam_search, greedy_search
     from capjax.models.captioner import Captioner
     from capjax.models.pure_model import PureModel, make_key
@@ -60,7 +59,7 @@ def make_ours(task: str):
     size = sum(int(np.prod(value.shape)) for value in pure_model.shapes.values())
 
     def training():
-        config = load(str(Path(__file__).parents[2] / "configs/common.py"))
+        config = default_config()
         optimizer, schedule = make_optimizer(config.optimizer, 100, names)
         box = [jax.jit(make_init(pure_model, optimizer, names, ema=False))(make_key(0), {}, {})]
         train = jax.jit(make_step(pure_model, optimizer, schedule, config.train, seed=0), donate_argnums=0)

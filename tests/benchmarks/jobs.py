@@ -41,7 +41,7 @@ def train(config: str, workdir: Path, settings: Sequence[str]) -> float:
 
 
 def made_up_training(settings: Sequence[str]):
-    """(state, step): a new training state of configs/common.py with these settings, and state -> state, which takes a
+    """(state, step): a new training state of the default config with these settings, and state -> state, which takes a
     step on a batch of noise and waits for it."""
     sys.path.insert(0, str(ROOT))
     from capjax import runtime
@@ -51,7 +51,7 @@ def made_up_training(settings: Sequence[str]):
     import jax
     import numpy as np
 
-    from capjax import config as config_lib
+    from capjax.config import default_config, with_overrides
     from capjax.compile.dummy_vocabulary import dummy_vocabulary
     from capjax.data.pipeline import batch_shapes
     from capjax.models.pure_model import make_key
@@ -60,7 +60,7 @@ def made_up_training(settings: Sequence[str]):
     from capjax.train.loop import to_device
     from capjax.train.train_programs import make_programs
 
-    config = config_lib.load(str(ROOT / "configs/common.py"), settings)
+    config = with_overrides(default_config(), settings)
     vocabulary, rules = (
         dummy_vocabulary(8000, languages=("en",)),
         ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules),

@@ -70,8 +70,8 @@ def main():
     args = parser.parse_args()
     from capjax import config as config_lib
     from capjax import runtime
-    from capjax.config import with_overrides
     from capjax.compile.topology import Topology
+    from capjax.config import with_overrides
 
     runtime.start(compiles_only=True)
     table, first = [], {}

@@ -18,7 +18,7 @@ from capjax.data.pipeline import make_eval_batches, model_inputs
 from capjax.data.record import RecordSource
 from capjax.predict import Predictor
 from tests.helpers.folders import contents
-from tests.helpers.tiny_job import ROOT, Tiny, one_device, shared_once
+from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, Tiny, one_device, shared_once
 from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
 
 tf = pytest.importorskip("tensorflow")
@@ -280,7 +280,7 @@ def test_weights_are_variables_and_not_in_the_graph(exported):
 
 def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, capsys):
     run = shutil.copytree(exported.workdir("photo"), tmp_path / "run")
-    source, settings = str(ROOT / "configs/common.py"), exported.settings("photo")
+    source, settings = DEFAULT_CONFIG, exported.settings("photo")
     assert jobs.run("eval", source, str(run), settings) == 0
     before = capsys.readouterr().out
     files = contents(run)

@@ -19,13 +19,14 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from capjax import config as config_lib
+from capjax.config import default_config, with_overrides
 from capjax.files import write_bytes
 from capjax.text import vocabulary
 from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_CONFIG = str(Path(__file__).with_name("default_config.py"))
 COLOURS = {
     "red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 220), "yellow": (230, 220, 30),
     "black": (15, 15, 15), "white": (240, 240, 240),
@@ -100,7 +101,7 @@ class Tiny:
         return [*SETTINGS, *data, f"data.vocabulary={self.path / 'vocabulary.model'}", *more]
 
     def config(self, *more: str) -> ConfigDict:
-        return config_lib.load(str(ROOT / "configs/common.py"), self.settings(*more))
+        return with_overrides(default_config(), self.settings(*more))
 
     def environment(self) -> dict[str, str]:
         """Of subprocesses: one device, the programs that others have compiled, and a stack trace should one crash."""
@@ -110,10 +111,9 @@ class Tiny:
     def command(self, workdir: Path, *more: str, mode: str = "train") -> list[str]:
         """launch.py with the tiny job's settings, `more` after them."""
         settings = [f"--config.{setting}" for setting in self.settings(*more)]
-        config = str(ROOT / "configs/common.py")
         return [
-            sys.executable, str(ROOT / "launch.py"), "--config", config, "--workdir", str(workdir), "--mode", mode,
-            *settings,
+            sys.executable, str(ROOT / "launch.py"), "--config", DEFAULT_CONFIG, "--workdir", str(workdir),
+            "--mode", mode, *settings,
         ]  # fmt: skip
 
     def launch(

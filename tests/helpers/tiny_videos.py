@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from capjax import config as config_lib
+from capjax.config import default_config, with_overrides
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.files import write_bytes
@@ -93,7 +93,7 @@ class TinyVideos:
     def config(self, *more: str, data: str = "whole") -> ConfigDict:
         parts = (f"data.train={self.path / data}@train", f"data.eval={self.path / data}@val")
         settings = [*SETTINGS, *parts, f"data.vocabulary={self.path / 'vocabulary.model'}", *more]
-        return config_lib.load(str(ROOT / "configs/common.py"), settings)
+        return with_overrides(default_config(), settings)
 
     def model(self, name: str, more: Sequence[str] = (), data: str = "whole") -> Path:
         """A workdir with a drawn model, as training leaves it. Tests must not write into it."""

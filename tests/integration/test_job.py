@@ -9,7 +9,7 @@ import pytest
 from capjax import jobs, runtime
 from capjax.workdir.checkpoint import load_weights
 from capjax.workdir.layout import Workdir
-from tests.helpers.tiny_job import ROOT, STEPS, Tiny, copy, one_device, predictions, rows
+from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, STEPS, Tiny, copy, one_device, predictions, rows
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def job(tiny, monkeypatch, capsys):
     runtime.start()
 
     def run(workdir, *more, mode="train"):
-        status = jobs.run(mode, str(ROOT / "configs/common.py"), str(workdir), tiny.settings(*more))
+        status = jobs.run(mode, DEFAULT_CONFIG, str(workdir), tiny.settings(*more))
         return status, capsys.readouterr().err
 
     return run

@@ -12,7 +12,7 @@ from capjax import jobs
 from capjax.train import loop, train_programs
 from capjax.workdir.checkpoint import load_weights
 from tests.helpers.kill_run import latest
-from tests.helpers.tiny_job import ROOT, Tiny, one_device, rows
+from tests.helpers.tiny_job import DEFAULT_CONFIG, Tiny, one_device, rows
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def start(tiny, tmp_path, monkeypatch):
 
         monkeypatch.setattr(train_programs, "make_step", make_step)
         settings = tiny.settings("data.eval=", "train.steps=12", *more)
-        return jobs.run("train", str(ROOT / "configs/common.py"), str(tmp_path / "run"), settings)
+        return jobs.run("train", DEFAULT_CONFIG, str(tmp_path / "run"), settings)
 
     return run
 

@@ -10,7 +10,7 @@ import pytest
 from capjax import cli, jobs, runtime
 from capjax.text import vocabulary
 from data_prep.__main__ import main as data_prep
-from tests.helpers.tiny_job import COLOURS, ROOT, SETTINGS, Tiny, one_device, predictions
+from tests.helpers.tiny_job import COLOURS, DEFAULT_CONFIG, ROOT, SETTINGS, Tiny, one_device, predictions
 from tests.helpers.videos import write_video
 
 
@@ -47,7 +47,7 @@ def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, caps
         "train.steps=60", "train.eval_every=0", "checkpoint.every=60", "train.ema=0.0", "model.dropout=0.0",
         "decode.method=greedy",
     ]  # fmt: skip
-    assert jobs.run("train", str(ROOT / "configs/common.py"), str(tmp_path / "run"), settings) == 0
+    assert jobs.run("train", DEFAULT_CONFIG, str(tmp_path / "run"), settings) == 0
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["signatures"]["en"]["CIDEr"].endswith("|videos:7/8"), "one is gone, two are clips of one file"
     told = predictions(tmp_path / "run")

@@ -29,13 +29,6 @@ def test_the_model_has_the_sizes_of_the_config(config):
     assert shapes["connector/row"].shape == shapes["connector/column"].shape == (2, 32)
 
 
-def test_a_config_of_an_older_version_is_told_which_setting_it_lacks(config):
-    with config.unlocked():
-        del config.model.frame_similarity
-    with pytest.raises(ConfigError, match="no setting 'frame_similarity' .* older version .* config.json"):
-        make_pure_model(config, vocab=50)
-
-
 @pytest.mark.parametrize(("target_len", "max_len", "expected"), [(40, 30, 40), (20, 30, 33)])
 def test_there_are_positions_for_the_longest_target_and_the_longest_caption(config, target_len, max_len, expected):
     config.data.target_len, config.decode.max_len = target_len, max_len

@@ -1,0 +1,78 @@
+"""The check of a config: impossible values are named with their key and the values that are allowed."""
+
+import pytest
+
+from capjax.config import ConfigError, default_config, from_json, to_json, with_overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.name=adamm", "did you mean 'adam'"),
+        ("train.steps=0", "train.steps = 0: expected 1 or more"),
+        ("decode.num_neighbors=-1", "0 or more"),
+        ("model.dropout=1.5", "model.dropout = 1.5: expected a fraction"),
+        ("train.gradient_accumulation_steps=7", "does not divide"),
+        ("data.languages=()", "at least one"),
+        ("data.language_weights.en=0", "data.language_weights.en = 0: expected a number above 0"),
+        ("data.language_weights.en=much", "expected a number above 0"),
+    ],
+)
+def test_an_impossible_value_is_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), [override])
+
+
+def test_an_unknown_output_format_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="eval.output_format = 'msrvt': did you mean 'msrvtt'"):
+        with_overrides(default_config(), ["eval.output_format=msrvt"])
+
+
+WHOLE = ["data.num_frames=16", "data.image_size=64", "data.target_len=24"]
+
+
+def test_a_curriculum_and_buckets_can_be_set_and_come_back():
+    stages = ((0, {"num_frames": 8, "image_size": 32, "target_len": 16, "hard": 0.2}), (500, {"hard": 1}), (900, {}))
+    config = with_overrides(default_config(), [*WHOLE, f"data.curriculum={stages!r}", "data.buckets=4,8,16"])
+    assert config.data.curriculum == stages and config.data.buckets == (4, 8, 16)
+    again = from_json(to_json(config), "here")
+    assert again.data.curriculum == stages and again.data.buckets == (4, 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((0, {"num_frames": 8}), r"curriculum\[0\] = 0: expected \(FIRST_STEP, \{"),
+        (((0, 8),), r"curriculum\[0\] = \(0, 8\): expected"),
+        ((("0", {}),), r"expected \(FIRST_STEP"),
+        (((5, {}),), r"curriculum\[0\] begins at step 5: expected 0"),
+        (((0, {}), (50, {}), (50, {})), r"curriculum\[2\] begins at step 50: expected a step above 50"),
+        (((0, {"frame": 8}),), r"curriculum\[0\]: frame: a stage cannot set it; did you mean 'num_frames'"),
+        (((0, {}), (9, {"num_frames": 17})), r"curriculum\[1\]: num_frames = 17: .*from 1 to data.num_frames = 16"),
+        (((0, {"num_frames": 4.0}),), "whole number"),
+        (((0, {"num_frames": True}),), "whole number"),
+        (((0, {"image_size": 128}),), "from 1 to data.image_size = 64"),
+        (((0, {"target_len": 0}),), "from 1 to data.target_len = 24"),
+        (((0, {"hard": 1.5}),), "hard = 1.5: expected a fraction from 0 to 1"),
+        (((0, {"hard": True}),), "fraction"),
+    ],
+)
+def test_a_curriculum_that_cannot_be_names_stage_and_key(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), [*WHOLE, f"data.curriculum={stages!r}"])
+
+
+def test_features_have_one_size_in_all_stages():
+    stages = 'data.curriculum=((0, {"image_size": 32}),)'
+    with pytest.raises(ConfigError, match="image_size: data.features is set"):
+        with_overrides(default_config(), [*WHOLE, "data.features=true", stages])
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [("8,8,16", "increasing"), ("16,8", "increasing"), ("0,16", "increasing"), ("4.5,16", "increasing"),
+     ("8,32", "the last bucket should be 16"), ("4,8", "the last bucket should be 16")],
+)  # fmt: skip
+def test_buckets_rise_to_the_frames_of_a_record(buckets, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), [*WHOLE, f"data.buckets={buckets}"])
