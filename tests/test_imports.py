@@ -18,7 +18,7 @@ LAYERS = (
     ("predict",),
     ("compile", "export", "compress", "explain", "analyze"),
     ("serve",),
-    ("cli", "commands", "jobs"),
+    ("cli", "commands", "configs", "jobs"),
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 

@@ -26,7 +26,7 @@ _DATA = Group(
     time_bins=Setting(
         0,
         "Number of time tokens by which a dense model writes start and end of events into the text, as in Vid2Seq; the "
-        "vocabulary must have been made with --time-pieces. 0: event queries find the events, as in PDVC; see "
+        "vocabulary must have been made with --time-tokens. 0: event queries find the events, as in PDVC; see "
         "`model.events`.",
         non_negative,
     ),

@@ -51,8 +51,8 @@ def made_up_training(settings: Sequence[str]):
     import jax
     import numpy as np
 
-    from capjax.config import default_config, with_overrides
     from capjax.compile.dummy_vocabulary import dummy_vocabulary
+    from capjax.config import default_config, with_overrides
     from capjax.data.pipeline import batch_shapes
     from capjax.models.pure_model import make_key
     from capjax.parallel.mesh import make_mesh

@@ -76,3 +76,25 @@ def test_features_have_one_size_in_all_stages():
 def test_buckets_rise_to_the_frames_of_a_record(buckets, message):
     with pytest.raises(ConfigError, match=message):
         with_overrides(default_config(), [*WHOLE, f"data.buckets={buckets}"])
+
+
+@pytest.mark.parametrize(
+    "best",
+    ["F1@0.5", "SODA_c (ROUGE-L)", "SODA_d precision", "paragraph CIDEr", "Kendall tau", "boundary error p90 (s)"],
+)
+def test_any_score_of_a_dense_model_may_select_the_best_checkpoint(best):
+    with_overrides(default_config(), ["data.task=dense", f"checkpoint.best={best}"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.task=dense", "checkpoint.best=SODA_c"], r"checkpoint.best = 'SODA_c': .*SODA_c \(ROUGE-L\)"),
+        (["checkpoint.best=cider"], "checkpoint.best = 'cider': did you mean 'CIDEr'.* eval.metrics is bleu"),
+        (["checkpoint.best=F1"], "checkpoint.best = 'F1'"),
+        (["eval.metrics=blue"], "eval.metrics: .*bleu"),
+    ],
+)
+def test_a_score_that_is_not_computed_is_an_error(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), settings)

@@ -25,7 +25,7 @@ from data_prep.clips import ClipSettings
 from data_prep.media import Storage
 from data_prep.readers import READERS
 from tests.helpers.drawn_models import draw_params
-from tests.helpers.tiny_job import ROOT, shared_once
+from tests.helpers.tiny_job import shared_once
 
 LANGUAGES, BINS = ("en", "de"), 16
 SETTINGS = (

@@ -9,7 +9,7 @@ import pytest
 from capjax import jobs, runtime
 from capjax.workdir.checkpoint import load_weights
 from capjax.workdir.layout import Workdir
-from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, STEPS, Tiny, copy, one_device, predictions, rows
+from tests.helpers.tiny_job import DEFAULT_CONFIG, STEPS, Tiny, copy, one_device, predictions, rows
 
 
 @pytest.fixture(scope="session")
