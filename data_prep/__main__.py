@@ -187,7 +187,7 @@ def _run(name: str, args: argparse.Namespace) -> int:
     start = time.monotonic()
     builder = RecordBuilder(
         name=name,
-        found=read(name, args),
+        reader=read(name, args),
         output_dir=args.output,
         settings=Storage(
             MediaSettings(args.short_side, args.quality),

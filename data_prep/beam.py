@@ -1,13 +1,12 @@
-"""Shards made on Apache Beam: by processes of this machine, or on Dataflow, Flink or Spark.
+"""Writes shards on Apache Beam: with processes of this machine, or on Dataflow, Flink or Spark.
 
-python -m data_prep NAME ... --beam                                     (this machine, a process for each core)
-python -m data_prep NAME ... --beam --runner=FlinkRunner --flink_master=HOST:8081 --environment_type=...
+capjax prepare NAME ... --beam                                     (this machine, one process per core)
+capjax prepare NAME ... --beam --runner=FlinkRunner --flink_master=HOST:8081 --environment_type=...
 
-What follows --beam are Beam's own options. Each shard is one element of the pipeline, and `shards.write_shard` makes it
-in whatever process: that is all Beam is asked for, so the files are those of any other run. The workers need capjax.
-They read the media and write the shards under the paths of this machine, on a file system in common (NFS, Lustre, a
-mounted bucket), or by way of --stage. What became of a shard is told by the report that lies beside it, so that a job
-which was stopped goes on from the shards that are finished, on Beam or without it.
+What follows --beam are Beam's own options. Each shard is one element of the pipeline, and `shards.write_shard` writes
+it in any process, so the files equal those of any other run. The workers need capjax. They read media and write shards
+under the paths of this machine, on a shared file system (NFS, Lustre, a mounted bucket), or through --stage. Each
+finished shard has a report beside it, so that a stopped job resumes from the finished shards, with or without Beam.
 """
 
 import contextlib
@@ -36,37 +35,37 @@ except ImportError as error:
 from data_prep.pool import Stopped, available_cores
 from data_prep.readers.item import InputError
 from data_prep.shards import Shard, ShardReport, write_shard
-from data_prep.staging import Stage, StagedShard
+from data_prep.staging import StagedShard, StagingFolder
 
 _LOCAL = "DirectRunner"
-# Their job servers have further options of their own.
-_SERVED = ("flink", "spark", "portable")
-# What listens where, of a runner's options; without a host and a port they mean this process.
+# Runners whose job servers have further options of their own.
+_WITH_JOB_SERVER = ("flink", "spark", "portable")
+# Options of runners that name a server; without a host and a port they mean this process.
 _ENDPOINTS = ("job_endpoint", "artifact_endpoint", "flink_master", "spark_rest_url")
-_ANSWER_WITHIN = 10.0  # seconds
-# Seconds between two looks at what is finished, and between a worker's looks whether it should stop; and with a stage,
-# where each look is a request.
+_CONNECT_TIMEOUT = 10.0  # seconds
+# Seconds between two checks for finished shards, and between a worker's checks whether to stop; with a staging folder
+# each check is a request.
 _PERIOD, _STAGE_PERIOD = 0.5, 10.0
 
 
 def make_options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options, with processes of this machine where no runner is named.
+    """Beam's options; without a runner, processes of this machine are used.
 
     Raises:
-      InputError: an option that Beam does not have, or nothing answers where a runner is said to be.
+      InputError: Beam does not have an option, or no server answers at the address of a runner.
     """
     options = PipelineOptions(flags, pipeline_type_check=False)
     runner = (options.view_as(StandardOptions).runner or _LOCAL).lower().removesuffix("runner")
-    known = options.get_all_options()
+    all_options = options.get_all_options()
     given = options.get_all_options(retain_unknown_options=True)
-    unknown = set(given) - set(known)
-    if unknown and runner not in _SERVED:
+    unknown = set(given) - set(all_options)
+    if unknown and runner not in _WITH_JOB_SERVER:
         name = min(unknown)
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, all_options, n=1)
         raise InputError(f"--beam: Beam has no option --{name}" + (f"; did you mean --{close[0]}?" if close else ""))
     if runner == "direct":
         options.view_as(StandardOptions).runner = _LOCAL
-        # DirectRunner first fetches a program from the web, but not for a pipeline that allows this; ours has none.
+        # Without this, DirectRunner downloads a program to check triggers; our pipeline has none.
         options.view_as(TypeOptions).allow_unsafe_triggers = True
         direct, named = options.view_as(DirectOptions), {flag.split("=")[0] for flag in flags}
         if "--direct_running_mode" not in named:
@@ -81,12 +80,12 @@ def make_options(flags: Sequence[str]) -> PipelineOptions:
 
 
 def _check_endpoint(name: str, address: str):
-    """Beam itself waits for minutes, and some runners for ever, for what is not there."""
-    found = re.fullmatch(r"(?:https?://)?([^\s:/\[\]]+):(\d+)/?", address)
-    if found is None:
+    """Connects once: Beam waits for minutes, and some runners forever, for a server that does not exist."""
+    match = re.fullmatch(r"(?:https?://)?([^\s:/\[\]]+):(\d+)/?", address)
+    if match is None:
         return
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER_WITHIN).close()
+        socket.create_connection((match[1], int(match[2])), timeout=_CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise InputError(
             f"--beam: nothing answers at --{name}={address} ({error}); is it running, and can this machine reach it?"
@@ -96,32 +95,32 @@ def _check_endpoint(name: str, address: str):
 def make_shards_on_beam(
     shards: Sequence[Shard], options: PipelineOptions, work_dir: Path, stage: str | None = None
 ) -> Iterator[tuple[Shard, ShardReport]]:
-    """Yields shards and their reports as they get done, in any order.
+    """Yields shards and their reports as they finish, in any order.
 
-    Leaving the loop early stops the workers after the items at hand.
+    Leaving the loop early stops the workers after their current items.
 
     Args:
-      work_dir: that of the dataset, where the shards go. While it has a file `stop`, workers stop.
-      stage: the url of a folder by way of which media and shards go; see data_prep/staging.py. Then `stop` is there.
+      work_dir: working folder of the dataset, to which the shards are written. A file `stop` in it stops the workers.
+      stage: URL of a staging folder for media and shards (see data_prep/staging.py); `stop` is then in that folder.
 
     Raises:
-      InputError: the stage cannot be written.
-      RuntimeError: the job failed; what is finished stays.
+      InputError: the staging folder cannot be written.
+      RuntimeError: the job failed; finished shards are kept.
     """
     if not shards:
         return
-    through = Stage(stage) if stage else None
-    tasks = through.send(shards) if through else shards
+    staging = StagingFolder(stage) if stage else None
+    tasks = staging.send(shards) if staging else shards
     waiting = {shard.report_path.name: shard for shard in shards}
-    job = _Job(tasks, options, through.stop_path() if through else str(work_dir / "stop"))
+    job = _Job(tasks, options, staging.stop_path() if staging else str(work_dir / "stop"))
     try:
         while waiting:
-            alive = job.thread.is_alive()  # before the look, so that none is missed
-            for name, report in through.fetch(waiting) if through else _finished(waiting):
+            alive = job.thread.is_alive()  # checked first, so that no finished shard is missed
+            for name, report in staging.fetch(waiting) if staging else _finished(waiting):
                 yield waiting.pop(name), report
             if waiting and not alive:
                 raise RuntimeError(job.failure(len(waiting), stage or work_dir))
-            job.thread.join(_STAGE_PERIOD if through else _PERIOD)
+            job.thread.join(_STAGE_PERIOD if staging else _PERIOD)
         job.thread.join()
     finally:
         job.stop()
@@ -134,25 +133,25 @@ def _finished(waiting: dict[str, Shard]) -> list[tuple[str, ShardReport]]:
 
 
 class _Job:
-    """A pipeline at work. Its end is waited for in a thread."""
+    """A running pipeline. A thread waits for its end."""
 
     def __init__(self, tasks: Sequence[Shard | StagedShard], options: PipelineOptions, stop_path: str):
         self._stop_path = stop_path
         self._result = self._error = None
-        self._let_go()
-        # The local runner returns when all is done. Others return at once, and handle signals: in the main thread.
+        self._remove_stop_file()
+        # The local runner returns when the job is done. Others return at once and handle signals, in the main thread.
         local = options.view_as(StandardOptions).runner == _LOCAL
         try:
             pipeline = beam.Pipeline(options=options)
             (
                 pipeline
                 | "shards" >> beam.Create(tasks)
-                | "apart" >> beam.Reshuffle()  # else one worker would make them all
+                | "spread" >> beam.Reshuffle()  # otherwise one worker would write all shards
                 | "write" >> beam.Map(_write, stop_path)
             )
             if not local:
                 self._result = pipeline.run()
-        except Exception as error:  # of a runner's own making
+        except Exception as error:  # runners have exceptions of their own
             raise RuntimeError(
                 f"the Beam job could not be started: {str(error).strip() or type(error).__name__}"
             ) from error
@@ -163,39 +162,39 @@ class _Job:
         try:
             result = pipeline.run() if pipeline else self._result
             result.wait_until_finish()
-        except Exception as error:  # of a runner's own making; told by `failure`
+        except Exception as error:  # runners have exceptions of their own; reported by `failure`
             self._error = error
 
     def failure(self, missing: int, folder: str | Path) -> str:
         what = str(self._error or "").strip().split("\n")[-1] or f"it ended without {missing} of its shards"
-        where = f"Its workers must see {folder} under this name; what is finished is kept there"
+        where = f"Its workers must see {folder} under this path; finished shards are kept there"
         return f"the Beam job failed: {what}\n{where}"
 
     def stop(self):
-        """Ends the job, if it has not ended."""
+        """Stops the job if it is still running."""
         if self.thread.is_alive():
             FileSystems.create(self._stop_path).close()
             if self._result is not None:
                 self._result.cancel()
             self.thread.join()
-            self._let_go()
+            self._remove_stop_file()
 
-    def _let_go(self):
+    def _remove_stop_file(self):
         if FileSystems.exists(self._stop_path):
             FileSystems.delete([self._stop_path])
 
 
 def _write(task: Shard | StagedShard, stop_path: str):
-    """Makes a shard in a worker, unless a worker that was here before has."""
+    """Writes a shard in a worker, unless an earlier worker has written it."""
     staged = isinstance(task, StagedShard)
-    parent, looked, period = os.getppid(), -float("inf"), _STAGE_PERIOD if staged else _PERIOD
+    parent, last_check, period = os.getppid(), -float("inf"), _STAGE_PERIOD if staged else _PERIOD
 
     def on_items(count: float):
-        nonlocal looked
-        if time.monotonic() - looked < period:
+        nonlocal last_check
+        if time.monotonic() - last_check < period:
             return
-        looked = time.monotonic()
-        if os.getppid() != parent or FileSystems.exists(stop_path):  # a killed runner leaves orphans
+        last_check = time.monotonic()
+        if os.getppid() != parent or FileSystems.exists(stop_path):  # a killed runner leaves orphaned workers
             raise Stopped
 
     with contextlib.suppress(Stopped):

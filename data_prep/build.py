@@ -1,19 +1,19 @@
 """The TFDS builder that writes Items as ArrayRecord files, without TensorFlow.
 
-    builder = RecordBuilder(name="flickr8k", found=READERS.make("flickr8k", path), output_dir="data/flickr8k")
+    builder = RecordBuilder(name="flickr8k", reader=READERS.make("flickr8k", path), output_dir="data/flickr8k")
     builder.download_and_prepare()
     builder.as_data_source("train")   # or, in another process, tfds.builder_from_directory("data/flickr8k")
 
-It is a TFDS `DatasetBuilder` with its own `download_and_prepare`, because TFDS's generators write in one process (or on
-Beam), pass all data through temporary shuffle files, and start from nothing after an interruption. Here the shards are
-decided first, from the annotations alone; each is then made by one pure function (`shards.write_shard`) in any process.
+It is a TFDS `DatasetBuilder` with its own `download_and_prepare`: TFDS's generators write in one process (or on Beam),
+pass all data through temporary shuffle files, and start over after an interruption. Here the shards are planned first,
+from the annotations alone; each is then written by one pure function (`shards.write_shard`) in any process.
 
 All work is done in OUTPUT.partial:
-    dataset/        the shards, and at the end the metadata: this folder is renamed to OUTPUT as the very last step
-    shards/*.json   what became of each finished shard, so that an interrupted run goes on
-    frames/         frames of long videos, so that it goes on within one
-    report.json     what was skipped, when the run fails
-    lock            held while a run is at work
+    dataset/        the shards, and at the end the metadata; renamed to OUTPUT as the last step
+    shards/*.json   a report of each finished shard, from which an interrupted run resumes
+    frames/         frames of long videos, so that a run resumes within a video
+    report.json     what was skipped, if the run fails
+    lock            held while a run is writing
     stop            asks the workers of a Beam job to stop
 """
 
@@ -35,22 +35,22 @@ from data_prep.build_report import Report, TooMuchBad
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
-from data_prep.readers.item import Found, InputError
+from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
 from data_prep.shards import OutputError, Shard, ShardReport, write_shard
 
-# Fewer photos than this, or fewer bytes of videos, are done before worker processes are up.
-_WORTH_A_POOL = 300
-_BYTES_WORTH_A_POOL = 2**24
+# Fewer photos, or fewer bytes of videos, are written before worker processes have started.
+_MIN_PHOTOS_FOR_POOL = 300
+_MIN_BYTES_FOR_POOL = 2**24
 
 
 class BuildError(RuntimeError):
-    """No dataset was written; the message says why, and where the report is."""
+    """No dataset was written. The message gives the reason and the path of the report."""
 
 
 class _Info(tfds.core.DatasetInfo):
     def initialize_from_bucket(self):
-        """There is nothing to be had of it on the web, and TFDS's own would leave an empty temporary folder behind."""
+        """Does nothing: no bucket has this dataset, and TFDS's method would leave an empty temporary folder."""
 
 
 class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
@@ -59,21 +59,22 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
     The same items and media give the same bytes in every file, whatever the number of workers and interruptions.
 
     Args:
-      name: of the dataset; its files begin with it.
-      found: what a reader yields. It is read when the dataset is prepared.
-      output_dir: where the dataset goes; must not exist, or be empty.
+      name: name of the dataset, with which its files begin.
+      reader: the items and problems that a reader yields. It is consumed when the dataset is prepared.
+      output_dir: folder of the dataset; it must not exist, or be empty.
       settings: how media are stored.
       translations: captions in further languages.
-      workers: processes; None: one for each core, or only this one where little is to be done.
-      beam: options of Apache Beam, which then makes the shards in place of `workers`; see data_prep/beam.py.
-      stage: the url of a folder through which media and shards go to Beam's workers and back; see data_prep/staging.py.
-      max_bad: the share of bad photos, and of bad captions, beyond which there is no dataset; see `report`.
+      workers: number of processes. None: one per core, or only the calling process if there is little to do.
+      beam: options of Apache Beam, which then writes the shards instead of `workers`; see data_prep/beam.py.
+      stage: URL of a folder through which media and shards travel to and from Beam's workers; see
+        data_prep/staging.py.
+      max_bad: the largest accepted share of bad photos, and of bad captions; see data_prep/build_report.py.
       strict: stop at the first bad input.
-      overwrite: replace a dataset that is there. The old one stays until the new one is whole.
+      overwrite: replace an existing dataset, which stays until the new one is complete.
       progress: show a progress bar.
 
     Raises:
-      ValueError: the name is no identifier, or an argument is out of range.
+      ValueError: the name is not an identifier, or an argument is out of range.
       RuntimeError: `beam` is given, and Apache Beam is not installed.
     """
 
@@ -83,7 +84,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         self,
         *,
         name: str,
-        found: Found,
+        reader: ItemStream,
         output_dir: str | Path,
         settings: Storage | None = None,
         translations: Translations | None = None,
@@ -107,7 +108,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
 
             self._beam = make_options(beam)
         self.name, self.workers = name, workers
-        self.found = found
+        self.reader = reader
         self.output_dir = Path(output_dir).resolve()
         self.work_dir = self.output_dir.with_name(self.output_dir.name + ".partial")
         self.settings = settings or Storage()
@@ -134,11 +135,11 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         )
 
     def download_and_prepare(self):
-        """Writes the dataset, going on from what an interrupted run of the same input left.
+        """Writes the dataset, resuming an interrupted run of the same input.
 
         Raises:
-          BuildError: too much bad input, an unusable input, a full disk, or something is in the way at OUTPUT.
-          KeyboardInterrupt: as it came; what was finished is kept.
+          BuildError: too much bad input, an unusable input, a full disk, or OUTPUT exists.
+          KeyboardInterrupt: passed on; finished shards are kept.
         """
         self._check_output()
         with _locked(self.work_dir):
@@ -147,7 +148,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             except (TooMuchBad, InputError) as error:
                 path = self.work_dir / "report.json"
                 self.report.write(path, finished=False)
-                raise BuildError(f"{error}\nNo dataset was written. All that was found is listed in {path}") from error
+                raise BuildError(f"{error}\nNo dataset was written. All problems are listed in {path}") from error
             except OutputError as error:
                 raise BuildError(
                     f"{error.filename}: {error.strerror}. What is finished is kept in {self.work_dir}; "
@@ -157,15 +158,15 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
 
     def _download_and_prepare(self, dl_manager=None, download_config=None):
         """Everything up to the rename."""
-        found = self.translations.join(self.found) if self.translations else self.found
-        found = tqdm(found, desc=f"{self.name}: annotations", unit="", leave=False, **self._bar)
-        splits, files = check_items(found, self.report)
+        items = self.translations.join(self.reader) if self.translations else self.reader
+        items = tqdm(items, desc=f"{self.name}: annotations", unit="", leave=False, **self._bar)
+        splits, files = check_items(items, self.report)
         self.report.translations = self.translations.counts if self.translations else {}
         shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
-        everything = [shard for part in shards.values() for shard in part]
-        clear_stale(self.work_dir, everything)
-        reports = self._write_shards(everything, sum(size for size, _ in files.values()))
-        # In the order of the shards: the report must not tell who was first.
+        all_shards = [shard for part in shards.values() for shard in part]
+        clear_stale(self.work_dir, all_shards)
+        reports = self._write_shards(all_shards, sum(size for size, _ in files.values()))
+        # In the order of the shards: the report must not depend on which worker was first.
         for split, part in shards.items():
             for shard in part:
                 problems = reports[shard.path].problems
@@ -179,22 +180,22 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
     def _write_shards(self, shards: list[Shard], file_bytes: int) -> dict[Path, ShardReport]:
         reports = {shard.path: report for shard in shards if (report := ShardReport.read(shard))}
         pending = [shard for shard in shards if shard.path not in reports]
-        total, done = (sum(len(shard.items) for shard in part) for part in (shards, pending))
+        total, left = (sum(len(shard.items) for shard in part) for part in (shards, pending))
         videos = self.report.noun == "video"
-        worth = done >= _WORTH_A_POOL or (videos and file_bytes >= _BYTES_WORTH_A_POOL)
-        cores = available_cores() if worth else 1
-        bar = tqdm(total=total, initial=total - done, desc=self.name, unit=f" {self.report.noun}s", **self._bar)
+        use_pool = left >= _MIN_PHOTOS_FOR_POOL or (videos and file_bytes >= _MIN_BYTES_FOR_POOL)
+        cores = available_cores() if use_pool else 1
+        bar = tqdm(total=total, initial=total - left, desc=self.name, unit=f" {self.report.noun}s", **self._bar)
         with bar:
             for report in reports.values():
-                self._strict(report)
-            for shard, report in self._made(pending, self.workers or cores, bar):
+                self._check_strict(report)
+            for shard, report in self._run_shards(pending, self.workers or cores, bar):
                 reports[shard.path] = report
-                self._strict(report)
+                self._check_strict(report)
         return reports
 
-    def _made(self, shards: list[Shard], workers: int, bar: tqdm) -> Iterator[tuple[Shard, ShardReport]]:
+    def _run_shards(self, shards: list[Shard], workers: int, bar: tqdm) -> Iterator[tuple[Shard, ShardReport]]:
         if self._beam is None:
-            yield from run(write_shard, shards, workers, _whole(bar))
+            yield from run(write_shard, shards, workers, _fractional_updates(bar))
             return
         from data_prep.beam import make_shards_on_beam
 
@@ -202,7 +203,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             bar.update(len(shard.items))
             yield shard, report
 
-    def _strict(self, report: ShardReport):
+    def _check_strict(self, report: ShardReport):
         if self.report.strict and report.problems:
             self.report.add(report.problems[0])
 
@@ -212,7 +213,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         infos, tables = [], {}
         for split, parts in reports.items():
             records = sum(part.records for part in parts)
-            if not records:  # allowed by --max-bad 1; TFDS knows no empty splits
+            if not records:  # possible with --max-bad 1; TFDS has no empty splits
                 for shard in shards[split]:
                     shard.path.unlink()
                 continue
@@ -234,8 +235,8 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
                 )
             )
         if not infos:
-            raise InputError(f"not one {self.report.noun} could be used")
-        # Not self.info, which may have been read from the dataset that is to be overwritten.
+            raise InputError(f"none of the {self.report.noun}s could be used; report.json lists why")
+        # Not self.info, which may have been read from the dataset that is overwritten.
         info = self._info()
         info.set_file_format("array_record")
         info.set_splits(tfds.core.splits.SplitDict(infos))
@@ -254,17 +255,17 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         if not (out / "dataset_info.json").is_file():
             raise BuildError(f"{out} exists and is not a dataset; choose another --output, or remove it")
         if not self.overwrite:
-            raise BuildError(f"{out} is a dataset already; choose another --output, or say --overwrite")
+            raise BuildError(f"{out} is already a dataset; choose another --output, or add --overwrite")
 
     def _publish(self):
-        """Puts the finished dataset in its place, and clears up."""
+        """Renames the finished dataset to OUTPUT and removes the working files."""
         old = self.work_dir / "old"
         if self.output_dir.exists() and any(self.output_dir.iterdir()):
             shutil.rmtree(old, ignore_errors=True)
             self.output_dir.rename(old)
         (self.work_dir / "dataset").rename(self.output_dir)
         self.info.read_from_directory(self.output_dir)
-        # Only what is ours; the rest of a folder that happens to have this name stays.
+        # Only our own files: a folder that happens to have this name keeps the rest.
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(self.work_dir / "shards")
         shutil.rmtree(self.work_dir / "frames", ignore_errors=True)
@@ -274,8 +275,8 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
             self.work_dir.rmdir()
 
 
-def _whole(bar: tqdm) -> Callable[[float], None]:
-    """Moves a bar by parts of an item; it shows two digits of them."""
+def _fractional_updates(bar: tqdm) -> Callable[[float], None]:
+    """A function that advances a progress bar by fractions of an item, shown with two digits."""
     done = float(bar.n)
 
     def update(count: float):
@@ -289,10 +290,10 @@ def _whole(bar: tqdm) -> Callable[[float], None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes `folder` and holds its lock, which goes with the process however that ends.
+    """Creates `folder` and holds its lock, which the system releases however the process ends.
 
     Raises:
-      BuildError: another run is at work there, or the folder cannot be made.
+      BuildError: another run is writing there, or the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

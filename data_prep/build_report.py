@@ -1,8 +1,8 @@
-"""What was skipped and why: counts, the list for report.json, and when it is too much.
+"""Report of a build: what was skipped and why, written to report.json, and the limit on bad input.
 
-The share of bad input is taken twice, and each must stay within `max_bad`: of photos or videos (lost ones / all that
-the annotations speak of) and of captions (lost captions / all, those of lost photos not counted as lost). Videos that
-are absent are counted apart: many of the web's are gone.
+Two shares of bad input must stay within `max_bad`: of photos or videos (lost / named by the annotations) and of
+captions (lost / all; captions of a lost photo do not count as lost). Absent videos are counted separately, because many
+videos of published datasets are no longer on the web.
 """
 
 import json
@@ -14,15 +14,15 @@ from data_prep.readers.item import Problem
 
 
 class TooMuchBad(Exception):
-    """Bad input beyond what was allowed."""
+    """The share of bad input is larger than `max_bad`."""
 
 
 class Report:
-    """Gathers the problems of a run.
+    """Collects the problems of a run.
 
     Args:
-      name: of the dataset.
-      max_bad: the share of bad photos, and of bad captions, up to which the run goes on.
+      name: name of the dataset.
+      max_bad: the largest accepted share of bad photos, and of bad captions.
       strict: stop at the first problem.
     """
 
@@ -31,34 +31,35 @@ class Report:
         self.problems: list[Problem] = []
         self.items = self.captions = self.left_out = 0
         self.noun = "photo"  # or video
-        self.media: dict = {}  # how they are stored
-        # {split: how many videos the annotations name, and how many of them are there}
+        self.media: dict = {}  # how media are stored
+        # {split: {"named": videos named by the annotations, "there": videos that can be used}}
         self.videos: dict[str, dict[str, int]] = {}
         self.splits: dict[str, dict] = {}
         self.translations: dict[str, dict[str, int]] = {}
 
     def add(self, problem: Problem):
-        """Notes a problem.
+        """Adds a problem.
 
         Raises:
-          TooMuchBad: if strict.
+          TooMuchBad: `strict` is set.
         """
         self.problems.append(problem)
         if self.strict:
             raise TooMuchBad(f"{_line(problem)}\n--strict stops at the first problem")
 
-    def count_video(self, split: str, there: bool):
-        """Notes a video that the annotations name; one that cannot be used is not there."""
+    def count_video(self, split: str, *, usable: bool):
+        """Counts a video that the annotations name, and whether it can be used."""
         counts = self.videos.setdefault(split, {"named": 0, "there": 0})
         counts["named"] += 1
-        counts["there"] += there
+        counts["there"] += usable
 
     def lose_videos(self, split: str, count: int):
-        """Notes that so many that were there turned out to be of no use."""
+        """Counts videos that turned out to be unusable when they were decoded."""
         self.videos[split]["there"] -= count
 
     def bad(self, costs: str) -> list[Problem]:
-        """What cost a caption, or what cost a photo or video: for what cannot be read one cannot tell which of both."""
+        """Problems that cost a caption, or (for any other value) a photo or video: for an unreadable line it is unknown
+        which of the two."""
         kinds = ("caption",) if costs == "caption" else ("photo", "video")
         return [problem for problem in self.problems if problem.costs in kinds]
 
@@ -75,7 +76,7 @@ class Report:
                 )
 
     def write(self, path: Path, finished: bool):
-        """Writes report.json. The same input gives the same bytes: no times, no paths of this machine."""
+        """Writes report.json. The same input gives the same bytes: no times and no paths of this machine."""
         report = {
             "name": self.name,
             "finished": finished,
@@ -99,9 +100,9 @@ def _line(problem: Problem) -> str:
 
 def _entry(problem: Problem) -> dict:
     file, _, line = problem.where.rpartition(":")
-    place = {"file": file, "line": int(line)} if file and line.isdigit() else {"file": problem.where}
-    text = {"kind": problem.kind, "costs": problem.costs, **place, "id": problem.id, "message": problem.message}
-    # Names that are not valid UTF-8 are told of too, and the report is valid UTF-8 all the same.
+    location = {"file": file, "line": int(line)} if file and line.isdigit() else {"file": problem.where}
+    text = {"kind": problem.kind, "costs": problem.costs, **location, "id": problem.id, "message": problem.message}
+    # Names that are not valid UTF-8 are escaped, so that the report is valid UTF-8.
     return {
         key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for key, value in text.items()

@@ -259,7 +259,7 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
         self.source_info = tfds.builder_from_directory(self.input_dir).info
         self.extractor = Extractor(settings)
         self.images = 0
-        super().__init__(name=self.source_info.name, found=iter(()), output_dir=output_dir, **options)
+        super().__init__(name=self.source_info.name, reader=iter(()), output_dir=output_dir, **options)
 
     def _info(self):
         info = super()._info()

@@ -144,7 +144,7 @@ def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> 
         with suppress(MediaError):  # told when the clips are made
             spans.append(bounds(item, video.duration))
     before = 0.0
-    for shown, until in detector.watch(video.frames_at((), all_frames=True)):
+    for shown, until in detector.process(video.frames_at((), all_frames=True)):
         if not seen:
             first = 0.0 if shown.time < DELAY else shown.time
             seen.append(_Seen(-math.inf, first, None))  # nothing is shown before it

@@ -1,4 +1,4 @@
-"""Items to shards: checks what can be checked without decoding, and decides which record lies where."""
+"""Plans shards: checks items without decoding media, and assigns each record to a shard."""
 
 import hashlib
 import re
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from data_prep.build_report import Report
 from data_prep.media import MediaError, Storage, check_file
-from data_prep.readers.item import Found, InputError, Item, Problem, is_text
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, is_text
 from data_prep.shards import Shard, fingerprint
 
 
-def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], dict[str, tuple[int, int]]]:
-    """Sorts out what is bad, and the rest by split.
+def check_items(items: ItemStream, report: Report) -> tuple[dict[str, list[Item]], dict[str, tuple[int, int]]]:
+    """Groups usable items by split and adds the rest to the report.
 
     Returns:
       {split: items}, train, val and test first, each in its final order (by a hash of the id, so that a shard is a
-      sample of the whole); and {id: (bytes, time)} of their files.
+      random sample of the split); and {id: (bytes, time of change)} of the media files.
 
     Raises:
       InputError: there is nothing to write.
@@ -26,17 +26,17 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
     """
     splits: dict[str, list[Item]] = {}
     files: dict[str, tuple[int, int]] = {}
-    places: dict[str, str] = {}
-    for item in found:
+    locations: dict[str, str] = {}
+    for item in items:
         if isinstance(item, Problem):
             report.items += item.costs in ("photo", "video")
             report.captions += item.costs == "caption"
             if item.costs in ("absent", "video"):
                 report.noun = "video"
                 if item.split and item.kind != "duplicate_id":
-                    report.count_video(item.split, there=False)
+                    report.count_video(item.split, usable=False)
             if item.costs == "absent":
-                report.problems.append(item)  # no fault: --strict does not stop at it
+                report.problems.append(item)  # not a fault of the input: --strict does not stop
             else:
                 report.add(item)
             continue
@@ -45,20 +45,20 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
             continue
         report.items += 1
         report.captions += len(item.captions)
-        problem = _problem(item, places, files)
+        problem = _problem(item, locations, files)
         if item.video:
             report.noun = "video"
             if not problem or problem.kind != "duplicate_id":
-                report.count_video(item.split, there=not problem)
+                report.count_video(item.split, usable=not problem)
         if problem:
             report.add(problem)
             continue
-        places[item.id] = item.where
+        locations[item.id] = item.where
         splits.setdefault(item.split, []).append(item)
     absent = sum(counts["named"] - counts["there"] for counts in report.videos.values())
     if not report.items and absent:
         first = next(problem for problem in report.problems if problem.costs == "absent")
-        raise InputError(f"none of the {absent} videos that the annotations name is there. The first: {first.message}")
+        raise InputError(f"none of the {absent} videos that the annotations name exists. The first: {first.message}")
     if not report.items:
         raise InputError(f"the annotations name no {report.noun}" + (" of any split" if report.left_out else ""))
     report.check()
@@ -66,22 +66,22 @@ def check_items(found: Found, report: Report) -> tuple[dict[str, list[Item]], di
         raise InputError(f"none of the {report.items} {report.noun}s can be used")
     order = {"train": 0, "val": 1, "test": 2}
     names = sorted(splits, key=lambda name: (order.get(name, 3), name))
-    return {name: sorted(splits[name], key=_place) for name in names}, files
+    return {name: sorted(splits[name], key=_sort_key) for name in names}, files
 
 
-def _problem(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
-    if problem := _fault(item, places, files):
+def _problem(item: Item, locations: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
+    if problem := _fault(item, locations, files):
         return replace(problem, costs="video") if item.video else problem
     return None
 
 
-def _fault(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
+def _fault(item: Item, locations: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
     if not re.fullmatch(r"\w+", item.split, re.ASCII) or item.split == "all":
         return Problem("unknown_split", f"split {item.split!r} should be letters and digits", item.where, item.id)
     if not is_text(item.id):
         return Problem("encoding", f"the id {item.id!r} is not valid UTF-8", item.where, item.id)
-    if item.id in places:
-        message = f"the id {item.id!r} is taken already ({places[item.id]})"
+    if item.id in locations:
+        message = f"the id {item.id!r} is already used ({locations[item.id]})"
         return Problem("duplicate_id", message, item.where, item.id)
     if not item.captions:
         return Problem("no_caption", f"{item.name or item.id} has no caption", item.where, item.id)
@@ -93,8 +93,8 @@ def _fault(item: Item, places: dict[str, str], files: dict[str, tuple[int, int]]
     return None
 
 
-def _place(item: Item) -> tuple:
-    """Where an item comes in its split. Parts of one video come together, in order."""
+def _sort_key(item: Item) -> tuple:
+    """Position of an item in its split. Parts of one video are adjacent, in order."""
     file = item.media if item.video and isinstance(item.media, Path) else None
     name = file.name if file else item.id
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8, person=b"capjax order").digest()
@@ -102,9 +102,12 @@ def _place(item: Item) -> tuple:
 
 
 def shard_count(items: int, *, videos: bool = False) -> int:
-    """Shards of a split: enough for the cores of one machine (128 photos each, up to 16; a video each), and 2048 photos
-    or 64 videos each in the large. It depends on the number of items alone, so that the files do not depend on the
-    machine."""
+    """Number of shards of a split.
+
+    Small splits have enough shards for the cores of one machine (128 photos or one video each, up to 16 shards), large
+    ones 2,048 photos or 64 videos per shard. It depends only on the number of items, so that the files do not depend on
+    the machine.
+    """
     if videos:
         return max(min(items, 16), -(-items // 64))
     return max(min(-(-items // 128), 16), -(-items // 2048))
@@ -113,7 +116,7 @@ def shard_count(items: int, *, videos: bool = False) -> int:
 def make_shards(
     name: str, splits: dict[str, list[Item]], files: dict, settings: Storage, work_dir: Path
 ) -> dict[str, list[Shard]]:
-    """Cuts each split into shards of equal size, give or take one item; all parts of a video are in one of them."""
+    """Divides each split into shards whose sizes differ by at most one item. All parts of a video are in one shard."""
     shards: dict[str, list[Shard]] = {}
     for split, items in splits.items():
         groups = [list(group) for _, group in groupby(items, key=lambda item: item.media if item.video else item.id)]
@@ -136,11 +139,11 @@ def make_shards(
 
 
 def clear_stale(work_dir: Path, shards: Iterable[Shard]):
-    """Removes what an earlier run left that is no finished part of this one."""
+    """Removes files of an earlier run that are not finished shards of this one."""
     shards = list(shards)
-    wanted = {path for shard in shards for path in (shard.path, shard.report_path)}
+    current = {path for shard in shards for path in (shard.path, shard.report_path)}
     for folder in (work_dir / "dataset", work_dir / "shards"):
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
-            if path not in wanted:
+            if path not in current:
                 path.unlink()

@@ -1,4 +1,4 @@
-"""A function over tasks in worker processes that end with their parent, whatever ends it.
+"""Maps a function over tasks in worker processes that end when their parent ends, however it ends.
 
 Processes are spawned, not forked: a fork of a process that has threads (Grain, JAX, tqdm) may hang.
 """
@@ -12,33 +12,33 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-# (steps done by all workers, an event that asks them to stop); set in each worker.
+# (number of steps done by all workers, event that asks them to stop); set in each worker.
 _shared: tuple[Any, Any] | None = None
 
 
 class Stopped(Exception):
-    """The parent asked for an end."""
+    """The parent asked the worker to stop."""
 
 
 def available_cores() -> int:
-    """Cores this process may use, which in a container can be fewer than there are."""
+    """Number of cores that this process may use; in a container this can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
     function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[float], None]
 ) -> Iterator[tuple[Any, Any]]:
-    """Yields (task, function(task, on_step)) as they get done, in any order.
+    """Yields (task, function(task, on_step)) as tasks finish, in any order.
 
-    Leaving the loop early stops the workers after the steps at hand.
+    Leaving the loop early stops the workers after their current steps.
 
     Args:
-      function: picklable; it calls `on_step(count)` as its work goes on, and cleans up if that raises.
-      workers: processes; 1 works in this one.
-      on_steps: called now and then in this process with the number of steps done since the last call.
+      function: picklable; calls `on_step(count)` as it progresses, and cleans up if that raises.
+      workers: number of processes; with 1 the calling process does the work.
+      on_steps: called repeatedly in the calling process with the number of steps done since the last call.
 
     Raises:
-      RuntimeError: a worker was killed, for instance by the system for want of memory, or could not start.
+      RuntimeError: a worker was killed, for instance because memory ran out, or could not start.
     """
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
@@ -47,20 +47,20 @@ def run(
     context = multiprocessing.get_context("spawn")
     steps, stop = context.Value("d", 0), context.Event()
     executor = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (steps, stop))
-    told = 0
+    reported = 0
     try:
         waiting: dict[Future, Any] = {executor.submit(_work, function, task): task for task in tasks}
         while waiting:
             done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            now = steps.value
-            on_steps(now - told)
-            told = now
+            total = steps.value
+            on_steps(total - reported)
+            reported = total
             for future in done:
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
-            "a worker process came to a sudden end. If for want of memory, try fewer workers; in a script of yours, "
-            'the call must stand under `if __name__ == "__main__":`'
+            "a worker process ended unexpectedly. If memory ran out, use fewer workers; in a script, the call must be "
+            'under `if __name__ == "__main__":`'
         ) from error
     finally:
         stop.set()
@@ -70,13 +70,15 @@ def run(
 def _start_worker(steps, stop):
     global _shared
     _shared = steps, stop
-    # Ctrl-C goes to the whole group; the parent decides what it means.
+    # Ctrl-C goes to the whole process group; the parent decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent():
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
@@ -85,6 +87,7 @@ def _work(function: Callable, task):
 
 
 def _on_step(count: float):
+    assert _shared is not None  # set by `_start_worker`
     steps, stop = _shared
     with steps.get_lock():
         steps.value += count

@@ -1,8 +1,7 @@
-"""One shard: items in, an ArrayRecord file and a report out.
+"""Writes one shard: items in, an ArrayRecord file and a report out.
 
-`write_shard` is pure in the sense that matters: what it writes depends on its Shard and the media alone, never on who
-else is at work. So shards can be made in any order, in any number of processes or machines, and an interrupted run goes
-on from those that are there.
+What `write_shard` writes depends only on its Shard and the media. So shards can be written in any order, by any number
+of processes or machines, and an interrupted run resumes from the finished ones.
 """
 
 import errno
@@ -27,24 +26,26 @@ from capjax.files import write_text
 from data_prep.media import MediaError, Storage, read_photo, read_video
 from data_prep.readers.item import Item, Problem
 
-# Raise it when the same items should give other bytes than before.
+# Increase it when the same items are to give other bytes than before.
 _FORMAT = 3
 _SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
 
 
 class OutputError(OSError):
-    """The dataset cannot be written: the disk is full, or the like."""
+    """The dataset cannot be written, for example because the disk is full."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What `write_shard` needs to know.
+    """The input of `write_shard`.
 
     Attributes:
       path: the file to write.
       report_path: where its ShardReport is kept until the dataset is finished.
       frames_dir: where frames of long videos are kept until the shard is finished.
-      fingerprint: of all that decides the bytes; a finished shard with another one is made anew.
+      items: the items of the shard, in order.
+      media: how media are stored.
+      fingerprint: hash of everything that determines the bytes; a finished shard with another one is rewritten.
     """
 
     path: Path
@@ -57,8 +58,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard: records written, bytes of their examples, captions by language, the size of each record
-    (see `Tally`), and what was skipped."""
+    """The result of a shard: number of records, bytes of their examples, captions by language, the sizes of each record
+    (see `Tally`), and the problems of skipped items."""
 
     fingerprint: str
     records: int
@@ -70,24 +71,24 @@ class ShardReport:
 
     @classmethod
     def read(cls, shard: Shard) -> "ShardReport | None":
-        """The report of a shard that is finished and is still what was asked for; else None."""
+        """The report of a finished shard that still matches `shard`; otherwise None."""
         try:
             stored = json.loads(shard.report_path.read_bytes())
             report = cls(**{**stored, "problems": tuple(Problem(**problem) for problem in stored["problems"])})
-            whole = report.fingerprint == shard.fingerprint and report.file_bytes == shard.path.stat().st_size
+            complete = report.fingerprint == shard.fingerprint and report.file_bytes == shard.path.stat().st_size
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return report if whole else None
+        return report if complete else None
 
 
 @dataclass
 class Tally:
-    """Counts records on their way.
+    """Counts captions and sizes of records while they are written.
 
     Attributes:
-      captions: by language.
-      sizes: of each record in order, its frames, its seconds, the mean number of words in what is said of it, and how
-        many captions, summaries and (in the largest annotation set) events it has: what batches are made by.
+      captions: number of captions by language.
+      sizes: for each record in order: frames, seconds, mean number of words per caption, and the number of captions,
+        summaries and events (of the largest annotation set). Batches are planned from these.
     """
 
     captions: Counter = field(default_factory=Counter)
@@ -118,10 +119,10 @@ def write_report(report: ShardReport, path: Path):
 
 
 def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: None) -> ShardReport:
-    """Makes the records of a shard and writes them, aside and then renamed.
+    """Writes the records of a shard under a temporary name, then renames the file.
 
     Args:
-      on_items: called after every item, and after parts of a video; what it raises ends the work and leaves no file.
+      on_items: called after every item, and after parts of a video; if it raises, no file is left.
 
     Raises:
       OutputError: the disk is full, or the file cannot be written.
@@ -130,15 +131,15 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
     tally = Tally()
 
     def records() -> Iterator[Record]:
-        for made in make_records(shard, on_items):
-            if isinstance(made, Problem):
-                problems.append(made)
+        for result in make_records(shard, on_items):
+            if isinstance(result, Problem):
+                problems.append(result)
             else:
-                tally.add(made)
-                yield made
+                tally.add(result)
+                yield result
 
     with warnings.catch_warnings():
-        # Pillow warns of every odd EXIF block on the web.
+        # Pillow warns about every unusual EXIF block.
         warnings.filterwarnings("ignore", module="PIL")
         count, size = write_records(shard.path, records())
     report = tally.report(shard.fingerprint, count, size, shard.path, problems)
@@ -148,19 +149,19 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
 
 
 def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Record | Problem]:
-    """The records of a shard's items in order, and what could not be had."""
+    """The records of a shard's items in order, or the Problem of an item that cannot be read."""
     for number, (_, group) in enumerate(groupby(shard.items, key=lambda item: item.media if item.video else item.id)):
         items = list(group)
         if items[0].video:
             spool = shard.frames_dir / f"{number}-{shard.fingerprint}"
-            told = [0.0]
+            reported = [0.0]
 
-            def on_share(share: float, count: int = len(items), told: list[float] = told):
-                told[0] += share
+            def on_share(share: float, count: int = len(items), reported: list[float] = reported):
+                reported[0] += share
                 on_items(share * count)
 
             yield from read_video(items, shard.media, on_share, spool)
-            on_share(1 - told[0])  # what could not be had counts as done
+            on_share(1 - reported[0])  # parts that cannot be read count as done
             continue
         try:
             yield read_photo(items[0], shard.media)
@@ -170,10 +171,10 @@ def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Re
 
 
 def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
-    """Writes records as tf.Examples to an ArrayRecord file, aside and then renamed.
+    """Writes records as tf.Examples to an ArrayRecord file, under a temporary name that is then renamed.
 
     Returns:
-      Their number, and the bytes of the examples (what TFDS calls num_bytes).
+      The number of records, and the bytes of their examples (num_bytes of TFDS).
 
     Raises:
       OutputError: the disk is full, or the file cannot be written.
@@ -181,7 +182,7 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = size = 0
     try:
-        # One record a group, as TFDS writes it: any record can be read alone.
+        # One record per group, as TFDS writes it, so that each record can be read alone.
         with _Writing(aside):
             writer = ArrayRecordWriter(str(aside), "group_size:1")
             try:
@@ -200,7 +201,7 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
 
 
 class _Writing:
-    """Turns what ArrayRecord raises (RuntimeError with the system's words in it) into an OutputError."""
+    """Converts errors of ArrayRecord (RuntimeError with the message of the system) to OutputError."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -210,21 +211,21 @@ class _Writing:
 
     def __exit__(self, kind, error, trace):
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
-            ours = isinstance(error, (RuntimeError, ValueError)) and os.strerror(code) in str(error)
-            if ours or (isinstance(error, OSError) and error.errno == code):
+            by_message = isinstance(error, (RuntimeError, ValueError)) and os.strerror(code) in str(error)
+            if by_message or (isinstance(error, OSError) and error.errno == code):
                 raise OutputError(code, os.strerror(code), str(self.path)) from error
 
 
 def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], settings: Storage) -> str:
-    """A hash of what decides a shard's bytes: the items, their files' sizes and times, settings, and versions.
+    """Hash of everything that determines a shard's bytes: items, sizes and times of files, settings, versions.
 
     Args:
-      files: by item id, (bytes, time of change in ns).
+      files: {item id: (bytes, time of change in ns)}.
     """
     digest = hashlib.blake2b(repr((_FORMAT, PIL.__version__, av.library_versions, settings)).encode(), digest_size=16)
     for item in items:
         media = str(item.media) if isinstance(item.media, Path) else pickle.dumps(item.media)
-        known = (
+        fields = (
             item.id,
             media,
             files.get(item.id),
@@ -235,5 +236,5 @@ def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], set
             item.clip,
             item.video,
         )
-        digest.update(repr((*known, item.transcript)).encode("utf-8", "surrogatepass"))
+        digest.update(repr((*fields, item.transcript)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Where the picture of a video changes, and the frames that its shots may need, in one decode."""
+"""Shot detection while a video is decoded."""
 
 import math
 from collections import deque
@@ -9,66 +9,68 @@ from av.video.reformatter import VideoReformatter
 
 from capjax.data.video import EPSILON, TimedFrame
 
-# Frames before and after a change that it is compared with.
-_AROUND = 8
+# A change is compared with those of this many frames before and after it.
+_CONTEXT = 8
 
 
 class ShotDetector:
-    """Finds cuts: frames that differ from the one before far more than frames thereabouts do.
+    """Finds cuts: frames that differ from the previous frame far more than neighboring frames do.
 
-    A frame is looked at as 64 x 36 points of brightness and 32 x 18 of each colour difference. The picture has changed
-    where the mean difference is above `threshold` (of 255) and above three times the mean of the frames around it.
+    A frame is reduced to 64 x 36 luma and 32 x 18 chroma samples. There is a cut where the mean absolute difference to
+    the previous frame is above `threshold` (of 255) and above three times the mean of the surrounding frames.
 
     Args:
-      min_shot: seconds; a cut sooner after the one before is none.
+      min_shot: shortest shot in seconds; a cut sooner after the previous one is ignored.
+      threshold: smallest mean absolute difference of a cut, of 255.
     """
 
     def __init__(self, min_shot: float, threshold: float = 15.0):
         self._min_shot, self._threshold = min_shot, threshold
-        self._reformatter = VideoReformatter()  # a frame's own is made anew for each
-        self._before: np.ndarray | None = None
-        self._changes: list[float] = []  # of frames 1, 2, ... to the one before
-        self.cuts: list[float] = []  # seconds at which a new shot begins; not the start of the video
+        self._reformatter = VideoReformatter()  # a frame would create one for every call
+        self._previous: np.ndarray | None = None
+        self._changes: list[float] = []  # of frames 1, 2, ... against the previous frame
+        self.cuts: list[float] = []  # seconds at which a new shot begins, without the start of the video
 
-    def watch(self, every: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, float]]:
-        """Every frame of a video, and when the next comes up (after the last: never), both in seconds. A frame comes
-        out once it is known whether a shot begins with it, a few frames late."""
+    def process(self, frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, float]]:
+        """Yields each frame with the time of the next one (infinity after the last), in seconds. A frame is yielded
+        once
+        it is known whether a shot begins with it, a few frames late."""
         waiting: deque[tuple[int, TimedFrame, float]] = deque()
-        before, number = None, 0
-        for shown in every:
-            self._look(shown)
-            if before is not None:
-                waiting.append((number - 1, before, shown.time))
-            while waiting and waiting[0][0] + _AROUND <= number:
+        previous, number = None, 0
+        for frame in frames:
+            self._add(frame)
+            if previous is not None:
+                waiting.append((number - 1, previous, frame.time))
+            while waiting and waiting[0][0] + _CONTEXT <= number:
                 yield self._decide(*waiting.popleft())
-            before, number = shown, number + 1
-        if before is not None:
-            waiting.append((number - 1, before, math.inf))
-        for one in waiting:
-            yield self._decide(*one)
+            previous, number = frame, number + 1
+        if previous is not None:
+            waiting.append((number - 1, previous, math.inf))
+        for entry in waiting:
+            yield self._decide(*entry)
 
-    def _look(self, shown: TimedFrame):
-        planes = self._reformatter.reformat(shown.frame, 64, 36, "yuv420p", threads=1).planes
+    def _add(self, timed: TimedFrame):
+        planes = self._reformatter.reformat(timed.frame, 64, 36, "yuv420p", threads=1).planes
         small = np.concatenate([_thumbnail(plane) for plane in planes])
-        if self._before is not None:
-            self._changes.append(float(np.abs(small - self._before).mean()))
-        self._before = small
+        if self._previous is not None:
+            self._changes.append(float(np.abs(small - self._previous).mean()))
+        self._previous = small
 
-    def _decide(self, number: int, shown: TimedFrame, until: float) -> tuple[TimedFrame, float]:
-        if number and self._is_cut(number - 1) and shown.time - self.begin >= self._min_shot:
-            self.cuts.append(shown.time)
-        return shown, until
+    def _decide(self, number: int, timed: TimedFrame, until: float) -> tuple[TimedFrame, float]:
+        if number and self._is_cut(number - 1) and timed.time - self.begin >= self._min_shot:
+            self.cuts.append(timed.time)
+        return timed, until
 
     @property
     def begin(self) -> float:
-        """The second at which the shot of the frame that came out last begins."""
+        """Start in seconds of the shot of the last yielded frame."""
         return self.cuts[-1] if self.cuts else 0.0
 
     def _is_cut(self, i: int) -> bool:
         change = self._changes[i]
         if change < self._threshold:
             return False
-        around = self._changes[max(i - _AROUND, 0) : i] + self._changes[i + 1 : i + 1 + _AROUND]
+        around = self._changes[max(i - _CONTEXT, 0) : i] + self._changes[i + 1 : i + 1 + _CONTEXT]
         return not around or change >= 3 * sum(around) / len(around)
 
 

@@ -1,8 +1,8 @@
-"""Media and shards by way of a folder that this machine and the workers of a Beam job reach, such as gs://BUCKET/FOLDER.
+"""Staging folder for media and shards that this machine and the workers of a Beam job reach, such as gs://BUCKET/FOLDER.
 
-It is for workers that have no file system in common with this machine, as on Dataflow. Media go there before the job,
-each worker copies those of its shard, and shards come back as they are finished. The folder is named as Beam's
-`FileSystems` name folders. It may be deleted when the dataset is there; what is in it is not sent again.
+It serves workers that share no file system with this machine, as on Dataflow. Media are copied to the folder before the
+job, each worker copies those of its shard, and finished shards are copied back. The folder's URL is one of Beam's
+`FileSystems`. It may be deleted when the dataset is finished; media already in it are not sent again.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from apache_beam.io.filesystems import FileSystems
 from data_prep.readers.item import InputError
 from data_prep.shards import OutputError, Shard, ShardReport, write_report, write_shard
 
-# Copies at a time.
+# Parallel copies.
 _COPIES = 16
 
 
 @dataclass(frozen=True)
-class Stage:
+class StagingFolder:
     """A folder with media/ and shards/.
 
     Attributes:
-      url: of the folder; it is made where there is none.
+      url: URL of the folder, which is created if it does not exist.
     """
 
     url: str
@@ -37,7 +37,7 @@ class Stage:
         return FileSystems.join(self.url, "stop")
 
     def send(self, shards: Sequence[Shard]) -> list["StagedShard"]:
-        """Copies media to the folder, those that are not there yet.
+        """Copies media that are not yet in the folder.
 
         Raises:
           InputError: the folder cannot be written.
@@ -46,55 +46,55 @@ class Stage:
         for shard in shards:
             paths = {item.media for item in shard.items if isinstance(item.media, Path)}
             tasks.append(StagedShard(self, shard, {path: self._media_url(path) for path in paths}))
-        wanted = {url: path for task in tasks for path, url in task.media.items()}
+        paths_by_url = {url: path for task in tasks for path, url in task.media.items()}
         try:
             for name in ("media", "shards"):
                 if not FileSystems.exists(FileSystems.join(self.url, name)):
                     FileSystems.mkdirs(FileSystems.join(self.url, name))
-            (found,) = FileSystems.match([FileSystems.join(self.url, "media", "*")])
-            missing = set(wanted) - {file.path for file in found.metadata_list}
+            (listing,) = FileSystems.match([FileSystems.join(self.url, "media", "*")])
+            missing = set(paths_by_url) - {file.path for file in listing.metadata_list}
             with ThreadPoolExecutor(_COPIES) as pool:
-                list(pool.map(lambda url: _send(wanted[url], url), sorted(missing)))
+                list(pool.map(lambda url: _send(paths_by_url[url], url), sorted(missing)))
         except (OSError, ValueError) as error:  # Beam's own errors are OSErrors
             needs = "; gs:// needs pip install 'capjax[dataflow]'" if "apache-beam[gcp]" in str(error) else ""
             raise InputError(f"--stage {self.url}: cannot be written: {error}{needs}") from error
         return tasks
 
     def fetch(self, waiting: Mapping[str, Shard]) -> list[tuple[str, ShardReport]]:
-        """Takes the shards that are finished out of the folder: their names, and what became of them."""
-        taken = []
+        """Moves finished shards out of the folder and returns their names and reports."""
+        fetched = []
         urls = {self.report_url(shard): name for name, shard in waiting.items()}
-        (found,) = FileSystems.match([FileSystems.join(self.url, "shards", "*.json")])
-        for url in sorted(file.path for file in found.metadata_list if file.path in urls):
+        (listing,) = FileSystems.match([FileSystems.join(self.url, "shards", "*.json")])
+        for url in sorted(file.path for file in listing.metadata_list if file.path in urls):
             shard = waiting[urls[url]]
             _copy(_shard_url(url), shard.path)
             _copy(url, shard.report_path)
             if report := ShardReport.read(shard):
-                taken.append((urls[url], report))
+                fetched.append((urls[url], report))
             FileSystems.delete([url, _shard_url(url)])
-        return taken
+        return fetched
 
     def report_url(self, shard: Shard) -> str:
         return FileSystems.join(self.url, "shards", f"{shard.fingerprint}-{shard.path.name}.json")
 
     def _media_url(self, path: Path) -> str:
         status = path.stat()
-        known = repr((str(path), status.st_size, status.st_mtime_ns)).encode("utf-8", "surrogateescape")
-        name = hashlib.blake2b(known, digest_size=16).hexdigest()
+        identity = repr((str(path), status.st_size, status.st_mtime_ns)).encode("utf-8", "surrogateescape")
+        name = hashlib.blake2b(identity, digest_size=16).hexdigest()
         return FileSystems.join(self.url, "media", name + path.suffix)
 
 
 @dataclass(frozen=True)
 class StagedShard:
-    """A shard, and where in a stage each of its media is."""
+    """A shard, and the URL of each of its media in a staging folder."""
 
-    stage: Stage
+    folder: StagingFolder
     shard: Shard
     media: dict[Path, str]
 
     def make(self, on_items: Callable[[float], None]):
-        """Makes the shard in a folder of this worker and puts it, and then its report, into the stage."""
-        report_url = self.stage.report_url(self.shard)
+        """Writes the shard in a folder of this worker, then copies it, and last its report, to the staging folder."""
+        report_url = self.folder.report_url(self.shard)
         if FileSystems.exists(report_url):
             return
         with TemporaryDirectory() as name:
@@ -103,17 +103,17 @@ class StagedShard:
             with ThreadPoolExecutor(_COPIES) as pool:
                 list(pool.map(lambda path: _copy(self.media[path], local[path]), local))
             items = tuple(replace(item, media=local.get(item.media, item.media)) for item in self.shard.items)
-            made = folder / self.shard.path.name
-            here = replace(
-                self.shard, path=made, report_path=folder / "report.json", frames_dir=folder / "frames", items=items
+            path = folder / self.shard.path.name
+            local_shard = replace(
+                self.shard, path=path, report_path=folder / "report.json", frames_dir=folder / "frames", items=items
             )
-            report = write_shard(here, on_items)
-            # What is said of a file names it as it is on the machine of the user.
+            report = write_shard(local_shard, on_items)
+            # Messages name files as they are on the machine of the user.
             names = {str(path): str(original) for original, path in local.items()}
             problems = tuple(replace(problem, message=_renamed(problem.message, names)) for problem in report.problems)
-            write_report(replace(report, problems=problems), here.report_path)
-            _send(made, _shard_url(report_url))
-            _send(here.report_path, report_url)
+            write_report(replace(report, problems=problems), local_shard.report_path)
+            _send(path, _shard_url(report_url))
+            _send(local_shard.report_path, report_url)
 
 
 def _shard_url(report_url: str) -> str:
@@ -127,7 +127,7 @@ def _renamed(message: str, names: Mapping[str, str]) -> str:
 
 
 def _send(path: Path, url: str):
-    """Copies a file into the stage, aside and then renamed."""
+    """Copies a file to the staging folder under a temporary name, then renames it."""
     with (
         path.open("rb") as source,
         FileSystems.create(f"{url}.tmp", compression_type=CompressionTypes.UNCOMPRESSED) as to,
@@ -137,7 +137,7 @@ def _send(path: Path, url: str):
 
 
 def _copy(url: str, path: Path):
-    """Copies a file out of the stage, aside and then renamed."""
+    """Copies a file from the staging folder under a temporary name, then renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
     try:

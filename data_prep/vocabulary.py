@@ -1,4 +1,4 @@
-"""Captions to a vocabulary: `python -m data_prep vocabulary --input DATASET --output vocabulary.model`."""
+"""Trains a vocabulary on captions: `capjax prepare vocabulary --input DATASET --output vocabulary.model`."""
 
 import argparse
 import sys
@@ -16,17 +16,18 @@ from data_prep.readers.item import language
 
 
 def add_arguments(parser):
-    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="DATASET", help="datasets of data_prep")
+    parser.add_argument("--input", type=Path, nargs="+", action="extend", required=True, metavar="DATASET",
+                        help="datasets that `capjax prepare` wrote; may be repeated")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the model file to write")
-    parser.add_argument("--size", type=int, default=8192, help="pieces at most (default 8192)")
-    parser.add_argument("--split", default="train", help="whose captions count (default: train)")
+    parser.add_argument("--size", type=int, default=8192, help="largest number of tokens (default: 8192)")
+    parser.add_argument("--split", default="train", help="the split whose captions are used (default: train)")
     parser.add_argument(
-        "--lowercase", action="store_true", help="fold case: fewer pieces, but captions without capitals"
+        "--lowercase", action="store_true", help="fold case: fewer tokens, but captions without capital letters"
     )
     parser.add_argument("--languages", type=_languages, default=[], metavar="A,B",
-                        help="keep only these; a language without captions is reserved")  # fmt: skip
+                        help="use only these; a language without captions gets a reserved token")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=10 / 3, metavar="T",
-                        help="a language counts as its share of captions to the power 1/T (default 3.33)")  # fmt: skip
+                        help="sample a language by its share of captions to the power 1/T (default: 3.33)")  # fmt: skip
     parser.add_argument(
         "--time-tokens",
         "--time-pieces",
@@ -45,7 +46,7 @@ def _languages(text: str) -> list[str]:
 
 
 def captions_by_language(datasets: Sequence[Path], split: str) -> dict[str, list[str]]:
-    """Texts of all captions of a split."""
+    """The texts of all captions of a split, by language."""
     sentences: dict[str, list[str]] = {}
     for dataset in datasets:
         source = RecordSource(dataset, split)
@@ -56,7 +57,7 @@ def captions_by_language(datasets: Sequence[Path], split: str) -> dict[str, list
 
 
 def choose(sentences: Mapping[str, list[str]], languages: Sequence[str], where: str) -> dict[str, list[str]]:
-    """The sentences in `languages`, or all of them if none are named.
+    """The sentences in `languages`, or all if no languages are given.
 
     Raises:
       VocabularyError: there are no captions, or none in these languages.
@@ -72,10 +73,11 @@ def choose(sentences: Mapping[str, list[str]], languages: Sequence[str], where: 
 
 
 def run(args) -> int:
-    """Writes the vocabulary and says what is in it.
+    """Writes the vocabulary and prints its size and languages.
 
     Raises:
-      VocabularyError: it cannot be made; FileNotFoundError, ValueError: a dataset or split is missing.
+      VocabularyError: the vocabulary cannot be trained.
+      FileNotFoundError, ValueError: a dataset or split is missing.
     """
     check_arguments(args.size, args.temperature, args.languages, args.time_tokens)
     where = f"split {args.split!r} of {', '.join(map(str, args.input))}"
@@ -88,8 +90,10 @@ def run(args) -> int:
     write_bytes(args.output, model)
     vocabulary = Vocabulary(model)
     counts = Counter({lang: len(texts) for lang, texts in sentences.items()})
-    told = ", ".join(f"{lang} {count}" for lang, count in counts.most_common())
-    print(f"{args.output}: {vocabulary.size} pieces from captions in {told}", file=sys.stderr)
+    by_language = ", ".join(f"{lang} {count}" for lang, count in counts.most_common())
+    print(f"{args.output}: {vocabulary.size} tokens from captions in {by_language}", file=sys.stderr)
+    if vocabulary.size < args.size:
+        print(f"fewer than --size {args.size}: the captions have no more distinct parts of words", file=sys.stderr)
     if reserved := sorted(set(args.languages) - set(sentences)):
-        print(f"reserved, though no caption is in it: {', '.join(reserved)}", file=sys.stderr)
+        print(f"reserved, without captions: {', '.join(reserved)}", file=sys.stderr)
     return 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import load_json, shown
-from data_prep.readers.item import Found, InputError, Problem, standard_split
+from data_prep.readers.item import InputError, ItemStream, Problem, standard_split
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser):
 @READERS.register("activitynet")
 def read(
     input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the videos of each split, train first.
 
     Raises:
@@ -41,7 +41,7 @@ def read(
     yield from read_files(paths, input_dir, Videos(videos or input_dir), lang)
 
 
-def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str) -> Found:
+def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str) -> ItemStream:
     """Yields the videos of files of this form, split by split."""
     by_split: dict[str, list[Path]] = {}
     for path in paths:

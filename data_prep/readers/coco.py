@@ -12,7 +12,7 @@ from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption
 from data_prep.readers.files import Photos, find, load_json, rows, shown
-from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split
 from data_prep.readers.registry import READERS, add_input
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser):
 
 
 @READERS.register("coco")
-def read(input_dir: Path, images: Path | None = None, year: str | None = None) -> Found:
+def read(input_dir: Path, images: Path | None = None, year: str | None = None) -> ItemStream:
     """Yields the photos of every captions_*.json.
 
     Raises:
@@ -78,7 +78,7 @@ def _labels(path: Path) -> dict[int, tuple[Label, ...]]:
     return {image: tuple(found) for image, found in labels.items()}
 
 
-def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict) -> Found:
+def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict) -> ItemStream:
     data = load_json(path)
     images = rows(data, "images", path)
     known = {row["id"] for row in images if isinstance(row, dict) and isinstance(row.get("id"), (int, str))}

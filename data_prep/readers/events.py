@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from capjax.data.record import RecordCaption
-from data_prep.readers.item import Found, Item, Problem, make_caption
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption
 from data_prep.readers.videos import Videos
 
 
@@ -46,7 +46,9 @@ def event_captions(told: EventSet, id: str, lang: str) -> Iterator[RecordCaption
             yield caption
 
 
-def event_item(id: str, names: Sequence[str], split: str, sets: Iterable[EventSet], videos: Videos, lang: str) -> Found:
+def event_item(
+    id: str, names: Sequence[str], split: str, sets: Iterable[EventSet], videos: Videos, lang: str
+) -> ItemStream:
     """The item of a video, and what is wrong with it.
 
     Args:

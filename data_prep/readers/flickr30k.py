@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown
-from data_prep.readers.item import Found, Problem
+from data_prep.readers.item import ItemStream, Problem
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.tokens import gather, items, malformed, parse_tokens, read_lists
 
@@ -28,7 +28,7 @@ def add_arguments(parser):
 
 
 @READERS.register("flickr30k")
-def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> Found:
+def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> ItemStream:
     """Yields the photos, in the order of the caption file.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find
-from data_prep.readers.item import Found
+from data_prep.readers.item import ItemStream
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import parse_pairs
 from data_prep.readers.tokens import gather, items, parse_tokens, read_lists
@@ -28,7 +28,7 @@ def add_arguments(parser):
 
 
 @READERS.register("flickr8k")
-def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> Found:
+def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> ItemStream:
     """Yields the photos, in the order of the caption file.
 
     Raises:

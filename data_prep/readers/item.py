@@ -1,4 +1,4 @@
-"""What every reader yields: Items, and the Problems it met on the way."""
+"""The output of every reader: Items, and Problems with parts of the input."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption, Speech
 
-# How people write the splits that everyone has.
+# Common spellings of the standard splits.
 _SPLITS = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
@@ -17,22 +17,24 @@ _SPLITS = {
 
 
 class InputError(ValueError):
-    """The input as a whole cannot be used; the message says what is wrong where, and what to do."""
+    """The input as a whole cannot be used. The message says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One photo or clip and all that an annotation says of it.
+    """One photo or clip with its annotations.
 
     Attributes:
       id: unique within the dataset.
-      media: its file, or a picklable function of no arguments that returns the bytes of one (drawn scenes).
-      video: whether it is a video; else a photo.
-      split: `train`, `val` or `test`; empty where the dataset's own split lists leave it out.
-      captions: times are seconds from the beginning of the clip; an `end` of infinity is the end of the video.
-      clip: (start, end) in seconds of the file, or None for all of it.
-      where: the place in the annotation, such as `captions.txt:17`.
-      name: the media's name as the annotation writes it, for people and for joining translations.
+      media: the media file, or a picklable function without arguments that returns the bytes of one (generated data).
+      split: `train`, `val` or `test`; empty if the dataset's own split lists leave the item out.
+      captions: times are seconds from the start of the clip; an `end` of infinity is the end of the video.
+      labels: objects in the photo.
+      clip: (start, end) in seconds of the file; None: the whole file.
+      transcript: speech with times.
+      where: the location in the annotations, such as `captions.txt:17`.
+      name: the media's name as the annotations write it, for messages and for joining translations.
+      video: whether the item is a video; otherwise it is a photo.
     """
 
     id: str
@@ -49,16 +51,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in the input that was skipped.
+    """A part of the input that is skipped.
 
     Attributes:
       kind: a short name to count by, such as `empty_caption`.
-      message: what is wrong, what was expected.
+      message: what is wrong and what was expected.
       where: as in Item.
       id: the item it belongs to, if known.
-      costs: what is lost by it: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that
-        the annotation names and nobody has, which is no fault of either; `nothing`: it was got over.
-      split: of a video that is absent or bad, where it is known.
+      costs: what is lost: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that the
+        annotations name and that is not in the download; `nothing`: the problem was repaired.
+      split: split of a video that is absent or bad, if known.
     """
 
     kind: str
@@ -69,24 +71,24 @@ class Problem:
     split: str = ""
 
 
-Found = Iterator[Item | Problem]
+ItemStream = Iterator[Item | Problem]
 
 
 def standard_split(name: object) -> str | None:
-    """`train`, `val` or `test` for any common spelling (`dev`, `validation`, ...); None: not a split we know."""
+    """`train`, `val` or `test` for any common spelling (`dev`, `validation`, ...); None for an unknown split."""
     return _SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
 def unknown_split(name: object, where: str, id: str = "", costs: str = "photo") -> Problem:
-    known = ", ".join(sorted(_SPLITS))
-    return Problem("unknown_split", f"split {name!r:.80}; known: {known}", where, id, costs)
+    expected = ", ".join(sorted(_SPLITS))
+    return Problem("unknown_split", f"split {name!r:.80}; known: {expected}", where, id, costs)
 
 
 def language(code: str) -> str:
     """A language code as BCP-47 writes it: `EN` -> `en`, `pt_br` -> `pt-BR`, `zh-hans` -> `zh-Hans`.
 
     Raises:
-      ValueError: not of the form of a language code.
+      ValueError: `code` does not have the form of a language code.
     """
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", code):
         raise ValueError(f"language {code!r} should be a BCP-47 code, such as en, de or pt-BR")
@@ -98,11 +100,12 @@ def language(code: str) -> str:
 def make_caption(
     text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0, kind: str = "caption"
 ) -> RecordCaption | Problem:  # fmt: skip
-    """A caption with runs of whitespace and line breaks as single spaces, or what is wrong with it.
+    """A caption in which runs of whitespace are single spaces, or a Problem.
 
     Args:
-      times: (start, end) in seconds of the event that it tells of; None: of the whole.
-      set: the number of its annotation set; kind: of a caption without times.
+      times: (start, end) in seconds of the event that the caption describes; None: the caption describes the whole.
+      set: number of its annotation set.
+      kind: kind of a caption without times.
     """
 
     def bad(kind: str, message: str) -> Problem:
@@ -128,20 +131,20 @@ def make_caption(
 
 
 def interval(times: object) -> tuple[float, float] | None:
-    """(start, end) in seconds, or None if `times` are no two numbers with 0 <= start < end."""
+    """(start, end) in seconds, or None unless `times` are two numbers with 0 <= start < end."""
     if not isinstance(times, list | tuple) or len(times) != 2:
         return None
     if any(isinstance(time, bool) or not isinstance(time, int | float) for time in times):
         return None
     try:
         start, end = map(float, times)
-    except OverflowError:  # JSON's whole numbers have no limit
+    except OverflowError:  # integers of JSON have no limit
         return None
     return (start, end) if 0 <= start < end and math.isfinite(end) else None
 
 
 def is_text(text: str) -> bool:
-    """False where `text` has halves of surrogate pairs: undecodable bytes, or a broken \\u escape in JSON."""
+    """Whether `text` has no lone surrogates, which come from undecodable bytes or broken \\u escapes in JSON."""
     try:
         text.encode()
     except UnicodeEncodeError:

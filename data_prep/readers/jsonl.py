@@ -36,7 +36,16 @@ from pathlib import Path
 from capjax.data.photo import MediaError, check_file
 from capjax.data.record import Label, RecordCaption, Speech
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
-from data_prep.readers.item import Found, Item, Problem, interval, is_text, make_caption, standard_split, unknown_split
+from data_prep.readers.item import (
+    Item,
+    ItemStream,
+    Problem,
+    interval,
+    is_text,
+    make_caption,
+    standard_split,
+    unknown_split,
+)
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
 
@@ -57,7 +66,7 @@ def add_arguments(parser):
 def read(
     input_dir: Path, images: Path | None = None, videos: Path | None = None, captions: Path | None = None,
     lang: str = "en", fractions: Sequence[float] = DEFAULT_FRACTIONS,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the photos and videos, in order.
 
     Raises:
@@ -78,7 +87,7 @@ def read(
         yield from _item(row, place, folders, lang, fractions)
 
 
-def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> Found:
+def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> ItemStream:
     is_video = isinstance(row, dict) and "video" in row and "image" not in row
     media, costs = folders[is_video], folders[is_video].what
 

@@ -9,7 +9,7 @@ An item's id is COCO's image id as text, or the file name. https://cs.stanford.e
 from pathlib import Path
 
 from data_prep.readers.files import Photos, find, load_json, rows, shown
-from data_prep.readers.item import Found, Item, Problem, make_caption, standard_split, unknown_split
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption, standard_split, unknown_split
 from data_prep.readers.registry import READERS, add_input
 
 _FOLDERS = {
@@ -29,7 +29,9 @@ def add_arguments(parser):
 
 
 @READERS.register("karpathy")
-def read(input_dir: Path, images: Path | None = None, annotations: Path | None = None, restval: str = "train") -> Found:
+def read(
+    input_dir: Path, images: Path | None = None, annotations: Path | None = None, restval: str = "train"
+) -> ItemStream:
     """Yields the photos of one dataset_*.json; the captions are the raw sentences.
 
     Raises:
@@ -45,7 +47,7 @@ def read(input_dir: Path, images: Path | None = None, annotations: Path | None =
         yield from _read_photo(row, f"{where} images[{number}]", photos, restval)
 
 
-def _read_photo(row: object, where: str, photos: Photos, restval: str) -> Found:
+def _read_photo(row: object, where: str, photos: Photos, restval: str) -> ItemStream:
     if not isinstance(row, dict) or not isinstance(row.get("sentences"), list):
         yield Problem("malformed", "should be an object with filename, split and sentences", where)
         return

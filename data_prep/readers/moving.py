@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.item import InputError, Item, ItemStream
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
 from data_prep.synthetic.moving.draw import MovingVideo
@@ -31,7 +31,7 @@ def add_arguments(parser):
 def read(
     count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES),
     paraphrases: int = PARAPHRASES, videos: Path | None = None, all_videos: bool = False,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields `count` scenes; a larger count begins with the same ones.
 
     Raises:

@@ -19,7 +19,15 @@ from pathlib import Path
 from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import load_json, rows, shown
-from data_prep.readers.item import Found, Item, Problem, interval, make_caption, standard_split, unknown_split
+from data_prep.readers.item import (
+    Item,
+    ItemStream,
+    Problem,
+    interval,
+    make_caption,
+    standard_split,
+    unknown_split,
+)
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -33,7 +41,7 @@ def add_arguments(parser):
 @READERS.register("msrvtt")
 def read(
     input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the clips of every file, in order.
 
     Raises:
@@ -46,7 +54,7 @@ def read(
         yield from _read_file(path, shown(path, input_dir), found, lang)
 
 
-def _read_file(path: Path, where: str, videos: Videos, lang: str) -> Found:
+def _read_file(path: Path, where: str, videos: Videos, lang: str) -> ItemStream:
     data = load_json(path)
     clips = rows(data, "videos", path)
     known = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
@@ -65,7 +73,7 @@ def _read_file(path: Path, where: str, videos: Videos, lang: str) -> Found:
         yield from _clip(row, f"{where} videos[{number}]", captions, videos)
 
 
-def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> Found:
+def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> ItemStream:
     id = row.get("video_id") if isinstance(row, dict) else None
     if not isinstance(id, str):
         yield Problem("malformed", "should be an object with video_id and split", where, costs="video")

@@ -23,7 +23,7 @@ from pathlib import Path
 from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
-from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split
 from data_prep.readers.languages import LANGUAGES
 from data_prep.readers.registry import READERS
 from data_prep.readers.table import records, split_row
@@ -54,7 +54,7 @@ def add_arguments(parser):
 def read(
     input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
     clean: bool = False, fractions: Sequence[float] = DEFAULT_FRACTIONS,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the clips, in the order of their first captions.
 
     Raises:
@@ -180,7 +180,7 @@ def _splits(
     return {id: split_by_hash(id.rsplit("_", 2)[0], fractions) for id in clips}
 
 
-def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) -> Found:
+def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) -> ItemStream:
     youtube, start, end = id.rsplit("_", 2)
     names = [id, *([f"vid{number}"] if number else []), youtube]
     media = videos.find(id, names, clip.where, split) if split else videos.folder / id

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from capjax.registry import Registry
-from data_prep.readers.item import Found
+from data_prep.readers.item import ItemStream
 
 READERS = Registry("reader")
 
@@ -25,7 +25,7 @@ def add_arguments(name: str, parser: ArgumentParser):
     module.add_arguments(parser.add_argument_group(f"arguments of {name}"))
 
 
-def read(name: str, args: Namespace) -> Found:
+def read(name: str, args: Namespace) -> ItemStream:
     """Runs a reader with those of the parsed arguments that it takes."""
     parameters = inspect.signature(READERS.get(name)).parameters
     return READERS.make(name, **{key: value for key, value in vars(args).items() if key in parameters})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption
 from capjax.files import write_bytes
-from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.item import InputError, Item, ItemStream
 from data_prep.readers.registry import READERS
 from data_prep.synthetic.shapes.draw import SceneImage
 from data_prep.synthetic.shapes.grammar import LANGUAGES, PARAPHRASES, captions
@@ -30,7 +30,7 @@ def add_arguments(parser):
 def read(
     count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES), paraphrases: int = 5,
     images: Path | None = None,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields `count` scenes; a larger count begins with the same ones.
 
     Raises:

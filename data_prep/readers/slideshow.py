@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption, RecordSource
-from data_prep.readers.item import Found, InputError, Item
+from data_prep.readers.item import InputError, Item, ItemStream
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
 from data_prep.synthetic.slideshow import FPS, Shot, Slideshow, make_shots, starts
@@ -34,7 +34,7 @@ def add_arguments(parser):
 def read(
     input_dir: Path, seed: int = 0, shown: float = 2.0, photos: Sequence[int] = (3, 8),
     seconds: Sequence[float] = (2.0, 6.0), size: int = 256, videos: Path | None = None, all_videos: bool = False,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the videos of each split; where photos are shown more often, it begins with the same ones.
 
     Raises:

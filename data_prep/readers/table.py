@@ -16,7 +16,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown, split_by_hash
-from data_prep.readers.item import Found, InputError, Item, Problem, make_caption, standard_split, unknown_split
+from data_prep.readers.item import (
+    InputError,
+    Item,
+    ItemStream,
+    Problem,
+    make_caption,
+    standard_split,
+    unknown_split,
+)
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.tokens import Photo, malformed
 
@@ -39,7 +47,7 @@ def add_arguments(parser):
 def read(
     input_dir: Path, images: Path | None = None, captions: Path | None = None, lang: str = "en",
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the photos, in the order of their first rows.
 
     Raises:

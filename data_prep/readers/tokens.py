@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capjax.data.record import RecordCaption
 from data_prep.readers.files import Photos, lines, shown, split_by_hash
-from data_prep.readers.item import Found, Item, Problem, make_caption
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ def read_lists(
 
 def items(
     gathered: Mapping[str, Photo], splits: Mapping[str, tuple[str, str]], photos: Photos, fractions: Sequence[float]
-) -> Found:
+) -> ItemStream:
     """Items of gathered photos. Without any lists splits are chosen by hash; with lists, who is in none is left out."""
     for name, photo in gathered.items():
         media = photos.path(name, photo.where, name)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from capjax.data.record import RecordCaption
 from data_prep.readers.files import lines
-from data_prep.readers.item import Found, InputError, Item, Problem, language, make_caption
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, language, make_caption
 from data_prep.readers.languages import LANGUAGES
 
 _LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
@@ -59,24 +59,24 @@ class Translations:
         self.problems: list[Problem] = []
         self.counts: dict[str, dict[str, int]] = {}
         for source in sources:
-            for name, found in _read(source):
-                if isinstance(found, Problem):
-                    self.problems.append(found)
+            for name, caption in _read(source):
+                if isinstance(caption, Problem):
+                    self.problems.append(caption)
                 else:
-                    self._captions.setdefault(name, []).append((source.path.name, found))
+                    self._captions.setdefault(name, []).append((source.path.name, caption))
                     count = self.counts.setdefault(source.path.name, {"captions": 0, "joined": 0})
                     count["captions"] += 1
 
-    def join(self, found: Found) -> Found:
-        """Adds the captions to the items as they pass, and yields what was wrong with the files.
+    def join(self, items: ItemStream) -> ItemStream:
+        """Adds the captions to items of the same name, and first yields the problems of the translation files.
 
         Raises:
-          InputError: at the end, if a file had captions for none of the photos.
+          InputError: after the last item, if a file has captions for none of the photos.
         """
         yield from self.problems
-        for item in found:
+        for item in items:
             if isinstance(item, Item) and item.name in self._captions and item.split:
-                # Kept: a photo that is listed twice is a matter for whoever checks ids.
+                # Not removed from the table: duplicate photos are detected later, by their ids.
                 more = self._captions[item.name]
                 for file, _ in more:
                     self.counts[file]["joined"] += 1
@@ -85,31 +85,34 @@ class Translations:
         for file, count in self.counts.items():
             if not count["joined"]:
                 example = next(name for name, more in self._captions.items() if any(f == file for f, _ in more))
-                raise InputError(f"{file}: captions for {example!r} and others, but for no photo of this dataset")
+                raise InputError(
+                    f"{file}: none of its captions (for {example!r} and others) is for a photo of this dataset; the "
+                    "names must match"
+                )
 
 
 def _read(source: Source) -> Iterator[tuple[str, RecordCaption | Problem]]:
     where = source.path.name
     guess = source.lang or _guess(source.path)
     for number, line in lines(source.path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
             yield "", line
         elif match := _LINE.fullmatch(line):
             tag = match["lang"] and _TAGS.get(match["lang"].lower(), match["lang"])
             lang = source.lang or tag or guess
             if not lang:
-                raise InputError(f"{source.path}: of which language? Write --translations {source.path}:LANG")
-            yield match["name"], make_caption(match["text"], lang, place, match["name"])
+                raise InputError(f"{source.path}: the language is unknown; write --translations {source.path}:LANG")
+            yield match["name"], make_caption(match["text"], lang, location, match["name"])
         elif _EMPTY.fullmatch(line.strip()):
-            yield "", Problem("empty_caption", "the caption has no text", place, costs="caption")
+            yield "", Problem("empty_caption", "the caption has no text", location, costs="caption")
         else:
             message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {line!r:.80}"
-            yield "", Problem("malformed", message, place, costs="caption")
+            yield "", Problem("malformed", message, location, costs="caption")
 
 
 def _guess(path: Path) -> str:
-    """The language that a file's name speaks of: `Flickr8k.arabic.full.txt` -> ar, `multi30k.de.txt` -> de."""
+    """The language in a file's name: `Flickr8k.arabic.full.txt` -> ar, `multi30k.de.txt` -> de; empty if none."""
     for part in re.split(r"[^A-Za-z]+", path.stem.lower()):
         if part in LANGUAGES or part in _CODES:
             return LANGUAGES.get(part, part)

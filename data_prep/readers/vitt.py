@@ -18,7 +18,7 @@ from pathlib import Path
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, load_json, shown, split_by_hash
-from data_prep.readers.item import Found, Item, Problem, interval, is_text
+from data_prep.readers.item import Item, ItemStream, Problem, interval, is_text
 from data_prep.readers.registry import READERS
 from data_prep.readers.tokens import read_lists
 from data_prep.readers.videos import Videos, find_annotations
@@ -35,7 +35,7 @@ def add_arguments(parser):
 def read(
     input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the videos, in the order of their first lines.
 
     Raises:

@@ -17,7 +17,7 @@ from data_prep.readers import activitynet
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import load_json, shown
-from data_prep.readers.item import Found, InputError, Problem, standard_split, unknown_split
+from data_prep.readers.item import InputError, ItemStream, Problem, standard_split, unknown_split
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -31,7 +31,7 @@ def add_arguments(parser):
 @READERS.register("youcook2")
 def read(
     input_dir: Path, annotations: Sequence[Path] = (), videos: Path | None = None, lang: str = "en",
-) -> Found:  # fmt: skip
+) -> ItemStream:  # fmt: skip
     """Yields the videos, in order.
 
     Raises:
@@ -63,7 +63,7 @@ def read(
             yield from _video(id, row, f"{where} {id}", found, lang)
 
 
-def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> Found:
+def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemStream:
     if not isinstance(row, dict) or not isinstance(row.get("annotations"), list) or "duration" not in row:
         message = "should be an object with duration, subset and annotations"
         yield Problem("malformed", message, where, id, "video")

@@ -46,7 +46,7 @@ def build(video: Path, output: Path, fps: float):
 
     told = tuple(RecordCaption(f"part {k}", "en", 60.0 * k, 60.0 * k + 60, "event") for k in range(119))
     item = Item("long", video, "train", told, where="here", name=video.name, video=True)
-    RecordBuilder(name="long", found=iter([item]), output_dir=output, settings=Storage(fps=fps)).download_and_prepare()
+    RecordBuilder(name="long", reader=iter([item]), output_dir=output, settings=Storage(fps=fps)).download_and_prepare()
 
 
 def start(video: Path, output: Path, fps: float) -> subprocess.Popen:

@@ -20,7 +20,7 @@ from tests.helpers.killed_builds import children, start, wait_for_end
 
 pytest.importorskip("apache_beam", reason="pip install 'capjax[beam]'")
 from data_prep import beam  # noqa: E402
-from data_prep.staging import Stage  # noqa: E402
+from data_prep.staging import StagingFolder  # noqa: E402
 
 BEAM = ["--beam", "--direct_num_workers=2"]
 
@@ -235,7 +235,7 @@ def shards_of(folder: Path, work_dir: Path) -> list[Shard]:
     return made
 
 
-def through_a_stage(shard: Shard, folder: Path, stage: Stage):
+def through_a_stage(shard: Shard, folder: Path, stage: StagingFolder):
     """Makes a shard as a worker does that sees the stage alone."""
     (task,) = stage.send([shard])
     aside = folder.rename(folder.with_name("aside"))
@@ -245,7 +245,7 @@ def through_a_stage(shard: Shard, folder: Path, stage: Stage):
 
 
 def test_a_worker_needs_nothing_but_the_stage(photos, tmp_path):
-    stage = Stage(str(tmp_path / "stage"))
+    stage = StagingFolder(str(tmp_path / "stage"))
     shard = next(s for s in shards_of(photos, tmp_path / "work") if "0018.jpg" in [item.id for item in s.items])
     through_a_stage(shard, photos, stage)
     ((name, report),) = stage.fetch({"it": shard})
@@ -256,7 +256,7 @@ def test_a_worker_needs_nothing_but_the_stage(photos, tmp_path):
 
 
 def test_what_is_said_of_a_staged_video_names_the_users_own_file(tmp_path):
-    folder, stage = tmp_path / "videos", Stage(str(tmp_path / "stage"))
+    folder, stage = tmp_path / "videos", StagingFolder(str(tmp_path / "stage"))
     folder.mkdir()
     (folder / "captions.jsonl").write_text('{"video": "a.mp4", "captions": ["A cat."], "split": "train"}\n')
     (folder / "a.mp4").write_bytes(b"no video at all" * 100)

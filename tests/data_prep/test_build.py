@@ -23,7 +23,7 @@ from tests.helpers.pictures import encode, picture
 def build(folder: Path, output: Path, found=None, **options) -> RecordBuilder:
     options = {"workers": 1, "progress": False, **options}
     builder = RecordBuilder(
-        name="mine", found=found or READERS.make("jsonl", folder), output_dir=output, **options
+        name="mine", reader=found or READERS.make("jsonl", folder), output_dir=output, **options
     )  # fmt: skip
     builder.download_and_prepare()
     return builder
@@ -273,7 +273,7 @@ def test_losing_everything_is_never_a_dataset(tmp_path, make_jsonl):
     folder = make_jsonl(20)
     for path in folder.glob("*.jpg"):
         path.write_bytes(b"?")
-    with pytest.raises(BuildError, match="not one photo"):
+    with pytest.raises(BuildError, match="none of the photos could be used"):
         build(folder, tmp_path / "out", max_bad=1)
     assert_no_dataset(tmp_path / "out")
 

@@ -24,7 +24,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl)
     for name in ("out", "whole"):
         reader = READERS.make("jsonl", folder)
         RecordBuilder(
-            name="jsonl", found=reader, output_dir=tmp_path / name, workers=1, progress=False
+            name="jsonl", reader=reader, output_dir=tmp_path / name, workers=1, progress=False
         ).download_and_prepare()
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 

@@ -77,7 +77,7 @@ def dataset(tmp_path, make_jsonl):
     folder = make_jsonl(150, size=(40, 32))
     out = tmp_path / "dataset"
     RecordBuilder(
-        name="jsonl", found=READERS.make("jsonl", folder), output_dir=out, workers=1, progress=False
+        name="jsonl", reader=READERS.make("jsonl", folder), output_dir=out, workers=1, progress=False
     ).download_and_prepare()
     return out
 

@@ -34,7 +34,7 @@ def test_an_error_comes_out(workers):
 
 
 def test_a_dead_worker_is_an_error_not_a_wait():
-    with pytest.raises(RuntimeError, match="sudden end.*memory"):
+    with pytest.raises(RuntimeError, match="ended unexpectedly.*memory"):
         list(run(die, range(3), 2, lambda _: None))
 
 

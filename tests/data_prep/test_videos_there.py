@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 def build(folder, cut: str = "whole", **options):
     builder = RecordBuilder(
-        name="jsonl", found=READERS.make("jsonl", folder), output_dir=folder / "out", progress=False, workers=1,
+        name="jsonl", reader=READERS.make("jsonl", folder), output_dir=folder / "out", progress=False, workers=1,
         settings=Storage(clips=ClipSettings(cut, window=1.5, overlap=0.0)), **options,
     )  # fmt: skip
     builder.download_and_prepare()

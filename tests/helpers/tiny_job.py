@@ -80,7 +80,7 @@ def _make_data(folder: Path):
     rows = _write_photos(folder / "photos")
     found = READERS.make("jsonl", folder / "photos")
     RecordBuilder(
-        name="jsonl", found=found, output_dir=folder / "data", workers=1, progress=False
+        name="jsonl", reader=found, output_dir=folder / "data", workers=1, progress=False
     ).download_and_prepare()
     sentences = {"en": [], "de": []}
     for caption in (caption for row in rows for caption in row["captions"]):

@@ -52,7 +52,7 @@ def _make_data(folder: Path):
     cuts = {"whole": ClipSettings(), "windows": ClipSettings("windows", 4.0, 2.0)}
     for name, clips in cuts.items():
         RecordBuilder(
-            name="moving", found=iter(kept), output_dir=folder / name, settings=Storage(clips=clips), workers=1,
+            name="moving", reader=iter(kept), output_dir=folder / name, settings=Storage(clips=clips), workers=1,
             progress=False,
         ).download_and_prepare()  # fmt: skip
     sentences = {lang: [c.text for item in kept for c in item.captions if c.lang == lang] for lang in LANGUAGES}

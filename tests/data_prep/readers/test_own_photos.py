@@ -196,7 +196,7 @@ def test_a_file_of_unknown_language_asks_for_it(tmp_path):
 
 
 def test_a_file_for_other_photos_alone_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"multi30k\.de\.txt: captions for 'x.jpg'"):
+    with pytest.raises(InputError, match=r"multi30k\.de\.txt: none of its captions \(for 'x.jpg'"):
         joined(tmp_path, multi30k_de_txt=("x.jpg#de#0\tHund\n", ""))
 
 

@@ -114,7 +114,7 @@ def test_the_file_lasts_as_long_as_the_scene(tmp_path):
 def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
     for workers in (1, 2):
         RecordBuilder(
-            name="moving", found=READERS.make("moving", count=20, size=32), output_dir=tmp_path / str(workers),
+            name="moving", reader=READERS.make("moving", count=20, size=32), output_dir=tmp_path / str(workers),
             workers=workers, progress=False,
         ).download_and_prepare()  # fmt: skip
     assert contents(tmp_path / "1") == contents(tmp_path / "2")

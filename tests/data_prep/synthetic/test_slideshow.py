@@ -47,7 +47,7 @@ def photos(tmp_path_factory) -> Path:
     (folder / "captions.jsonl").write_text("".join(rows))
     reader = READERS.make("jsonl", folder)
     RecordBuilder(
-        name="photos", found=reader, output_dir=folder / "out", workers=1, progress=False
+        name="photos", reader=reader, output_dir=folder / "out", workers=1, progress=False
     ).download_and_prepare()
     return folder / "out"
 
