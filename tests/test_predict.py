@@ -105,6 +105,17 @@ def test_token_log_probabilities_sum_to_the_score_before_its_normalization(tiny,
         assert sum(caption.token_log_probs) == pytest.approx(total, abs=1e-4)
 
 
+def test_attention_is_returned_on_request_and_changes_nothing_else(tiny, model):
+    paths = sorted(tiny.photos.glob("*.jpg"))[:3]
+    plain, captions = model.caption(paths), model.caption(paths, attention=True)
+    assert captions == plain
+    for caption in captions:
+        tokens, _, _, n = caption.attention.shape
+        assert (tokens, n) == (len(caption.tokens), 4)
+        np.testing.assert_allclose(caption.attention.sum(-1), 1.0, atol=1e-5)
+    assert plain[0].attention is None
+
+
 def test_old_names_of_decoding_options_warn(tiny, model):
     photo = [tiny.photos / "000.jpg"]
     with pytest.warns(DeprecationWarning, match="'beams' is now 'num_beams'"):

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from capjax.decode.attention_recorder import record_attention, recorded_attention
 from capjax.decode.consensus import Neighbors, picture_vectors
 from capjax.decode.grammar import EventGrammar
 from capjax.decode.results import Caption, Event
 from capjax.decode.sampling import sample
-from capjax.decode.search import Decoded, beam_search, greedy_search
+from capjax.decode.search import Decoded, StepFn, beam_search, greedy_search
 from capjax.models.memory import Memory
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.parallel.hosts import allgather
@@ -54,6 +55,21 @@ class ProposedEvents(NamedTuple):
     count: jax.Array
 
 
+class Generated(NamedTuple):
+    """Output of the compiled search.
+
+    Attributes:
+      decoded: hypotheses of each row; where queries find events, of each of the e events of each row.
+      proposed: these events, or None.
+      attention: float32 [rows, m, l, layers, heads, n], the attention with which each token was chosen, or None unless
+        requested; of the best hypotheses (m = 1) unless hypotheses are reranked.
+    """
+
+    decoded: Decoded
+    proposed: ProposedEvents | None
+    attention: jax.Array | None
+
+
 class Encoded(NamedTuple):
     """Input of the search: the memory (of b videos, or of b * e events), and the events where queries find them."""
 
@@ -72,17 +88,20 @@ class Generator:
       neighbors: the training pictures, for `options.num_neighbors`.
       rules: sharding of arrays over several devices.
       xla_options: options of the TPU compiler, used with `rules`.
+      return_attention: results carry the attention of each token.
     """
 
     def __init__(
         self, pure_model: PureModel, vocabulary: Vocabulary, options: ConfigDict, data: ConfigDict,
         neighbors: Neighbors | None = None, *, rules: ShardingRules | None = None, xla_options: Mapping | None = None,
+        return_attention: bool = False,
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbors = neighbors if options.num_neighbors else None
         self.times = TimeTokens(vocabulary, data.time_bins) if data.task == "dense" and data.time_bins else None
         self._pure_model, self._max_events = pure_model, data.max_events
         self._task = "summary" if data.task == "summary" else None
+        self._return_attention = return_attention
         self._suppressed = np.ones(vocabulary.size, bool)
         self._suppressed[[*vocabulary.text_ids, vocabulary.eos_id, *(self.times.ids if self.times else ())]] = False
         compiler_options = None if rules is None else rules.compiler_options(xla_options or {})
@@ -118,29 +137,45 @@ class Generator:
         count = jnp.argmax(queries.count[-1], axis=-1)
         return Encoded(memory, ProposedEvents(times, jax.nn.sigmoid(confidence), count))
 
-    def _generate(self, params, batch_stats, batch, prefix, key) -> tuple[Decoded, ProposedEvents | None]:
-        """Returns the hypotheses of each row, or where queries find events of each event of each row, and these events.
-
-        `batch` is what `Captioner.encode` takes, or the result of `encode`.
-        """
+    def _generate(self, params, batch_stats, batch, prefix, key) -> Generated:
+        """`batch` is what `Captioner.encode` takes, or the result of `encode`."""
         encoded = batch["encoded"] if "encoded" in batch else self._encode(params, batch_stats, batch)
         model = self._pure_model.bind(self._gather(params), batch_stats)
         if encoded.proposed is not None:
             prefix = jnp.repeat(prefix, self._max_events, axis=0)
-        return self._search_with_rules(model, encoded.memory, prefix, key), encoded.proposed
+        decoded, attention = self._search_with_rules(model, encoded.memory, prefix, key)
+        return Generated(decoded, encoded.proposed, attention)
 
-    def _search(self, model, memory: Memory, prefix, key) -> Decoded:
-        options, vocabulary = self.options, self.vocabulary
-        num_beams = 1 if options.method == "greedy" else options.num_beams
-        fixed, state = model.decoder.init_cache(memory, num_beams, prefix.shape[1] + options.max_len)
+    def _search(self, model, memory: Memory, prefix, key) -> tuple[Decoded, jax.Array | None]:
+        options, (b, prefix_len) = self.options, prefix.shape
+        num_beams, length = 1 if options.method == "greedy" else options.num_beams, prefix_len + options.max_len
+        fixed, state = model.decoder.init_cache(memory, num_beams, length)
 
         def step_fn(tokens, index, state):
             logits, state, _ = model.decoder.step(tokens, index, fixed, state)
             return logits, state
 
+        if self._return_attention:
+
+            def step_with_attention(tokens, index, state):
+                logits, state, attention = model.decoder.step(tokens, index, fixed, state)
+                return logits, state, attention[None, :, :, None]
+
+            step_fn, state = record_attention(step_with_attention, state, b=b, m=num_beams, length=length)
         if self.times:
-            grammar = EventGrammar(self.times, vocabulary.size, prefix.shape[1], options.max_len)
-            step_fn, state = grammar.constrain(step_fn), (grammar.start(prefix.shape[0], num_beams), state)
+            grammar = EventGrammar(self.times, self.vocabulary.size, prefix_len, options.max_len)
+            step_fn, state = grammar.constrain(step_fn), (grammar.start(b, num_beams), state)
+        decoded = self._method(step_fn, state, prefix, key)
+        if not self._return_attention:
+            return decoded._replace(state=None), None
+        recorder = decoded.state[1] if self.times else decoded.state
+        rows = recorder.rows if self.neighbors else recorder.rows[:, :1]
+        attention = recorded_attention(rows, recorder.weights.value, prefix_len)
+        return decoded._replace(state=None), attention
+
+    def _method(self, step_fn: StepFn, state, prefix, key) -> Decoded:
+        """The search of `options.method`."""
+        options, vocabulary = self.options, self.vocabulary
         common = {
             "max_len": options.max_len,
             "min_len": options.min_len,
@@ -153,11 +188,11 @@ class Generator:
             return greedy_search(step_fn, state, prefix, **common)
         if options.method == "beam":
             return beam_search(
-                step_fn, state, prefix, num_beams=num_beams, length_penalty=options.length_penalty, **common
+                step_fn, state, prefix, num_beams=options.num_beams, length_penalty=options.length_penalty, **common
             )
         return sample(
-            step_fn, state, prefix, key, samples=num_beams, temperature=options.temperature, top_k=options.top_k,
-            top_p=options.top_p, **common,
+            step_fn, state, prefix, key, samples=options.num_beams, temperature=options.temperature,
+            top_k=options.top_k, top_p=options.top_p, **common,
         )  # fmt: skip
 
     # ---- Batches to results
@@ -189,68 +224,82 @@ class Generator:
         Raises:
           ValueError: the vocabulary has no such language.
         """
-        decoded, _ = self._decode(params, batch_stats, batch, lang, key)
-        return self._best(decoded, lang, batch)
+        return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
 
     def events(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[list[Event]]:
         """Returns the events of every row in order of start, with seconds from the start of the row; arguments as
         `captions`."""
         durations = np.asarray(allgather(batch["duration"]), np.float64).tolist()
-        decoded, proposed = self._decode(params, batch_stats, batch, lang, key)
+        generated = self._decode(params, batch_stats, batch, lang, key)
         if self.times:
-            return self._written_events(decoded, durations, lang)
-        captions = iter(self._best(decoded, lang, batch, proposed.times))
+            return self._written_events(generated, durations, lang)
+        captions = iter(self._best(generated, lang, batch))
         events = []
-        for times, confidence, count, duration in zip(*allgather(tuple(proposed)), durations, strict=True):
+        for times, confidence, count, duration in zip(*allgather(tuple(generated.proposed)), durations, strict=True):
             row = []
             for rank, ((start, end), score) in enumerate(zip(times, confidence, strict=True)):
                 caption = next(captions)
                 start, end = float(start * duration), float(end * duration)
                 if rank < count and end > start and caption.text:
                     row.append(
-                        Event(start, end, caption.text, float(score), lang, caption.tokens, caption.token_log_probs)
+                        Event(
+                            start,
+                            end,
+                            caption.text,
+                            float(score),
+                            lang,
+                            caption.tokens,
+                            caption.token_log_probs,
+                            caption.attention,
+                        )  # fmt: skip
                     )
             events.append(sorted(row, key=lambda event: (event.start, event.end)))
         return events
 
-    def _decode(self, params, batch_stats, batch, lang: str, key) -> tuple[Decoded, ProposedEvents | None]:
+    def _decode(self, params, batch_stats, batch, lang: str, key) -> Generated:
         b = batch["frame_mask"].shape[0]  # over all processes
         key = jax.random.key(0) if key is None else key
         return self.generate(params, batch_stats, batch, self.prefix(lang, b), key)
 
-    def _written_events(self, decoded: Decoded, durations: list[float], lang: str) -> list[list[Event]]:
+    def _written_events(self, generated: Generated, durations: list[float], lang: str) -> list[list[Event]]:
         """The events of every row, where times are written into the text."""
-        events = []
+        decoded = generated.decoded
         tokens, log_probs = allgather((decoded.tokens[:, 0], decoded.token_log_probs[:, 0]))
-        for row, row_log_probs, duration in zip(tokens.tolist(), log_probs, durations, strict=True):
+        attention = None if generated.attention is None else allgather(generated.attention[:, 0])
+        events = []
+        for row, duration in enumerate(durations):
             events.append([])
-            for written in self.times.decode(row, duration):
-                written_log_probs = row_log_probs[list(written.positions)]
+            for written in self.times.decode(tokens[row].tolist(), duration):
+                positions = list(written.positions)
+                event_log_probs = log_probs[row, positions]
                 events[-1].append(
                     Event(
                         written.start,
                         written.end,
                         written.text,
-                        float(np.exp(written_log_probs.mean())),
+                        float(np.exp(event_log_probs.mean())),
                         lang,
-                        tuple(row[i] for i in written.positions),
-                        tuple(written_log_probs.tolist()),
+                        tuple(tokens[row, positions].tolist()),
+                        tuple(event_log_probs.tolist()),
+                        None if attention is None else attention[row, positions],
                     )  # fmt: skip
                 )
         return events
 
-    def _best(self, decoded: Decoded, lang: str, batch: Batch, times=None) -> list[Caption]:
-        """The best caption of every row. With `times` [b, e, 2] the rows are the events of the batch's rows."""
+    def _best(self, generated: Generated, lang: str, batch: Batch) -> list[Caption]:
+        """The best caption of every row; where queries find events, of every event of every row."""
+        decoded = generated.decoded
         if self.neighbors is None:
             decoded = jax.tree.map(lambda x: x[:, :1], decoded)
         tokens, scores, lengths, log_probs = allgather(
             (decoded.tokens, decoded.scores, decoded.lengths, decoded.token_log_probs)
         )
+        attention = None if generated.attention is None else allgather(generated.attention)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
         best = np.zeros(len(texts), int)
         if self.neighbors is not None:
             best = self.neighbors.choose(
-                _vectors(batch, times), texts, scores, lang,
+                _vectors(batch, generated.proposed), texts, scores, lang,
                 neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
             )  # fmt: skip
         captions = []
@@ -263,17 +312,18 @@ class Generator:
                     float(scores[row, i]),
                     tuple(tokens[row, i, written].tolist()),
                     tuple(log_probs[row, i, written].tolist()),
+                    None if attention is None else attention[row, i, written],
                 )  # fmt: skip
             )
         return captions
 
 
-def _vectors(batch: Batch, times=None) -> np.ndarray:
+def _vectors(batch: Batch, proposed: ProposedEvents | None) -> np.ndarray:
     """Vectors for `Neighbors.choose`: one for each row, or for each event of each row, float32 [rows, d]."""
     mask = allgather(batch["frame_mask"])
-    if times is None:
+    if proposed is None:
         return picture_vectors(allgather(batch["features"]), mask)
-    frame_times, duration, times = allgather((batch["frame_times"], batch["duration"], times))
+    frame_times, duration, times = allgather((batch["frame_times"], batch["duration"], proposed.times))
     fractions = (frame_times / duration[:, None])[:, None]
     inside = mask[:, None] & (fractions >= times[..., :1]) & (fractions <= times[..., 1:])
     inside = np.where(inside.any(-1, keepdims=True), inside, mask[:, None])

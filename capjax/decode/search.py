@@ -1,17 +1,18 @@
-"""Greedy and beam search as pure functions, made to run inside one jitted call.
+"""Greedy and beam search as pure functions, to be called inside a jitted function.
 
     step_fn(tokens int32 [b, m], index int32, state) -> (logits float32 [b, m, v], state)
 
-gives the logits that follow `tokens`, which stand at position `index` of each sequence. Every leaf of `state` is
-[b, m, ...], but for what is marked `InPlace`; what all beams of an item share is closed over. b: batch, m: beams,
-v: vocabulary, p: prefix, l: max_len.
+returns the logits of the tokens that follow `tokens`, which are at position `index` of each sequence. Every leaf of
+`state` is [b, m, ...], except those under `InPlace`; step_fn closes over whatever the beams of an item share.
+b: batch, m: beams, v: vocabulary, p: prefix, l: max_len.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from capjax.models.decoders.cache import reorder
 from capjax.parallel.sharding_rules import by_rows, top_k
@@ -23,27 +24,31 @@ class Decoded(NamedTuple):
     """Hypotheses, best first.
 
     Attributes:
-      tokens: int32 [b, m, l], without the prefix, padded after <eos>.
-      scores: float32 [b, m], log-probability over the length penalty; -inf where there are fewer than m hypotheses.
-      log_probs: float32 [b, m], of the whole hypothesis, <eos> included.
-      lengths: int32 [b, m], token_log_probs, <eos> included; l where the hypothesis was cut.
-      token_log_probs: float32 [b, m, l], the log-probability of each token; 0 after the end.
+      tokens: without the prefix, padded after <eos>.
+      scores: log-probability over `length_normalizer`; -inf where there are fewer than m hypotheses.
+      log_probs: log-probability of the whole hypothesis, <eos> included.
+      lengths: number of tokens, <eos> included; l where the hypothesis was cut.
+      token_log_probs: log-probability of each token; 0 after the end.
+      state: final state of the step function, in the order of the hypotheses.
     """
 
-    tokens: jax.Array
-    scores: jax.Array
-    log_probs: jax.Array
-    lengths: jax.Array
-    token_log_probs: jax.Array
+    tokens: Int[Array, "b m l"]
+    scores: Float[Array, "b m"]
+    log_probs: Float[Array, "b m"]
+    lengths: Int[Array, "b m"]
+    token_log_probs: Float[Array, "b m l"]
+    state: Any = None
 
 
 def length_normalizer(length, alpha: float):
-    """((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14)."""
+    """Returns ((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14)."""
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def feed_prefix(step_fn: StepFn, state, prefix, num_beams: int):
-    """Runs all of `prefix` [b, p] but its last token; returns (that token for each beam [b, m], state)."""
+def feed_prefix(
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], num_beams: int
+) -> tuple[Int[Array, "b m"], Any]:  # fmt: skip
+    """Feeds all tokens of `prefix` but the last; returns the last token for each beam, and the state."""
     b, p = prefix.shape
     tokens = jnp.broadcast_to(prefix[:, None], (b, num_beams, p)).astype(jnp.int32)
 
@@ -54,15 +59,19 @@ def feed_prefix(step_fn: StepFn, state, prefix, num_beams: int):
 
 
 def restrict(
-    logits, written, count, *, eos_id: int, min_len: int = 0, no_repeat_ngram: int = 0, suppressed=None
-) -> jax.Array:
-    """Log-probabilities [b, m, v] with -inf where a token may not follow.
+    logits: Float[Array, "b m v"], written: Int[Array, "b m l"], count: Int[Array, ""], *, eos_id: int,
+    min_len: int = 0, no_repeat_ngram: int = 0, suppressed: Bool[Array, " v"] | None = None,
+) -> Float[Array, "b m v"]:  # fmt: skip
+    """Returns log-probabilities, -inf for tokens that must not follow.
 
     Args:
-      logits: [b, m, v]; written: int32 [b, m, l], of which the first `count` are real.
-      min_len: no <eos> before so many token_log_probs.
-      no_repeat_ngram: no n-gram of this length twice in a hypothesis; 0: any.
-      suppressed: bool [v], pieces never to be written.
+      logits: of the next token.
+      written: tokens of each hypothesis, of which the first `count` are valid.
+      count: number of tokens written.
+      eos_id: id of <eos>.
+      min_len: tokens before <eos>, at least.
+      no_repeat_ngram: length of n-grams that must not occur twice in a hypothesis; 0: none.
+      suppressed: tokens that are never written.
     """
     log_probs = jax.nn.log_softmax(logits, axis=-1)
     if suppressed is not None:
@@ -75,11 +84,11 @@ def restrict(
     return log_probs
 
 
-def _repeats(written, count, n: int, v: int) -> jax.Array:
-    """bool [b, m, v]: the tokens that would make the last n pieces a repetition."""
+def _repeats(written, count, n: int, v: int) -> Bool[Array, "b m v"]:
+    """The tokens that would repeat an n-gram."""
     b, m, l = written.shape
     starts = max(l - n + 1, 0)
-    # The n - 1 pieces before the next one, and those at each earlier start.
+    # The last n - 1 tokens, compared with the n - 1 tokens from each earlier start.
     last = jax.lax.dynamic_slice_in_dim(written, jnp.maximum(count - n + 1, 0), n - 1, axis=2)
     same = jnp.arange(starts) + n <= count
     for offset in range(n - 1):
@@ -91,22 +100,32 @@ def _repeats(written, count, n: int, v: int) -> jax.Array:
 
 
 def beam_search(
-    step_fn: StepFn, state, prefix, *, num_beams: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
-    length_penalty: float = 0.0, no_repeat_ngram: int = 0, suppressed=None,
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], *, num_beams: int, max_len: int, eos_id: int, pad_id: int,
+    min_len: int = 0, length_penalty: float = 0.0, no_repeat_ngram: int = 0,
+    suppressed: Bool[Array, " v"] | None = None,
 ) -> Decoded:  # fmt: skip
-    """Beam search with shrinking width: a hypothesis that ends keeps its place, and the rest compete for those left
-    (Sutskever et al. 2014). Ends when all have ended, or at `max_len`, where they are cut. The ended are ranked by
-    log-probability over `length_normalizer`. One beam is therefore greedy search, whatever the penalty.
+    """Beam search with shrinking width (Sutskever et al. 2014): a finished hypothesis keeps its beam, and the others
+    compete for the remaining beams.
 
-    Among equals the lower beam wins, then the lower token.
+    The search ends when all hypotheses are finished, or at `max_len`, where they are cut. Hypotheses are ranked by
+    log-probability over `length_normalizer`; with one beam this is greedy search, whatever the penalty. Of equal
+    candidates the lower beam wins, then the lower token.
 
     Args:
-      prefix: int32 [b, p], p at least 1, what every hypothesis starts with.
+      step_fn: see the module.
+      state: initial state of `step_fn`.
+      prefix: tokens that every hypothesis starts with, at least one.
+      num_beams: m.
+      max_len: l, the largest number of tokens after the prefix.
+      eos_id: id of <eos>.
+      pad_id: id of padding.
+      length_penalty: alpha of `length_normalizer`.
+      min_len, no_repeat_ngram, suppressed: see `restrict`.
     """
     b, p = prefix.shape
-    v_ids = jnp.arange(num_beams, dtype=jnp.int32)
+    beams = jnp.arange(num_beams, dtype=jnp.int32)
     tokens, state = feed_prefix(step_fn, state, prefix, num_beams)
-    log_probs = jnp.where(v_ids == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
+    log_probs = jnp.where(beams == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
     start = {
         "count": jnp.int32(0),
         "tokens": tokens,
@@ -121,7 +140,7 @@ def beam_search(
     def alive(s):
         return ~s["done"] & jnp.isfinite(s["log_probs"])
 
-    def go_on(s):
+    def unfinished(s):
         return (s["count"] < max_len) & alive(s).any()
 
     def body(s):
@@ -132,12 +151,12 @@ def beam_search(
         )  # fmt: skip
         totals = jnp.where(alive(s)[..., None], s["log_probs"][..., None] + log_probs, -jnp.inf)
         scores, beam, token = _best(totals, num_beams)
-        room = num_beams - s["done"].sum(1, keepdims=True)
-        accepted = (v_ids < room) & jnp.isfinite(scores)
+        free = num_beams - s["done"].sum(1, keepdims=True)
+        accepted = (beams < free) & jnp.isfinite(scores)
         before = jnp.take_along_axis(s["log_probs"], beam, 1)
-        # Those that had ended, then the new ones, in the order of their score.
-        keep = {
-            "beam": jnp.concatenate([jnp.broadcast_to(v_ids, (b, num_beams)), beam], 1),
+        # The finished hypotheses, then the accepted candidates in order of their score.
+        candidates = {
+            "beam": jnp.concatenate([jnp.broadcast_to(beams, (b, num_beams)), beam], 1),
             "tokens": jnp.concatenate([jnp.full((b, num_beams), pad_id, jnp.int32), token], 1),
             "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
             "gained": jnp.concatenate([jnp.zeros((b, num_beams)), jnp.where(accepted, scores - before, 0.0)], 1),
@@ -146,29 +165,29 @@ def beam_search(
         }
         valid = jnp.concatenate([s["done"], accepted], 1)
         order = jnp.argsort(~valid, axis=1, stable=True)[:, :num_beams]
-        keep, valid = reorder(keep, order), jnp.take_along_axis(valid, order, 1)
-        beam, gained = keep.pop("beam"), keep.pop("gained")
+        kept, valid = reorder(candidates, order), jnp.take_along_axis(valid, order, 1)
+        beam, gained = kept.pop("beam"), kept.pop("gained")
         written, token_log_probs = reorder((s["written"], s["token_log_probs"]), beam)
-        written = jax.lax.dynamic_update_slice(written, keep["tokens"][..., None], (0, 0, s["count"]))
+        written = jax.lax.dynamic_update_slice(written, kept["tokens"][..., None], (0, 0, s["count"]))
         token_log_probs = jax.lax.dynamic_update_slice(token_log_probs, gained[..., None], (0, 0, s["count"]))
-        keep["log_probs"] = jnp.where(valid, keep["log_probs"], -jnp.inf)
+        kept["log_probs"] = jnp.where(valid, kept["log_probs"], -jnp.inf)
         state = reorder(state, beam)
-        return {"count": s["count"] + 1, "written": written, "token_log_probs": token_log_probs, "state": state, **keep}
+        return {"count": s["count"] + 1, "written": written, "token_log_probs": token_log_probs, "state": state, **kept}
 
-    end = jax.lax.while_loop(go_on, body, start)
+    end = jax.lax.while_loop(unfinished, body, start)
     scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
     scores, order = top_k(scores, num_beams)
-    written, log_probs, lengths, token_log_probs = reorder(
-        (end["written"], end["log_probs"], end["lengths"], end["token_log_probs"]), order
+    written, log_probs, lengths, token_log_probs, state = reorder(
+        tuple(end[name] for name in ("written", "log_probs", "lengths", "token_log_probs", "state")), order
     )
-    return Decoded(written, scores, log_probs, lengths, token_log_probs)
+    return Decoded(written, scores, log_probs, lengths, token_log_probs, state)
 
 
 @by_rows
 def _best(totals, count: int):
-    """The `count` best of [b, m, v]: scores, beams and tokens, each [b, count].
+    """Returns the `count` best of [b, m, v]: scores, beams and tokens, each [b, count].
 
-    First within each beam, then among the winners: a row of v is sorted partially and never all m * v at once.
+    Takes the best of each beam and then the best of these, which never sorts all m * v.
     """
     b, m, v = totals.shape
     few = min(count, v)
@@ -182,10 +201,12 @@ def _best(totals, count: int):
 
 
 def pick_loop(
-    step_fn: StepFn, state, prefix, pick, *, rows: int, max_len: int, eos_id: int, pad_id: int, min_len: int = 0,
-    length_penalty: float = 0.0, no_repeat_ngram: int = 0, suppressed=None,
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], pick: Callable, *, rows: int, max_len: int, eos_id: int,
+    pad_id: int, min_len: int = 0, length_penalty: float = 0.0, no_repeat_ngram: int = 0,
+    suppressed: Bool[Array, " v"] | None = None,
 ) -> Decoded:  # fmt: skip
-    """`rows` independent hypotheses an item; `pick(log_probs [b, m, v], count) -> int32 [b, m]` chooses each token."""
+    """Returns `rows` independent hypotheses per item, whose tokens `pick(log_probs [b, m, v], count) -> int32 [b, m]`
+    chooses; other arguments as `beam_search`."""
     b, p = prefix.shape
     tokens, state = feed_prefix(step_fn, state, prefix, rows)
     start = (
@@ -193,7 +214,7 @@ def pick_loop(
         jnp.zeros((b, rows), jnp.int32), jnp.zeros((b, rows), bool), state,
     )  # fmt: skip
 
-    def go_on(s):
+    def unfinished(s):
         return (s[0] < max_len) & ~s[5].all()
 
     def body(s):
@@ -205,7 +226,7 @@ def pick_loop(
         )  # fmt: skip
         token = pick(log_probs, count)
         gained = jnp.take_along_axis(log_probs, token[..., None], -1)[..., 0]
-        # Nothing may follow: all is forbidden. The hypothesis ends as it stands.
+        # Every token is forbidden: the hypothesis ends without <eos>.
         stuck = ~jnp.isfinite(gained)
         token = jnp.where(done | stuck, pad_id, token)
         gained = jnp.where(done | stuck, 0.0, gained)
@@ -215,15 +236,18 @@ def pick_loop(
         written = jax.lax.dynamic_update_slice(written, token[..., None], (0, 0, count))
         return count + 1, token, written, token_log_probs, lengths, done, state
 
-    _, _, written, token_log_probs, lengths, _, _ = jax.lax.while_loop(go_on, body, start)
-    total = token_log_probs.sum(-1)
-    scores, order = top_k(total / length_normalizer(lengths, length_penalty), rows)
-    written, total, lengths, token_log_probs = reorder((written, total, lengths, token_log_probs), order)
-    return Decoded(written, scores, total, lengths, token_log_probs)
+    _, _, written, token_log_probs, lengths, _, state = jax.lax.while_loop(unfinished, body, start)
+    log_probs = token_log_probs.sum(-1)
+    scores, order = top_k(log_probs / length_normalizer(lengths, length_penalty), rows)
+    written, log_probs, lengths, token_log_probs, state = reorder(
+        (written, log_probs, lengths, token_log_probs, state), order
+    )
+    return Decoded(written, scores, log_probs, lengths, token_log_probs, state)
 
 
-def greedy_search(step_fn: StepFn, state, prefix, **options) -> Decoded:
-    """The likeliest token each time, the lowest of equals; options as `beam_search`, without `beams`. m = 1."""
+def greedy_search(step_fn: StepFn, state, prefix: Int[Array, "b p"], **options) -> Decoded:
+    """Returns one hypothesis per item, of the likeliest token each time; of equally likely tokens the lowest. Options
+    as `beam_search`, without `num_beams`."""
 
     def pick(log_probs, count):
         del count

@@ -128,7 +128,7 @@ def _generate(predictor: Predictor, parts: Parts) -> Program:
         batch = dict(batch)
         start, key = batch.pop("prefix"), batch.pop("key", np.zeros(2, np.uint32))
         key = jax.random.wrap_key_data(key, impl="threefry2x32")
-        decoded, proposed = generator.generate(params, batch_stats, batch, start, key)
+        decoded, proposed, _ = generator.generate(params, batch_stats, batch, start, key)
         tokens = decoded.tokens[:, 0]
         if generator.times:
             return {"tokens": tokens, "token_log_probs": decoded.token_log_probs[:, 0]}

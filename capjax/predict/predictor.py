@@ -91,7 +91,7 @@ class Predictor:
         self._windows = WindowSettings(
             media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
         )
-        self._generators: dict[str, Generator] = {}
+        self._generators: dict[tuple[str, bool], Generator] = {}
         self._generator(**decode)
 
     def parts(self, **decode) -> Parts:
@@ -106,7 +106,7 @@ class Predictor:
             self._batch.image_size, self._picture,
         )  # fmt: skip
 
-    def _generator(self, **decode) -> Generator:
+    def _generator(self, *, attention: bool = False, **decode) -> Generator:
         """The generator for these decoding options; each is made once."""
         options = ConfigDict(self.config.decode.to_dict())
         for name, value in decode.items():
@@ -121,11 +121,12 @@ class Predictor:
         for name in ("num_beams", "max_len"):
             if options[name] < 1:
                 raise ValueError(f"{name} = {options[name]}: expected 1 or more")
-        key = options.to_json(sort_keys=True)
+        key = options.to_json(sort_keys=True), attention
         if key not in self._generators:
             self._generators[key] = Generator(
-                self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options)
-            )
+                self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options),
+                return_attention=attention,
+            )  # fmt: skip
         return self._generators[key]
 
     def _language(self, lang: str | None) -> str:
@@ -137,8 +138,9 @@ class Predictor:
     # ---- Captions of whole photos and videos
 
     def caption(
-        self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0, **decode
-    ) -> list[Caption]:
+        self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0,
+        attention: bool = False, **decode,
+    ) -> list[Caption]:  # fmt: skip
         """Returns one caption (or summary, if the model was trained on summaries) per photo or video, in order.
 
         A photo or video that cannot be read does not affect the others: its caption has an `error` and an empty text.
@@ -149,6 +151,7 @@ class Predictor:
           lang: one of `languages`; None: the first.
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.
+          attention: return the attention with which each token was chosen, see `Caption`.
           **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`.
 
         Raises:
@@ -157,7 +160,7 @@ class Predictor:
         """
         self._check_captions()
         _check_media(media, batch_size)
-        lang, generator = self._language(lang), self._generator(**decode)
+        lang, generator = self._language(lang), self._generator(attention=attention, **decode)
         captions: dict[int, Caption] = {}
         pending: dict[int, MediaSample] = {}
 
@@ -189,11 +192,12 @@ class Predictor:
         return self._reader.read(media)
 
     def caption_samples(
-        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, **decode
-    ) -> list[Caption]:
+        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, attention: bool = False,
+        **decode,
+    ) -> list[Caption]:  # fmt: skip
         """Returns the captions of samples that `read` returned, decoded in one batch; options as `caption`."""
         self._check_captions()
-        return self._captions(self._generator(**decode), samples, self._language(lang), seed)
+        return self._captions(self._generator(attention=attention, **decode), samples, self._language(lang), seed)
 
     def _captions(self, generator: Generator, samples: Sequence[MediaSample], lang: str, seed: int) -> list[Caption]:
         batch, key = self._batch(samples), jax.random.key(seed)
@@ -215,7 +219,7 @@ class Predictor:
 
     def localize(
         self, media: Iterable[str | Path], *, lang: str | None = None, window: float | None = None,
-        overlap: float | None = None, batch_size: int = 8, seed: int = 0,
+        overlap: float | None = None, batch_size: int = 8, seed: int = 0, attention: bool = False,
         progress: Callable[[float, float], None] | None = None, **decode,
     ) -> Iterator[LocalizedVideo]:  # fmt: skip
         """Yields the duration and the events of each video, in order, or the error where a video cannot be read.
@@ -230,6 +234,7 @@ class Predictor:
           overlap: seconds that a window shares with the next; None: as in training.
           batch_size: largest number of windows in a batch.
           seed: seed of sampling.
+          attention: return the attention with which each token was chosen, see `Event`.
           progress: called with the seconds of video read so far, and the total seconds of the files opened so far.
           **decode: as in `caption`.
 
@@ -242,7 +247,7 @@ class Predictor:
                 f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
             )
         _check_media(media, batch_size)
-        lang, generator = self._language(lang), self._generator(**decode)
+        lang, generator = self._language(lang), self._generator(attention=attention, **decode)
         windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
 
         def find_events(samples: list[MediaSample]) -> list[list[Event]]:

@@ -1,5 +1,6 @@
 """Search through every decoder against running the whole model again for each hypothesis."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from capjax.decode.attention_recorder import record_attention, recorded_attention
 from capjax.decode.sampling import sample
 from capjax.decode.search import beam_search, greedy_search
 from capjax.models.decoders import DECODERS
@@ -31,12 +33,20 @@ class Case:
         self.memory = draw_memory(B, N, D)
         self.forward = jax.jit(lambda tokens: jax.nn.log_softmax(self.decoder(tokens, self.memory).logits))
 
-    def search(self, find, rows: int, **options):
+    def search(self, find, rows: int, *, record: bool = False, **options):
         fixed, state = self.decoder.init_cache(self.memory, rows, P + LONGEST)
 
         def step_fn(tokens, index, state):
             logits, state, _ = self.decoder.step(tokens, index, fixed, state)
             return logits, state
+
+        if record:
+
+            def step_with_attention(tokens, index, state):
+                logits, state, attention = self.decoder.step(tokens, index, fixed, state)
+                return logits, state, attention[None, :, :, None]
+
+            step_fn, state = record_attention(step_with_attention, state, b=B, m=rows, length=P + LONGEST)
 
         options = {"max_len": LONGEST, "eos_id": EOS, "pad_id": PAD, "suppressed": jnp.asarray(SUPPRESSED)} | options
         return jax.tree.map(np.array, jax.jit(lambda: find(step_fn, state, PREFIX, **options))())
@@ -114,6 +124,32 @@ def test_scores_of_a_narrow_beam_are_those_of_teacher_forcing(case):
     np.testing.assert_allclose(out.log_probs, totals, atol=1e-4)
     np.testing.assert_allclose(out.scores, totals / ((5 + out.lengths) / 6) ** alpha, atol=1e-4)
     assert (np.diff(out.scores) <= 0).all()
+
+
+FIND = {
+    "greedy": (greedy_search, 1),
+    "beam": (partial(beam_search, num_beams=3, length_penalty=1.2), 3),
+    "sample": (partial(sample, key=jax.random.key(1), samples=3, temperature=2.0), 3),
+}
+
+
+@pytest.mark.parametrize("method", FIND)
+def test_recorded_attention_is_that_of_teacher_forcing(case, method):
+    find, m = FIND[method]
+    plain = case.search(find, m)
+    out = case.search(find, m, record=True)
+    np.testing.assert_array_equal(out.tokens, plain.tokens)
+    np.testing.assert_array_equal(out.scores, plain.scores)
+    recorded = np.asarray(recorded_attention(out.state.rows, out.state.weights.value, P))
+    tokens = np.concatenate([np.repeat(PREFIX[:, None], m, 1), out.tokens], axis=2)
+    forced = case.decoder(tokens.reshape(B * m, -1)[:, :-1], case.memory, return_attention=True).attention
+    forced = forced.reshape(B, m, P + LONGEST - 1, N)[:, :, P - 1 :, None, None]
+    for index in np.ndindex(B, m):
+        length = out.lengths[index]
+        np.testing.assert_allclose(recorded[index][:length], forced[index][:length], atol=1e-5)
+        np.testing.assert_allclose(recorded[index][:length].sum(-1), 1.0, atol=1e-5)
+    if method == "beam":
+        assert (out.state.rows[:, :, P:-1] != np.arange(m)[:, None]).any(), "beams that never move would prove nothing"
 
 
 def test_log_probabilities_of_samples_are_those_of_teacher_forcing(case):
