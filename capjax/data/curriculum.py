@@ -1,4 +1,4 @@
-"""A curriculum: what changes in the course of a run, as stages by step (Bengio et al. 2009).
+"""A curriculum: changes of the data settings in the course of a run, as stages by step (Bengio et al. 2009).
 
     config.data.curriculum = (
         (0, {"num_frames": 8, "image_size": 64, "target_len": 16, "hard": 0.2}),
@@ -6,12 +6,13 @@
         (4000, {}),
     )
 
-A stage begins when so many steps are done, and says what is other than in the `data` section. The stage of a batch is
-a function of the batch's number alone, so that a run that goes on is in the stage where it was.
+A stage starts after the given number of steps and lists the settings that differ from the `data` section. The stage of
+a batch follows from the batch's number alone, so that a resumed run continues in the right stage.
 
-`frames`, `image_size` and `target_len` are those of the `data` section. `hard` is the share of a batch that is drawn
-from the harder half of each dataset, from 0 (only the easier half) to 1 (only the harder); without it all records are
-alike. A stage begins an epoch of its own: each record of a pool comes once before any of that pool comes again.
+`num_frames`, `image_size` and `target_len` replace the settings of the `data` section. `hard` is the fraction of a
+batch that is drawn from the harder half of each dataset: 0 draws from the easier half only, 1 from the harder half
+only; without it, all records are drawn alike. Every stage starts an epoch of its own: each record of a pool comes once
+before any record of that pool comes again.
 """
 
 from bisect import bisect_right
@@ -20,16 +21,22 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
+
+# Older names of settings in saved iterator states.
+_RENAMED = {"frames": "num_frames"}
 
 
 @dataclass(frozen=True)
 class CurriculumStage:
-    """Attributes:
-    number: from 0.
-    first: the number of its first batch.
-    changes: what the config says of it.
-    data: the `data` section as it is in this stage.
+    """A stage of the curriculum.
+
+    Attributes:
+      number: Index of the stage, from 0.
+      first: Number of its first batch.
+      changes: The settings that differ, as in the config.
+      data: The complete `data` section in this stage.
     """
 
     number: int
@@ -39,16 +46,16 @@ class CurriculumStage:
 
     @property
     def hard(self) -> float | None:
-        """The share of the harder half; None: all records are alike."""
+        """The fraction of the batch from the harder half; None draws all records alike."""
         return self.changes.get("hard")
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Frame counts that its batches are padded to, rising; empty where there are no buckets."""
+        """Frame counts that batches are padded to, ascending; empty without buckets."""
         return tuple(sorted({min(bucket, self.data.num_frames) for bucket in self.data.buckets}))
 
-    def about(self) -> dict:
-        """As JSON, for the iterator's state."""
+    def describe(self) -> dict:
+        """Returns the stage as JSON, for the iterator's state."""
         return {"number": self.number, "first": self.first, "changes": dict(self.changes)}
 
     def __str__(self) -> str:
@@ -56,8 +63,13 @@ class CurriculumStage:
         return f"stage {self.number + 1}, from step {self.first}: {changes}"
 
 
+def describe_saved(stage: Mapping) -> dict:
+    """Returns a stage saved in an iterator's state, with the current names of its settings."""
+    return {**stage, "changes": {_RENAMED.get(name, name): value for name, value in stage["changes"].items()}}
+
+
 def make_stages(data: SimpleNamespace) -> list[CurriculumStage]:
-    """The stages of a `data` section, checked by `capjax.config`; without a curriculum there is one."""
+    """Returns the stages of a valid `data` section; one stage without a curriculum."""
     return [
         CurriculumStage(number, first, changes, SimpleNamespace(**{**vars(data), **changes}))
         for number, (first, changes) in enumerate(data.curriculum or ((0, {}),))
@@ -65,23 +77,25 @@ def make_stages(data: SimpleNamespace) -> list[CurriculumStage]:
 
 
 def stage_at(stages: Sequence[CurriculumStage], number: int) -> CurriculumStage:
-    """The stage of batch `number`."""
+    """Returns the stage of batch `number`."""
     return stages[bisect_right([stage.first for stage in stages], number) - 1]
 
 
-def hardness(sizes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How hard each record is, from 0 to 1: the mean of its ranks among all by seconds, by words of a caption and by
-    number of events. Ranks, because these have no common unit; a figure in which all are alike counts for nothing.
+def hardness(sizes: Mapping[str, np.ndarray]) -> Float[np.ndarray, " n"]:
+    """Scores how hard each record is, from 0 to 1.
+
+    The score is the mean of a record's ranks by duration, by words per caption and by number of events. Ranks are used
+    because these have no common unit; a measure in which all records are equal has no effect.
 
     Args:
-      sizes: as `RecordSource.sizes` gives them.
+      sizes: See `RecordSource.sizes`.
     """
     ranks = [rankdata(sizes[name]) / len(sizes[name]) for name in ("seconds", "words", "event")]
     return np.mean(ranks, axis=0)
 
 
-def halves(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the easier and of the harder half, each rising; of an odd number the harder half has one more."""
+def halves(scores: Float[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " easier"], Int[np.ndarray, " harder"]]:
+    """Returns the indices of the easier and the harder half, ascending; the middle record counts as harder."""
     order = np.argsort(scores, kind="stable")
     middle = len(order) // 2
     return np.sort(order[:middle]), np.sort(order[middle:])

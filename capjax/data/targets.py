@@ -1,6 +1,6 @@
-"""What a record is to be answered with, as arrays: a caption, a summary, or events with their times.
+"""Targets of a record as arrays: captions, a summary, or events with their times.
 
-b: batch, c: captions of an item at a time, e: events, l: pieces of a target.
+b: batch, c: captions per item, e: events, l: target length.
 """
 
 import functools
@@ -15,26 +15,26 @@ from capjax.data.record import Record, RecordCaption
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
 
-# What a record must have for a task.
+# The kind of captions that answers each task.
 KINDS = {"caption": "caption", "summary": "summary", "dense": "event"}
 
 
 class TargetError(ValueError):
-    """The config asks for what the vocabulary or the room for a target cannot give."""
+    """The settings of targets do not fit the vocabulary or the target length."""
 
 
 def make_targets(vocabulary: Vocabulary, data) -> "Targets":
-    """The targets of a config's `data` section."""
+    """Returns the targets of a config's `data` section."""
     if data.task != "dense":
         return CaptionTargets(vocabulary, data)
     return TimedTextTargets(vocabulary, data) if data.time_bins else EventSetTargets(vocabulary, data)
 
 
 class Targets:
-    """What all targets share.
+    """Base class of targets: fills the target entries of a batch (see `capjax.data.batch.Batch`) from records.
 
     Attributes:
-      kind: of the captions that are answers.
+      kind: The kind of captions that are targets.
     """
 
     def __init__(self, vocabulary: Vocabulary, data):
@@ -42,110 +42,124 @@ class Targets:
 
     @cached_property
     def prefixes(self) -> dict[str, list[int]]:
-        """By language.
-
-        Raises:
-          VocabularyError: it has no such language or task; TargetError: there is no room for text after them.
-        """
+        """The tokens that a target starts with, by language; see `check` for errors."""
         prefixes = {lang: self._prefix(lang) for lang in self.data.languages}
         least = max(map(len, prefixes.values())) + 2
         if self.data.target_len < least:
             raise TargetError(f"data.target_len = {self.data.target_len} leaves no room for text; use {least} or more")
         return prefixes
 
+    def check(self):
+        """Checks the settings against the vocabulary.
+
+        Raises:
+          VocabularyError: The vocabulary lacks a language or the task.
+          TargetError: `data.target_len` leaves no room for text.
+        """
+        _ = self.prefixes
+
     def _prefix(self, lang: str) -> list[int]:
         return self.vocabulary.prefix(lang, "summary" if self.data.task == "summary" else None)
 
     def answers(self, record: Record) -> list[RecordCaption]:
-        """The captions of a record that answer the task, in a language that is asked for."""
+        """Returns the captions of a record that answer the task in one of the config's languages."""
         return [c for c in record.captions if c.kind == self.kind and c.lang in self.data.languages]
 
-    def rows(self, b: int) -> tuple[int, ...]:
-        """The leading axes of `target`."""
+    def leading_shape(self, b: int) -> tuple[int, ...]:
+        """Returns the shape of `target` without its last axis."""
         return (b, self.data.captions_per_item) if self.data.captions_per_item > 1 else (b,)
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
-        shape = (*self.rows(b), self.data.target_len)
+        """Returns the target entries of a batch without any target."""
+        shape = (*self.leading_shape(b), self.data.target_len)
         return {
             "target": np.full(shape, self.vocabulary.pad_id, np.int32),
             "loss_mask": np.zeros(shape, bool),
         }
 
     def fill(self, batch: dict, row: int, record: Record, rng: np.random.Generator):
-        """Writes one row for training."""
+        """Writes the targets of one row for training."""
         raise NotImplementedError
 
-    def _fits(self, pieces: Sequence[int], lang: str) -> bool:
-        """Whether a text can be written whole, with its prefix and its end."""
-        return len(self.prefixes[lang]) + len(pieces) < self.data.target_len
+    def _fits(self, tokens: Sequence[int], lang: str) -> bool:
+        """Whether a text fits whole, with its prefix and <eos>."""
+        return len(self.prefixes[lang]) + len(tokens) < self.data.target_len
 
-    def _write(self, batch: dict, place: tuple[int, ...], pieces: Sequence[int], lang: str):
+    def _write(self, batch: dict, index: tuple[int, ...], tokens: Sequence[int], lang: str):
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
-        # A text that is too long is cut, and has no end to learn: it does not end there.
-        pieces = [*prefix, *pieces, eos][: self.data.target_len]
-        batch["target"][*place, : len(pieces)] = pieces
-        batch["loss_mask"][*place, len(prefix) : len(pieces)] = True
+        # A text that is too long is truncated without <eos>, because it does not end there.
+        tokens = [*prefix, *tokens, eos][: self.data.target_len]
+        batch["target"][*index, : len(tokens)] = tokens
+        batch["loss_mask"][*index, len(prefix) : len(tokens)] = True
 
     def _draw_lang(self, langs: Sequence[str], rng: np.random.Generator) -> str:
         return langs[_draw(rng, [self.data.language_weights.get(lang, 1.0) for lang in langs])]
 
+    def _caption_index(self, row: int, number: int) -> tuple[int, ...]:
+        """Returns the index of an item's caption in `target`."""
+        return (row, number) if self.data.captions_per_item > 1 else (row,)
+
 
 class CaptionTargets(Targets):
-    """One text for the whole: `target` and `loss_mask` [b, l], or [b, c, l]."""
+    """One text for the whole record: `target` and `loss_mask` are [b, l], or [b, c, l]."""
 
     def fill(self, batch, row, record, rng):
-        for number, (pieces, lang) in enumerate(self._choose(record, rng)):
-            place = (row, number) if self.data.captions_per_item > 1 else (row,)
-            self._write(batch, place, pieces, lang)
+        for number, (tokens, lang) in enumerate(self._choose(record, rng)):
+            self._write(batch, self._caption_index(row, number), tokens, lang)
 
     def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[list[int], str]]:
-        """(tokens, language) of `data.captions_per_item` captions. For each a language is drawn by weight, then one of
-        its sentences that fit into `target_len` (of all, if none does); no sentence twice before all were drawn."""
+        """Yields (tokens, language) of `data.captions_per_item` captions.
+
+        For each, a language is drawn by weight, then one of its captions that fit into `target_len` (of all, if none
+        fits). No caption is drawn twice before all were drawn.
+        """
         texts: dict[str, list[str]] = {}
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
-        urns = {
+        samplers = {
             lang: _TextSampler(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
             for lang in sorted(texts)
         }
         for _ in range(self.data.captions_per_item):
-            lang = self._draw_lang(list(urns), rng)
-            yield urns[lang].draw(rng), lang
+            lang = self._draw_lang(list(samplers), rng)
+            yield samplers[lang].draw(rng), lang
 
 
 class _TextSampler:
-    """Texts, drawn without putting back until all were; those that do not fit are left out if any fits."""
+    """Draws texts without replacement until all were drawn; texts that do not fit are skipped if any fits."""
 
     def __init__(self, texts: list[str], encode: Callable, fits: Callable[..., bool]):
-        self._texts, self._left, self._encode, self._fits, self._all = texts, [], encode, fits, True
+        self._texts, self._remaining, self._encode, self._fits = texts, [], encode, fits
+        self._filtered = False
 
     def draw(self, rng: np.random.Generator) -> list[int]:
-        """The pieces of a text."""
-        self._left = self._left or list(self._texts)
-        pieces = self._encode(self._left.pop(rng.integers(len(self._left))))
-        # Mostly all fit: so all are encoded only when one is met that does not.
-        if self._all and not self._fits(pieces):
-            self._all = False
+        """Returns the tokens of a text."""
+        self._remaining = self._remaining or list(self._texts)
+        tokens = self._encode(self._remaining.pop(rng.integers(len(self._remaining))))
+        # Usually all texts fit, so the others are encoded only once a text does not.
+        if not self._filtered and not self._fits(tokens):
+            self._filtered = True
             if fitting := [text for text in self._texts if self._fits(self._encode(text))]:
-                self._texts, self._left = fitting, [text for text in self._left if text in fitting]
+                self._texts, self._remaining = fitting, [text for text in self._remaining if text in fitting]
                 return self.draw(rng)
-        return pieces
+        return tokens
 
 
 class _EventTargets(Targets):
-    """Events; those of one annotation set at a time: `event_times` float32 [b, e, 2], start and end as shares of the
-    duration; `event_mask` bool [b, e], True = real; `duration` float32 [b] in seconds."""
+    """Events of one annotation set at a time: `event_times`, `event_mask` and `duration`."""
 
     def sets(self, record: Record) -> dict[str, dict[int, list[RecordCaption]]]:
-        """{language: {annotation set: its events}}, languages and sets in order."""
+        """Returns {language: {annotation set: events}}, sorted by language and set."""
         sets: dict[str, dict[int, list[RecordCaption]]] = {}
         for caption in sorted(self.answers(record), key=lambda caption: (caption.lang, caption.set)):
             sets.setdefault(caption.lang, {}).setdefault(caption.set, []).append(caption)
         return sets
 
     def _choose(self, record: Record, rng: np.random.Generator) -> tuple[list[RecordCaption], str]:
-        """At most `data.max_events` events, in order of start, of an annotation set drawn at random in a language drawn
-        by weight."""
+        """Returns at most `data.max_events` events, by start, and their language.
+
+        The language is drawn by weight, then the annotation set at random.
+        """
         sets = self.sets(record)
         lang = self._draw_lang(list(sets), rng)
         events = list(sets[lang].values())[rng.integers(len(sets[lang]))]
@@ -155,7 +169,7 @@ class _EventTargets(Targets):
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
         e = self.data.max_events
-        # An event that is none still has a length, so that no figure of it divides by 0.
+        # Padding events have a length above 0, so that ratios of lengths stay finite.
         times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
         events = {"event_times": times, "event_mask": np.zeros((b, e), bool)}
         return super().empty(b) | events | {"duration": np.ones(b, np.float32)}
@@ -163,7 +177,7 @@ class _EventTargets(Targets):
     def fill(self, batch, row, record, rng):
         batch["duration"][row] = record.duration
 
-    def _tell(self, batch, row, record, events: Sequence[RecordCaption]):
+    def _write_times(self, batch, row, record, events: Sequence[RecordCaption]):
         for number, event in enumerate(events):
             start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
             batch["event_times"][row, number] = start, max(end, start + 1e-4)
@@ -171,52 +185,56 @@ class _EventTargets(Targets):
 
 
 class TimedTextTargets(_EventTargets):
-    """Events as one text with time pieces: as `Captions`, and the times of the first text's events beside it."""
+    """Events as one text with time tokens: as `CaptionTargets`, with the times of the first text's events."""
 
     def __init__(self, vocabulary: Vocabulary, data):
-        self.tokens = TimeTokens(vocabulary, data.time_bins)
+        self.time_tokens = TimeTokens(vocabulary, data.time_bins)
         super().__init__(vocabulary, data)
 
     def _prefix(self, lang: str) -> list[int]:
-        return self.tokens.prefix(lang)
+        return self.time_tokens.prefix(lang)
 
     def fill(self, batch, row, record, rng):
         super().fill(batch, row, record, rng)
         for number in range(self.data.captions_per_item):
             events, lang = self._choose(record, rng)
             if number == 0:
-                self._tell(batch, row, record, events)
-            place = (row, number) if self.data.captions_per_item > 1 else (row,)
-            told = [(event.start, event.end, event.text) for event in events]
-            self._write(batch, place, self.tokens.encode(told, record.duration), lang)
+                self._write_times(batch, row, record, events)
+            timed_texts = [(event.start, event.end, event.text) for event in events]
+            tokens = self.time_tokens.encode(timed_texts, record.duration)
+            self._write(batch, self._caption_index(row, number), tokens, lang)
 
 
 class EventSetTargets(_EventTargets):
-    """Events as a set: `target` and `loss_mask` are [b, e, l], the text of each."""
+    """Events as a set: `target` and `loss_mask` are [b, e, l], one text for each event."""
 
-    def rows(self, b: int) -> tuple[int, ...]:
+    def leading_shape(self, b: int) -> tuple[int, ...]:
         return b, self.data.max_events
 
     def fill(self, batch, row, record, rng):
         super().fill(batch, row, record, rng)
         events, lang = self._choose(record, rng)
-        self._tell(batch, row, record, events)
+        self._write_times(batch, row, record, events)
         for number, event in enumerate(events):
             self._write(batch, (row, number), self.vocabulary.encode(event.text), lang)
-        # Rows that are no event still begin as a text does: nothing is learned of them.
+        # Padding events have a prefix like any text, but no loss.
         for number in range(len(events), self.data.max_events):
             batch["target"][row, number, : len(self.prefixes[lang])] = self.prefixes[lang]
 
 
 def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
-    """An index with probability proportional to its weight."""
+    """Returns an index with probability proportional to its weight."""
     edges = list(accumulate(weights))
     return min(bisect_right(edges, rng.random() * edges[-1]), len(edges) - 1)
 
 
 def references(record: Record, targets: Targets) -> Mapping:
-    """What people wrote: {lang: [texts]}; of events, {lang: {annotation set: [(start, end, text)]}}, in seconds of the
-    video that the record is a part of."""
+    """Returns the reference captions of a record, in all languages.
+
+    Returns:
+      {lang: [texts]}; of events, {lang: {annotation set: [(start, end, text)]}}, in seconds of the video that the
+      record is a part of.
+    """
     if isinstance(targets, _EventTargets):
         return {
             lang: {
@@ -225,8 +243,8 @@ def references(record: Record, targets: Targets) -> Mapping:
             }
             for lang, sets in targets.sets(record).items()
         }
-    found: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for caption in record.captions:
         if caption.kind == targets.kind:
-            found.setdefault(caption.lang, []).append(caption.text)
-    return found
+            texts.setdefault(caption.lang, []).append(caption.text)
+    return texts

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.config import ConfigError
+from capjax.data.batch import media_shapes
 from capjax.models.captioner import Captioner
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
@@ -127,26 +128,17 @@ def check_stages(pure_model: PureModel, config, feature_shape=None):
             if (t, size) in checked:
                 continue
             checked.add((t, size))
+            shapes = media_shapes(1, t, image_size=size, feature_shape=feature_shape, duration=True)
+            inputs = {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
             try:
                 jax.eval_shape(
                     lambda params, batch_stats, batch: pure_model.bind(params, batch_stats).encode(batch),
-                    pure_model.shapes, pure_model.batch_stat_shapes, _inputs(t, size, feature_shape),
+                    pure_model.shapes, pure_model.batch_stat_shapes, inputs,
                 )  # fmt: skip
             except (TypeError, ValueError) as error:
                 where = f"data.curriculum, from step {first}" if data.curriculum else "data.buckets"
                 what = f"{t} frames" + ("" if feature_shape else f" of {size} x {size} pixels")
                 raise ConfigError(f"{where}: the model cannot take {what}: {error}") from error
-
-
-def _inputs(t: int, size: int, feature_shape) -> dict[str, jax.ShapeDtypeStruct]:
-    """What an encoder sees of one record, abstract."""
-    batch = {"frame_times": ((1, t), "float32"), "frame_mask": ((1, t), "bool"), "duration": ((1,), "float32")}
-    if feature_shape is None:
-        batch["frames"] = (1, t, size, size, 3), "uint8"
-    else:
-        rows, columns, channels = feature_shape
-        batch["features"] = (1, t, rows * columns, channels), "float16"
-    return {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in batch.items()}
 
 
 def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=None) -> PureModel:

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
+from capjax.data.batch import to_device
 from capjax.data.pipeline import (
     DatasetSplit,
     TrainIterator,
     check_eval,
     make_eval_batches,
     make_train_iterator,
-    model_inputs,
 )
 from capjax.decode.generator import CaptionGenerator, Generator
 from capjax.evals import dense
@@ -68,21 +67,6 @@ class _Stop:
     def restore(self):
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def to_device(batch: dict, rules: ShardingRules, size: int) -> dict:
-    """The model's inputs as global arrays of `size` rows; each process gives those of `rules.rows(size)`."""
-    sharding, rows = rules.batch(size), rules.rows(size)
-
-    def place(value: np.ndarray) -> jax.Array:
-        def part(index):
-            first, stop, _ = index[0].indices(size)
-            at = np.searchsorted(rows, first)
-            return value[at : at + stop - first]
-
-        return jax.make_array_from_callback((size, *value.shape[1:]), sharding, part)
-
-    return {name: place(np.asarray(value)) for name, value in model_inputs(batch).items()}
 
 
 def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:

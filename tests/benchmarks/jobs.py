@@ -53,11 +53,11 @@ def made_up_training(settings: Sequence[str]):
 
     from capjax.compile.dummy_vocabulary import dummy_vocabulary
     from capjax.config import default_config, with_overrides
+    from capjax.data.batch import to_device
     from capjax.data.pipeline import batch_shapes
     from capjax.models.pure_model import make_key
     from capjax.parallel.mesh import make_mesh
     from capjax.parallel.sharding_rules import ShardingRules
-    from capjax.train.loop import to_device
     from capjax.train.train_programs import make_programs
 
     config = with_overrides(default_config(), settings)

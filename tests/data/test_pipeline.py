@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from capjax.data.pipeline import DataError, DatasetSplit, make_eval_batches, make_train_iterator, model_inputs
+from capjax.data.batch import model_inputs
+from capjax.data.pipeline import DataError, DatasetSplit, make_eval_batches, make_train_iterator
 from capjax.data.record import Record, RecordCaption
 from capjax.text import vocabulary as text
 from tests.helpers.drawn_batches import LANGUAGES, Source, assert_same, joined, jpeg, record, take

@@ -74,7 +74,7 @@ def test_events_are_told_in_order_with_the_nearest_moments():
 def test_each_draw_has_the_events_of_one_set_and_one_language():
     targets = TimedTextTargets(PIECES, data(time_bins=21, languages=("en", "de"), captions_per_item=20, target_len=60))
     row = fill(targets, record(*EVENTS))
-    told = [[e.text for e in targets.tokens.decode(learned(row, k), 10.0)] for k in range(20)]
+    told = [[e.text for e in targets.time_tokens.decode(learned(row, k), 10.0)] for k in range(20)]
     sets = [[TEXTS[0], TEXTS[2], TEXTS[1]], [TEXTS[4]], [TEXTS[3]]]
     assert all(events in sets for events in told)
     assert {str(events) for events in told} == set(map(str, sets))

@@ -14,7 +14,8 @@ import pytest
 import capjax
 from capjax import jobs, runtime
 from capjax.config import ConfigError
-from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.batch import model_inputs
+from capjax.data.pipeline import make_eval_batches
 from capjax.data.record import RecordSource
 from capjax.predict import Predictor
 from tests.helpers.folders import contents

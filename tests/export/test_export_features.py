@@ -8,8 +8,9 @@ from flax import nnx
 
 import capjax
 from capjax import runtime
+from capjax.data.batch import model_inputs
 from capjax.data.media_reader import MediaSample
-from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.pipeline import make_eval_batches
 from capjax.data.record import RecordSource
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS

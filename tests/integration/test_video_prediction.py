@@ -5,7 +5,8 @@ import pytest
 
 import capjax
 from capjax import runtime
-from capjax.data.pipeline import make_eval_batches, model_inputs
+from capjax.data.batch import model_inputs
+from capjax.data.pipeline import make_eval_batches
 from capjax.evals import dense
 from capjax.predict import Predictor
 from tests.helpers.tiny_job import one_device
