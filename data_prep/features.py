@@ -1,13 +1,13 @@
-"""A dataset to the same with an encoder's features, so that a frozen encoder is paid for once.
+"""Adds the features of a frozen encoder to a dataset, so that training need not compute them.
 
 python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
 python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit.pth --views 8
 
-An encoder over time, such as i3d, sees --clip frames of a video together; several frames then give one feature grid,
-and the record's times are those of the grids.
+An encoder over time, such as i3d, sees --clip frames of a video together. Several frames then give one feature grid,
+and the times of the record are those of the grids.
 
-The features take the place of the pictures (or, with --keep-frames, lie beside them). DIR/encoder holds the encoder
-itself, so that a model trained on the features captions raw photos too. An interrupted run goes on when it is repeated.
+The features replace the pictures, or with --keep-frames are added to them. DIR/encoder holds the encoder, so that a
+model trained on the features can caption raw photos. Repeating the command continues an interrupted run.
 """
 
 import argparse
@@ -26,35 +26,36 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from capjax.data.batch import empty_media, set_times
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
-from capjax.files import write_bytes, write_text
 from data_prep.build import RecordBuilder
 from data_prep.plan import clear_stale
 from data_prep.readers.item import InputError
 from data_prep.shards import OutputError, ShardReport, Tally, write_records, write_report
 
-# Raise it when the same input should give other features than before.
+# Increase this when the same input should give different features than before.
 _FORMAT = 1
 _ASPECT = (0.75, 4 / 3)
 
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What decides the features.
+    """Settings that determine the features of a dataset.
 
     Attributes:
-      encoder, options: a name in ENCODERS, and its keyword arguments.
-      weights: a path or `pip:NAME`; see capjax.models.pretrained.
-      image_size: pixels a side of what the encoder sees.
-      views: of each picture. View 0 is the one that evaluation and prediction see; the others are random crops, which
-        depend on the record's id and the number of the view alone, and are the same in all frames of a video.
-      crop_scale: the share of the picture's area that a crop keeps, (least, most).
-      flips: mirror half of the crops.
-      keep_frames: keep the pictures too.
-      batch: pictures at a time.
-      clip: frames that an encoder over time sees together, a multiple of its `time_stride`; 1 for an encoder of images.
-        A longer video is cut into such clips, of which none knows of the others.
+      encoder: A name in ENCODERS.
+      options: Keyword arguments of the encoder.
+      weights: A path or `pip:NAME`; see capjax.models.pretrained.
+      image_size: Height and width of the frames that the encoder sees.
+      views: Number of views of each picture. View 0 is the one that evaluation and prediction see. The others are random
+        crops that depend only on the record's id and the view's number, and are the same in all frames of a video.
+      crop_scale: Smallest and largest fraction of the picture's area in a crop.
+      flips: Mirror half of the crops.
+      keep_frames: Keep the pictures.
+      batch: Pictures per call of the encoder.
+      clip: Frames that an encoder over time sees together, a multiple of its `time_stride`; 1 for an encoder of images.
+        Longer videos are cut into clips that are encoded independently.
     """
 
     encoder: str
@@ -70,75 +71,70 @@ class FeatureSettings:
 
 
 class Extractor:
-    """An encoder with its weights, compiled for batches of one size over all devices.
+    """The frozen encoder of a feature dataset, compiled for batches of one size over all devices.
 
     Args:
       settings: `batch` is rounded up to whole clips, and to a multiple of the number of devices.
 
     Attributes:
-      batch: clips at a time; clip: frames of each; stride: of these, how many give one grid.
-      shape: (rows, columns, channels) of one grid; sha256: of the weight file.
+      encoder: The FrozenEncoder.
+      batch: Clips per call.
+      path, sha256: The weight file and its hash.
     """
 
     def __init__(self, settings: FeatureSettings):
         import jax
-        from flax import nnx
 
-        from capjax.models.build import make_encoder
-        from capjax.models.encoders import ENCODERS, encode_clip
-        from capjax.models.encoders.clip import time_stride
-        from capjax.models.pretrained import load_pretrained, sha256_of
-        from capjax.models.pure_model import batch_stats_of, params_of
+        from capjax.models.frozen_encoder import FrozenEncoder
+        from capjax.models.pretrained import sha256_of
 
-        size, options = settings.image_size, settings.options
-        encoder = nnx.eval_shape(lambda: ENCODERS.make(settings.encoder, image_size=size, rngs=nnx.Rngs(0), **options))
-        self.settings, self.shape = settings, (*encoder.grid(size, size), encoder.width)
-        self.clip, self.stride = settings.clip, time_stride(encoder)
-        self.path = load_pretrained(encoder, settings.weights)
+        self.settings = settings
+        self.encoder, self.path = FrozenEncoder.pretrained(
+            settings.encoder, settings.weights, image_size=settings.image_size, options=settings.options,
+            clip_frames=settings.clip,
+        )  # fmt: skip
         self.sha256 = sha256_of(self.path)
-        self._arrays = params_of(encoder) | batch_stats_of(encoder)
-        pure_model = make_encoder(settings.encoder, image_size=size, options=options)
 
         devices = jax.local_devices()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
-        self.batch = -(-settings.batch // (self.clip * len(devices))) * len(devices)
-        rows, everywhere = (
+        self.batch = -(-settings.batch // (settings.clip * len(devices))) * len(devices)
+        by_row, replicated = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
         )
-
-        def extract(arrays, frames, times, mask):
-            params = {name: arrays[name] for name in pure_model.shapes}
-            batch_stats = {name: arrays[name] for name in pure_model.batch_stat_shapes}
-            features, *_ = encode_clip(pure_model.bind(params, batch_stats), frames, times, mask)
-            return features.astype(np.float16)
-
-        self._extract = jax.jit(extract, in_shardings=(everywhere, rows, rows, rows), out_shardings=rows)
-        self._placed = jax.device_put(self._arrays, everywhere)
+        self._extract = jax.jit(
+            self.encoder.extract,
+            in_shardings=(replicated, replicated, by_row, by_row, by_row),
+            out_shardings=by_row,
+        )
+        self._weights = jax.device_put((self.encoder.params, self.encoder.batch_stats), replicated)
 
     def __call__(self, frames: np.ndarray, times: np.ndarray, mask: np.ndarray):
-        """uint8 [batch, clip, s, s, 3], float32 and bool [batch, clip] -> float16 [batch, clip / stride, n, d] on the
-        devices; returns before it is computed."""
-        return self._extract(self._placed, frames, times, mask)
+        """Starts the computation of features and returns them without waiting.
 
-    def about(self) -> dict:
-        """What encoder.json says."""
-        known = asdict(self.settings) | {"feature_shape": self.shape}
+        Args:
+          frames: uint8 [batch, clip, s, s, 3].
+          times: float32 [batch, clip], in seconds.
+          mask: bool [batch, clip].
+
+        Returns:
+          float16 [batch, clip / stride, n, d] on the devices.
+        """
+        return self._extract(*self._weights, frames, times, mask)
+
+    def describe(self) -> dict:
+        """Returns the contents of encoder.json."""
+        description = asdict(self.settings) | {"feature_shape": self.encoder.feature_shape}
         for name in ("keep_frames", "batch"):
-            del known[name]
-        return known | {"weights_file": self.path.name, "weights_sha256": self.sha256}
+            del description[name]
+        return description | {"weights_file": self.path.name, "weights_sha256": self.sha256}
 
     def save(self, folder: Path):
-        """Writes encoder.json and encoder.safetensors, parameters and running statistics under our names."""
-        from safetensors.numpy import save
-
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(value) for name, value in self._arrays.items()}
-        write_bytes(folder / "encoder.safetensors", save(arrays))
-        write_text(folder / "encoder.json", json.dumps(self.about(), indent=1) + "\n")
+        """Writes encoder.json and encoder.safetensors."""
+        self.encoder.save(folder, self.describe())
 
 
 def take_view(jpeg: bytes, id: str, number: int, settings: FeatureSettings) -> np.ndarray:
-    """View `number` of a picture of record `id`: uint8 [s, s, 3]."""
+    """Returns view `number` of a picture of record `id`, uint8 [s, s, 3]."""
     if number == 0:
         return view(jpeg, settings.image_size)
     seed = hashlib.blake2b(f"{number} {id}".encode(), digest_size=16).digest()
@@ -148,30 +144,29 @@ def take_view(jpeg: bytes, id: str, number: int, settings: FeatureSettings) -> n
 
 @dataclass
 class _Job:
-    """A record, its features as far as they are known, and how many clips are still to come."""
+    """A record, its features computed so far, and the number of clips still to compute."""
 
     record: Record
     features: np.ndarray
-    left: int
+    remaining: int
 
 
 def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[Record]:
-    """The records in order, with features float16 [views, t, n, d] and the times of these.
+    """Yields the records in order with features float16 [views, t, n, d] and their times.
 
-    While the devices work on a batch the next is decoded; no more than these two are in memory, and the records they
-    belong to.
+    The next batch is decoded while the devices compute the current one. Memory holds these two batches and the records
+    they belong to.
 
     Raises:
-      InputError: a record has no pictures, or a damaged one, or features that float16 cannot hold.
+      InputError: A record has no pictures or a damaged one, or its features exceed float16.
     """
-    from capjax.models.encoders.clip import group_times
-
-    settings, jobs, running = extractor.settings, deque(), deque()
-    clip, stride, size = extractor.clip, extractor.stride, settings.image_size
+    settings, encoder, jobs, running = extractor.settings, extractor.encoder, deque(), deque()
+    clip, stride = encoder.clip_frames, encoder.stride
 
     def clips():
+        """Yields (job, view number, first frame) of all clips."""
         for record in records:
-            t, (rows, columns, channels) = len(record.frames), extractor.shape
+            t, (rows, columns, channels) = len(record.frames), encoder.feature_shape
             if not t:
                 raise InputError(f"record {record.id!r} ({record.media}) has no pictures to extract features from")
             features = np.empty((settings.views, -(-t // stride), rows * columns, channels), np.float16)
@@ -185,40 +180,39 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
         except ValueError as error:
             raise InputError(f"record {record.id!r} ({record.media}): {error}") from error
 
-    def load(part):
-        """Frames, times and mask of a batch of clips."""
-        frames = np.zeros((extractor.batch, clip, size, size, 3), np.uint8)
-        times, mask = np.zeros(frames.shape[:2], np.float32), np.zeros(frames.shape[:2], bool)
+    def load(chunk):
+        batch = empty_media(extractor.batch, clip, image_size=settings.image_size)
         pictures = []
-        for row, (job, number, start) in enumerate(part):
-            seen = job.record.frame_times[start : start + clip]
-            times[row, : len(seen)], mask[row, : len(seen)] = seen, True
-            pictures += [(job.record, number, frame) for frame in range(start, start + len(seen))]
-        frames[mask] = list(pool.map(decode, pictures))
-        return frames, times, mask
+        for row, (job, number, start) in enumerate(chunk):
+            times = job.record.frame_times[start : start + clip]
+            set_times(batch, row, times)
+            pictures += [(job.record, number, frame) for frame in range(start, start + len(times))]
+        batch["frames"][batch["frame_mask"]] = list(pool.map(decode, pictures))
+        return batch["frames"], batch["frame_times"], batch["frame_mask"]
 
     def collect() -> Iterator[Record]:
-        part, result = running.popleft()
-        for (job, number, start), row in zip(part, np.asarray(result), strict=False):
+        chunk, result = running.popleft()
+        for (job, number, start), row in zip(chunk, np.asarray(result), strict=False):
             first, t = start // stride, job.features.shape[1]
             row = row[: t - first]
             if not np.isfinite(row).all():
                 raise InputError(f"record {job.record.id!r}: its features are no numbers, or too large for float16")
             job.features[number, first : first + len(row)] = row
-            job.left -= 1
-        while jobs and not jobs[0].left:
+            job.remaining -= 1
+        while jobs and not jobs[0].remaining:
             job = jobs.popleft()
-            frames, times = job.record.frames if settings.keep_frames else (), job.record.frame_times
-            if stride > 1:
-                times = np.asarray(group_times(times[None], np.ones((1, len(times)), bool), stride)[0][0])
             yield replace(
-                job.record, frames=frames, frame_times=times, features=job.features, feature_grid=extractor.shape[:2]
+                job.record,
+                frames=job.record.frames if settings.keep_frames else (),
+                frame_times=encoder.group_times(job.record.frame_times),
+                features=job.features,
+                feature_grid=encoder.feature_shape[:2],
             )
 
     stream = clips()
     with ThreadPoolExecutor() as pool:
-        while part := list(islice(stream, extractor.batch)):
-            running.append((part, extractor(*load(part))))
+        while chunk := list(islice(stream, extractor.batch)):
+            running.append((chunk, extractor(*load(chunk))))
             if len(running) == 2:
                 yield from collect()
         while running:
@@ -227,7 +221,7 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
 
 @dataclass(frozen=True)
 class _Shard:
-    """One shard of the input and of the output: the records [start, stop) of a split."""
+    """A shard of the input and the output: the records [start, stop) of a split."""
 
     path: Path
     report_path: Path
@@ -238,14 +232,14 @@ class _Shard:
 
 
 class FeatureBuilder(RecordBuilder, skip_registration=True):
-    """Writes the records of a dataset with features, shard by shard as they lie in the input.
+    """Writes the records of a dataset with features, with the same shards as the input.
 
     Args:
-      input_dir: a dataset that data_prep wrote.
-      output_dir: where the new one goes.
+      input_dir: A dataset that data_prep wrote.
+      output_dir: Folder of the new dataset.
 
     Raises:
-      InputError: the input is no dataset, or is the output.
+      InputError: `input_dir` has no dataset, or is `output_dir`.
     """
 
     def __init__(self, input_dir: Path, output_dir: Path, settings: FeatureSettings, **options):
@@ -269,20 +263,22 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):
     def _shards(self) -> dict[str, list[_Shard]]:
         import jax
 
-        known = repr((_FORMAT, self.extractor.about(), self.extractor.settings, jax.__version__, jax.default_backend()))
+        common = repr(
+            (_FORMAT, self.extractor.describe(), self.extractor.settings, jax.__version__, jax.default_backend())
+        )
         shards: dict[str, list[_Shard]] = {}
         for split, info in self.source_info.splits.items():
             start, count = 0, info.num_shards
             shards[split] = []
             for index, (length, file) in enumerate(zip(info.shard_lengths, info.filepaths, strict=True)):
                 status = Path(file).stat()
-                asked = repr((known, Path(file).name, status.st_size, status.st_mtime_ns, start, length))
+                key = repr((common, Path(file).name, status.st_size, status.st_mtime_ns, start, length))
                 name = f"{self.name}-{split}.array_record-{index:05d}-of-{count:05d}"
                 shards[split].append(
                     _Shard(
                         path=self.work_dir / "dataset" / name,
                         report_path=self.work_dir / "shards" / f"{name}.json",
-                        fingerprint=hashlib.blake2b(asked.encode(), digest_size=16).hexdigest(),
+                        fingerprint=hashlib.blake2b(key.encode(), digest_size=16).hexdigest(),
                         split=split,
                         start=start,
                         stop=start + length,
@@ -364,15 +360,14 @@ def _options(text: str) -> dict:
 
 
 def make_settings(args: argparse.Namespace) -> FeatureSettings:
-    """The settings of a command line, checked.
+    """Returns the checked settings of a command line.
 
     Raises:
-      InputError: unknown encoder, no weights, or a number out of range; the message says what is possible.
+      InputError: The encoder is unknown, weights are missing, or a number is out of range.
     """
-    from flax import nnx
-
     from capjax.models.encoders import ENCODERS
     from capjax.models.encoders.clip import over_time, time_stride
+    from capjax.models.frozen_encoder import make_encoder_module
     from capjax.models.pretrained import DEFAULT_WEIGHTS
 
     least, most = args.crop_scale
@@ -381,12 +376,11 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
     if args.views < 1 or args.batch < 1 or not 0 < least <= most <= 1:
         raise InputError("expected --views and --batch 1 or more, and 0 < LEAST <= MOST <= 1 of --crop-scale")
     weights = args.weights or DEFAULT_WEIGHTS.get(args.encoder)
-    maker = ENCODERS.get(args.encoder)
+    ENCODERS.get(args.encoder)
     if weights is None:
         raise InputError(f"--weights is missing: a .pth or .safetensors file for {args.encoder}")
     try:
-        size = {} if args.image_size is None else {"image_size": args.image_size}
-        encoder = nnx.eval_shape(lambda: maker(rngs=nnx.Rngs(0), **size, **args.encoder_options))
+        encoder = make_encoder_module(args.encoder, image_size=args.image_size, options=args.encoder_options)
         encoder.grid(encoder.image_size, encoder.image_size)
     except TypeError as error:
         raise InputError(f"--encoder-options: {error}") from error
@@ -408,10 +402,10 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extracts the features and says how fast that was.
+    """Extracts the features and prints the throughput.
 
     Raises:
-      InputError, BuildError, WeightsError, OSError: nothing was written; the message says why.
+      InputError, BuildError, WeightsError, OSError: Nothing was written.
     """
     from capjax import runtime
 
@@ -425,7 +419,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{kept}", file=sys.stderr)
         raise
     seconds = time.monotonic() - start
-    rows, columns, channels = builder.extractor.shape
+    rows, columns, channels = builder.extractor.encoder.feature_shape
     print(f"{args.output}: features of {rows} x {columns} x {channels} from {builder.extractor.path.name}")
     print(f"{builder.images:,} views in {seconds:.1f} s ({builder.images / seconds:,.1f} images/s)")
     return 0
