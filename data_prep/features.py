@@ -48,8 +48,9 @@ class FeatureSettings:
       options: Keyword arguments of the encoder.
       weights: A path or `pip:NAME`; see capjax.models.pretrained.
       image_size: Height and width of the frames that the encoder sees.
-      views: Number of views of each picture. View 0 is the one that evaluation and prediction see. The others are random
-        crops that depend only on the record's id and the view's number, and are the same in all frames of a video.
+      views: Number of views of each picture. View 0 is the one that evaluation and prediction see. The others are
+        random crops that depend only on the record's id and the view's number, and are the same in all frames of a
+        video.
       crop_scale: Smallest and largest fraction of the picture's area in a crop.
       flips: Mirror half of the crops.
       keep_frames: Keep the pictures.
@@ -97,7 +98,7 @@ class Extractor:
 
         devices = jax.local_devices()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
-        self.batch = -(-settings.batch // (settings.clip * len(devices))) * len(devices)
+        self.batch = -(-settings.batch // (self.encoder.clip_frames * len(devices))) * len(devices)
         by_row, replicated = (
             jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
         )

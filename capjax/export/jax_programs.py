@@ -12,6 +12,7 @@ import numpy as np
 from jax import export
 
 from capjax.config import ConfigError
+from capjax.data.batch import media_shapes
 from capjax.models.pure_model import Arrays
 from capjax.predict.predictor import Parts, Predictor
 
@@ -103,20 +104,11 @@ def _generate(predictor: Predictor, parts: Parts) -> Program:
     """{tokens [b, l], scores [b]}; of a model that finds events by queries {tokens [b, e, l], times [b, e, 2] as shares
     of the duration, confidence [b, e], count [b]}; of one that writes times {tokens [b, l], token_log_probs [b, l]}."""
     generator, pure_model, data = parts.generator, parts.pure_model, predictor.config.data
-    t, size, prefixes = (
-        data.num_frames,
-        parts.image_size,
-        {len(generator.prefix(lang, 1)[0]) for lang in data.languages},
-    )
-    (prefix,) = prefixes
-    inputs = {"frame_times": (("b", t), "float32"), "frame_mask": (("b", t), "bool")}
-    if parts.extractor:
-        rows, columns, channels = predictor.feature_shape
-        inputs["features"] = ("b", t, rows * columns, channels), "float16"
-    else:
-        inputs["frames"] = ("b", t, size, size, 3), "uint8"
-    if predictor.dense:
-        inputs["duration"] = ("b",), "float32"
+    (prefix,) = {len(generator.prefix(lang, 1)[0]) for lang in data.languages}
+    inputs = media_shapes(
+        "b", data.num_frames, image_size=parts.image_size, feature_shape=predictor.feature_shape,
+        duration=predictor.dense,
+    )  # fmt: skip
     inputs["prefix"] = ("b", prefix), "int32"
     if generator.options.method == "sample":
         inputs["key"] = (2,), "uint32"
@@ -141,8 +133,7 @@ def _generate(predictor: Predictor, parts: Parts) -> Program:
 
 def _extract(parts: Parts) -> Program:
     """{features float16 [b, t', n, d]} of clips."""
-    extractor, size = parts.extractor, parts.image_size
-    t = extractor.clip_frames if extractor.over_time else 1
+    extractor = parts.extractor
 
     def call(weights, batch):
         params, batch_stats = (
@@ -150,11 +141,6 @@ def _extract(parts: Parts) -> Program:
             for names in (extractor.params, extractor.batch_stats)
         )
         frames, times, mask = (batch[name] for name in ("frames", "frame_times", "frame_mask"))
-        return {"features": extractor.function(params, batch_stats, frames, times, mask)}
+        return {"features": extractor.extract(params, batch_stats, frames, times, mask)}
 
-    inputs = {
-        "frames": (("b", t, size, size, 3), "uint8"),
-        "frame_times": (("b", t), "float32"),
-        "frame_mask": (("b", t), "bool"),
-    }
-    return Program(call, inputs)
+    return Program(call, media_shapes("b", extractor.clip_frames, image_size=parts.image_size))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float16, Float32, UInt8
 from capjax.data.batch import empty_media, set_frames, set_times
 from capjax.files import write_bytes, write_text
 from capjax.models.build import make_encoder
-from capjax.models.encoders import encode_clip
+from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
 from capjax.models.pretrained import load_pretrained
 from capjax.models.pure_model import Arrays, batch_stats_of, params_of
@@ -34,7 +34,8 @@ class FrozenEncoder:
 
     Attributes:
       params, batch_stats: The weights.
-      over_time: Whether the encoder sees clips of `clip_frames` frames, rather than single frames.
+      over_time: Whether the encoder sees clips of frames, rather than single frames.
+      clip_frames: Frames per clip; 1 unless `over_time`.
       stride: Frames per feature grid; 1 unless `over_time`.
       feature_shape: (rows, columns, channels) of a feature grid.
     """
@@ -42,12 +43,13 @@ class FrozenEncoder:
     def __init__(
         self, name: str, weights: Mapping, *, image_size: int, options: Mapping | None = None, clip_frames: int = 1
     ):
-        self.image_size, self.clip_frames = image_size, clip_frames
+        self.image_size = image_size
         self._pure_model = make_encoder(name, image_size=image_size, options=options)
         self.params: Arrays = {key: weights[key] for key in self._pure_model.shapes}
         self.batch_stats: Arrays = {key: weights[key] for key in self._pure_model.batch_stat_shapes}
         encoder = self._pure_model.bind(self._pure_model.shapes, self._pure_model.batch_stat_shapes)
         self.over_time, self.stride = over_time(encoder), time_stride(encoder)
+        self.clip_frames = clip_frames if self.over_time else 1
         self.feature_shape = (*encoder.grid(image_size, image_size), encoder.width)
 
     @classmethod
@@ -62,7 +64,6 @@ class FrozenEncoder:
         Raises:
           WeightsError: The weights cannot be found, or are not of this encoder.
         """
-        # Abstract until loaded, so that no weights are initialized in vain.
         module = make_encoder_module(name, image_size=image_size, options=options)
         path = load_pretrained(module, source)
         weights = params_of(module) | batch_stats_of(module)
@@ -130,7 +131,5 @@ class FrozenEncoder:
 
 def make_encoder_module(name: str, *, image_size: int | None = None, options: Mapping | None = None) -> nnx.Module:
     """Returns an encoder with abstract weights; `image_size` None is the encoder's default."""
-    from capjax.models.encoders import ENCODERS
-
     size = {} if image_size is None else {"image_size": image_size}
     return nnx.eval_shape(lambda: ENCODERS.make(name, rngs=nnx.Rngs(0), **size, **(options or {})))

@@ -20,9 +20,10 @@ from capjax.data.windows import WindowSettings
 from capjax.decode.generator import Generator
 from capjax.decode.results import Caption, Event
 from capjax.models.build import make_pure_model
+from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.predict.localize import LocalizedVideo, localize
-from capjax.predict.media_batch import Extractor, MediaBatcher
+from capjax.predict.media_batch import MediaBatcher
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
 from capjax.workdir.layout import Workdir
@@ -53,7 +54,7 @@ class Parts:
     params: Arrays
     batch_stats: Arrays
     videos: bool
-    extractor: Extractor | None
+    extractor: FrozenEncoder | None
     image_size: int
     picture: MediaSettings
 
@@ -79,7 +80,7 @@ class Predictor:
         self.feature_shape = workdir.feature_shape()
         self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
         check_weights(workdir.path, self._pure_model.shapes, self._params)
-        extractor = Extractor(workdir.encoder_dir) if self.config.data.features else None
+        extractor = FrozenEncoder.load(workdir.encoder_dir) if self.config.data.features else None
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
         self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from capjax.data.media_reader import MediaSample
 from capjax.data.record import Record, RecordCaption
-from capjax.models import pretrained
+from capjax.models import frozen_encoder
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.predict import media_batch
+from capjax.models.frozen_encoder import FrozenEncoder
 from data_prep.features import Extractor, FeatureSettings, add_arguments, make_settings, take_view, with_features
 from data_prep.readers.item import InputError
 from tests.helpers.pictures import encode, picture
@@ -37,7 +36,7 @@ def extractor(tmp_path_factory):
 
     settings = FeatureSettings("i3d_slim", OPTIONS, str(path), SIZE, views=2, batch=8, clip=CLIP)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "load_pretrained", draw)
+        patch.setattr(frozen_encoder, "load_pretrained", draw)
         return Extractor(settings)
 
 
@@ -61,12 +60,13 @@ def expected(before: Record, number: int, settings) -> np.ndarray:
 
 
 def test_a_video_is_seen_clip_by_clip_and_each_grid_has_the_time_of_its_frames(extractor):
+    *grid, channels = extractor.encoder.feature_shape
     records = [record(0, 7), record(1, 1), record(2, 4), record(3, 9)]
     done = list(with_features(records, extractor))
     assert [one.id for one in done] == [one.id for one in records]
     for before, after in zip(records, done, strict=True):
         t = -(-len(before.frames) // 2)
-        assert after.features.shape == (2, t, *np.array([np.prod(extractor.shape[:2]), extractor.shape[2]]))
+        assert after.features.shape == (2, t, np.prod(grid), channels)
         groups = [before.frame_times[i : i + 2] for i in range(0, len(before.frames), 2)]
         np.testing.assert_allclose(after.frame_times, [group.mean() for group in groups], rtol=1e-6)
         for number in range(2):
@@ -78,7 +78,7 @@ def test_a_raw_video_gives_the_stored_features_and_times(extractor, tmp_path):
     before = record(5, 7)
     (stored,) = with_features([before], extractor)
     extractor.save(tmp_path / "encoder")
-    features, times = media_batch.Extractor(tmp_path / "encoder").clip(MediaSample(before.frames, before.frame_times))
+    features, times = FrozenEncoder.load(tmp_path / "encoder").encode_video(before.frames, before.frame_times)
     np.testing.assert_allclose(features, stored.features[0], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(times, stored.frame_times)
 
