@@ -24,8 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-# Older names of settings in saved iterator states.
-_RENAMED = {"frames": "num_frames"}
+from capjax.config.aliases import OLD_STAGE_NAMES
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CurriculumStage:
 
 def describe_saved(stage: Mapping) -> dict:
     """Returns a stage saved in an iterator's state, with the current names of its settings."""
-    return {**stage, "changes": {_RENAMED.get(name, name): value for name, value in stage["changes"].items()}}
+    return {**stage, "changes": {OLD_STAGE_NAMES.get(name, name): value for name, value in stage["changes"].items()}}
 
 
 def make_stages(data: SimpleNamespace) -> list[CurriculumStage]:

@@ -132,6 +132,15 @@ def test_a_state_of_another_curriculum_is_refused(train, data):
         train().set_state(state)
 
 
+def test_a_state_saved_with_older_names_of_settings_is_continued(train, data):
+    data.curriculum = STAGES
+    iterator, resumed = train(), train()
+    take(iterator, 5)
+    state = json.loads(json.dumps(iterator.get_state()).replace('"num_frames"', '"frames"'))
+    resumed.set_state(state)
+    assert_same(joined(take(resumed, 1)), joined(take(iterator, 1)))
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_have_rows_of_one_shape_and_make_up_the_same_batches(train, data, count):
     data.curriculum, data.buckets = STAGES, (2, 4, 6)
