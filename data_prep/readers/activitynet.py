@@ -1,13 +1,13 @@
-"""ActivityNet Captions: several events a video, each with its times and a sentence.
+"""ActivityNet Captions: several events per video, each with its times and a sentence.
 
     DIR/train.json   DIR/val_1.json   DIR/val_2.json         v_QOlSCBRmfWY.mp4 anywhere in DIR or --videos
 
     {"v_QOlSCBRmfWY": {"duration": 82.73, "timestamps": [[0.83, 19.86], ...], "sentences": ["A young woman ...", ...]}}
 
-A file's name tells its split. Several files of one split are the annotation sets of the same videos, in the order of
+The name of a file gives its split. Several files of one split are annotation sets of the same videos, in the order of
 their names: val_1 is set 0 and val_2 is set 1. The lists of ids that are downloaded with them are not read. A video may
-be called `v_QOlSCBRmfWY` or `QOlSCBRmfWY`, with any extension; those that are gone are listed in report.json.
-An event that ends after the video's duration ends with it.
+be named `v_QOlSCBRmfWY` or `QOlSCBRmfWY`, with any extension; missing videos are listed in report.json. An event that
+ends after the video is cut at the end of the video.
 """
 
 import re
@@ -35,49 +35,49 @@ def read(
     """Yields the videos of each split, train first.
 
     Raises:
-      InputError: no annotations, or broken ones; a file whose name tells no split; no folder of videos.
+      InputError: annotations are missing or broken, a file name has no split, or the folder of videos is missing.
     """
     paths = find_annotations(input_dir, annotations, PATTERN, "train.json, val_1.json, val_2.json")
     yield from read_files(paths, input_dir, Videos(videos or input_dir), lang)
 
 
 def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str) -> ItemStream:
-    """Yields the videos of files of this form, split by split."""
+    """Yields the videos of files of this format, split by split."""
     by_split: dict[str, list[Path]] = {}
     for path in paths:
         by_split.setdefault(split_of(path), []).append(path)
     for split in sorted(by_split, key=("train", "val", "test").index):
         sets: dict[str, list[EventSet]] = {}
         for number, path in enumerate(by_split[split]):
-            twice: list[str] = []
-            data = load_json(path, twice=twice)
-            for id in twice:
-                message = f"{id!r} stands twice in an object of the file; the first is taken"
+            duplicate_keys: list[str] = []
+            data = load_json(path, duplicate_keys=duplicate_keys)
+            for id in duplicate_keys:
+                message = f"{id!r} occurs twice in an object of the file; the first is used"
                 yield Problem("duplicate_id", message, shown(path, input_dir), id, "video" if id in data else "nothing")
             for id, row in data.items():
-                told = event_set(row, f"{shown(path, input_dir)} {id}", id, split, number)
-                if isinstance(told, Problem):
-                    yield told
+                events = event_set(row, f"{shown(path, input_dir)} {id}", id, split, number)
+                if isinstance(events, Problem):
+                    yield events
                 else:
-                    sets.setdefault(id, []).append(told)
-        for id, told in sets.items():
-            yield from event_item(id, _names(id), split, told, videos, lang)
+                    sets.setdefault(id, []).append(events)
+        for id, event_sets in sets.items():
+            yield from event_item(id, _names(id), split, event_sets, videos, lang)
 
 
 def split_of(path: Path) -> str:
-    """The split that a file's name tells: `val_1.json` is of val.
+    """The split in a file's name: `val_1.json` belongs to val.
 
     Raises:
-      InputError: it tells none, or several.
+      InputError: the name has no split, or several.
     """
     splits = {split for part in re.split(r"[^A-Za-z]+", path.stem) if (split := standard_split(part))}
     if len(splits) != 1:
-        raise InputError(f"{path}: the name should tell the split, such as train.json or val_1.json")
+        raise InputError(f"{path}: the name should contain the split, such as train.json or val_1.json")
     return splits.pop()
 
 
 def event_set(row: object, where: str, id: str, split: str, number: int) -> EventSet | Problem:
-    """One entry of the file, or what is wrong with it as a whole."""
+    """The annotations of one video, or a Problem with the entry as a whole."""
 
     def bad(message: str) -> Problem:
         return Problem("malformed", message, where, id, "video", split)

@@ -3,7 +3,7 @@
     DIR/annotations/captions_train2017.json   DIR/annotations/instances_train2017.json (optional: labels and boxes)
     DIR/train2017/000000391895.jpg            and the same for val2017
 
-An item's id is the image's id as text. https://cocodataset.org/#format-data
+The id of an item is the image's id as text. https://cocodataset.org/#format-data
 """
 
 import re
@@ -18,7 +18,7 @@ from data_prep.readers.registry import READERS, add_input
 
 def add_arguments(parser):
     add_input(parser, "the folder with annotations/ and train2017/, val2017/ (or 2014)")
-    parser.add_argument("--year", help="which annotations to read where those of several years are there")
+    parser.add_argument("--year", help="year of the annotations to read, if there are several")
 
 
 @READERS.register("coco")
@@ -26,7 +26,7 @@ def read(input_dir: Path, images: Path | None = None, year: str | None = None) -
     """Yields the photos of every captions_*.json.
 
     Raises:
-      InputError: no annotations or photo folders, broken JSON, or several years to choose from.
+      InputError: annotations or photo folders are missing, JSON is broken, or there are several years to choose from.
     """
     folder = find(input_dir, ["annotations", "."], "annotations")
     for captions_path, split, suffix in _caption_files(folder, year):
@@ -38,23 +38,21 @@ def read(input_dir: Path, images: Path | None = None, year: str | None = None) -
 
 def _caption_files(folder: Path, year: str | None) -> list[tuple[Path, str, str]]:
     """(path, split, `train2017`) of each captions_*.json, train first."""
-    found = []
+    files = []
     for path in sorted(folder.glob("captions_*.json")):
         match = re.fullmatch(r"captions_(([A-Za-z]+)(\d*))\.json", path.name)
         split = standard_split(match[2]) if match else None
         if split is None:
             raise InputError(f"{path}: should be named captions_SPLITYEAR.json, such as captions_val2017.json")
-        found.append((path, split, match[1], match[3]))
-    if not found:
-        raise InputError(f"{folder}: no captions_*.json here; expected captions_train2017.json and the like")
-    years = sorted({row[3] for row in found})
+        files.append((path, split, match[1], match[3]))
+    if not files:
+        raise InputError(f"{folder}: no captions_*.json; expected files such as captions_train2017.json")
+    years = sorted({row[3] for row in files})
     if year is None and len(years) > 1:
-        raise InputError(
-            f"{folder}: captions of the years {', '.join(years)}, with photos in common; choose with --year"
-        )
+        raise InputError(f"{folder}: captions of the years {', '.join(years)}, which share photos; choose with --year")
     if year is not None and year not in years:
-        raise InputError(f"{folder}: no captions of the year {year}; there are those of {', '.join(years)}")
-    kept = [row[:3] for row in found if year in (None, row[3])]
+        raise InputError(f"{folder}: no captions of the year {year}; available: {', '.join(years)}")
+    kept = [row[:3] for row in files if year in (None, row[3])]
     return sorted(kept, key=lambda row: ("train", "val", "test").index(row[1]))
 
 
@@ -63,7 +61,7 @@ def _photo_folder(folder: Path, suffix: str, captions: str) -> Path:
 
 
 def _labels(path: Path) -> dict[int, tuple[Label, ...]]:
-    """Image id -> objects, with boxes as fractions of the photo, from an instances_*.json."""
+    """{image id: objects with boxes as fractions of the photo} of an instances_*.json."""
     data = load_json(path, drop=("segmentation",))
     labels = defaultdict(list)
     try:
@@ -74,36 +72,38 @@ def _labels(path: Path) -> dict[int, tuple[Label, ...]]:
             box = (x / width, y / height, (x + w) / width, (y + h) / height)
             labels[row["image_id"]].append(Label(names[row["category_id"]], tuple(min(max(v, 0.0), 1.0) for v in box)))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{path}: not of the form of COCO's instances: {type(error).__name__}: {error}") from error
-    return {image: tuple(found) for image, found in labels.items()}
+        raise InputError(f"{path}: not in the format of COCO's instances: {type(error).__name__}: {error}") from error
+    return {image: tuple(objects) for image, objects in labels.items()}
 
 
 def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict) -> ItemStream:
     data = load_json(path)
     images = rows(data, "images", path)
-    known = {row["id"] for row in images if isinstance(row, dict) and isinstance(row.get("id"), (int, str))}
+    image_ids = {row["id"] for row in images if isinstance(row, dict) and isinstance(row.get("id"), (int, str))}
     captions: dict[int | str, list[RecordCaption]] = defaultdict(list)
     for number, row in enumerate(rows(data, "annotations", path)):
-        place = f"{where} annotations[{number}]"
+        location = f"{where} annotations[{number}]"
         if not isinstance(row, dict) or not isinstance(row.get("image_id"), (int, str)):
-            yield Problem("malformed", "should be an object with image_id and caption", place, costs="caption")
-        elif row["image_id"] not in known:
+            yield Problem("malformed", "should be an object with image_id and caption", location, costs="caption")
+        elif row["image_id"] not in image_ids:
             message = f"no photo has the id {row['image_id']}"
-            yield Problem("caption_without_photo", message, place, str(row["image_id"]), costs="caption")
+            yield Problem("caption_without_photo", message, location, str(row["image_id"]), costs="caption")
         else:
-            caption = make_caption(row.get("caption"), "en", place, str(row["image_id"]))
+            caption = make_caption(row.get("caption"), "en", location, str(row["image_id"]))
             if isinstance(caption, Problem):
                 yield caption
             else:
                 captions[row["image_id"]].append(caption)
     for number, row in enumerate(images):
-        place = f"{where} images[{number}]"
+        location = f"{where} images[{number}]"
         if not isinstance(row, dict) or not isinstance(row.get("id"), (int, str)):
-            yield Problem("malformed", "should be an object with id and file_name", place)
+            yield Problem("malformed", "should be an object with id and file_name", location)
             continue
         id, name = str(row["id"]), row.get("file_name")
-        media = photos.path(name, place, id)
+        media = photos.path(name, location, id)
         if isinstance(media, Problem):
             yield media
         else:
-            yield Item(id, media, split, tuple(captions[row["id"]]), labels.get(row["id"], ()), where=place, name=name)
+            yield Item(
+                id, media, split, tuple(captions[row["id"]]), labels.get(row["id"], ()), where=location, name=name
+            )

@@ -1,4 +1,4 @@
-"""Videos with events and their times, to items: what the readers of dense captioning datasets share."""
+"""Items of videos with events, shared by the readers of dense captioning datasets."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +11,13 @@ from data_prep.readers.videos import Videos
 
 @dataclass(frozen=True, slots=True)
 class EventSet:
-    """What one person saw in a video.
+    """The annotation of a video by one person.
 
     Attributes:
-      rows: (times, sentence) as the file has them, unchecked; a tuple that ends at infinity: to the end of the video.
-      where: their place in it.
-      duration: of the video in seconds, as the file has it, unchecked; infinity: it does not say.
-      set: the number of the annotation set.
+      rows: (times, sentence), unchecked; a tuple of times that ends at infinity means the end of the video.
+      where: location of the annotation in its file.
+      duration: duration of the video in seconds, unchecked; infinity if the file does not have it.
+      set: number of the annotation set.
     """
 
     rows: Sequence[tuple[object, object]]
@@ -26,15 +26,15 @@ class EventSet:
     set: int = 0
 
 
-def event_captions(told: EventSet, id: str, lang: str) -> Iterator[RecordCaption | Problem]:
-    """The captions of a set in order. An event that ends after the video ends with it; one that begins after the
-    video is a Problem."""
-    end_of_video = float(told.duration)
-    for number, (times, sentence) in enumerate(told.rows):
-        where = f"{told.where}[{number}]"
+def event_captions(events: EventSet, id: str, lang: str) -> Iterator[RecordCaption | Problem]:
+    """Yields the captions of a set in order. An event that ends after the video is cut at its end; one that starts
+    after the video is a Problem."""
+    end_of_video = float(events.duration)
+    for number, (times, sentence) in enumerate(events.rows):
+        where = f"{events.where}[{number}]"
         open_end = isinstance(times, tuple) and times[1] == math.inf
         checked = (times[0], times[0] + 1) if open_end else times
-        caption = make_caption(sentence, lang, where, id, times=() if checked is None else checked, set=told.set)
+        caption = make_caption(sentence, lang, where, id, times=() if checked is None else checked, set=events.set)
         if isinstance(caption, RecordCaption) and open_end:
             caption = replace(caption, end=math.inf)
         if isinstance(caption, RecordCaption) and caption.start >= end_of_video:
@@ -49,25 +49,25 @@ def event_captions(told: EventSet, id: str, lang: str) -> Iterator[RecordCaption
 def event_item(
     id: str, names: Sequence[str], split: str, sets: Iterable[EventSet], videos: Videos, lang: str
 ) -> ItemStream:
-    """The item of a video, and what is wrong with it.
+    """Yields the item of a video and its Problems.
 
     Args:
-      names: by which its file may be called.
+      names: possible names of the video file, without extension.
     """
     sets = list(sets)
     where = sets[0].where
-    for told in sets:
-        if not _is_duration(told.duration):
-            message = f"the duration should be a number of seconds above 0, not {told.duration!r:.80}"
-            yield Problem("malformed", message, told.where, id, "video", split)
+    for events in sets:
+        if not _is_duration(events.duration):
+            message = f"the duration should be a number of seconds above 0, not {events.duration!r:.80}"
+            yield Problem("malformed", message, events.where, id, "video", split)
             return
     media = videos.find(id, names, where, split)
     if isinstance(media, Problem):
-        yield media  # its sentences are lost with it, and are no faults of their own
+        yield media  # its sentences are lost with it and are not counted
         return
     captions = []
-    for told in sets:
-        for caption in event_captions(told, id, lang):
+    for events in sets:
+        for caption in event_captions(events, id, lang):
             if isinstance(caption, Problem):
                 yield caption
             else:

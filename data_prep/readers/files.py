@@ -1,4 +1,4 @@
-"""What the readers share: lines, JSON and photo names of files that may be damaged, and a split by hash."""
+"""Functions shared by readers: lines, JSON and media names of files that may be damaged, and splits by hash."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data_prep.readers.item import InputError, Problem, is_text
 
-# The last stop is 1: what is left of the unit interval is `test`.
+# Shares of train, val and test.
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
 
 
@@ -31,7 +31,8 @@ def find(folder: Path, names: Sequence[str], what: str) -> Path:
 
 
 def shown(path: Path, folder: Path) -> str:
-    """A path for reports: relative to the input folder where it lies in it, so that reports do not depend on where."""
+    """A path for reports: relative to the input folder if it is in it, so that reports do not depend on its
+    location."""
     try:
         return path.relative_to(folder).as_posix()
     except ValueError:
@@ -39,9 +40,9 @@ def shown(path: Path, folder: Path) -> str:
 
 
 def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
-    """(number from 1, text without its end) of the lines of a UTF-8 file that have any text; a BOM is dropped.
+    """Yields (line number from 1, text without line end) of non-blank lines of a UTF-8 file, without a BOM.
 
-    A line that is not UTF-8 comes as a Problem that costs a caption.
+    A line that is not UTF-8 is yielded as a Problem that costs a caption.
 
     Raises:
       InputError: the file cannot be opened, or is UTF-16.
@@ -66,15 +67,16 @@ def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
                 yield number, text
 
 
-def load_json(path: Path, drop: Sequence[str] = (), twice: list[str] | None = None) -> dict:
-    """A JSON file whose top is an object. Bytes that are not UTF-8 become lone surrogates, to be found by `is_text`.
+def load_json(path: Path, drop: Sequence[str] = (), duplicate_keys: list[str] | None = None) -> dict:
+    """Reads a JSON file with an object at the top. Bytes that are not UTF-8 become lone surrogates (see `is_text`).
 
     Args:
-      drop: keys to leave out of every object as it is read, to save memory.
-      twice: gets the keys that stand in one object more than once; their first value counts. None: the last counts.
+      drop: keys to leave out of every object while reading, to save memory.
+      duplicate_keys: list to which keys that occur more than once in an object are appended; their first value is used.
+        None: the last value is used.
 
     Raises:
-      InputError: not readable, or not JSON; the message has line and column.
+      InputError: the file cannot be read or is not JSON; the message has line and column.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
@@ -82,18 +84,18 @@ def load_json(path: Path, drop: Sequence[str] = (), twice: list[str] | None = No
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
     def hook(pairs: list) -> dict:
-        if twice is None:
+        if duplicate_keys is None:
             return {key: value for key, value in pairs if key not in drop}
-        made = {}
+        result = {}
         for key, value in pairs:
-            if key in made:
-                twice.append(key)
+            if key in result:
+                duplicate_keys.append(key)
             elif key not in drop:
-                made[key] = value
-        return made
+                result[key] = value
+        return result
 
     try:
-        data = json.loads(text, object_pairs_hook=hook if drop or twice is not None else None)
+        data = json.loads(text, object_pairs_hook=hook if drop or duplicate_keys is not None else None)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}. Is the download complete?"
@@ -106,10 +108,10 @@ def load_json(path: Path, drop: Sequence[str] = (), twice: list[str] | None = No
 
 
 def rows(data: dict, key: str, path: Path) -> list:
-    """`data[key]`, which must be a list.
+    """The list `data[key]`.
 
     Raises:
-      InputError: it is not there, or no list; the message names the keys there are.
+      InputError: it is missing or not a list; the message names the existing keys.
     """
     if not isinstance(data.get(key), list):
         raise InputError(f"{path}: no list {key!r} at the top; there is {', '.join(map(repr, data)) or 'nothing'}")
@@ -117,10 +119,10 @@ def rows(data: dict, key: str, path: Path) -> list:
 
 
 class Photos:
-    """The folder of a dataset's photos: names of an annotation to paths that lie in it.
+    """The media folder of a dataset: maps names in annotations to paths inside the folder.
 
     Args:
-      what: `photo`, or `video`: what its Problems speak of and cost.
+      what: `photo` or `video`: the noun in Problems, and what they cost.
 
     Raises:
       InputError: there is no such folder.
@@ -133,7 +135,8 @@ class Photos:
         self._real = folder.resolve()
 
     def path(self, name: object, where: str, id: str = "") -> Path | Problem:
-        """The path of a photo (which need not exist), or a Problem: not a name, or a way out of the folder."""
+        """The path of a photo (which need not exist), or a Problem if the name is invalid or leads out of the
+        folder."""
         what = self.what
 
         def bad(kind: str, message: str) -> Problem:
@@ -149,7 +152,7 @@ class Photos:
         path = self.folder / name
         try:
             inside = path.resolve().is_relative_to(self._real)
-        except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+        except (OSError, RuntimeError) as error:  # the name is too long, or links form a loop
             return bad(f"missing_{what}", f"{name!r:.80}: {error}")
         if not inside:
             message = f"{name!r} is a symbolic link out of the folder of the {what}s; put the file itself there"
@@ -158,16 +161,16 @@ class Photos:
 
 
 def split_by_hash(name: str, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> str:
-    """`train`, `val` or `test`, by a hash of the photo's name: a photo stays in its split when others come or go.
+    """`train`, `val` or `test` by a hash of the photo's name, so that a photo keeps its split when others are added.
 
     Args:
       fractions: the shares of train, val and test, which sum to 1.
     """
     digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"capjax split").digest()
-    place = int.from_bytes(digest, "big") / 2**64
-    if place < fractions[0]:
+    position = int.from_bytes(digest, "big") / 2**64
+    if position < fractions[0]:
         return "train"
-    return "val" if place < fractions[0] + fractions[1] else "test"
+    return "val" if position < fractions[0] + fractions[1] else "test"
 
 
 def fractions(text: str) -> tuple[float, float, float]:
@@ -185,6 +188,6 @@ def fractions(text: str) -> tuple[float, float, float]:
 def add_fractions(parser):
     parser.add_argument(
         "--fractions", type=fractions, default=DEFAULT_FRACTIONS, metavar="TRAIN,VAL,TEST",
-        help="where the input names no split, a photo's split is chosen by a hash of its name, with these shares "
-        "(default: 0.8,0.1,0.1)",
+        help="if the input has no splits, a hash of each photo's name assigns its split, with these shares (default: "
+        "0.8,0.1,0.1)",
     )  # fmt: skip

@@ -1,11 +1,12 @@
-"""Flickr30k, as its authors gave it out or as Kaggle does.
+"""Flickr30k, as published by its authors or on Kaggle.
 
     DIR/results_20130124.token                    DIR/flickr30k-images/1000092795.jpg
     DIR/flickr30k_images/results.csv (`image_name| comment_number| comment`, in which one line is known to be broken)
                                                   DIR/flickr30k_images/flickr30k_images/1000092795.jpg
 
-Splits come from lists of names where they lie beside the captions (train.txt, val.txt, test.txt, also with `flickr30k_`
-before; names with or without .jpg), else from a hash of the photo's name. An item's id is the photo's file name.
+Splits come from lists of names beside the captions (train.txt, val.txt, test.txt, optionally with the prefix
+`flickr30k_`; names with or without .jpg); without lists a hash of the photo's name assigns them. The id of an item is
+the photo's file name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
     """Yields the photos, in the order of the caption file.
 
     Raises:
-      InputError: no caption file or no folder of photos.
+      InputError: the caption file or the folder of photos is missing.
     """
     captions = find(input_dir, _CAPTIONS, "the caption file")
     photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
@@ -49,17 +50,17 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
 
 
 def _parse_bars(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
-    """(place, (photo's name, caption)) of each line `NAME.jpg| 0| CAPTION`."""
+    """Yields (location, (photo's name, caption)) of each line `NAME.jpg| 0| CAPTION`."""
     where = shown(path, input_dir)
     for number, line in lines(path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
-            yield place, line
+            yield location, line
             continue
         fields = [field.strip() for field in line.split("|", 2)]
         if fields[0] == "image_name":
             continue
         if len(fields) == 3 and fields[1].isdigit():
-            yield place, (fields[0], fields[2])
+            yield location, (fields[0], fields[2])
         else:
-            yield place, malformed(line, place, "NAME| NUMBER| CAPTION")
+            yield location, malformed(line, location, "NAME| NUMBER| CAPTION")

@@ -1,12 +1,12 @@
-"""Flickr8k, as its authors gave it out or as Kaggle does.
+"""Flickr8k, as published by its authors or on Kaggle.
 
     DIR/Flickr8k_text/Flickr8k.token.txt          DIR/Flicker8k_Dataset/1000268201_693b08cb0e.jpg
     DIR/Flickr8k_text/Flickr_8k.trainImages.txt   (and devImages, testImages; photos in none of them are left out)
 
     DIR/captions.txt (a CSV: image,caption)       DIR/Images/1000268201_693b08cb0e.jpg
 
-The second has no splits: they are chosen by a hash of the photo's name. `dev` is called `val`, as everywhere else.
-An item's id is the photo's file name.
+The second has no splits: a hash of the photo's name assigns them. `dev` is called `val`, as everywhere else. The id of
+  an item is the photo's file name.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
     """Yields the photos, in the order of the caption file.
 
     Raises:
-      InputError: no caption file or no folder of photos.
+      InputError: the caption file or the folder of photos is missing.
     """
     captions = find(
         input_dir, ["Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt", "captions.txt"], "the caption file"

@@ -1,31 +1,31 @@
-"""Your own photos and videos, with captions in JSON lines: one object for each.
+"""Your own photos and videos, with captions in JSON lines: one object per photo or video.
 
     {"image": "cats/1.jpg", "captions": ["A cat on a chair.", {"text": "Eine Katze.", "lang": "de"}], "split": "train"}
     {"video": "a.mp4", "captions": ["A cat jumps.", {"text": "A cat crouches.", "start": 0.5, "end": 3.2},
         {"text": "First a cat crouches, then it jumps.", "kind": "summary"}]}
 
-    image     the photo's path, relative to --images (by default the folder of the JSON lines)
-    video     or the video's path, relative to --videos (by default the same folder)
+    image     path of the photo, relative to --images (default: the folder of the JSON lines)
+    video     or path of the video, relative to --videos (default: the same folder)
     captions  a list of texts, or of objects with text and lang; or `caption`, a single one
-    lang      language of captions that name none (default --lang)
-    split     train, val or test; where it is absent, a hash of the name in `image` or `video` chooses
+    lang      language of captions without one (default: --lang)
+    split     train, val or test; without it, a hash of the name in `image` or `video` assigns one
     id        unique in the dataset (default: the name in `image` or `video`, and the clip)
-    labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}, the box in fractions of the
-              photo's width and height, or absent
+    labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}; the box is in fractions of the
+              photo's width and height, and optional
 
-Of a video a caption may also have
+A caption of a video may also have
 
-    start, end  seconds from the beginning of the video (or clip): the caption tells of this event
-    set         the number of the annotation set, from 0: what one person saw in the video
-    kind        caption (the default), event (that with a start and end) or summary
+    start, end  seconds from the start of the video (or clip): the caption describes this event
+    set         number of the annotation set, from 0; each set is the annotation of one person
+    kind        caption (the default), event (with start and end) or summary
 
 and the line
 
-    clip        [start, end] in seconds: the part of the file that this line is about; other lines may be about others
-    transcript  what is said: a list of {"text": ..., "start": ..., "end": ..., "lang": ...}, times as of events
+    clip        [start, end] in seconds: the part of the file that this line describes
+    transcript  speech: a list of {"text": ..., "start": ..., "end": ..., "lang": ...}, with times like those of events
 
-Other keys are allowed and not read; one that looks like a slip of the pen (`captoins`) is bad input. A photo that is
-missing is bad input too; videos that are missing are listed in report.json, and do not count as bad.
+Other keys are ignored, but a probable misspelling (`captoins`) is bad input. A missing photo is bad input too; missing
+videos are listed in report.json and do not count as bad.
 """
 
 import difflib
@@ -56,9 +56,9 @@ _CAPTION_KEYS = ("text", "lang", "start", "end", "set", "kind")
 
 def add_arguments(parser):
     add_input(parser, "the folder with the photos or videos and a captions.jsonl, or that file itself")
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="the videos' folder, if it is another")
-    parser.add_argument("--captions", type=Path, metavar="FILE", help="the JSON lines, if they lie elsewhere")
-    parser.add_argument("--lang", default="en", help="language of captions that name none (default: en)")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="folder of the videos, if it is another")
+    parser.add_argument("--captions", type=Path, metavar="FILE", help="the JSON lines, if they are elsewhere")
+    parser.add_argument("--lang", default="en", help="language of captions without one (default: en)")
     add_fractions(parser)
 
 
@@ -70,21 +70,21 @@ def read(
     """Yields the photos and videos, in order.
 
     Raises:
-      InputError: there is no such file or folder.
+      InputError: a file or folder does not exist.
     """
     path, folder = locate(input_dir, captions, ["captions.jsonl", "*.jsonl"])
     folders, where = (Photos(images or folder), Photos(videos or folder, "video")), shown(path, folder)
     for number, line in lines(path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
-            yield Problem(line.kind, line.message, place)
+            yield Problem(line.kind, line.message, location)
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Problem("malformed", f"not JSON: {error}", place)
+            yield Problem("malformed", f"not JSON: {error}", location)
             continue
-        yield from _item(row, place, folders, lang, fractions)
+        yield from _item(row, location, folders, lang, fractions)
 
 
 def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> ItemStream:
@@ -97,8 +97,8 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
     if not isinstance(row, dict):
         yield bad(f"should be an object, not {type(row).__name__}")
         return
-    if slip := _slip(row, _VIDEO_KEYS if is_video else _KEYS):
-        yield bad(slip)
+    if message := _misspelled_key(row, _VIDEO_KEYS if is_video else _KEYS):
+        yield bad(message)
         return
     name = row.get("video" if is_video else "image")
     path = media.path(name, where)
@@ -141,7 +141,7 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
 
 
 def _absent(path: Path) -> str:
-    """Why a video is absent; empty: something is there."""
+    """The reason why a video is absent; empty if its file exists."""
     try:
         check_file(path, "video", limit=None)
     except MediaError as error:
@@ -149,8 +149,8 @@ def _absent(path: Path) -> str:
     return ""
 
 
-def _slip(row: dict, keys: Sequence[str]) -> str:
-    """What is wrong with the keys of an object; empty: nothing."""
+def _misspelled_key(row: dict, keys: Sequence[str]) -> str:
+    """A message about a key that is probably misspelled; empty if there is none."""
     for key in row.keys() - set(keys):
         if close := difflib.get_close_matches(key, keys, n=1, cutoff=0.8):
             return f"unknown key {key!r}; did you mean {close[0]!r}?"
@@ -165,8 +165,8 @@ def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -
 
     if not is_video:
         return make_caption(row.get("text"), str(row.get("lang") or lang), where, id)
-    if slip := _slip(row, _CAPTION_KEYS):
-        return bad(slip)
+    if message := _misspelled_key(row, _CAPTION_KEYS):
+        return bad(message)
     has_times = row.get("start") is not None or row.get("end") is not None
     kind, set = row.get("kind", "event" if has_times else "caption"), row.get("set", 0)
     if kind not in (("event",) if has_times else ("caption", "summary")):
@@ -180,7 +180,7 @@ def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -
 
 
 def _labels(rows: object) -> tuple[Label, ...] | None:
-    """The labels, or None if they are not of the documented form."""
+    """The labels, or None if they do not have the documented form."""
     labels = []
     for row in rows if isinstance(rows, list) else [None]:
         if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not is_text(row["name"]):
@@ -196,14 +196,14 @@ def _labels(rows: object) -> tuple[Label, ...] | None:
 
 
 def _transcript(rows: object, lang: str) -> tuple[Speech, ...] | None:
-    """What is said, or None if it is not of the documented form."""
+    """The transcript, or None if it does not have the documented form."""
     speech = []
     for row in rows if isinstance(rows, list) else [None]:
         row = row if isinstance(row, dict) else {}
-        told = make_caption(
+        sentence = make_caption(
             row.get("text"), str(row.get("lang") or lang), "", times=(row.get("start"), row.get("end"))
         )  # fmt: skip
-        if isinstance(told, Problem):
+        if isinstance(sentence, Problem):
             return None
-        speech.append(Speech(told.text, told.start, told.end, told.lang))
+        speech.append(Speech(sentence.text, sentence.start, sentence.end, sentence.lang))
     return tuple(speech)

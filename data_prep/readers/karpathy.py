@@ -3,7 +3,7 @@
     DIR/dataset_coco.json        DIR/train2014/..., DIR/val2014/...
     DIR/dataset_flickr8k.json    DIR/Flicker8k_Dataset/... (or Images/, images/, flickr30k-images/, or DIR itself)
 
-An item's id is COCO's image id as text, or the file name. https://cs.stanford.edu/people/karpathy/deepimagesent/
+The id of an item is COCO's image id as text, or the file name. https://cs.stanford.edu/people/karpathy/deepimagesent/
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _FOLDERS = {
 
 def add_arguments(parser):
     add_input(parser, "the folder with dataset_NAME.json and the photos")
-    parser.add_argument("--annotations", type=Path, metavar="FILE", help="the dataset_NAME.json, if it lies elsewhere")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="the dataset_NAME.json, if it is elsewhere")
     parser.add_argument(
         "--restval", choices=["train", "drop"], default="train",
         help="what to do with `restval`, the 30,504 photos of COCO's val2014 that are in no evaluation split "
@@ -35,12 +35,12 @@ def read(
     """Yields the photos of one dataset_*.json; the captions are the raw sentences.
 
     Raises:
-      InputError: no annotation file, or not of this form.
+      InputError: the annotation file is missing or has another format.
     """
     path = annotations or find(input_dir, ["dataset_*.json"], "dataset_NAME.json")
     data, where = load_json(path), shown(path, input_dir)
     folders = _FOLDERS.get(str(data.get("dataset")), ["images", "."])
-    # COCO's photos name their folder in `filepath`, so for them the first of these is right: DIR itself.
+    # COCO's photos have their folder in `filepath`, so DIR itself is their root.
     has_folders = any(isinstance(row, dict) and row.get("filepath") for row in rows(data, "images", path))
     photos = Photos(images or find(input_dir, ["."] if has_folders else folders, "the photos"))
     for number, row in enumerate(rows(data, "images", path)):

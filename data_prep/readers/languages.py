@@ -1,4 +1,4 @@
-"""Names of languages in English, as files and tables write them, and their BCP-47 codes."""
+"""English names of languages, as files and tables write them, and their BCP-47 codes."""
 
 LANGUAGES = {
     "albanian": "sq", "arabic": "ar", "armenian": "hy", "basque": "eu", "belarusian": "be", "bengali": "bn",

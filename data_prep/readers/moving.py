@@ -1,4 +1,4 @@
-"""The built-in videos: drawn things that move, with the exact times of all events."""
+"""Generated videos: drawn shapes that move, with the exact times of all events."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,16 +11,21 @@ from data_prep.synthetic.moving.draw import MovingVideo
 from data_prep.synthetic.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, summaries
 from data_prep.synthetic.moving.scene import MovingScene, make_moving_scene
 
-# Of every twenty scenes one is for choosing and one for the last test.
+# Of every twenty scenes one belongs to val and one to test.
 _SPLITS = {18: "val", 19: "test"}
 
 
 def add_arguments(parser):
-    parser.add_argument("--count", type=int, default=6000, help="scenes, of which 1/20 go to val and 1/20 to test")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=6000,
+        help="number of scenes, of which 1/20 go to val and 1/20 to test (default: 6000)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side, even (default 64)")
+    parser.add_argument("--size", type=int, default=64, help="width and height in pixels, even (default: 64)")
     parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
-                        help=f"of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
+                        help=f"languages of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
     parser.add_argument("--paraphrases", type=int, default=PARAPHRASES, metavar="N",
                         help="in each language: captions of the whole, summaries, and annotation sets of the events, "
                         f"1 to {PARAPHRASES} (default {PARAPHRASES})")  # fmt: skip
@@ -32,13 +37,13 @@ def read(
     count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES),
     paraphrases: int = PARAPHRASES, videos: Path | None = None, all_videos: bool = False,
 ) -> ItemStream:  # fmt: skip
-    """Yields `count` scenes; a larger count begins with the same ones.
+    """Yields `count` scenes. With a larger count the first scenes are the same.
 
     Raises:
-      InputError: a language, size or number that cannot be had.
+      InputError: a language is not available, or a size or number is out of range.
     """
     if unknown := [lang for lang in languages if lang not in LANGUAGES]:
-        raise InputError(f"--languages {unknown[0]}: there is a grammar for {', '.join(LANGUAGES)}")
+        raise InputError(f"--languages {unknown[0]}: choose from {', '.join(LANGUAGES)}")
     if not 1 <= paraphrases <= PARAPHRASES or not 32 <= size <= 1024 or size % 2 or count < 1 or seed < 0:
         raise InputError(
             f"expected --paraphrases 1 to {PARAPHRASES}, --size 32 to 1024 and even, --count 1 or more, "
@@ -64,12 +69,12 @@ def _items(count: int, seed: int, size: int, languages: Sequence[str], paraphras
 
 
 def _captions(scene: MovingScene, lang: str, count: int) -> Iterator[RecordCaption]:
-    """Of the whole, of the events (set by set, each in order), and of all events in order."""
+    """Yields captions of the whole video, of the events (set by set, in order), and summaries of all events."""
     for text in captions(scene, lang, count):
         yield RecordCaption(text, lang)
-    told = events(scene, lang, count)
+    sentences = events(scene, lang, count)
     for set in range(count):
-        for event, texts in zip(scene.events, told, strict=True):
+        for event, texts in zip(scene.events, sentences, strict=True):
             yield RecordCaption(texts[set], lang, event.start, event.end, kind="event", set=set)
     for text in summaries(scene, lang, count):
         yield RecordCaption(text, lang, kind="summary")

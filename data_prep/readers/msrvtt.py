@@ -6,9 +6,9 @@
         "start time": 137.72, "end time": 149.44, ...}, ...],
      "sentences": [{"video_id": "video0", "caption": "a car is shown", "sen_id": 0}, ...]}
 
-All files *videodatainfo*.json are read, or MSRVTT_data.json. A file called by the clip's id, `video0`, is the clip. A
-file called by the YouTube id, `9lZi22qLlEo`, is the video that the clip is a part of: then that part is taken.
-Clips that are gone are listed in report.json. For translations into another language set --lang.
+All files *videodatainfo*.json are read, or MSRVTT_data.json. A file named by the clip's id, `video0`, is the clip. A
+file named by the YouTube id, `9lZi22qLlEo`, is the whole video, of which the clip is taken. Missing clips are listed in
+report.json. For translations into another language set --lang.
 """
 
 import re
@@ -45,30 +45,30 @@ def read(
     """Yields the clips of every file, in order.
 
     Raises:
-      InputError: no annotations, or broken ones; no folder of videos.
+      InputError: annotations are missing or broken, or the folder of videos is missing.
     """
     usual = "train_val_videodatainfo.json, test_videodatainfo.json"
     paths = find_annotations(input_dir, annotations, _PATTERN, usual)
-    found = Videos(videos or input_dir)
+    video_files = Videos(videos or input_dir)
     for path in paths:
-        yield from _read_file(path, shown(path, input_dir), found, lang)
+        yield from _read_file(path, shown(path, input_dir), video_files, lang)
 
 
 def _read_file(path: Path, where: str, videos: Videos, lang: str) -> ItemStream:
     data = load_json(path)
     clips = rows(data, "videos", path)
-    known = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
+    video_ids = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
     captions: dict[str, list[RecordCaption | Problem]] = defaultdict(list)
     for number, row in enumerate(rows(data, "sentences", path)):
-        place = f"{where} sentences[{number}]"
+        location = f"{where} sentences[{number}]"
         id = row.get("video_id") if isinstance(row, dict) else None
         if not isinstance(id, str):
-            yield Problem("malformed", "should be an object with video_id and caption", place, costs="caption")
-        elif id not in known:
+            yield Problem("malformed", "should be an object with video_id and caption", location, costs="caption")
+        elif id not in video_ids:
             message = f"no video of the file has the id {id!r:.80}"
-            yield Problem("caption_without_video", message, place, id, costs="caption")
+            yield Problem("caption_without_video", message, location, id, costs="caption")
         else:
-            captions[id].append(make_caption(row.get("caption"), lang, place, id))
+            captions[id].append(make_caption(row.get("caption"), lang, location, id))
     for number, row in enumerate(clips):
         yield from _clip(row, f"{where} videos[{number}]", captions, videos)
 
@@ -96,5 +96,5 @@ def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Prob
             return
     sentences = captions[id]
     yield from (sentence for sentence in sentences if isinstance(sentence, Problem))
-    told = tuple(sentence for sentence in sentences if isinstance(sentence, RecordCaption))
-    yield Item(id, media, split, told, clip=clip, where=where, name=id, video=True)
+    texts = tuple(sentence for sentence in sentences if isinstance(sentence, RecordCaption))
+    yield Item(id, media, split, texts, clip=clip, where=where, name=id, video=True)

@@ -4,15 +4,16 @@
     or DIR/video_corpus.csv           VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description
     anywhere in DIR or --videos       mv89psg6zh4_33_46.avi, or mv89psg6zh4.mp4 (the whole video), or vid1534.avi
 
-An item's id is `VIDEO_START_END`, in seconds. A file called so is the clip; of a file called by the YouTube id that
-part is taken. Names such as `vid1534` are those of `youtube_mapping.txt` (lines `VIDEO_START_END vid1534`), if it is
-there. Clips that are gone are listed in report.json. The table has captions in many languages, and says which are
-`clean` (--clean keeps these alone); where both files are there, --annotations chooses.
+The id of an item is `VIDEO_START_END`, in seconds. A file with that name is the clip; a file named by the YouTube id is
+the whole video, of which the clip is taken. Names such as `vid1534` are those of `youtube_mapping.txt` (lines
+`VIDEO_START_END vid1534`), if it exists. Missing clips are listed in report.json. The table has captions in many
+languages and marks which are `clean` (--clean keeps only these); if both files exist, choose with --annotations.
 
-Splits are those of the lists in DIR, which name ids or `vidN` (`train_list.txt`, `val_list.txt`, `test_list.txt`; or
-`msvd_train.txt`, ...); clips in none of them are left out. Without lists the usual split is taken where all 1,970 clips
-are known, by the mapping or because that many are described: 1,200, 100 and 670 in the order of the ids. Else a hash of
-the YouTube id chooses.
+Splits come from lists in DIR with ids or `vidN` (`train_list.txt`, `val_list.txt`, `test_list.txt`; or
+`msvd_train.txt`, ...); clips in none of them are left out. Without lists, if all 1,970 clips are known from the mapping
+or the captions, the
+standard split is used: 1,200, 100 and 670 in the order of the ids. Otherwise a hash of the YouTube id assigns the
+  split.
 """
 
 import re
@@ -31,14 +32,14 @@ from data_prep.readers.tokens import malformed, read_lists
 from data_prep.readers.videos import Videos, find_annotations
 
 _COLUMNS = ("VideoID", "Start", "End", "Source", "Language", "Description")
-# (split, clips in it) of the usual split, in the order of the ids.
-_USUAL = (("train", 1200), ("val", 100), ("test", 670))
-_ALL = sum(count for _, count in _USUAL)
+# (split, number of clips) of the standard split, in the order of the ids.
+_STANDARD = (("train", 1200), ("val", 100), ("test", 670))
+_ALL = sum(count for _, count in _STANDARD)
 
 
 @dataclass(slots=True)
-class _Told:
-    """What is said of a clip, and where first. Problems wait here until it is known that the clip is there."""
+class _ClipCaptions:
+    """The captions of a clip and the location of the first. Problems are reported once the clip's file is found."""
 
     where: str
     captions: list[RecordCaption | Problem] = field(default_factory=list)
@@ -46,7 +47,9 @@ class _Told:
 
 def add_arguments(parser):
     files.add_arguments(parser, "the folder with AllVideoDescriptions.txt or video_corpus.csv")
-    parser.add_argument("--clean", action="store_true", help="of video_corpus.csv: only captions whose Source is clean")
+    parser.add_argument(
+        "--clean", action="store_true", help="video_corpus.csv: use only captions whose Source is clean"
+    )
     add_fractions(parser)
 
 
@@ -58,58 +61,58 @@ def read(
     """Yields the clips, in the order of their first captions.
 
     Raises:
-      InputError: no descriptions, or both files of them; a table without the columns; no folder of videos.
+      InputError: descriptions or the folder of videos are missing, both files exist, or the table lacks a column.
     """
     usual = "AllVideoDescriptions.txt, video_corpus.csv"
     paths = find_annotations(input_dir, annotations, r"AllVideoDescriptions\.txt|video_corpus\.csv", usual)
     if len(paths) > 1:
         listed = ", ".join(path.name for path in paths)
         raise InputError(f"{input_dir}: the same clips in two files ({listed}); choose with --annotations")
-    found, where = Videos(videos or input_dir), shown(paths[0], input_dir)
-    clips: dict[str, _Told] = {}
+    video_files, where = Videos(videos or input_dir), shown(paths[0], input_dir)
+    clips: dict[str, _ClipCaptions] = {}
     entries = _table(paths[0], where, clean) if paths[0].suffix.lower() == ".csv" else _text(paths[0], where, lang)
-    for place, entry in entries:
+    for location, entry in entries:
         if isinstance(entry, Problem):
             yield entry
         else:
             id, text, code = entry
-            clips.setdefault(id, _Told(place)).captions.append(make_caption(text, code, place, id))
+            clips.setdefault(id, _ClipCaptions(location)).captions.append(make_caption(text, code, location, id))
     numbers = yield from _mapping(input_dir)
     splits = yield from _splits(input_dir, clips, numbers, fractions)
     for id, clip in clips.items():
-        yield from _item(id, clip, splits.get(id, ""), numbers.get(id), found)
+        yield from _item(id, clip, splits.get(id, ""), numbers.get(id), video_files)
 
 
 def _text(path: Path, where: str, lang: str) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
-    """(place, (id, caption, language)) of each line `VIDEO_START_END CAPTION`."""
+    """Yields (location, (id, caption, language)) of each line `VIDEO_START_END CAPTION`."""
     for number, line in lines(path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
-            yield place, line
+            yield location, line
         elif match := re.fullmatch(r"(\S+_\d+_\d+)(?:\s+(.*))?", line, re.ASCII):
-            yield place, (match[1], match[2] or "", lang)
+            yield location, (match[1], match[2] or "", lang)
         elif not line.startswith("#"):
-            yield place, malformed(line, place, "VIDEO_START_END and a caption")
+            yield location, malformed(line, location, "VIDEO_START_END and a caption")
 
 
 def _table(path: Path, where: str, clean: bool) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
-    """The same of the table's rows."""
+    """Yields (location, (id, caption, language)) of each row of the table."""
     table = records(path, where)
     _, header = next(table, (0, ""))
     columns = [name.strip().strip('"') for name in header.split(",")] if isinstance(header, str) else []
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}:1: the first line should name the columns {', '.join(_COLUMNS)}; no {missing[0]}")
     for number, text in table:
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         fields = text if isinstance(text, Problem) else split_row(text, ",", len(columns), columns[-1] == "Description")
         if fields is None:
-            yield place, malformed(text, place, f"{len(columns)} fields ({', '.join(columns)})")
+            yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
         elif isinstance(fields, Problem):
-            yield place, fields
+            yield location, fields
         else:
             row = {name: field.strip() for name, field in zip(columns, fields, strict=True)}
             if not clean or row["Source"] == "clean":
-                yield place, _row(row, place)
+                yield location, _row(row, location)
 
 
 def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
@@ -118,13 +121,13 @@ def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
         message = f"VideoID, Start and End should be an id and whole seconds, not {id!r:.80}"
         return Problem("malformed", message, where, costs="caption")
     if (code := LANGUAGES.get(row["Language"].lower())) is None:
-        message = f"{row['Language']!r:.80} is no language known by its English name"
+        message = f"{row['Language']!r:.80} is not the English name of a known language"
         return Problem("unknown_language", message, where, id, "caption")
     return id, row["Description"], code
 
 
 def _mapping(input_dir: Path) -> Generator[Problem, None, dict[str, int]]:
-    """{id: N of vidN} of youtube_mapping.txt; empty where there is none."""
+    """Yields Problems; returns {id: N of vidN} of youtube_mapping.txt, empty if the file does not exist."""
     path, numbers = input_dir / "youtube_mapping.txt", {}
     for number, line in lines(path, path.name) if path.is_file() else ():
         if isinstance(line, Problem):
@@ -132,7 +135,7 @@ def _mapping(input_dir: Path) -> Generator[Problem, None, dict[str, int]]:
         elif match := re.fullmatch(r"(\S+)\s+vid(\d{1,9})\s*", line, re.ASCII):
             numbers[match[1]] = int(match[2])
         else:
-            message = f"expected VIDEO_START_END vidN; found {line!r:.80}"
+            message = f"expected VIDEO_START_END vidN; video_files {line!r:.80}"
             yield Problem("malformed", message, f"{path.name}:{number}", costs="video")
     return numbers
 
@@ -141,46 +144,46 @@ def _lists(input_dir: Path) -> dict[str, Path]:
     """The lists of ids by split.
 
     Raises:
-      InputError: a split has two.
+      InputError: a split has two lists.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(input_dir.glob("*.txt")):
         name = re.sub(r"_?(list|ids?|videos)$", "", path.stem)
         if split := standard_split(name.rpartition("_")[2]):
-            if split in found:
-                raise InputError(f"{input_dir}: two lists of {split} ({found[split].name}, {path.name}); keep one")
-            found[split] = path
-    return {split: found[split] for split, _ in _USUAL if split in found}
+            if split in paths:
+                raise InputError(f"{input_dir}: two lists of {split} ({paths[split].name}, {path.name}); keep one")
+            paths[split] = path
+    return {split: paths[split] for split, _ in _STANDARD if split in paths}
 
 
 def _splits(
-    input_dir: Path, clips: Mapping[str, _Told], numbers: Mapping[str, int], fractions: Sequence[float]
+    input_dir: Path, clips: Mapping[str, _ClipCaptions], numbers: Mapping[str, int], fractions: Sequence[float]
 ) -> Generator[Problem, None, dict[str, str]]:
-    """{id: split}; who is not in it is left out."""
+    """Yields Problems; returns {id: split}. Clips that are not in it are left out."""
     if not numbers and len(clips) == _ALL:
         numbers = {id: number for number, id in enumerate(sorted(clips), 1)}
     if lists := _lists(input_dir):
         ids = {f"vid{number}": id for id, number in numbers.items()}
         listed = yield from read_lists(lists, input_dir, costs="video")
-        splits = {}
-        for name, (split, place) in listed.items():
+        splits: dict[str, str] = {}
+        for name, (split, location) in listed.items():
             stem = re.sub(r"\.(avi|mp4|mkv|webm)$", "", name)
             id = ids.get(stem, stem)
             if splits.setdefault(id, split) != split:
-                message = f"{name} is {id}, which is listed already, as {splits[id]}"
-                yield Problem("duplicate_id", message, place, id, "video")
+                message = f"{name} is {id}, which is already listed for {splits[id]}"
+                yield Problem("duplicate_id", message, location, id, "video")
             elif id not in clips:
                 message = f"{name} is listed for {split} but has no caption"
-                yield Problem("no_caption", message, place, id, "video", split)
+                yield Problem("no_caption", message, location, id, "video", split)
         return splits
     if numbers:
-        order = [split for split, count in _USUAL for _ in range(count)]
+        order = [split for split, count in _STANDARD for _ in range(count)]
         return {id: order[number - 1] for id, number in numbers.items() if 1 <= number <= _ALL}
     # By video and not by clip: clips of one video look alike.
     return {id: split_by_hash(id.rsplit("_", 2)[0], fractions) for id in clips}
 
 
-def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) -> ItemStream:
+def _item(id: str, clip: _ClipCaptions, split: str, number: int | None, videos: Videos) -> ItemStream:
     youtube, start, end = id.rsplit("_", 2)
     names = [id, *([f"vid{number}"] if number else []), youtube]
     media = videos.find(id, names, clip.where, split) if split else videos.folder / id
@@ -189,7 +192,7 @@ def _item(id: str, clip: _Told, split: str, number: int | None, videos: Videos) 
         return
     times = (float(start), float(end)) if split and media.stem == youtube else None
     if times and times[0] >= times[1]:
-        yield Problem("bad_times", f"the clip {id} ends before it begins", clip.where, id, "video", split)
+        yield Problem("bad_times", f"the clip {id} ends before it starts", clip.where, id, "video", split)
         return
     yield from (caption for caption in clip.captions if isinstance(caption, Problem))
     captions = tuple(caption for caption in clip.captions if isinstance(caption, RecordCaption))

@@ -1,9 +1,9 @@
-"""Names to readers.
+"""Registry of readers.
 
 A reader is a module with two functions:
 
   read(...) -> iterator of Item and Problem, registered here by name;
-  add_arguments(parser), which declares on the command line what `read` takes: a parameter for each argument's dest.
+  add_arguments(parser), which declares the command-line arguments of `read`: each `dest` is a parameter of `read`.
 """
 
 import inspect
@@ -19,19 +19,21 @@ READERS = Registry("reader")
 
 
 def add_arguments(name: str, parser: ArgumentParser):
-    """Lets the reader declare its arguments."""
+    """Adds the arguments of a reader to a parser."""
     read = READERS.get(name)
     module = sys.modules[(read.func if isinstance(read, partial) else read).__module__]
     module.add_arguments(parser.add_argument_group(f"arguments of {name}"))
 
 
 def read(name: str, args: Namespace) -> ItemStream:
-    """Runs a reader with those of the parsed arguments that it takes."""
+    """Runs a reader with its own arguments among the parsed ones."""
     parameters = inspect.signature(READERS.get(name)).parameters
     return READERS.make(name, **{key: value for key, value in vars(args).items() if key in parameters})
 
 
 def add_input(parser, what: str):
-    """The `--input` and `--images` that all file readers have."""
+    """Adds `--input` and `--images`, which all readers of photo files have."""
     parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR", help=what)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the photos' folder, if it is not one of the usual")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the photos, if it is not at its usual place"
+    )

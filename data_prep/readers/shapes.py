@@ -1,4 +1,4 @@
-"""The built-in dataset: drawn scenes, so that everything runs with no download."""
+"""Generated photos: drawn scenes of colored shapes with captions in several languages."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +11,21 @@ from data_prep.synthetic.shapes.draw import SceneImage
 from data_prep.synthetic.shapes.grammar import LANGUAGES, PARAPHRASES, captions
 from data_prep.synthetic.shapes.scene import make_scene
 
-# Of every twenty scenes one is for choosing and one for the last test.
+# Of every twenty scenes one belongs to val and one to test.
 _SPLITS = {18: "val", 19: "test"}
 
 
 def add_arguments(parser):
-    parser.add_argument("--count", type=int, default=6000, help="scenes, of which 1/20 go to val and 1/20 to test")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=6000,
+        help="number of scenes, of which 1/20 go to val and 1/20 to test (default: 6000)",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side (default 64)")
+    parser.add_argument("--size", type=int, default=64, help="width and height in pixels (default: 64)")
     parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
-                        help=f"of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
+                        help=f"languages of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
     parser.add_argument("--paraphrases", type=int, default=5, metavar="N",
                         help=f"captions in each language, 1 to {PARAPHRASES} (default 5)")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="DIR", help="also write the pictures of val and test as files")
@@ -31,13 +36,13 @@ def read(
     count: int = 6000, seed: int = 0, size: int = 64, languages: Sequence[str] = tuple(LANGUAGES), paraphrases: int = 5,
     images: Path | None = None,
 ) -> ItemStream:  # fmt: skip
-    """Yields `count` scenes; a larger count begins with the same ones.
+    """Yields `count` scenes. With a larger count the first scenes are the same.
 
     Raises:
-      InputError: a language, size or number that cannot be had.
+      InputError: a language is not available, or a size or number is out of range.
     """
     if unknown := [lang for lang in languages if lang not in LANGUAGES]:
-        raise InputError(f"--languages {unknown[0]}: there is a grammar for {', '.join(LANGUAGES)}")
+        raise InputError(f"--languages {unknown[0]}: choose from {', '.join(LANGUAGES)}")
     if not 1 <= paraphrases <= PARAPHRASES or not 16 <= size <= 4096 or count < 1 or seed < 0:
         raise InputError(
             f"expected --paraphrases 1 to {PARAPHRASES}, --size 16 to 4096, --count 1 or more, --seed 0 or more"

@@ -35,10 +35,10 @@ def read(
     input_dir: Path, seed: int = 0, shown: float = 2.0, photos: Sequence[int] = (3, 8),
     seconds: Sequence[float] = (2.0, 6.0), size: int = 256, videos: Path | None = None, all_videos: bool = False,
 ) -> ItemStream:  # fmt: skip
-    """Yields the videos of each split; where photos are shown more often, it begins with the same ones.
+    """Yields the videos of each split. With a larger `shown`, the first videos are the same.
 
     Raises:
-      InputError: no dataset of photos, or a number that cannot be had.
+      InputError: the input is not a dataset of photos, or a number is out of range.
     """
     if not 1 <= photos[0] <= photos[1] or not 2 / FPS <= seconds[0] <= seconds[1]:
         raise InputError(f"expected --photos FROM TO and --seconds FROM TO, at least 1 photo and {2 / FPS} s of each")
@@ -51,7 +51,7 @@ def read(
 def _items(folder: Path, seed: int, shown: float, photos, seconds, size: int) -> Iterator[Item]:
     for split in _splits(folder):
         source = RecordSource(folder, split)
-        told = _Photos(source)
+        captions_by_photo = _Photos(source)
         number = max(1, round(shown * len(source) / (sum(photos) / 2)))
         for index, shots in enumerate(islice(make_shots(len(source), split, seed, photos, seconds), number)):
             name = f"slideshow-{split}-{index:06d}"
@@ -59,8 +59,8 @@ def _items(folder: Path, seed: int, shown: float, photos, seconds, size: int) ->
                 id=name,
                 media=Slideshow(str(folder), split, shots, size),
                 split=split,
-                captions=tuple(_captions(shots, told)),
-                labels=tuple(Label(f"photo:{told[shot.photo][0]}") for shot in shots),
+                captions=tuple(_captions(shots, captions_by_photo)),
+                labels=tuple(Label(f"photo:{captions_by_photo[shot.photo][0]}") for shot in shots),
                 where=f"{split} {index}",
                 name=f"{name}.mp4",
                 video=True,
@@ -71,19 +71,22 @@ def _splits(folder: Path) -> list[str]:
     import tensorflow_datasets as tfds
 
     if not (folder / "dataset_info.json").is_file():
-        raise InputError(f"{folder}: no dataset here (dataset_info.json is missing); --input is one of data_prep's")
+        raise InputError(
+            f"{folder}: no dataset (dataset_info.json is missing); --input should be a folder that `capjax prepare` "
+            "wrote"
+        )
     return list(tfds.builder_from_directory(folder).info.splits)
 
 
 class _Photos:
-    """Number of a photo -> (id, {language: captions}). Photos are shown more than once, and read once."""
+    """Maps the number of a photo to (id, {language: captions}). Photos are shown more than once, and read once."""
 
     def __init__(self, source: RecordSource):
         self._source = source
-        self._known: dict[int, tuple[str, dict[str, list[str]]]] = {}
+        self._cache: dict[int, tuple[str, dict[str, list[str]]]] = {}
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, list[str]]]:
-        if index not in self._known:
+        if index not in self._cache:
             record = self._source[index]
             if len(record.frames) != 1 or record.duration:
                 what = "a video" if record.frames else "no photo, only its features"
@@ -92,13 +95,14 @@ class _Photos:
             for caption in record.captions:
                 if caption.kind == "caption":
                     texts.setdefault(caption.lang, []).append(caption.text)
-            self._known[index] = (record.id, texts)
-        return self._known[index]
+            self._cache[index] = (record.id, texts)
+        return self._cache[index]
 
 
-def _captions(shots: tuple[Shot, ...], told: _Photos) -> Iterator[RecordCaption]:
-    """Set by set, each in order. A set is whole: there are as many as the photo with the fewest captions has."""
-    texts = [told[shot.photo][1] for shot in shots]
+def _captions(shots: tuple[Shot, ...], captions_by_photo: _Photos) -> Iterator[RecordCaption]:
+    """Yields captions set by set, in order. There are as many sets as the photo with the fewest captions has
+    captions."""
+    texts = [captions_by_photo[shot.photo][1] for shot in shots]
     for lang in texts[0]:
         for set in range(min(len(photo.get(lang, ())) for photo in texts)):
             for photo, (start, end) in zip(texts, pairwise(starts(shots)), strict=True):

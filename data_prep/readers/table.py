@@ -4,11 +4,10 @@
     cats/1.jpg,"A cat, asleep on a chair.",en,train
     cats/1.jpg,Eine Katze schläft auf einem Stuhl.,de,train
 
-One caption a row. The first line names the columns: `image` and `caption` must be there, `lang` (default --lang) and
-`split` may be (where it is absent or empty, a hash of the photo's name chooses). The separator may also be `;`, a tab
-or `|`; fields with the separator in them stand in double quotes. Photos are sought in --images, by default in the
-table's own folder.
-An item's id is the name in `image`.
+One caption per row. The first line names the columns: `image` and `caption` are required, `lang` (default: --lang) and
+`split` are optional (without a split, a hash of the photo's name assigns one). The separator may also be `;`, a tab or
+`|`; fields that contain the separator are in double quotes. Photos are in --images, by default in the folder of the
+table. The id of an item is the name in `image`.
 """
 
 import csv
@@ -32,14 +31,14 @@ _IMAGE = ("image", "file", "filename", "file_name", "image_name", "path")
 _CAPTION = ("caption", "text", "sentence", "comment")
 _NAMES = {**dict.fromkeys(_IMAGE, "image"), **dict.fromkeys(_CAPTION, "caption"), "language": "lang"}
 
-# A field in quotes may hold line breaks; a quote that nobody closed must not swallow the file.
-_LONGEST_FIELD = 50
+# Lines of a quoted field. A limit, so that an unclosed quote does not consume the rest of the file.
+_MAX_FIELD_LINES = 50
 
 
 def add_arguments(parser):
     add_input(parser, "the folder with the photos and a captions.csv, or the table itself")
-    parser.add_argument("--captions", type=Path, metavar="FILE", help="the table, if it lies elsewhere")
-    parser.add_argument("--lang", default="en", help="language of captions that name none (default: en)")
+    parser.add_argument("--captions", type=Path, metavar="FILE", help="the table, if it is elsewhere")
+    parser.add_argument("--lang", default="en", help="language of captions without one (default: en)")
     add_fractions(parser)
 
 
@@ -51,27 +50,27 @@ def read(
     """Yields the photos, in the order of their first rows.
 
     Raises:
-      InputError: no table, or its first line names no columns `image` and `caption`.
+      InputError: there is no table, or its first line does not name the columns `image` and `caption`.
     """
     path, folder = locate(input_dir, captions, ["captions.csv", "captions.tsv", "captions.txt", "*.csv", "*.tsv"])
     photos = Photos(images or folder)
     gathered: dict[str, Photo] = {}
     splits: dict[str, str | None] = {}
-    for place, row in parse_table(path, folder):
+    for location, row in parse_table(path, folder):
         if isinstance(row, Problem):
             yield row
             continue
         name = row["image"].strip()
         if not name:
-            yield Problem("caption_without_photo", "no photo is named", place, costs="caption")
+            yield Problem("caption_without_photo", "the row names no photo", location, costs="caption")
             continue
-        photo = gathered.setdefault(name, Photo(place))
+        photo = gathered.setdefault(name, Photo(location))
         split = row.get("split", "").strip()
         if split and splits.setdefault(name, split) != split:
-            message = f"{name} is of split {splits[name]!r} ({photo.where}) and here of {split!r}; the first is taken"
-            yield Problem("malformed", message, place, name, costs="caption")
+            message = f"{name} is in split {splits[name]!r} ({photo.where}) and here in {split!r}; the first is used"
+            yield Problem("malformed", message, location, name, costs="caption")
             continue
-        caption = make_caption(row["caption"], row.get("lang", "").strip() or lang, place, name)
+        caption = make_caption(row["caption"], row.get("lang", "").strip() or lang, location, name)
         if isinstance(caption, Problem):
             yield caption
         else:
@@ -88,7 +87,7 @@ def read(
 
 
 def locate(input_dir: Path, captions: Path | None, names: Sequence[str]) -> tuple[Path, Path]:
-    """The caption file and the folder that it speaks of. `--input` may be the file itself."""
+    """The caption file and the folder of its media. `--input` may be the file itself."""
     if captions is not None:
         return captions, input_dir
     if input_dir.is_file():
@@ -97,31 +96,31 @@ def locate(input_dir: Path, captions: Path | None, names: Sequence[str]) -> tupl
 
 
 def parse_table(path: Path, input_dir: Path) -> Iterator[tuple[str, dict[str, str] | Problem]]:
-    """(place, {column: field}) of each row, with the columns' common names made standard.
+    """Yields (location, {column: field}) of each row, with standard names of the columns.
 
     Raises:
-      InputError: the first line names no columns `image` and `caption`.
+      InputError: the first line does not name the columns `image` and `caption`.
     """
     where = shown(path, input_dir)
     table = records(path, where)
     _, header = next(table, (0, ""))
     columns, separator = _columns(header if isinstance(header, str) else "", path)
     for number, text in table:
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(text, Problem):
-            yield place, text
+            yield location, text
             continue
         fields = split_row(text, separator, len(columns), columns[-1] == "caption")
         if fields is None:
-            yield place, malformed(text, place, f"{len(columns)} fields ({', '.join(columns)})")
+            yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
         else:
-            yield place, dict(zip(columns, fields, strict=True))
+            yield location, dict(zip(columns, fields, strict=True))
 
 
 def parse_pairs(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
-    """(place, (photo's name, caption)) of each row."""
-    for place, row in parse_table(path, input_dir):
-        yield place, row if isinstance(row, Problem) else (row["image"].strip(), row["caption"])
+    """Yields (location, (photo's name, caption)) of each row."""
+    for location, row in parse_table(path, input_dir):
+        yield location, row if isinstance(row, Problem) else (row["image"].strip(), row["caption"])
 
 
 def _columns(header: str, path: Path) -> tuple[list[str], str]:
@@ -134,25 +133,25 @@ def _columns(header: str, path: Path) -> tuple[list[str], str]:
 
 
 def records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
-    """Lines, those joined that a field in quotes spans: a row is whole when its quotes come in pairs."""
+    """Yields rows; lines that a quoted field spans are joined. A row is complete when its number of quotes is even."""
     waiting: list[tuple[int, str]] = []
     for number, line in lines(path, where):
         if isinstance(line, Problem):
             yield number, line
             continue
         waiting.append((number, line))
-        whole = sum(text.count('"') for _, text in waiting) % 2 == 0
-        if whole:
+        complete = sum(text.count('"') for _, text in waiting) % 2 == 0
+        if complete:
             yield waiting[0][0], "\n".join(text for _, text in waiting)
             waiting = []
-        elif len(waiting) == _LONGEST_FIELD:
+        elif len(waiting) == _MAX_FIELD_LINES:
             yield from waiting
             waiting = []
     yield from waiting
 
 
 def split_row(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
-    """The fields of a row. A last caption may have separators and quotes in it that nobody escaped."""
+    """The fields of a row. A caption in the last column may contain separators and quotes that are not escaped."""
     try:
         (fields,) = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)
         if len(fields) == count:

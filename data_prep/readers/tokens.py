@@ -1,4 +1,4 @@
-"""Captions that lie one a line, to be gathered by photo: what the readers of Flickr8k and Flickr30k share."""
+"""Files with one caption per line, grouped by photo: shared by the readers of Flickr8k and Flickr30k."""
 
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -12,23 +12,23 @@ from data_prep.readers.item import Item, ItemStream, Problem, make_caption
 
 @dataclass(slots=True)
 class Photo:
-    """What was gathered of a photo; `where` is its first caption."""
+    """The captions of a photo; `where` is the location of the first."""
 
     where: str
     captions: list[RecordCaption] = field(default_factory=list)
 
 
 def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
-    """(place, (photo's name, caption)) of each line `NAME.jpg#0<TAB>CAPTION`."""
+    """Yields (location, (photo's name, caption)) of each line `NAME.jpg#0<TAB>CAPTION`."""
     where = shown(path, input_dir)
     for number, line in lines(path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
-            yield place, line
+            yield location, line
         elif match := re.fullmatch(r"([^\t]+)#\d+\s*\t(.*)", line):
-            yield place, match.groups()
+            yield location, (match[1], match[2])
         else:
-            yield place, malformed(line, place, "NAME#NUMBER, a tab, and the caption")
+            yield location, malformed(line, location, "NAME#NUMBER, a tab, and the caption")
 
 
 def malformed(line: str, where: str, expected: str) -> Problem:
@@ -38,15 +38,15 @@ def malformed(line: str, where: str, expected: str) -> Problem:
 def gather(
     entries: Iterable[tuple[str, tuple[str, str] | Problem]], lang: str = "en"
 ) -> Generator[Problem, None, dict[str, Photo]]:
-    """Yields what is wrong; returns the photos by name, in the order of their first captions."""
+    """Yields Problems; returns the photos by name, in the order of their first captions."""
     photos: dict[str, Photo] = {}
-    for place, entry in entries:
+    for location, entry in entries:
         if isinstance(entry, Problem):
             yield entry
             continue
         name, text = entry
-        photo = photos.setdefault(name, Photo(place))
-        caption = make_caption(text, lang, place, name)
+        photo = photos.setdefault(name, Photo(location))
+        caption = make_caption(text, lang, location, name)
         if isinstance(caption, Problem):
             yield caption
         else:
@@ -57,36 +57,36 @@ def gather(
 def read_lists(
     paths: Mapping[str, Path], input_dir: Path, suffix: str = "", costs: str = "photo"
 ) -> Generator[Problem, None, dict[str, tuple[str, str]]]:
-    """Yields what is wrong; returns {photo's name: (split, where)} of lists of names, one a line.
+    """Yields Problems; returns {photo's name: (split, where)} of lists with one name per line.
 
-    A photo in two lists stays in the first: what is learned must not be scored.
+    A photo in two lists stays in the first, so that no photo of train is scored.
 
     Args:
-      suffix: put to names that have none, as in the lists of Flickr30k.
+      suffix: appended to names without a suffix, as in the lists of Flickr30k.
       costs: what a bad line costs, `photo` or `video`.
     """
     splits: dict[str, tuple[str, str]] = {}
     for split, path in paths.items():
         where = shown(path, input_dir)
         for number, line in lines(path, where):
-            place = f"{where}:{number}"
+            location = f"{where}:{number}"
             if isinstance(line, Problem):
-                yield Problem(line.kind, line.message, place, costs=costs)
+                yield Problem(line.kind, line.message, location, costs=costs)
                 continue
             name = line.strip()
             name = name if Path(name).suffix else name + suffix
             if name in splits:
-                message = f"{name} is listed already, as {splits[name][0]} ({splits[name][1]})"
-                yield Problem("duplicate_id", message, place, name, costs)
+                message = f"{name} is already listed for {splits[name][0]} ({splits[name][1]})"
+                yield Problem("duplicate_id", message, location, name, costs)
                 continue
-            splits[name] = (split, place)
+            splits[name] = (split, location)
     return splits
 
 
 def items(
     gathered: Mapping[str, Photo], splits: Mapping[str, tuple[str, str]], photos: Photos, fractions: Sequence[float]
 ) -> ItemStream:
-    """Items of gathered photos. Without any lists splits are chosen by hash; with lists, who is in none is left out."""
+    """Yields items of the photos. Without lists a hash assigns splits; with lists, photos in none are left out."""
     for name, photo in gathered.items():
         media = photos.path(name, photo.where, name)
         if isinstance(media, Problem):
@@ -94,6 +94,6 @@ def items(
             continue
         split = splits.get(name, ("", ""))[0] if splits else split_by_hash(name, fractions)
         yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
-    for name, (split, place) in splits.items():
+    for name, (split, location) in splits.items():
         if name not in gathered:
-            yield Problem("no_caption", f"{name} is listed for {split} but has no caption", place, name)
+            yield Problem("no_caption", f"{name} is listed for {split} but has no caption", location, name)

@@ -1,12 +1,12 @@
-"""Captions in further languages, which join a dataset's photos by name.
+"""Captions in further languages, joined to a dataset's photos by name.
 
-One caption a line, the language in the line, in the file's name, or given with the file:
+One caption per line; the language is in the line, in the file's name, or given with the file:
 
     NAME.jpg#zhc#0 TEXT          (flickr8k-cn)         NAME.jpg#de#0<TAB>TEXT       (Multi30k)
     NAME.jpg#0<TAB>TEXT          (such as Flickr8k.arabic.full.txt)
 
-Such files often cover more photos than a dataset has: lines for other photos are counted, and are no error, unless
-not one line of the file is for a photo of the dataset.
+Such files often cover more photos than a dataset has: lines for other photos are counted and are not an error, unless
+  no line of the file is for a photo of the dataset.
 """
 
 import re
@@ -22,15 +22,15 @@ from data_prep.readers.languages import LANGUAGES
 _LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
 _EMPTY = re.compile(r"[^\t#]+#(?:[A-Za-z][A-Za-z_-]*#)?\d+")
 
-# flickr8k-cn writes where its Chinese is from: people, or one of three machine translations.
+# flickr8k-cn marks the source of its Chinese captions: people, or one of three machine translations.
 _TAGS = {"zhc": "zh", "zhb": "zh", "zhg": "zh", "zhm": "zh"}
-# Only those that are no English words or short for something: `photo_id.txt` is not Indonesian.
+# Only codes that are neither English words nor common abbreviations: `photo_id.txt` is not Indonesian.
 _CODES = {"ar", "cs", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "uk", "vi", "zh"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of translations; `lang` empty: as its lines or its name say."""
+    """A file of translations. If `lang` is empty, its lines or its name give the language."""
 
     path: Path
     lang: str = ""
@@ -40,7 +40,7 @@ class Source:
         """`FILE` or `FILE:LANG`.
 
         Raises:
-          ValueError: LANG is no language code.
+          ValueError: LANG is not a language code.
         """
         path, colon, lang = text.rpartition(":")
         if not colon or "/" in lang or Path(text).exists():
@@ -49,9 +49,11 @@ class Source:
 
 
 class Translations:
-    """Captions by photo's name, from any number of files.
+    """Captions by photo name, from any number of files.
 
-    `counts` says of each file how many captions it has, and how many went to a photo of the dataset.
+    Attributes:
+      problems: problems of the files.
+      counts: for each file, the number of captions and of those joined to a photo of the dataset.
     """
 
     def __init__(self, sources: Iterable[Source]):

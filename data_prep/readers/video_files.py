@@ -1,4 +1,4 @@
-"""Drawn videos as files, for those who want to see them or to give them to another program."""
+"""Writes generated videos as files, to look at or to use in other programs."""
 
 import json
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from data_prep.readers.item import Item
 
 
 def add_videos(parser):
-    """The `--videos` and `--all-videos` of readers that draw."""
+    """Adds `--videos` and `--all-videos` of readers of generated videos."""
     parser.add_argument("--videos", type=Path, metavar="DIR",
                         help="also write the videos of val and test as files, and their captions.jsonl")  # fmt: skip
     parser.add_argument("--all-videos", action="store_true", help="with --videos: those of train too")
 
 
 def write_videos(items: Iterator[Item], folder: Path | None, all_splits: bool) -> Iterator[Item]:
-    """Passes items on and writes the videos of val and test, or of all splits; at the end a captions.jsonl.
+    """Yields the items, and writes the videos of val and test (or of all splits) and a captions.jsonl.
 
-    A line of it is {"video": ..., "split": ..., "captions": [{"text", "lang"}, ...]}; a caption of an event has
-    `start`, `end` and `set` besides, a summary `kind`.
+    Each line of it is {"video": ..., "split": ..., "captions": [{"text", "lang"}, ...]}; a caption of an event also has
+    `start`, `end` and `set`, a summary `kind`.
     """
     if folder is None:
         yield from items
@@ -30,14 +30,14 @@ def write_videos(items: Iterator[Item], folder: Path | None, all_splits: bool) -
     for item in items:
         if all_splits or item.split != "train":
             write_bytes(folder / item.name, item.media())
-            row = {"video": item.name, "split": item.split, "captions": [_told(caption) for caption in item.captions]}
+            row = {"video": item.name, "split": item.split, "captions": [_as_row(caption) for caption in item.captions]}
             rows.append(json.dumps(row, ensure_ascii=False) + "\n")
         yield item
     write_text(folder / "captions.jsonl", "".join(rows))
 
 
-def _told(caption: RecordCaption) -> dict:
-    told = {"text": caption.text, "lang": caption.lang}
+def _as_row(caption: RecordCaption) -> dict:
+    row: dict[str, object] = {"text": caption.text, "lang": caption.lang}
     if caption.kind == "event":
-        return told | {"start": caption.start, "end": caption.end, "set": caption.set}
-    return told if caption.kind == "caption" else told | {"kind": caption.kind}
+        return row | {"start": caption.start, "end": caption.end, "set": caption.set}
+    return row if caption.kind == "caption" else row | {"kind": caption.kind}

@@ -1,4 +1,4 @@
-"""Videos of a folder, found by name whatever their extension: what the readers of videos share."""
+"""Finds the videos of a folder by name, whatever their extension: shared by the readers of videos."""
 
 import os
 import re
@@ -10,39 +10,39 @@ from data_prep.readers.item import InputError, Problem, is_text
 
 
 def add_arguments(parser, what: str):
-    """The `--input`, `--annotations`, `--videos` and `--lang` that all readers of known video datasets have."""
+    """Adds `--input`, `--annotations`, `--videos` and `--lang`, which all readers of published video datasets have."""
     parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR", help=what)
     parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE",
-                        help="the annotation files, if they are not the usual ones of --input")  # fmt: skip
+                        help="the annotation files, if they are not those in --input with the usual names")  # fmt: skip
     parser.add_argument("--videos", type=Path, metavar="DIR",
-                        help="the videos' folder (default: --input); folders in it are searched too")  # fmt: skip
+                        help="folder of the videos (default: --input); its subfolders are searched too")  # fmt: skip
     parser.add_argument("--lang", default="en", help="the language of the sentences (default: en)")
 
 
 def find_annotations(input_dir: Path, given: Sequence[Path], pattern: str, usual: str) -> list[Path]:
-    """The files that were given, or all of `input_dir` whose names match the regular expression, by name.
+    """The given files, or those of `input_dir` whose names match the regular expression, ordered by name.
 
     Args:
-      usual: what the files are usually called, for the message.
+      usual: the usual names of the files, for the message.
 
     Raises:
-      InputError: there are none, or no such folder.
+      InputError: there are none, or the folder does not exist.
     """
     if given:
         return sorted(given, key=lambda path: path.name)
     if not input_dir.is_dir():
         raise InputError(f"{input_dir}: no such folder")
-    found = [path for path in sorted(input_dir.iterdir()) if re.fullmatch(pattern, path.name) and path.is_file()]
-    if not found:
+    matches = [path for path in sorted(input_dir.iterdir()) if re.fullmatch(pattern, path.name) and path.is_file()]
+    if not matches:
         raise InputError(f"{input_dir}: no annotations here (looked for {usual}); --annotations names others")
-    return found
+    return matches
 
 
 class Videos:
-    """The videos of a folder and of the folders in it. Links to other folders are not followed.
+    """The videos of a folder and its subfolders. Links to folders are not followed.
 
     Raises:
-      InputError: there is no such folder, or a part of it cannot be read.
+      InputError: the folder does not exist, or a subfolder cannot be read.
     """
 
     def __init__(self, folder: Path):
@@ -50,20 +50,19 @@ class Videos:
             raise InputError(f"{folder}: no such folder of videos")
         self.folder = folder
         self._real = folder.resolve()
-        self._named: dict[str, list[Path]] = {}
-        for parent, folders, files in os.walk(folder, onerror=_refuse):
+        self._paths_by_name: dict[str, list[Path]] = {}
+        for parent, folders, files in os.walk(folder, onerror=_raise_input_error):
             folders.sort()
             for file in sorted(files):
                 stem, suffix = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
                 if suffix.lower() in VIDEO_SUFFIXES:
-                    self._named.setdefault(stem, []).append(Path(parent, file))
+                    self._paths_by_name.setdefault(stem, []).append(Path(parent, file))
 
     def find(self, id: str, names: Sequence[str], where: str, split: str) -> Path | Problem:
-        """The file of a video, called by any of `names` and an extension; of several names the first counts that
-        is there.
+        """Finds the file of a video by the first of `names` that exists, with any extension.
 
         Returns:
-          Its path, or a Problem: absent; several files of that name; a name that leads elsewhere.
+          Its path, or a Problem: the video is absent, several files have the name, or the name leads out of the folder.
         """
 
         def bad(kind: str, message: str) -> Problem:
@@ -74,19 +73,19 @@ class Videos:
                 return bad("encoding", f"the video's name is not valid UTF-8: {name!r:.80}")
             if not name.strip() or re.search(r"[/\\\0]", name) or name in (".", ".."):
                 return bad("unsafe_path", f"a video's name should have no folder in it: {name!r:.80}")
-            if not (paths := self._named.get(name)):
+            if not (paths := self._paths_by_name.get(name)):
                 continue
             if len(paths) > 1:
                 listed = " and ".join(path.relative_to(self.folder).as_posix() for path in paths)
-                message = f"{name} could be {listed}; keep one of them, or name a folder by --videos"
+                message = f"{name} could be {listed}; keep one of them, or give their folder with --videos"
                 return bad("ambiguous_video", message)
             if paths[0].is_symlink() and not paths[0].resolve().is_relative_to(self._real):
                 message = f"{paths[0].name!r} is a link out of the folder of the videos; put the file itself there"
                 return bad("unsafe_path", message)
             return paths[0]
-        called = " or ".join(names)
-        return Problem("missing_video", f"no video {called} in {self.folder.name}", where, id, "absent", split)
+        expected = " or ".join(names)
+        return Problem("missing_video", f"no video {expected} in {self.folder.name}", where, id, "absent", split)
 
 
-def _refuse(error: OSError):
+def _raise_input_error(error: OSError):
     raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error

@@ -4,10 +4,10 @@
 
     {"id": "FmTp", "annotations": [{"timestamp": 260, "tag": "Opening"}, {"timestamp": 16000, "tag": "..."}, ...]}
 
-An object a line; a section begins at `timestamp` (milliseconds) and ends where the next begins, the last with the
-video. Several lines of one id are the annotation sets of that video. The ids are YouTube-8M's; `id_mapping.json`
-({"FmTp": "YouTube id"}), if it is there, lets videos be called by their YouTube ids too. Videos in none of the lists
-of ids are left out; without any list a hash of the id chooses the split.
+One object per line; a section starts at `timestamp` (milliseconds) and ends where the next starts, the last at the end
+of the video. Several lines of one id are annotation sets of that video. The ids are those of YouTube-8M; with an
+`id_mapping.json` ({"FmTp": "YouTube id"}) videos may also be named by their YouTube ids. Videos in none of the lists of
+ids are left out; without lists a hash of the id assigns the split.
 https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
 """
 
@@ -39,63 +39,66 @@ def read(
     """Yields the videos, in the order of their first lines.
 
     Raises:
-      InputError: no annotations, or a broken list or mapping; no folder of videos.
+      InputError: annotations or the folder of videos are missing, or a list or the mapping is broken.
     """
     paths = find_annotations(input_dir, annotations, r"ViTT-annotations\.jsonl?", "ViTT-annotations.json")
-    found = Videos(videos or input_dir)
+    video_files = Videos(videos or input_dir)
     names = load_json(input_dir / "id_mapping.json") if (input_dir / "id_mapping.json").is_file() else {}
     sets: dict[str, list[EventSet]] = {}
     for path in paths:
-        for id, told in _lines(path, shown(path, input_dir)):
-            if isinstance(told, Problem):
-                yield told
+        for id, sections in _lines(path, shown(path, input_dir)):
+            if isinstance(sections, Problem):
+                yield sections
             else:
-                sets.setdefault(id, []).append(told)
+                sets.setdefault(id, []).append(sections)
     lists = {split: input_dir / name for split, name in _LISTS.items() if (input_dir / name).is_file()}
     splits = yield from read_lists(lists, input_dir, costs="video")
-    for id, told in sets.items():
+    for id, event_sets in sets.items():
         split = splits.get(id, ("", ""))[0] if lists else split_by_hash(id, fractions)
         if not split:
-            yield Item(id, found.folder / id, "", (), where=told[0].where, name=id, video=True)
+            yield Item(id, video_files.folder / id, "", (), where=event_sets[0].where, name=id, video=True)
             continue
-        called = [id, names[id]] if isinstance(names.get(id), str) else [id]
-        told = [EventSet(each.rows, each.where, set=number) for number, each in enumerate(told)]
-        yield from event_item(id, called, split, told, found, lang)
-    for id, (split, place) in splits.items():
+        file_names = [id, names[id]] if isinstance(names.get(id), str) else [id]
+        numbered = [EventSet(each.rows, each.where, set=number) for number, each in enumerate(event_sets)]
+        yield from event_item(id, file_names, split, numbered, video_files, lang)
+    for id, (split, location) in splits.items():
         if id not in sets:
-            yield Problem("no_caption", f"{id} is listed for {split} but has no annotation", place, id, "video", split)
+            yield Problem(
+                "no_caption", f"{id} is listed for {split} but has no annotation", location, id, "video", split
+            )
 
 
 def _lines(path: Path, where: str) -> Iterator[tuple[str, EventSet | Problem]]:
     for number, line in lines(path, where):
-        place = f"{where}:{number}"
+        location = f"{where}:{number}"
         if isinstance(line, Problem):
-            yield "", Problem(line.kind, line.message, place, costs="video")
+            yield "", Problem(line.kind, line.message, location, costs="video")
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield "", Problem("malformed", f"not JSON: {error}", place, costs="video")
+            yield "", Problem("malformed", f"not JSON: {error}", location, costs="video")
             continue
         id = row.get("id") if isinstance(row, dict) else None
         if not isinstance(id, str) or not is_text(id) or not isinstance(row.get("annotations"), list):
-            yield "", Problem("malformed", "should be an object with id and annotations", place, costs="video")
+            yield "", Problem("malformed", "should be an object with id and annotations", location, costs="video")
         else:
-            yield id, EventSet(list(_sections(row["annotations"])), place)
+            yield id, EventSet(list(_sections(row["annotations"])), location)
 
 
 def _sections(rows: list) -> Iterator[tuple[object, object]]:
-    """(times in seconds, tag) in order of start; the times of a section whose start is no number are left as they are,
-    to be told of."""
-    known, odd = [], []
+    """Yields (times in seconds, tag) in order of start. A section whose start is not a number keeps its times, which
+    are
+    then reported as invalid."""
+    valid, invalid = [], []
     for row in rows:
         row = row if isinstance(row, dict) else {}
         start = row.get("timestamp")
         if interval([0, start]) or start == 0:
-            known.append((float(start) / 1000, row.get("tag")))
+            valid.append((float(start) / 1000, row.get("tag")))
         else:
-            odd.append(([start], row.get("tag")))
-    known.sort(key=lambda section: section[0])
-    ends = [*(start for start, _ in known), float("inf")][1 : len(known) + 1]
-    yield from (((start, end), tag) for (start, tag), end in zip(known, ends, strict=True))
-    yield from odd
+            invalid.append(([start], row.get("tag")))
+    valid.sort(key=lambda section: section[0])
+    ends = [*(start for start, _ in valid), float("inf")][1 : len(valid) + 1]
+    yield from (((start, end), tag) for (start, tag), end in zip(valid, ends, strict=True))
+    yield from invalid

@@ -5,9 +5,9 @@
     {"database": {"GLd3aX16zBg": {"duration": 241.62, "subset": "training", "recipe_type": "113",
         "annotations": [{"segment": [90, 102], "id": 0, "sentence": "spread margarine on ..."}, ...]}}}
 
-or train.json and val.json in the form of ActivityNet Captions (see `activitynet --help`), with ids that begin with
-`v_`. Where both are there, --annotations chooses. A video may be called `GLd3aX16zBg` or `v_GLd3aX16zBg`, with any
-extension; those that are gone are listed in report.json.
+or train.json and val.json in the format of ActivityNet Captions (see `activitynet --help`), with ids that begin with
+`v_`. If both exist, choose with --annotations. A video may be named `GLd3aX16zBg` or `v_GLd3aX16zBg`, with any
+extension; missing videos are listed in report.json.
 """
 
 from collections.abc import Sequence
@@ -35,13 +35,14 @@ def read(
     """Yields the videos, in order.
 
     Raises:
-      InputError: no annotations, broken ones, or both forms of them; no folder of videos.
+      InputError: annotations are missing, broken or in both formats, or the folder of videos is missing.
     """
     usual = "youcookii_annotations_trainval.json, or train.json and val.json"
     paths = find_annotations(input_dir, annotations, f"{_NATIVE}|{activitynet.PATTERN}", usual)
-    native, twice = {}, []
+    duplicate_keys: list[str] = []
+    native: dict[Path, dict] = {}
     for path in paths:
-        data = load_json(path, twice=twice)
+        data = load_json(path, duplicate_keys=duplicate_keys)
         if "database" in data:
             native[path] = data
     if not native:
@@ -49,18 +50,18 @@ def read(
         return
     if len(native) < len(paths):
         listed = ", ".join(path.name for path in paths)
-        raise InputError(f"{input_dir}: the same videos in two forms ({listed}); choose with --annotations")
-    found = Videos(videos or input_dir)
+        raise InputError(f"{input_dir}: the same videos in two formats ({listed}); choose with --annotations")
+    video_files = Videos(videos or input_dir)
     for path, data in native.items():
         if not isinstance(data["database"], dict):
             raise InputError(f"{path}: 'database' should be an object, not {type(data['database']).__name__}")
         where = shown(path, input_dir)
-        for id in twice:
+        for id in duplicate_keys:
             lost = "video" if id in data["database"] else "nothing"
-            message = f"{id!r} stands twice in an object of the file; the first is taken"
+            message = f"{id!r} occurs twice in an object of the file; the first is used"
             yield Problem("duplicate_id", message, where, id, lost)
         for id, row in data["database"].items():
-            yield from _video(id, row, f"{where} {id}", found, lang)
+            yield from _video(id, row, f"{where} {id}", video_files, lang)
 
 
 def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemStream:
@@ -73,5 +74,5 @@ def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemS
         yield unknown_split(row.get("subset"), where, id, "video")
         return
     steps = [step if isinstance(step, dict) else {} for step in row["annotations"]]
-    told = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
-    yield from event_item(id, (id, f"v_{id}"), split, [told], videos, lang)
+    steps_of_video = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
+    yield from event_item(id, (id, f"v_{id}"), split, [steps_of_video], videos, lang)

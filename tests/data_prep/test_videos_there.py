@@ -73,5 +73,5 @@ def test_an_id_that_stands_twice_names_one_video(folder):
 
 def test_no_video_at_all_is_told(tmp_path):
     (tmp_path / "captions.jsonl").write_text('{"video": "gone.mp4", "caption": "x"}')
-    with pytest.raises(BuildError, match="none of the 1 videos that the annotations name is there.*gone.mp4"):
+    with pytest.raises(BuildError, match="none of the 1 videos that the annotations name exists.*gone.mp4"):
         build(tmp_path)

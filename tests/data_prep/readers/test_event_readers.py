@@ -98,7 +98,7 @@ def test_an_id_that_stands_twice_is_told(tmp_path):
 
 def test_a_file_that_tells_no_split_is_refused(tmp_path):
     write(tmp_path, "captions.json", {"v_a": video((1, 2, "x"))})
-    with pytest.raises(InputError, match="captions.json: the name should tell the split"):
+    with pytest.raises(InputError, match="captions.json: the name should contain the split"):
         found("activitynet", tmp_path, annotations=[tmp_path / "captions.json"])
     with pytest.raises(InputError, match="train.json, val_1.json, val_2.json.*--annotations"):
         found("activitynet", tmp_path)
@@ -129,7 +129,7 @@ def test_youcook2_in_the_form_of_activitynet(tmp_path):
     items, _ = found("youcook2", put(tmp_path, "a.mp4", "b.mp4"))
     assert [(item.id, item.split) for item in items] == [("v_a", "train"), ("v_b", "val")]
     write(tmp_path, "youcookii_annotations_trainval.json", native())
-    with pytest.raises(InputError, match="two forms .*--annotations"):
+    with pytest.raises(InputError, match="two formats .*--annotations"):
         found("youcook2", tmp_path)
 
 

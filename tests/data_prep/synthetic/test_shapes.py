@@ -159,7 +159,7 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"languages": ["en", "xx"]}, "--languages xx: there is a grammar for en, de, fr, es, zh"),
+        ({"languages": ["en", "xx"]}, "--languages xx: choose from en, de, fr, es, zh"),
         ({"paraphrases": 11}, "--paraphrases 1 to 10"),
         ({"paraphrases": 0}, "--paraphrases 1 to 10"),
         ({"size": 8}, "--size 16 to 4096"),
