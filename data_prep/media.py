@@ -3,7 +3,6 @@
 import math
 import os
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ import numpy as np
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
 from capjax.data.video import DELAY, EPSILON, TimedFrame, VideoFile
-from capjax.data.windows import sample_times
+from capjax.data.windows import frames_by_window, sample_times
 from data_prep.clips import Clip, ClipSettings, bounds, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
 from data_prep.shots import ShotDetector, is_looked_at
@@ -180,26 +179,13 @@ def _gather(video: VideoFile, clips, storage: Storage, on_share, spool: Path, fr
     Args:
       seen: frames that are in `frames` already; empty, and None: none are.
     """
-    wanted = [sample_times(clip.start, clip.end, storage.fps) for clip, _ in clips]
-    every = np.unique(np.concatenate([*wanted, []]))
-    with nullcontext(frames) if frames is not None else _store(len(every), spool) as frames:
-        entries = _entries(video, every, frames, seen, storage.picture, on_share)
-        near: deque[_Entry] = deque()  # those that this clip or a later one may show
-        for (clip, item), times in zip(clips, wanted, strict=True):
-            own = np.searchsorted(every, times)
-            while not near or near[-1].stop <= own[-1]:
-                if (entry := next(entries, None)) is None:
-                    break
-                near.append(entry)
-            shown = (entry for entry in near if _between(own, entry.first, entry.stop))
+    clip_times = [sample_times(clip.start, clip.end, storage.fps) for clip, _ in clips]
+    times = np.unique(np.concatenate([*clip_times, []]))
+    indices = [np.searchsorted(times, each) for each in clip_times]
+    with nullcontext(frames) if frames is not None else _store(len(times), spool) as frames:
+        entries = _entries(video, times, frames, seen, storage.picture, on_share)
+        for (clip, item), shown in zip(clips, frames_by_window(entries, indices), strict=True):
             yield clip, item, [(entry.time, frames.read(entry.place)) for entry in shown]
-            while near and near[0].stop <= own[0]:
-                near.popleft()
-
-
-def _between(ordered: np.ndarray, first: int, stop: int) -> bool:
-    """Whether any of the numbers is in [first, stop)."""
-    return bool(np.searchsorted(ordered, stop) > np.searchsorted(ordered, first))
 
 
 class _Seen(NamedTuple):
@@ -213,12 +199,17 @@ class _Seen(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A frame: seconds in the file, the moments [first, stop) at which it is shown, and where its JPEG is kept."""
+    """A frame: its time in the file (s), the indices [first, stop) of the sample times at which it is displayed, and
+    where its JPEG is kept."""
 
     time: float
     first: int
     stop: int
     place: object
+
+    @property
+    def indices(self) -> range:
+        return range(self.first, self.stop)
 
 
 def _entries(video: VideoFile, moments, frames: "_Memory | _Spool", seen, picture, on_share) -> Iterator[_Entry]:

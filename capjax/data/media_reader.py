@@ -1,25 +1,27 @@
-"""Raw photos and videos to what a model looks at of them, by the path that training data took."""
+"""Reads raw photos and videos the way data preparation does, and picks the frames that a model sees."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from capjax.data.photo import MediaError, MediaSettings, to_jpeg
 from capjax.data.transforms import pick_frames
 from capjax.data.video import VIDEO_SUFFIXES, VideoFile
-from capjax.data.windows import sample_times
+from capjax.data.windows import frames_by_window, sample_times
 
 
 @dataclass(frozen=True)
 class MediaSample:
-    """What the model sees of a picture, a video or a part of one.
+    """The frames of a photo, a video, or a window of a video, that a model sees.
 
     Attributes:
-      frames: t JPEGs; times: float32 [t], seconds from its beginning.
-      start: where it begins in the video; duration: both in seconds, 0 for a picture.
+      frames: t JPEG files.
+      times: float32 [t], seconds from the start of the sample.
+      duration: Seconds; 0 for a photo.
+      start: Start of the window in the video, in seconds.
     """
 
     frames: tuple[bytes, ...]
@@ -28,27 +30,37 @@ class MediaSample:
     start: float = 0.0
 
 
+class _EncodedFrame(NamedTuple):
+    """A JPEG, its display time in seconds, and the indices of the sample times at which it is displayed."""
+
+    time: float
+    indices: range
+    jpeg: bytes
+
+
 @dataclass(frozen=True)
 class MediaReader:
-    """Reads media as a record of them would hold them, and of a record those frames that evaluation picks.
+    """Reads media as their records would store them, reduced to the frames that evaluation picks.
 
     Attributes:
-      picture: how frames are stored; fps: how many a second; most: frames that the model looks at.
+      picture: How frames are stored.
+      fps: Frames per second that are sampled.
+      max_frames: Largest number of frames in a sample.
     """
 
     picture: MediaSettings
     fps: float
-    most: int
+    max_frames: int
 
     def read(self, media) -> MediaSample:
-        """A picture (path, bytes, PIL image or array) or the path of a video, as a whole.
+        """Reads a photo (path, bytes, PIL image or array), or a whole video (path).
 
         Raises:
-          MediaError: it cannot be read; the message names a file.
+          MediaError: The media cannot be read; the message names the file.
         """
         if isinstance(media, str | Path) and Path(media).suffix.lower() in VIDEO_SUFFIXES:
             video = VideoFile(Path(media), threads=0)
-            return next(self.parts(video, [(0.0, video.duration)]))
+            return next(self.read_windows(video, [(0.0, video.duration)]))
         try:
             return MediaSample((to_jpeg(media, self.picture),), np.zeros(1, np.float32))
         except MediaError as error:
@@ -56,39 +68,36 @@ class MediaReader:
                 raise
             raise MediaError(error.kind, f"{media}: {error}") from error
 
-    def parts(self, video: VideoFile, spans: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
-        """Parts of a video, from and to in seconds, by their start. Its frames are decoded once, and no more are in
-        memory than those of parts that overlap. Parts of which no frame can be decoded are left out.
+    def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
+        """Yields windows of a video, skipping those in which no frame can be decoded.
+
+        Each frame is decoded once. Memory holds only the frames of windows that overlap.
+
+        Args:
+          windows: (start, end) in seconds, sorted by start.
 
         Raises:
-          MediaError: that are all of them.
+          MediaError: No frame could be decoded in any of the windows.
         """
-        chosen = [self._chosen(video, *span) for span in spans]
-        every = np.unique(np.concatenate([*chosen, []]))
-        frames = video.frames_at(every)
-        near: deque[tuple[float, range, bytes]] = deque()  # those that this part or a later one may show
-        some = False
-        for (start, end), own in zip(spans, chosen, strict=True):
-            if not len(own):
+        window_times = [self._picked_times(video, *window) for window in windows]
+        times = np.unique(np.concatenate([*window_times, []]))
+        frames = (
+            _EncodedFrame(frame.time, frame.indices, video.jpeg(frame.frame, self.picture))
+            for frame in video.frames_at(times)
+        )
+        indices = [np.searchsorted(times, each) for each in window_times]
+        any_decoded = False
+        for (start, end), shown in zip(windows, frames_by_window(frames, indices), strict=True):
+            if not shown:
                 continue
-            places = np.searchsorted(every, own)
-            while not near or near[-1][1].stop <= places[-1]:
-                if (shown := next(frames, None)) is None:
-                    break
-                near.append((shown.time, shown.indices, video.jpeg(shown.frame, self.picture)))
-            mine = [(time, jpeg) for time, span, jpeg in near if any(place in span for place in places)]
-            if mine:
-                some = True
-                times = np.asarray([max(0.0, time - start) for time, _ in mine], np.float32)
-                yield MediaSample(tuple(jpeg for _, jpeg in mine), times, end - start, start)
-            while near and near[0][1].stop <= places[0]:
-                near.popleft()
-        if not some:
+            any_decoded = True
+            shown_times = np.asarray([max(0.0, frame.time - start) for frame in shown], np.float32)
+            yield MediaSample(tuple(frame.jpeg for frame in shown), shown_times, end - start, start)
+        if not any_decoded:
             raise MediaError("no_frames", f"{video.path}: not one frame could be decoded")
 
-    def _chosen(self, video: VideoFile, start: float, end: float) -> np.ndarray:
-        """A moment of each frame that is picked, in seconds of the video: of two hours of frames a model looks at a
-        few, and the others need not be decoded."""
-        wanted = sample_times(start, end, self.fps)
-        frames = video.group_by_frame(wanted)
-        return wanted[[frames[i].start for i in pick_frames(len(frames), self.most)]]
+    def _picked_times(self, video: VideoFile, start: float, end: float) -> np.ndarray:
+        """Returns a sample time of each frame that is picked, so that only these need be decoded."""
+        times = sample_times(start, end, self.fps)
+        frames = video.group_by_frame(times)
+        return times[[frames[i].start for i in pick_frames(len(frames), self.max_frames)]]

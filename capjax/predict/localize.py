@@ -81,7 +81,7 @@ def localize(
             file = VideoFile(Path(path), threads=0)
             video.duration = file.duration
             before, seconds_opened = seconds_opened, seconds_opened + file.duration
-            for sample in reader.parts(file, windows.split(file.duration)):
+            for sample in reader.read_windows(file, windows.split(file.duration)):
                 pending.append((video, sample))
                 video.pending += 1
                 if len(pending) == batch_size:

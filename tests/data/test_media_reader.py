@@ -28,7 +28,7 @@ def check_same(path: Path, clips: ClipSettings, fps: float, most: int, spool: Pa
     item = Item("v", path, "val", (RecordCaption("x", "en", 0.0, 1e4, "event"),), video=True)
     records = list(read_video([item], Storage(fps=fps, clips=clips), lambda share: None, spool))
     video = VideoFile(path)
-    parts = MediaReader(MediaSettings(), fps, most).parts(
+    parts = MediaReader(MediaSettings(), fps, most).read_windows(
         video, WindowSettings(*clips.windows(fps)).split(video.duration)
     )
     for record, part in zip(records, parts, strict=True):
@@ -80,7 +80,7 @@ def test_a_video_is_read_part_by_part(tmp_path, monkeypatch):
         VideoFile, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size)
     )
     video = VideoFile(path)
-    parts = MediaReader(MediaSettings(), 2.0, 100).parts(video, WindowSettings(4.0, 2.0).split(video.duration))
+    parts = MediaReader(MediaSettings(), 2.0, 100).read_windows(video, WindowSettings(4.0, 2.0).split(video.duration))
     counts = []
     for _ in parts:
         counts.append(len(encoded))
