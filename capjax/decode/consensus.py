@@ -20,12 +20,13 @@ from scipy.sparse import csr_array
 
 from capjax.files import write_bytes
 from capjax.metrics import tokenizer_for
+from capjax.metrics.ngrams import ngrams
+from capjax.metrics.tfidf import TfIdf, length_penalty
 
 # Of the cosines of n-grams of one to four words. CIDEr weighs them alike; phrases that people share choose better
 # (seven models of configs/flickr8k.py, dev: CIDEr 0.428 against 0.422, BLEU-4 0.176 against 0.173, mean over settings).
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
 LONGEST = len(WEIGHTS)
-SIGMA = 6.0  # of the penalty on a difference in length, as in CIDEr-D
 
 
 class _Captions:
@@ -40,7 +41,7 @@ class _Captions:
         self._idf: list[np.ndarray] = []
         pictures = max(sum(1 for group in groups if group), 1)
         for n in range(1, LONGEST + 1):
-            documents = Counter(gram for group in groups for gram in {g for words in group for g in _grams(words, n)})
+            documents = Counter(gram for group in groups for gram in {g for words in group for g in ngrams(words, n)})
             self._grams.append({gram: number for number, gram in enumerate(documents)})
             # The last is that of an n-gram that no caption has.
             self._idf.append(np.log(pictures / np.array([*documents.values(), 1.0])))
@@ -49,18 +50,16 @@ class _Captions:
     def embed(self, sentences: Sequence[Sequence[str]]) -> tuple[list[csr_array], np.ndarray]:
         """(for each n: unit tf-idf vectors [sentences, n-grams], lengths in words)."""
         matrices = []
-        for n, (known, idf) in enumerate(zip(self._grams, self._idf, strict=True), start=1):
-            counts = [Counter(_grams(words, n)) for words in sentences]
-            ends = np.cumsum([0, *map(len, counts)])
-            columns = (known.get(gram, len(known)) for count in counts for gram in count)
-            columns = np.fromiter(columns, np.int64, ends[-1])
-            values = np.fromiter((value for count in counts for value in count.values()), np.float64, ends[-1])
-            values *= idf[columns]
-            row = np.repeat(np.arange(len(counts)), np.diff(ends))
-            norm = np.sqrt(np.bincount(row, values**2, minlength=len(counts)))
-            values = np.divide(values, norm[row], out=np.zeros_like(values), where=norm[row] > 0)
-            values[columns == len(known)] = 0.0  # of two unknown n-grams nobody knows whether they are the same
-            matrices.append(csr_array((values, columns, ends), shape=(len(counts), len(known) + 1)))
+        for n, (numbers, idf) in enumerate(zip(self._grams, self._idf, strict=True), start=1):
+            counters = [Counter(ngrams(words, n)) for words in sentences]
+            ends = np.cumsum([0, *map(len, counters)])
+            unknown = len(numbers)
+            grams = np.fromiter((numbers.get(gram, unknown) for counter in counters for gram in counter), np.int64)
+            counts = np.fromiter((count for counter in counters for count in counter.values()), np.float64)
+            row = np.repeat(np.arange(len(counters)), np.diff(ends))
+            weights = TfIdf.of(row, grams, counts, idf[grams], len(counters)).unit_weights()
+            weights[grams == unknown] = 0.0  # two unknown n-grams may differ
+            matrices.append(csr_array((weights, grams, ends), shape=(len(counters), unknown + 1)))
         return matrices, np.array([len(words) for words in sentences], np.float64)
 
     def agreement(self, hypotheses: Sequence[Sequence[str]], near: np.ndarray) -> np.ndarray:
@@ -78,14 +77,10 @@ class _Captions:
             similarity = sum(
                 weight * (a[mine] @ b[rows].T).toarray() for weight, a, b in zip(WEIGHTS, ours, theirs, strict=True)
             )
-            apart = our_lengths[mine, None] - their_lengths[rows]
-            similarity = np.sort(similarity * np.exp(-(apart**2) / (2 * SIGMA**2)), axis=1)
+            penalty = length_penalty(our_lengths[mine, None] - their_lengths[rows])
+            similarity = np.sort(similarity * penalty, axis=1)
             out[i] = similarity[:, len(rows) // 2 :].mean(1)
         return out
-
-
-def _grams(words: Sequence[str], n: int) -> Iterable[tuple]:
-    return zip(*(words[start:] for start in range(n)), strict=False)
 
 
 @dataclass(frozen=True)

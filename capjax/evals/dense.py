@@ -100,9 +100,9 @@ def evaluate(
     return DenseEvaluation.of(predictions, references, results)
 
 
-def to_activitynet(videos: dict[str, list[Event]]) -> dict[str, list[activitynet.Event]]:
+def to_activitynet(videos: dict[str, list[Event]]) -> dict[str, list[activitynet.TimedSentence]]:
     """Converts the events of videos to the scorers' class."""
-    return {id: [activitynet.Event(e.start, e.end, e.text) for e in events] for id, events in videos.items()}
+    return {id: [activitynet.TimedSentence(e.start, e.end, e.text) for e in events] for id, events in videos.items()}
 
 
 def _rounded(event: Event) -> Event:
@@ -110,11 +110,11 @@ def _rounded(event: Event) -> Event:
     return replace(event, start=round(max(event.start, 0.0), 3), end=round(event.end, 3))
 
 
-def _add(events: list[activitynet.Event], new: Iterable[Sequence]):
+def _add(events: list[activitynet.TimedSentence], new: Iterable[Sequence]):
     """Adds the events of a window to those of a video's annotation set. Overlapping windows repeat events, whose times
     differ in the last digits."""
     before = list(events)
-    for event in (activitynet.Event(*each) for each in new):
+    for event in (activitynet.TimedSentence(*each) for each in new):
         if not any(
             event.sentence == other.sentence and np.allclose(event[:2], other[:2], rtol=0, atol=_TOLERANCE)
             for other in before
@@ -122,6 +122,6 @@ def _add(events: list[activitynet.Event], new: Iterable[Sequence]):
             events.append(event)
 
 
-def _annotation(events: list[activitynet.Event], duration: float) -> activitynet.Annotation:
+def _annotation(events: list[activitynet.TimedSentence], duration: float) -> activitynet.Annotation:
     ordered = sorted(event._replace(start=max(event.start, 0.0)) for event in events)
     return activitynet.Annotation(max(duration, max(event.end for event in ordered)), ordered)

@@ -1,20 +1,22 @@
-"""Events of videos, and the files of ActivityNet Captions that hold them: annotations and submissions.
+"""Files of ActivityNet Captions, annotations and submissions: events of videos with a sentence each.
 
     annotations  {"v_x": {"duration": 82.7, "timestamps": [[0.8, 19.9], ...], "sentences": ["...", ...]}, ...}
     submission   {"version": "...", "results": {"v_x": [{"sentence": "...", "timestamp": [0.8, 19.9]}, ...]},
                   "external_data": {...}}
 
 All times are in seconds. ActivityNet Captions is published as two annotation sets of the same videos (val_1.json,
-val_2.json), of which a video may be missing in one.
+val_2.json); either may lack a video.
 
-The published annotations have a few events that end after their video does, that last no time, or whose start lies
-after their end. They are read and left as they are: the published scorer does so too, and by its tIoU an event whose
-end is not after its start matches nothing (but still counts as an event to find).
+A few published events end after their video does, have no duration, or end before they start. They are kept as they
+are, as by the published scorer: by its tIoU an event whose end is not after its start matches nothing, but still counts
+as an event to find.
 """
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +25,8 @@ from capjax.metrics.messages import show_value
 from capjax.metrics.writing import replacing
 
 
-class Event(NamedTuple):
-    """A stretch of a video, in seconds, and what happens there."""
+class TimedSentence(NamedTuple):
+    """A sentence about an interval of a video, in seconds."""
 
     start: float
     end: float
@@ -32,23 +34,23 @@ class Event(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What one annotator saw in a video.
+    """The events of a video as one annotator describes them.
 
     Attributes:
-      duration: of the whole video, in seconds.
+      duration: duration of the whole video, in seconds.
       events: in the order of the file.
     """
 
     duration: float
-    events: Sequence[Event]
+    events: Sequence[TimedSentence]
 
 
 def read_annotations(path: Path) -> dict[str, Annotation]:
-    """One annotation set of ActivityNet Captions' form (YouCook2 and ViTT are given in it too).
+    """Reads an annotation set, {video: Annotation}, in the format of ActivityNet Captions (also of YouCook2 and ViTT).
 
     Raises:
-      ValueError: what is wrong, with file, video, event number (from 0) and key.
-      FileNotFoundError: there is no such file.
+      ValueError: the file is malformed; the message names file, video, event number (from 0) and key.
+      FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     data = _load(path)
@@ -61,44 +63,44 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
             raise ValueError(f"{where}: no {' and no '.join(map(repr, missing))}; its keys are {list(value)}")
         duration = _number(value["duration"], f"{where}, key 'duration'")
         if duration <= 0:
-            raise ValueError(f"{where}, key 'duration': {duration} s is no length of a video")
+            raise ValueError(f"{where}, key 'duration': {duration} s is not the duration of a video")
         times, sentences = value["timestamps"], value["sentences"]
-        for key, found in (("timestamps", times), ("sentences", sentences)):
-            if not isinstance(found, list):
-                raise ValueError(f"{where}, key {key!r}: expected a list, found {show_value(found)}")
+        for key, values in (("timestamps", times), ("sentences", sentences)):
+            if not isinstance(values, list):
+                raise ValueError(f"{where}, key {key!r}: expected a list, found {show_value(values)}")
         if len(times) != len(sentences):
-            raise ValueError(f"{where}: {len(times)} timestamps, but {len(sentences)} sentences")
+            raise ValueError(
+                f"{where}: expected a sentence for each timestamp, found {len(times)} timestamps and {len(sentences)} "
+                "sentences"
+            )
         if not times:
-            raise ValueError(f"{where}: no events; leave the video out if nothing happens in it")
+            raise ValueError(f"{where}: no events; leave out a video without events")
         events = []
         for number, (time, sentence) in enumerate(zip(times, sentences, strict=True)):
             start, end = _interval(time, f"{where}, event {number}, key 'timestamps'")
-            events.append(Event(start, end, _sentence(sentence, f"{where}, event {number}, key 'sentences'")))
+            events.append(TimedSentence(start, end, _sentence(sentence, f"{where}, event {number}, key 'sentences'")))
         annotations[video] = Annotation(duration, events)
     return annotations
 
 
-def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, list[Event]]:
-    """The events that a submission predicts for each video, in the order of the file.
+def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, list[TimedSentence]]:
+    """Reads the events that a submission predicts, {video: events}, in the order of the file.
 
-    `version`, `external_data` and further keys of an event (such as its score) are not looked at.
+    `version`, `external_data` and further keys of an event (such as its score) are ignored.
 
     Args:
-      empty_sentences: take events with no word said of them, rather than raise.
+      empty_sentences: accept empty sentences instead of raising ValueError.
 
     Raises:
-      ValueError: what is wrong, with file, video, event number (from 0) and key.
-      FileNotFoundError: there is no such file.
+      ValueError: the file is malformed; the message names file, video, event number (from 0) and key.
+      FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     data = _load(path)
     if not isinstance(data.get("results"), dict):
-        found = (
-            f"key 'results' holds {show_value(data['results'])}"
-            if "results" in data
-            else f"its keys are {list(data)[:5]}"
-        )
-        raise ValueError(f"{path}: a submission has its events by video under the key 'results'; {found}")
+        keys = f"its keys are {list(data)[:5]}"
+        found = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
+        raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {found}")
     predictions = {}
     for video, value in data["results"].items():
         where = f"{path}: video {video!r}"
@@ -106,40 +108,43 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
             raise ValueError(f"{where}: expected a list of events, found {show_value(value)}")
         events = predictions[video] = []
         for number, event in enumerate(value):
-            at = f"{where}, event {number}"
+            place = f"{where}, event {number}"
             if not isinstance(event, dict):
-                raise ValueError(f"{at}: expected an object with sentence and timestamp, found {show_value(event)}")
+                raise ValueError(f"{place}: expected an object with sentence and timestamp, found {show_value(event)}")
             if missing := [key for key in ("sentence", "timestamp") if key not in event]:
-                raise ValueError(f"{at}: no {' and no '.join(map(repr, missing))}; its keys are {list(event)}")
-            start, end = _interval(event["timestamp"], f"{at}, key 'timestamp'")
+                raise ValueError(f"{place}: no {' and no '.join(map(repr, missing))}; its keys are {list(event)}")
+            start, end = _interval(event["timestamp"], f"{place}, key 'timestamp'")
             if end < start:
-                raise ValueError(f"{at}, key 'timestamp': ends at {end} s, before it starts at {start} s")
-            sentence = _sentence(event["sentence"], f"{at}, key 'sentence'", empty_sentences)
-            events.append(Event(start, end, sentence))
+                raise ValueError(f"{place}, key 'timestamp': ends at {end} s, before it starts at {start} s")
+            sentence = _sentence(event["sentence"], f"{place}, key 'sentence'", empty_sentences)
+            events.append(TimedSentence(start, end, sentence))
     return predictions
 
 
 def write_submission(
     path: Path,
-    predictions: Mapping[str, Sequence[Event]],
+    predictions: Mapping[str, Sequence[TimedSentence]],
     *,
     version: str = "VERSION 1.0",
     external_data: Mapping[str, object] | None = None,
 ):
-    """Writes what `read_submission` reads: aside, then renamed over `path`.
+    """Writes a submission, atomically; `read_submission` reads it.
 
     Args:
       version: the challenge's field of this name.
-      external_data: what else than ActivityNet Captions was learnt from; by default {"used": false, "details": ""}.
+      external_data: data used in training besides ActivityNet Captions; by default {"used": false, "details": ""}.
 
     Raises:
-      ValueError, TypeError: an event that could not be read back, with its video and number. Nothing is written.
+      ValueError, TypeError: an event could not be read back; the message names video and event. Nothing is written.
     """
     check_events(predictions, "predictions")
     data = {
         "version": version,
         "results": {
-            video: [{"sentence": e.sentence, "timestamp": [float(e.start), float(e.end)]} for e in map(_event, events)]
+            video: [
+                {"sentence": e.sentence, "timestamp": [float(e.start), float(e.end)]}
+                for e in starmap(TimedSentence, events)
+            ]
             for video, events in predictions.items()
         },
         "external_data": {"used": False, "details": ""} if external_data is None else dict(external_data),
@@ -150,16 +155,17 @@ def write_submission(
 
 
 def check_events(
-    videos: Mapping[str, Sequence[Event]], name: str, *, empty_sentences: bool = False, inverted: bool = False
+    videos: Mapping[str, Sequence[TimedSentence]], name: str, *, empty_sentences: bool = False, inverted: bool = False
 ):
-    """Raises unless every event of `videos` is (start, end, sentence) with finite times, not negative.
+    """Checks that every event of `videos` is (start, end, sentence) with finite, non-negative times.
 
     Args:
-      name: what the videos are called in the message.
-      empty_sentences, inverted: let pass events without a word, or that end before they start.
+      name: the name of `videos` in error messages.
+      empty_sentences: accept empty sentences.
+      inverted: accept events that end before they start.
 
     Raises:
-      ValueError: a value; TypeError: a type. Both name video and event number (from 0).
+      ValueError: a bad value; TypeError: a wrong type. Both name video and event number (from 0).
     """
     for video, events in videos.items():
         if isinstance(events, str) or not isinstance(events, Sequence):
@@ -172,12 +178,8 @@ def check_events(
             if end < start and not inverted:
                 raise ValueError(f"{where}: ends at {end} s, before it starts at {start} s")
             if not isinstance(event[2], str):
-                raise TypeError(f"{where}: a sentence is a string, not {show_value(event[2])}")
+                raise TypeError(f"{where}: expected a sentence as a string, found {show_value(event[2])}")
             _sentence(event[2], where, empty_sentences)
-
-
-def _event(event: Sequence) -> Event:
-    return Event(*event)
 
 
 def _load(path: Path) -> dict:
@@ -192,17 +194,17 @@ def _interval(value, where: str) -> tuple[float, float]:
         raise ValueError(f"{where}: expected [start, end] in seconds, found {show_value(value)}")
     start, end = (_number(time, where) for time in value)
     if start < 0 or end < 0:
-        raise ValueError(f"{where}: {show_value(list(value))} has a negative time; the video begins at 0 s")
+        raise ValueError(f"{where}: {show_value(list(value))} has a negative time; a video begins at 0 s")
     return start, end
 
 
 def _number(value, where: str) -> float:
-    # numpy's floats are numbers too; True and False are no times.
+    # numpy's floats are accepted; True and False are not times.
     if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
         raise ValueError(f"{where}: expected a number of seconds, found {show_value(value)}")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{where}: {number} is no time")
+        raise ValueError(f"{where}: {number} is not a time")
     return number
 
 
@@ -212,3 +214,10 @@ def _sentence(value, where: str, empty: bool = False) -> str:
     if not empty and not value.strip():
         raise ValueError(f"{where}: the sentence is empty")
     return value
+
+
+def __getattr__(name: str):
+    if name == "Event":  # the old name, kept for one release
+        warnings.warn("capjax.metrics.activitynet.Event is now called TimedSentence", DeprecationWarning, stacklevel=2)
+        return TimedSentence
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

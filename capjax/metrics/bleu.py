@@ -2,44 +2,73 @@
 
 import numpy as np
 
-from capjax.metrics.ngrams import Corpus, Grams, match
+from capjax.metrics.metric import Captions, Metric
+from capjax.metrics.ngrams import Corpus, NgramCounts
+from capjax.metrics.pair_scoring import Pairs
+from capjax.metrics.ragged import match
 
-# pycocoevalcap's constants, so that empty and short captions give its very numbers.
+# pycocoevalcap's constants, so that empty and short captions have the same scores.
 _SMALL, _TINY = 1e-9, 1e-15
 
 
-def bleu(corpus: Corpus, counts: list[Grams]) -> tuple[list[float], list[np.ndarray]]:
-    """(corpus scores, per-item scores float64 [items]) for n = 1 .. 4.
+class Bleu(Metric):
+    """BLEU-1 to BLEU-4. The score of a set is not the mean over items: counts are summed first."""
 
-    The corpus score is not the mean of the items': counts are summed first.
+    family = "bleu"
+    names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
+
+    def signature_fields(self, captions: Captions) -> dict[str, object]:
+        return {"length": "closest"}
+
+    def statistics(self, captions: Captions) -> np.ndarray:
+        return statistics(captions.corpus, captions.counts)
+
+    def aggregate(self, sums: np.ndarray) -> np.ndarray:
+        return aggregate(sums)
+
+    def pair_statistics(self, pairs: Pairs) -> np.ndarray:
+        hypothesis, reference, _ = pairs.distinct
+        clipped = []
+        for counts in pairs.counts:
+            pair, gram, count = counts.of_sentences(hypothesis)
+            is_shared, position = match(
+                reference[pair] * counts.size + gram, counts.sentence * counts.size + counts.gram
+            )
+            smaller = np.minimum(count[is_shared], counts.count[position[is_shared]])
+            clipped.append(np.bincount(pair[is_shared], smaller, minlength=len(hypothesis)))
+        length = pairs.lengths[hypothesis]
+        totals = [np.maximum(length - n, 0) for n in range(len(pairs.counts))]
+        return np.array([*clipped, *totals, length, pairs.lengths[reference]], np.float64)
+
+
+def statistics(corpus: Corpus, counts: list[NgramCounts]) -> np.ndarray:
+    """Returns what BLEU adds up over items, float64 [2 * n + 2, items].
+
+    The rows are, for each n, the n-grams of the hypothesis that a reference has; for each n, its n-grams; its words;
+    the words of the reference nearest in length.
     """
-    sums = statistics(corpus, counts)
-    return aggregate(sums.sum(1)).tolist(), list(aggregate(sums))
-
-
-def statistics(corpus: Corpus, counts: list[Grams]) -> np.ndarray:
-    """What BLEU sums over items, float64 [2 * n + 2, items]: for each n the n-grams found in a reference, for each n
-    those there are, the words of the prediction, the words of the reference nearest in length."""
-    guessed = corpus.lengths[: corpus.items]
-    correct = [_clipped(corpus, grams) for grams in counts]
-    possible = [np.maximum(guessed - n, 0) for n in range(len(counts))]
-    return np.array([*correct, *possible, guessed, _closest_lengths(corpus)], np.float64)
+    length = corpus.lengths[: corpus.items]
+    clipped = [_clipped_counts(corpus, grams) for grams in counts]
+    totals = [np.maximum(length - n, 0) for n in range(len(counts))]
+    return np.array([*clipped, *totals, length, _closest_lengths(corpus)], np.float64)
 
 
 def aggregate(sums: np.ndarray) -> np.ndarray:
-    """BLEU-1 to BLEU-n of sums of `statistics`, [2 * n + 2, ...] to [n, ...]: geometric means of the clipped
-    precisions up to each n, times the brevity penalty."""
+    """Turns sums of statistics [2 * n + 2, ...] into BLEU-1 to BLEU-n, [n, ...].
+
+    BLEU-n is the geometric mean of the clipped precisions up to n, times the brevity penalty.
+    """
     longest = len(sums) // 2 - 1
-    correct, possible, (length, closest) = sums[:longest], sums[longest : 2 * longest], sums[2 * longest :]
+    clipped, totals, (length, closest) = sums[:longest], sums[longest : 2 * longest], sums[2 * longest :]
     ratio = (length + _TINY) / (closest + _SMALL)
     penalty = np.exp(np.minimum(1 - 1 / ratio, 0.0))
-    product = np.cumprod((correct + _TINY) / (possible + _SMALL), axis=0)
+    product = np.cumprod((clipped + _TINY) / (totals + _SMALL), axis=0)
     power = 1.0 / np.arange(1, longest + 1).reshape(-1, *[1] * (sums.ndim - 1))
     return product**power * penalty
 
 
 def _closest_lengths(corpus: Corpus) -> np.ndarray:
-    """For each item the reference length nearest to the prediction's, the shorter of two as near."""
+    """Returns for each item the reference length nearest to the hypothesis's; of two equally near, the shorter."""
     item, lengths = corpus.item[corpus.items :], corpus.lengths[corpus.items :]
     distance = np.abs(lengths - corpus.lengths[item])
     order = np.lexsort((lengths, distance, item))
@@ -47,13 +76,14 @@ def _closest_lengths(corpus: Corpus) -> np.ndarray:
     return lengths[order][first]
 
 
-def _clipped(corpus: Corpus, grams: Grams) -> np.ndarray:
-    """For each item, n-grams of the prediction that stand in a reference, each at most as often as in one of them."""
-    is_prediction = grams.sentence < corpus.items
-    keys = corpus.item[grams.sentence] * grams.size + grams.gram
-    order = np.lexsort((-grams.count[~is_prediction], keys[~is_prediction]))
-    table, first = np.unique(keys[~is_prediction][order], return_index=True)
-    most = grams.count[~is_prediction][order][first]
-    found, at = match(keys[is_prediction], table)
-    clipped = np.where(found, np.minimum(grams.count[is_prediction], most[at] if len(most) else 0), 0)
-    return np.bincount(grams.sentence[is_prediction], clipped, minlength=corpus.items)
+def _clipped_counts(corpus: Corpus, counts: NgramCounts) -> np.ndarray:
+    """Counts for each item the n-grams of the hypothesis, each at most as often as one of the references has it."""
+    is_hypothesis = counts.sentence < corpus.items
+    keys = corpus.item[counts.sentence] * counts.size + counts.gram
+    order = np.lexsort((-counts.count[~is_hypothesis], keys[~is_hypothesis]))
+    table, first = np.unique(keys[~is_hypothesis][order], return_index=True)
+    largest = counts.count[~is_hypothesis][order][first]
+    is_shared, position = match(keys[is_hypothesis], table)
+    limit = largest[position] if len(largest) else 0
+    clipped = np.where(is_shared, np.minimum(counts.count[is_hypothesis], limit), 0)
+    return np.bincount(counts.sentence[is_hypothesis], clipped, minlength=corpus.items)

@@ -1,8 +1,8 @@
 """CHAIR: how often captions name objects that the image does not show.
 
-Rohrbach et al., "Object hallucination in image captioning" (2018). What an image shows are its labelled objects and
-those that its reference captions name. CHAIRi is the share of the mentions of objects that are hallucinated, CHAIRs
-that of captions with at least one.
+Rohrbach et al., "Object hallucination in image captioning" (2018). An image shows its labelled objects and those that
+its reference captions name. CHAIRi is the share of mentioned objects that are hallucinated, CHAIRs the share of
+captions with at least one hallucinated object.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +18,12 @@ from capjax.metrics.tokenize import Tokenizer, tokenizer_for
 
 @dataclass(frozen=True)
 class Chair:
-    """Attributes:
-    instance: CHAIRi; sentence: CHAIRs. Both 0 where nothing is mentioned.
-    mentioned, hallucinated: {id: categories, in the order of the caption, as often as they are named}.
+    """The hallucinated objects of a set of captions.
+
+    Attributes:
+      instance: CHAIRi, 0 if no object is mentioned.
+      sentence: CHAIRs.
+      mentioned, hallucinated: {id: categories}, in the order of the caption and as often as it names them.
     """
 
     instance: float
@@ -30,18 +33,26 @@ class Chair:
 
 
 class Lexicon:
-    """Finds the objects that a caption names: the longest phrases, from left to right."""
+    """Finds the objects that a caption names: the longest phrases, from left to right.
+
+    Attributes:
+      categories: the categories of objects.
+    """
 
     def __init__(self, names: Mapping[str, Iterable[str]] | None = None, *, tokenize: Tokenizer | None = None):
-        """names: {category: what captions call it, in the singular}; without it COCO's 80 objects.
+        """Makes a lexicon.
+
+        Args:
+          names: {category: its names in captions, in the singular}; by default COCO's 80 objects.
+          tokenize: text -> words; by default English's tokenizer.
 
         Raises:
-          ValueError: two categories have a name in common, or a name has no word.
+          ValueError: two categories share a name, or a name has no word.
         """
         self._tokenize = tokenize or tokenizer_for("en")
         self._phrases: dict[tuple[str, ...], str | None] = {}
         if names is None:
-            names = {category: _split(found) for category, found in COCO_OBJECTS.items()}
+            names = {category: _split(text) for category, text in COCO_OBJECTS.items()}
             for phrase in _split(NO_OBJECTS):
                 self._add(phrase, None)
         self.categories = frozenset(names)
@@ -54,24 +65,24 @@ class Lexicon:
         for form in {name, plural(name)}:
             words = tuple(self._tokenize(form))
             if not words:
-                raise ValueError(f"{category!r}: a name of it has no word: {name!r}")
+                raise ValueError(f"{category!r}: the name {name!r} has no word")
             if self._phrases.setdefault(words, category) != category:
-                raise ValueError(f"{form!r} names both {self._phrases[words]!r} and {category!r}; it can name but one")
+                raise ValueError(f"{form!r} names both {self._phrases[words]!r} and {category!r}; it can name only one")
 
     def objects(self, caption: str) -> list[str]:
-        """The categories that a caption names, in its order, as often as it does."""
-        words, found, at = tuple(self._tokenize(caption)), [], 0
-        while at < len(words):
-            for length in range(min(self._longest, len(words) - at), 0, -1):
-                phrase = words[at : at + length]
+        """Returns the categories that a caption names, in its order and as often as it does."""
+        words, categories, start = tuple(self._tokenize(caption)), [], 0
+        while start < len(words):
+            for length in range(min(self._longest, len(words) - start), 0, -1):
+                phrase = words[start : start + length]
                 if phrase in self._phrases:
                     if self._phrases[phrase] is not None:
-                        found.append(self._phrases[phrase])
-                    at += length
+                        categories.append(self._phrases[phrase])
+                    start += length
                     break
             else:
-                at += 1
-        return found
+                start += 1
+        return categories
 
 
 def chair(
@@ -81,15 +92,16 @@ def chair(
     *,
     lexicon: Lexicon | None = None,
 ) -> Chair:
-    """CHAIR of captions in English.
+    """Computes CHAIR of captions in English.
 
     Args:
-      predictions: a caption for each id.
-      labels: the categories of the objects in each image; ids that are not scored are left alone.
-      references: what people said of each image: what they name is there.
+      predictions: {id: caption}.
+      labels: {id: categories of the objects in the image}; further ids are ignored.
+      references: {id: captions by people}; the objects that they name are in the image.
+      lexicon: the names of objects; by default COCO's.
 
     Raises:
-      ValueError: there are no predictions; an image has no labels (an empty set is one); a label is no category.
+      ValueError: there are no predictions, an image has no entry in `labels`, or a label is not a category.
     """
     lexicon = lexicon or Lexicon()
     if not predictions:
@@ -97,24 +109,22 @@ def chair(
     mentioned, hallucinated = {}, {}
     for id, caption in predictions.items():
         if id not in labels:
-            raise ValueError(
-                f"{id!r} has a prediction and no labels; an image without objects has an empty list of them"
-            )
+            raise ValueError(f"{id!r} has a prediction but no labels; give an image without objects an empty list")
         shown = set(labels[id])
         if unknown := shown - lexicon.categories:
-            raise ValueError(f"labels of {id!r}: {sorted(unknown)} have no names; give them some (--synonyms)")
+            raise ValueError(f"labels of {id!r}: {sorted(unknown)} are not categories; name them with --synonyms")
         for reference in (references or {}).get(id, ()):
             shown.update(lexicon.objects(reference))
         mentioned[id] = lexicon.objects(caption)
         hallucinated[id] = [category for category in mentioned[id] if category not in shown]
     mentions = sum(map(len, mentioned.values()))
     wrong = sum(map(len, hallucinated.values()))
-    sentence = float(np.mean([bool(found) for found in hallucinated.values()]))
+    sentence = float(np.mean([bool(categories) for categories in hallucinated.values()]))
     return Chair(wrong / mentions if mentions else 0.0, sentence, mentioned, hallucinated)
 
 
 def plural(name: str) -> str:
-    """The plural of a noun, or of the last word of a phrase."""
+    """Returns the plural of a noun, or of a phrase by its last word."""
     if name in IRREGULAR:
         return IRREGULAR[name]
     *before, word = name.split(" ")
@@ -128,10 +138,10 @@ def plural(name: str) -> str:
 
 
 def read_labels(path: Path) -> dict[object, set[str]]:
-    """{image id: categories} of COCO's instances_*.json, or of {id: [categories]}.
+    """Reads {image id: categories} from COCO's instances_*.json or from {id: [categories]}.
 
     Raises:
-      ValueError: the file is neither, or an annotation names an unknown image or category.
+      ValueError: the file is neither of them, or an annotation names an unknown image or category.
     """
     path = Path(path)
     data = parse(path)
@@ -139,10 +149,10 @@ def read_labels(path: Path) -> dict[object, set[str]]:
     if not isinstance(data, dict):
         raise ValueError(f"{path}: {expected}")
     if "annotations" not in data:
-        for id, found in data.items():
-            if not isinstance(found, list) or not all(isinstance(category, str) for category in found):
-                raise ValueError(f"{path}: {id!r}: {expected}, found {found!r}")
-        return {_number(id): set(found) for id, found in data.items()}
+        for id, categories in data.items():
+            if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
+                raise ValueError(f"{path}: {id!r}: {expected}, found {categories!r}")
+        return {_number(id): set(categories) for id, categories in data.items()}
     try:
         names = {row["id"]: row["name"] for row in data["categories"]}
         labels: dict[object, set[str]] = {row["id"]: set() for row in data["images"]}
@@ -153,23 +163,23 @@ def read_labels(path: Path) -> dict[object, set[str]]:
             labels[row["image_id"]].add(names[row["category_id"]])
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{path}: annotations[{number}]: {error} is no id of an image or category of the file, or a key of "
-                "the annotation that is missing"
+                f"{path}: annotations[{number}]: {error} is either missing or not the id of an image or category of "
+                "the file"
             ) from None
     return labels
 
 
 def read_names(path: Path) -> dict[str, list[str]]:
-    """{category: names} of a JSON file.
+    """Reads {category: [names]} from a JSON file.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: the file has another form.
     """
     data = parse(Path(path))
     if not isinstance(data, dict) or not all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in data.values()
     ):
-        raise ValueError(f"{path}: expected the names of each category: {{category: [names]}}")
+        raise ValueError(f"{path}: expected {{category: [names]}}")
     return data
 
 
@@ -178,5 +188,5 @@ def _split(names: str) -> list[str]:
 
 
 def _number(id: str) -> int | str:
-    """Ids that are whole numbers are so in captions' files, where JSON's keys cannot be."""
+    """Converts a JSON key to the whole number that files of captions have for the same id, if it is one."""
     return int(id) if id.isdecimal() and str(int(id)) == id else id

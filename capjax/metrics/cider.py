@@ -1,74 +1,93 @@
-"""CIDEr-D (Vedantam et al. 2015), which pycocoevalcap, and so everyone, publishes under the name CIDEr.
+"""CIDEr-D (Vedantam et al. 2015), which pycocoevalcap, and with it the literature, publishes under the name CIDEr.
 
     score = 10 / 4 * sum over n of mean over references r of
             exp(-(l_c - l_r)^2 / (2 sigma^2)) * sum_g min(c_g, r_g) r_g / (|c| |r|)
 
 with tf-idf vectors c, r of the n-grams and sigma = 6. The plain CIDEr of the paper, without clipping and length
-penalty, is published by nobody; its name is given here, as everywhere, to this figure.
+penalty, is not published by anyone; its name is given here to the same figure as CIDEr-D.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 
-from capjax.metrics.idf import Idf
-from capjax.metrics.ngrams import Corpus, Grams, distinct, match, texts
+from capjax.metrics.metric import Captions, MeanMetric
+from capjax.metrics.ngrams import MAX_ORDER, NgramCounts
+from capjax.metrics.pair_scoring import Pairs
+from capjax.metrics.ragged import match
+from capjax.metrics.tfidf import TfIdf, clipped_cosines, inverse_document_frequencies, length_penalty
 
-SIGMA = 6.0
+_MAX_PAIRS = 200_000  # weighed at once: about 200 MB
 
 
-def cider(corpus: Corpus, counts: list[Grams], idf: Idf | None = None) -> tuple[float, np.ndarray]:
-    """(mean over items, per-item scores float64 [items]).
+class Cider(MeanMetric):
+    """CIDEr-D, by the document frequencies of `Captions.idf`, else of the references of the set.
 
-    Without `idf` the document frequencies are those of the references given. So one item alone scores 0: every n-gram
-    of it is in all documents.
+    With the frequencies of its own references a single item scores 0: each of its n-grams is in every document. In a
+    set of pairs every pair counts as a document, even if two have the same reference.
     """
-    references = len(corpus.lengths) - corpus.items
-    # pycocoevalcap measures length in bigrams.
-    length = np.maximum(corpus.lengths - 1, 0).astype(np.float64)
-    item = corpus.item[corpus.items :]
-    penalty = np.exp(-np.square(length[item] - length[corpus.items :]) / (2 * SIGMA**2))
-    total = np.zeros(references)
-    for grams, weights in zip(counts, inverse_frequencies(corpus, counts, idf), strict=True):
-        total += _cosines(corpus, grams, weights) * penalty
-    per_reference = 10.0 * total / len(counts)
-    count = np.bincount(item, minlength=corpus.items)
-    per_item = np.bincount(item, per_reference, minlength=corpus.items) / count
-    return float(per_item.mean()), per_item
+
+    family = "cider"
+    names = ("CIDEr", "CIDEr-D")
+    depends_on_set = True
+
+    def signature_fields(self, captions: Captions) -> dict[str, object]:
+        idf = captions.idf
+        return {"idf": f"{idf.source}({idf.documents})" if idf else "references"}
+
+    def item_scores(self, captions: Captions) -> np.ndarray:
+        corpus, counts = captions.corpus, captions.counts
+        items, sentences = corpus.items, len(corpus.lengths)
+        hypothesis = corpus.item[items:]
+        length = _length_in_bigrams(corpus.lengths)
+        penalty = length_penalty(length[hypothesis] - length[items:])
+        total = np.zeros(sentences - items)
+        for grams, idf in zip(counts, inverse_document_frequencies(corpus, counts, captions.idf), strict=True):
+            vectors = TfIdf.of(grams.sentence, grams.gram, grams.count, idf[grams.gram], sentences)
+            cosines = clipped_cosines(vectors.rows(0, items), vectors.rows(items, sentences), hypothesis, grams.size)
+            total += cosines * penalty
+        scores = 10.0 * total / len(counts)
+        return np.bincount(hypothesis, scores, minlength=items) / np.bincount(hypothesis, minlength=items)
+
+    def corpus_scores(self, captions: Captions) -> tuple[np.ndarray, np.ndarray]:
+        scores = self.item_scores(captions)
+        return np.stack([scores.mean()] * len(self.names)), np.stack([scores] * len(self.names))
+
+    def pair_scores(self, pairs: Pairs) -> np.ndarray:
+        first = np.searchsorted(pairs.owner, np.arange(pairs.sets + 1))
+        total, start = np.zeros(len(pairs.owner)), 0
+        while start < pairs.sets:
+            # As many whole sets as fit, and at least one.
+            stop = max(start + 1, int(np.searchsorted(first, first[start] + _MAX_PAIRS, side="right")) - 1)
+            chunk = slice(first[start], first[stop])
+            for counts in pairs.counts:
+                total[chunk] += _cosines_in_sets(pairs, chunk, counts)
+            start = stop
+        length = _length_in_bigrams(pairs.lengths)
+        penalty = length_penalty(length[pairs.hypothesis] - length[pairs.reference])
+        return np.stack([10.0 * total * penalty / MAX_ORDER] * len(self.names))
+
+    def set_scores(self, pairs: Pairs) -> np.ndarray:
+        sums = np.bincount(pairs.owner, self.pair_scores(pairs)[0], minlength=pairs.sets)
+        return np.stack([sums / np.bincount(pairs.owner)] * len(self.names))
 
 
-def inverse_frequencies(corpus: Corpus, counts: list[Grams], idf: Idf | None) -> Iterator[np.ndarray]:
-    """For each n the weight of each n-gram, log of documents over those it stands in. float64 [size]."""
-    names = texts(corpus, counts) if idf else [None] * len(counts)
-    for grams, name in zip(counts, names, strict=True):
-        if idf is None:
-            documents, frequency = corpus.items, _document_frequency(corpus, grams)
-        else:
-            documents = idf.documents
-            frequency = np.zeros(grams.size)
-            frequency[: len(name)] = [idf.frequency.get(gram, 0) for gram in name]
-        yield np.log(float(documents)) - np.log(np.maximum(frequency, 1.0))
+def _length_in_bigrams(lengths: np.ndarray) -> np.ndarray:
+    """Returns lengths as pycocoevalcap measures them for the length penalty."""
+    return np.maximum(lengths - 1, 0).astype(np.float64)
 
 
-def _document_frequency(corpus: Corpus, grams: Grams) -> np.ndarray:
-    """In how many items' references each n-gram stands, int64 [size]."""
-    of_references = grams.sentence >= corpus.items
-    keys = corpus.item[grams.sentence[of_references]] * grams.size + grams.gram[of_references]
-    return np.bincount(distinct(keys) % grams.size, minlength=grams.size)
+def _cosines_in_sets(pairs: Pairs, chunk: slice, counts: NgramCounts) -> np.ndarray:
+    """Returns the clipped cosine of each pair in `chunk` (whole sets) for one n, by the frequencies of its set."""
+    owner = pairs.owner[chunk] - pairs.owner[chunk.start]
+    log_documents = np.log(np.bincount(owner).astype(np.float64))[owner]
 
+    pair, gram, count = counts.of_sentences(pairs.reference[chunk])
+    table, which, frequency = np.unique(owner[pair] * counts.size + gram, return_inverse=True, return_counts=True)
+    log_frequency = np.log(frequency.astype(np.float64))
+    references = TfIdf.of(pair, gram, count, log_documents[pair] - log_frequency[which], len(owner))
 
-def _cosines(corpus: Corpus, grams: Grams, idf: np.ndarray) -> np.ndarray:
-    """Clipped cosine similarity of each reference to its item's prediction, for one n; `idf` is float64 [size]."""
-    items, sentences = corpus.items, len(corpus.lengths)
-    is_prediction = grams.sentence < items
-    keys = corpus.item[grams.sentence] * grams.size + grams.gram
-    weight = grams.count * idf[grams.gram]
-    norm = np.sqrt(np.bincount(grams.sentence, weight**2, minlength=sentences))
-    # Entries are ordered by sentence and n-gram, so the predictions' keys are sorted.
-    found, at = match(keys[~is_prediction], keys[is_prediction])
-    reference_weight = weight[~is_prediction][found]
-    overlap = np.minimum(weight[is_prediction][at[found]], reference_weight) * reference_weight
-    which = grams.sentence[~is_prediction][found] - items
-    dot = np.bincount(which, overlap, minlength=sentences - items)
-    norms = norm[corpus.item[items:]] * norm[items:]
-    return np.divide(dot, norms, out=np.zeros(len(dot)), where=norms > 0)
+    pair, gram, count = counts.of_sentences(pairs.hypothesis[chunk])
+    is_known, position = match(owner[pair] * counts.size + gram, table)
+    idf = log_documents[pair]
+    idf[is_known] -= log_frequency[position[is_known]]
+    hypotheses = TfIdf.of(pair, gram, count, idf, len(owner))
+    return clipped_cosines(hypotheses, references, np.arange(len(owner)), counts.size)

@@ -1,10 +1,10 @@
-"""Scores of a file of predictions against a file of references.
+"""Scores predicted captions against references.
 
     python -m capjax.metrics --predictions predictions.json --references captions_val2014.json
     python -m capjax.metrics --predictions submission.json --references val_1.json val_2.json
 
-Files: COCO's and MSR-VTT's annotations and results, Karpathy's, JSON lines, {id: captions}; ActivityNet's annotations
-and submissions are scored as dense captions. Nothing is fetched, and no Java is started (but for `--metrics spice`).
+File formats: annotations and results of COCO and MSR-VTT, Karpathy's splits, JSON lines, {id: captions}. ActivityNet's
+annotations and submissions are scored as dense captions. Nothing is downloaded, and only `--metrics spice` starts Java.
 """
 
 import argparse
@@ -14,23 +14,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from capjax.metrics import files
+from capjax.metrics.id_matching import match_ids
 from capjax.metrics.idf import Idf
 from capjax.metrics.messages import shorten
-from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, check_families
+from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, TIOUS, check_families
 from capjax.metrics.scoring import Scores, default_families, score
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing
 
-_DENSE = ("activitynet", "activitynet_submission")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 where the input does not fit, with a message of one line."""
+    """Runs the command. Returns its exit status: 0, or 2 after a one-line message if the input is invalid."""
     options = _parser().parse_args(arguments)
     try:
         _check_outputs(options)
-        dense = files.kind_of(options.references[0]) in _DENSE
+        dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
         report = _dense(options) if dense else _captions(options)
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"capjax.metrics: {error}", file=sys.stderr)
@@ -51,67 +50,90 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capjax.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    add("--predictions", required=True, metavar="FILE", help="captions to score")
-    add("--references", required=True, nargs="+", metavar="FILE",
-        help="captions to score against; several files are annotation sets of dense captions")  # fmt: skip
-    add("--metrics", type=lambda text: text.split(","), metavar="A,B",
-        help=f"of {', '.join(FAMILIES)} (default: {','.join(DEFAULT_FAMILIES)} and, if installed, meteor)")  # fmt: skip
-    add(
-        "--lang",
-        default="en",
-        help="language of the captions, such as de or zh; it decides the tokenizer (default: en)",
+    files_ = parser.add_argument_group("input")
+    files_.add_argument("--predictions", required=True, metavar="FILE", help="captions to score")
+    files_.add_argument(
+        "--references", required=True, nargs="+", metavar="FILE",
+        help="reference captions; several files are the annotation sets of dense captions",
+    )  # fmt: skip
+    files_.add_argument("--split", help="split of the references to score against, if the file names splits")
+    files_.add_argument(
+        "--lang", default="en", help="language of the captions, such as de or zh; decides the tokenizer (default: en)"
     )
-    add("--split", help="of the references, where the file names splits")
-    add("--missing", choices=("error", "zero", "drop"), default="error",
-        help="no prediction of an item, or an empty one: error, score it as empty, or leave it out")  # fmt: skip
-    add("--extra", choices=("error", "ignore"), default="error", help="predictions of unknown items (default: error)")
-    add("--idf", metavar="FILE", help="CIDEr's document frequencies: captions in any form, or a file of --save-idf")
-    add("--save-idf", metavar="FILE", help="write the document frequencies that were used")
-    add("--per-item", metavar="FILE", help="write each item's scores as JSON lines")
-    add("--json", action="store_true", help="print JSON with all digits and signatures")
-    add("--bootstrap", type=int, default=0, metavar="N", help="95 %% intervals from N resamples of the items, say 1000")
-    add("--baseline", metavar="FILE", help="predictions of another system: differences, with their significance")
-    add("--seed", type=int, default=0, help="of the resampling (default: 0)")
-    add("--diversity", action="store_true", help="how different, long, new and repetitive the predictions are")
-    add("--samples", metavar="FILE", help="several captions of each item by one system: Self-CIDEr and mBLEU of them")
-    add("--training", metavar="FILE", help="training captions, for --diversity's novelty and use of vocabulary")
-    add("--objects", metavar="FILE", help="object labels (COCO's instances_*.json): CHAIR, hallucinated objects")
-    add("--synonyms", metavar="FILE", help="words of each object, for CHAIR: {category: [phrases]}")
-    add("--tious", type=lambda text: [float(t) for t in text.split(",")], metavar="A,B",
-        default=[0.3, 0.5, 0.7, 0.9], help="thresholds of dense captions (default: 0.3,0.5,0.7,0.9)")  # fmt: skip
+    files_.add_argument(
+        "--missing", choices=("error", "zero", "drop"), default="error",
+        help="items without a prediction, or with an empty one: error, score an empty caption, or leave them out "
+        "(default: error)",
+    )  # fmt: skip
+    files_.add_argument(
+        "--extra", choices=("error", "ignore"), default="error", help="predictions of other items (default: error)"
+    )
+    scores = parser.add_argument_group("scores")
+    scores.add_argument(
+        "--metrics", type=lambda text: text.split(","), metavar="A,B",
+        help=f"any of {','.join(FAMILIES)} (default: {','.join(DEFAULT_FAMILIES)}, and meteor if it is installed)",
+    )  # fmt: skip
+    scores.add_argument(
+        "--idf", metavar="FILE", help="document frequencies of CIDEr: a file of captions, or one that --save-idf wrote"
+    )
+    scores.add_argument("--save-idf", metavar="FILE", help="write the document frequencies that were used")
+    scores.add_argument(
+        "--tious", type=lambda text: [float(tiou) for tiou in text.split(",")], metavar="A,B", default=list(TIOUS),
+        help=f"tIoU thresholds of dense captions (default: {','.join(map(str, TIOUS))})",
+    )  # fmt: skip
+    scores.add_argument(
+        "--bootstrap", type=int, default=0, metavar="N",
+        help="95 %% confidence intervals from N resamples of the items, such as 1000",
+    )  # fmt: skip
+    scores.add_argument(
+        "--baseline", metavar="FILE", help="predictions of another system: report differences and their significance"
+    )
+    scores.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: 0)")
+    more = parser.add_argument_group("diversity and hallucination")
+    more.add_argument(
+        "--diversity",
+        action="store_true",
+        help="distinct n-grams, vocabulary, repetition and length of the predictions",
+    )
+    more.add_argument("--training", metavar="FILE", help="training captions: adds novel captions to --diversity")
+    more.add_argument("--samples", metavar="FILE", help="several captions of each item: their Self-CIDEr and mBLEU")
+    more.add_argument("--objects", metavar="FILE", help="object labels (COCO's instances_*.json): CHAIR")
+    more.add_argument("--synonyms", metavar="FILE", help="names of each object for CHAIR: {category: [names]}")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="print JSON with all digits and signatures")
+    output.add_argument("--per-item", metavar="FILE", help="write the scores of each item as JSON lines")
     return parser
 
 
 def _check_outputs(options):
-    """Before the work, whether what it finds can be written."""
+    """Checks, before anything is computed, that the output files can be written."""
     for name in ("per_item", "save_idf"):
         path = getattr(options, name)
         if path and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
-            why = "is a folder" if Path(path).is_dir() else "lies in no folder that there is"
-            raise ValueError(f"--{name.replace('_', '-')}: {path} {why}; name a file to write")
+            fault = "is a folder" if Path(path).is_dir() else "is in a folder that does not exist"
+            raise ValueError(f"--{name.replace('_', '-')}: {path} {fault}; name a file to write")
 
 
-def _chosen(options) -> tuple[str, ...]:
+def _families(options) -> tuple[str, ...]:
     return check_families(options.metrics) if options.metrics else default_families(options.lang)
 
 
 def _idf(options, references) -> Idf | None:
-    """The document frequencies that were asked for; None for those of the references."""
+    """Returns the document frequencies of --idf, or None for those of the references."""
     idf = None
     if options.idf:
         path = Path(options.idf)
         if path.suffix == ".json" and Idf.is_saved(parse(path)):
             idf = Idf.load(path)
         else:
-            idf = _counted(options, files.read_references(path, lang=options.lang), source=path.name)
+            idf = _count_documents(options, files.read_references(path, lang=options.lang), source=path.name)
     if options.save_idf:
-        (idf or _counted(options, references)).save(Path(options.save_idf))
+        (idf or _count_documents(options, references)).save(Path(options.save_idf))
     return idf
 
 
-def _counted(options, references, source: str | None = None) -> Idf:
-    """The document frequencies of references."""
+def _count_documents(options, references, source: str | None = None) -> Idf:
+    """Returns the document frequencies of references."""
     return Idf.of(
         references.values(), tokenize=tokenizer_for(options.lang), tokenizer=tokenizer_name(options.lang),
         source=source or Path(options.references[0]).name,
@@ -119,24 +141,24 @@ def _counted(options, references, source: str | None = None) -> Idf:
 
 
 def _captions(options) -> dict:
-    """The report on captions of single images or clips."""
+    """Returns the report on captions, one for each item."""
     if len(options.references) > 1:
-        raise ValueError("several files of references are for dense captions; give one file with all captions")
-    metrics = _chosen(options)
-    everything = files.read_references(options.references[0], lang=options.lang, split=options.split)
+        raise ValueError("several --references are for dense captions only; give one file with all captions")
+    metrics = _families(options)
+    all_references = files.read_references(options.references[0], lang=options.lang, split=options.split)
 
-    def scored(path) -> tuple[dict, dict, dict]:
-        found = files.read_predictions(path, lang=options.lang)
-        empty = [id for id, text in found.items() if not text.strip()]
+    def read_predictions(path) -> tuple[dict, dict, dict]:
+        predictions = files.read_predictions(path, lang=options.lang)
+        empty = [id for id, text in predictions.items() if not text.strip()]
         if empty and options.missing == "error":
             raise ValueError(
                 f"{path}: empty captions of {shorten(empty)}; --missing zero scores them, --missing drop omits them"
             )
         if options.missing == "drop":
-            found = {id: text for id, text in found.items() if text.strip()}
-        return files.align(found, everything, missing=options.missing, extra=options.extra)
+            predictions = {id: text for id, text in predictions.items() if text.strip()}
+        return match_ids(predictions, all_references, missing=options.missing, extra=options.extra)
 
-    predictions, references, counts = scored(options.predictions)
+    predictions, references, counts = read_predictions(options.predictions)
     idf = _idf(options, references)
     scores = score(predictions, references, lang=options.lang, metrics=metrics, idf=idf)
     report = {
@@ -148,10 +170,10 @@ def _captions(options) -> dict:
     }
     _count_warnings(report, counts)
     if options.baseline:
-        others, same, _ = scored(options.baseline)
-        if list(same) != list(references):
+        other_predictions, others_references, _ = read_predictions(options.baseline)
+        if list(others_references) != list(references):
             raise ValueError(f"{options.baseline} has predictions for other items than {options.predictions}")
-        baseline = score(others, references, lang=options.lang, metrics=metrics, idf=idf)
+        baseline = score(other_predictions, references, lang=options.lang, metrics=metrics, idf=idf)
         report["baseline"] = baseline.corpus
         report["comparison"] = _compare(scores, baseline, options)
     if options.bootstrap:
@@ -166,7 +188,7 @@ def _captions(options) -> dict:
 
 
 def _count_warnings(report: dict, counts: dict):
-    """What was not as it should be and was let pass, told in words."""
+    """Adds a warning for missing and extra predictions that were accepted."""
     if counts["missing"]:
         report["warnings"].append(f"{counts['missing']} items have no prediction")
     if counts["extra"]:
@@ -174,7 +196,7 @@ def _count_warnings(report: dict, counts: dict):
 
 
 def _resampled(scores: Scores) -> dict:
-    """{metric: (statistics, aggregate)} of the measures that can be resampled."""
+    """Returns {metric: (statistics, aggregate)} of the metrics that can be resampled."""
     return {
         name: (measure.statistics, measure.aggregate)
         for name, measure in scores.measures.items()
@@ -185,18 +207,18 @@ def _resampled(scores: Scores) -> dict:
 def _intervals(scores: Scores, options) -> dict[str, dict]:
     from capjax.metrics.significance import confidences
 
-    found = confidences(_resampled(scores), samples=options.bootstrap, seed=options.seed)
-    return {name: {"low": interval.low, "high": interval.high} for name, interval in found.items()}
+    intervals = confidences(_resampled(scores), samples=options.bootstrap, seed=options.seed)
+    return {name: {"low": interval.low, "high": interval.high} for name, interval in intervals.items()}
 
 
 def _compare(scores: Scores, baseline: Scores, options) -> dict[str, dict]:
     from capjax.metrics.significance import comparisons
 
     samples = options.bootstrap or 1000
-    found = comparisons(_resampled(scores), _resampled(baseline), samples=samples, seed=options.seed)
+    compared = comparisons(_resampled(scores), _resampled(baseline), samples=samples, seed=options.seed)
     return {
         name: {"difference": c.difference, "low": c.low, "high": c.high, "p_value": c.p_value}
-        for name, c in found.items()
+        for name, c in compared.items()
     }
 
 
@@ -212,14 +234,14 @@ def _diversity(options, predictions, references) -> dict[str, float]:
     if options.training:
         groups = words(files.read_references(options.training, lang=options.lang).values())
         training = [caption for group in groups for caption in group]
-    found = diversity([tokenize(text) for text in predictions.values()], references=words(references.values()),
-                      training=training)  # fmt: skip
+    captions = [tokenize(text) for text in predictions.values()]
+    figures = diversity(captions, references=words(references.values()), training=training)
     if options.samples:
         sets = words(files.read_prediction_sets(options.samples, lang=options.lang).values())
-        idf = _idf(options, references) or _counted(options, references)
-        found["Self-CIDEr"] = float(self_cider(sets, idf).mean())
-        found |= {f"mBLEU-{n}": float(value) for n, value in enumerate(mbleu(sets), 1)}
-    return found
+        idf = _idf(options, references) or _count_documents(options, references)
+        figures["Self-CIDEr"] = float(self_cider(sets, idf).mean())
+        figures |= {f"mBLEU-{n}": float(value) for n, value in enumerate(mbleu(sets), 1)}
+    return figures
 
 
 def _chair(options, predictions, references) -> dict[str, float]:
@@ -228,25 +250,26 @@ def _chair(options, predictions, references) -> dict[str, float]:
     if not is_english(options.lang):
         raise ValueError(f"CHAIR finds objects by their English names; --lang is {options.lang}")
     lexicon = Lexicon(read_names(options.synonyms) if options.synonyms else None)
-    labels = {id: list(found) for id, found in read_labels(options.objects).items()}
-    # Labels of images that are not scored are left alone; an image without labels is an error of `chair`.
-    labels, _, _ = files.align(labels, references, missing="drop", extra="ignore")
-    found = chair(predictions, labels, references, lexicon=lexicon)
-    return {"CHAIRi": found.instance, "CHAIRs": found.sentence}
+    labels = {id: list(categories) for id, categories in read_labels(options.objects).items()}
+    # Labels of images that are not scored are ignored; `chair` raises ValueError for an image without labels.
+    labels, _, _ = match_ids(labels, references, missing="drop", extra="ignore")
+    hallucination = chair(predictions, labels, references, lexicon=lexicon)
+    return {"CHAIRi": hallucination.instance, "CHAIRs": hallucination.sentence}
 
 
 def _dense(options) -> dict:
-    """The report on dense captions: events in time, each with its sentence."""
+    """Returns the report on dense captions: events in time, each with its sentence."""
     from capjax.metrics.activitynet import read_annotations, read_submission
     from capjax.metrics.dense import score_dense
 
     for name in ("split", "idf", "save_idf", "bootstrap", "baseline", "diversity", "training", "samples", "objects"):
         if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')} is not for dense captions")
+            raise ValueError(f"--{name.replace('_', '-')} does not apply to dense captions")
     scores = score_dense(
         read_submission(options.predictions, empty_sentences=options.missing == "zero"),
         [read_annotations(path) for path in options.references],
-        tious=options.tious, metrics=_chosen(options), lang=options.lang, missing=options.missing, extra=options.extra,
+        tious=options.tious, metrics=_families(options), lang=options.lang, missing=options.missing,
+        extra=options.extra,
     )  # fmt: skip
     if options.per_item:
         _write_lines(Path(options.per_item), scores.rows())
@@ -265,14 +288,14 @@ def _write_items(path: Path, scores: Scores, predictions):
 
 
 def _write_lines(path: Path, rows: Iterable[dict]):
-    """A line of JSON for each; written aside, then renamed."""
+    """Writes JSON lines, atomically."""
     with replacing(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _table(report: dict) -> str:
-    """The report as text: a line a metric, then what it was made of."""
+    """Returns the report as text: a line for each metric, then the signatures."""
     intervals, baseline = report.get("intervals", {}), report.get("baseline", {})
     head = ["metric", "score"]
     head += ["95 % interval"] if intervals else []
@@ -296,7 +319,7 @@ def _table(report: dict) -> str:
 
 
 def _columns(rows: list[list[str]]) -> str:
-    """Rows with columns in line: names to the left, figures to the right."""
+    """Returns rows with aligned columns: names to the left, figures to the right."""
     figures = [row for row in rows if not row[-1].startswith("absent: ")]
     widths = [max(len(row[i]) for row in figures if i < len(row)) for i in range(max(map(len, rows)))]
     widths[0] = max(len(row[0]) for row in rows)
@@ -310,11 +333,13 @@ def _columns(rows: list[list[str]]) -> str:
 
 
 def _dense_table(report: dict, tious: Sequence[float]) -> str:
-    """Figures at thresholds side by side, then those that have none."""
+    """Returns the report as text: a table of the figures at thresholds, then the other figures."""
     scores, levels = report["scores"], [f"{tiou:g}" for tiou in tious]
-    at = [name for name in scores if f"{name}@{levels[0]}" in scores]
+    by_tiou = [name for name in scores if f"{name}@{levels[0]}" in scores]
     rows = [["tIoU", *levels, "mean"]]
-    rows += [[name, *(f"{scores[f'{name}@{level}']:.4f}" for level in levels), f"{scores[name]:.4f}"] for name in at]
-    rest = [[name, f"{value:.4f}"] for name, value in scores.items() if name not in at and "@" not in name]
+    rows += [
+        [name, *(f"{scores[f'{name}@{level}']:.4f}" for level in levels), f"{scores[name]:.4f}"] for name in by_tiou
+    ]
+    rest = [[name, f"{value:.4f}"] for name, value in scores.items() if name not in by_tiou and "@" not in name]
     rest += [[name, "absent: " + why] for name, why in report["absent"].items()]
     return "\n\n".join([_columns(rows), _columns(rest), *report["signatures"].values()])

@@ -1,9 +1,9 @@
-"""What scores against references hide: captions that are all alike, learned by heart, or that stammer.
+"""Diversity of captions, which scores against references do not show.
 
-Of one caption an item: shares of distinct n-grams (Li et al. 2016, "A diversity-promoting objective function"), of
-novel captions and of the vocabulary (van Miltenburg et al. 2018, "Measuring the diversity of automatic image
-descriptions"), of n-grams repeated within a caption (Welleck et al. 2020, "Neural text generation with unlikelihood
-training", seq-rep). Of several captions an item, as a sampler makes them: Self-CIDEr and mBLEU, how alike they are.
+For one caption per item: distinct n-grams (Li et al. 2016, "A diversity-promoting objective function"), novel captions
+and vocabulary (van Miltenburg et al. 2018, "Measuring the diversity of automatic image descriptions"), repetition of
+n-grams within a caption (Welleck et al. 2020, "Neural text generation with unlikelihood training", seq-rep). For
+several captions per item, such as samples: Self-CIDEr and mBLEU, how similar they are.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from capjax.metrics import bleu
-from capjax.metrics.cider import inverse_frequencies
 from capjax.metrics.idf import Idf
-from capjax.metrics.ngrams import Corpus, Tokens, grams
+from capjax.metrics.ngrams import Corpus, Tokens, count_ngrams
 from capjax.metrics.ragged import group, ranges
+from capjax.metrics.tfidf import TfIdf, inverse_document_frequencies
 
-REPEATED = (2, 4)  # n of the n-grams whose repetition is told
+REPEATED = (2, 4)  # n of the n-grams whose repetition is measured
 
 
 def diversity(
@@ -25,58 +25,60 @@ def diversity(
     references: Sequence[Sequence[Tokens]] | None = None,
     training: Sequence[Tokens] | None = None,
 ) -> dict[str, float]:
-    """Figures of one caption for each item.
+    """Measures the diversity of captions, one for each item.
 
     Args:
-      predictions: words of each; references: of each item's captions; training: of the captions learned from.
+      predictions: words of each caption.
+      references: words of each caption of each item.
+      training: words of each caption that the model was trained on.
 
     Returns:
-      `distinct-1`, `distinct-2`: distinct n-grams over all n-grams; `distinct captions`: over all captions.
-      `repetition-2`, `repetition-4`: n-grams of a caption that it has said before, over all n-grams.
-      `length`: words; `vocabulary`: distinct words.
-      With references `length ratio`: words over those of the references' mean; and, with training captions, else with
-      references, `vocabulary used`: share of their words that are ever said. With training captions `novel captions`:
-      share that is none of them.
+      `distinct-1`, `distinct-2`: distinct n-grams over all n-grams. `distinct captions`: the same of whole captions.
+      `repetition-2`, `repetition-4`: n-grams that occur earlier in their caption, over all n-grams.
+      `length`: mean number of words. `vocabulary`: number of distinct words.
+      With references, `length ratio`: number of words over that of a mean reference. With training captions or
+      references, `vocabulary used`: share of their words that the predictions use (of training captions if given).
+      With training captions, `novel captions`: share of predictions that are not among them.
 
     Raises:
       ValueError: there are no predictions.
     """
     if not predictions:
-        raise ValueError("there are no predictions to tell the diversity of")
+        raise ValueError("there are no predictions to measure the diversity of")
     corpus = Corpus.of(predictions, [[] for _ in predictions])
-    counts = grams(corpus, max(REPEATED))
-    said = {word for caption in predictions for word in caption}
+    counts = count_ngrams(corpus, max(REPEATED))
+    vocabulary = {word for caption in predictions for word in caption}
     captions = {tuple(caption) for caption in predictions}
-    found = {f"distinct-{n}": _share(len(np.unique(counts[n - 1].gram)), counts[n - 1].count.sum()) for n in (1, 2)}
-    found["distinct captions"] = len(captions) / len(predictions)
+    figures = {f"distinct-{n}": _share(len(np.unique(counts[n - 1].gram)), counts[n - 1].count.sum()) for n in (1, 2)}
+    figures["distinct captions"] = len(captions) / len(predictions)
     for n in REPEATED:
         total = counts[n - 1].count.sum()
-        found[f"repetition-{n}"] = _share(total - len(counts[n - 1].count), total)
-    found["length"] = float(corpus.lengths.mean())
-    found["vocabulary"] = float(len(said))
+        figures[f"repetition-{n}"] = _share(total - len(counts[n - 1].count), total)
+    figures["length"] = float(corpus.lengths.mean())
+    figures["vocabulary"] = float(len(vocabulary))
     if references is not None:
         lengths = [np.mean([len(caption) for caption in captions]) for captions in references]
-        found["length ratio"] = _share(corpus.lengths.sum(), sum(lengths))
-    known = training if training is not None else [c for captions in references or () for c in captions]
-    if known:
-        words = {word for caption in known for word in caption}
-        found["vocabulary used"] = _share(len(said & words), len(words))
+        figures["length ratio"] = _share(corpus.lengths.sum(), sum(lengths))
+    source = training if training is not None else [c for captions in references or () for c in captions]
+    if source:
+        words = {word for caption in source for word in caption}
+        figures["vocabulary used"] = _share(len(vocabulary & words), len(words))
     if training is not None:
         learned = {tuple(caption) for caption in training}
-        found["novel captions"] = sum(tuple(caption) not in learned for caption in predictions) / len(predictions)
-    return found
+        figures["novel captions"] = sum(tuple(caption) not in learned for caption in predictions) / len(predictions)
+    return figures
 
 
 def self_cider(sets: Sequence[Sequence[Tokens]], idf: Idf | None = None) -> np.ndarray:
-    """How different the captions of each item are: 0 where they are alike, 1 where they have nothing in common.
+    """Returns Self-CIDEr of each item, float64 [items]: 0 if its captions are alike, 1 if they share nothing.
 
     Wang & Chan, "Describing like humans: on diversity in image captioning" (2019): the matrix of CIDEr between the m
-    captions has eigenvalues l; -log_m(max sqrt(l) / sum sqrt(l)). CIDEr is here the cosine of the paper (Vedantam et
-    al. 2015), without CIDEr-D's clipping, so that no eigenvalue is negative.
+    captions has eigenvalues l, and the figure is -log_m(max sqrt(l) / sum sqrt(l)). CIDEr is here the cosine of the
+    paper (Vedantam et al. 2015), without CIDEr-D's clipping, so that no eigenvalue is negative.
 
     Args:
-      sets: words of each caption of each item, two or more.
-      idf: document frequencies; without it an item's captions are a document. float64 [items]
+      sets: words of each caption of each item, two captions or more.
+      idf: document frequencies; by default an item's captions are a document.
 
     Raises:
       ValueError: an item has fewer than two captions.
@@ -84,19 +86,19 @@ def self_cider(sets: Sequence[Sequence[Tokens]], idf: Idf | None = None) -> np.n
     sizes = _sizes(sets)
     items, most = len(sets), int(sizes.max())
     corpus = Corpus.of([[] for _ in sets], sets)
-    counts = grams(corpus)
+    counts = count_ngrams(corpus)
     row = np.concatenate([np.zeros(items, np.int64), ranges(np.zeros(items, np.int64), sizes)])
     kernel = np.zeros(items * most * most)
-    for gram, weights in zip(counts, inverse_frequencies(corpus, counts, idf), strict=True):
-        weight = gram.count * weights[gram.gram]
-        norm = np.sqrt(np.bincount(gram.sentence, weight**2, minlength=len(corpus.lengths)))
-        weight = np.divide(weight, norm[gram.sentence], out=np.zeros(len(weight)), where=norm[gram.sentence] > 0)
-        keys = corpus.item[gram.sentence] * gram.size + gram.gram
+    for grams, idf_of_gram in zip(counts, inverse_document_frequencies(corpus, counts, idf), strict=True):
+        vectors = TfIdf.of(grams.sentence, grams.gram, grams.count, idf_of_gram[grams.gram], len(corpus.lengths))
+        weight = vectors.unit_weights()
+        item = corpus.item[vectors.row]
+        keys = item * grams.size + vectors.gram
         order = np.argsort(keys, kind="stable")
         _, first, count = group(keys[order])
         left = order[np.repeat(np.arange(len(order)), np.repeat(count, count))]
         right = order[ranges(np.repeat(first, count), np.repeat(count, count))]
-        cell = (corpus.item[gram.sentence[left]] * most + row[gram.sentence[left]]) * most + row[gram.sentence[right]]
+        cell = (item[left] * most + row[vectors.row[left]]) * most + row[vectors.row[right]]
         kernel += np.bincount(cell, weight[left] * weight[right], minlength=len(kernel)) / len(counts)
     roots = np.sqrt(np.maximum(np.linalg.eigvalsh(kernel.reshape(items, most, most)), 0.0))
     total = roots.sum(1)
@@ -105,9 +107,10 @@ def self_cider(sets: Sequence[Sequence[Tokens]], idf: Idf | None = None) -> np.n
 
 
 def mbleu(sets: Sequence[Sequence[Tokens]]) -> np.ndarray:
-    """mBLEU-1 to mBLEU-4: BLEU of every caption against the others of its item, float64 [4]; high where they are alike.
+    """Returns mBLEU-1 to mBLEU-4, float64 [4]: BLEU of every caption against the others of its item.
 
-    Shetty et al., "Speaking the same language: matching machine to human captions by adversarial training" (2017).
+    High values mean similar captions. Shetty et al., "Speaking the same language: matching machine to human captions
+    by adversarial training" (2017).
 
     Raises:
       ValueError: an item has fewer than two captions.
@@ -116,15 +119,15 @@ def mbleu(sets: Sequence[Sequence[Tokens]]) -> np.ndarray:
     captions = [caption for captions in sets for caption in captions]
     others = [[*captions[:i], *captions[i + 1 :]] for captions in sets for i in range(len(captions))]
     corpus = Corpus.of(captions, others)
-    return bleu.aggregate(bleu.statistics(corpus, grams(corpus)).sum(1))
+    return bleu.aggregate(bleu.statistics(corpus, count_ngrams(corpus)).sum(1))
 
 
 def _sizes(sets) -> np.ndarray:
-    """How many captions each item has."""
+    """Returns the number of captions of each item."""
     sizes = np.fromiter(map(len, sets), np.int64, len(sets))
     if not len(sizes) or sizes.min() < 2:
-        which = f"item {int(sizes.argmin())} of {len(sizes)} has {sizes.min()}" if len(sizes) else "there are no items"
-        raise ValueError(f"captions of an item are compared with each other: expected two or more of each; {which}")
+        fault = f"item {int(sizes.argmin())} of {len(sizes)} has {sizes.min()}" if len(sizes) else "there are no items"
+        raise ValueError(f"captions of an item are compared with each other: expected two or more of each; {fault}")
     return sizes
 
 

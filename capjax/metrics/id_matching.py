@@ -1,4 +1,4 @@
-"""Which prediction belongs to which references, where two files write the ids differently."""
+"""Matching the ids of predictions with those of references, where two files write them differently."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,54 +10,51 @@ Id = int | str
 P = TypeVar("P")
 
 
-def _text(id: Id) -> str:
-    return str(id)
-
-
-def _path(id: Id) -> str:
+def _file_name(id: Id) -> str:
     return re.split(r"[\\/]", str(id))[-1]
 
 
 def _coco_number(id: Id) -> str | None:
-    """391895 of 391895, COCO_val2014_000000391895.jpg and val2017/000000391895.jpg."""
-    found = re.fullmatch(r"(?:COCO_[A-Za-z]+\d*_)?0*(\d+)(?:\.(?:jpg|jpeg|png))?", _path(id), re.IGNORECASE)
-    return found and found[1]
+    """Returns 391895 for 391895, COCO_val2014_000000391895.jpg and val2017/000000391895.jpg."""
+    number = re.fullmatch(r"(?:COCO_[A-Za-z]+\d*_)?0*(\d+)(?:\.(?:jpg|jpeg|png))?", _file_name(id), re.IGNORECASE)
+    return number and number[1]
 
 
 def _stem(id: Id) -> str:
-    return re.sub(r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|avif|mp4|avi|mkv|webm|mov)$", "", _path(id), flags=re.IGNORECASE)
+    suffix = r"\.(?:jpe?g|png|gif|webp|bmp|tiff?|avif|mp4|avi|mkv|webm|mov)$"
+    return re.sub(suffix, "", _file_name(id), flags=re.IGNORECASE)
 
 
-# What two ids that are one have in common, tried in this order; the first that fits anything is taken for all.
+# id -> key; ids with the same key are the same item. The first rule that matches any two ids is used for all.
 RULES: dict[str, Callable[[Id], str | None]] = {
-    "id": _text,
+    "id": str,
     "COCO's image number": _coco_number,
-    "file name": _path,
+    "file name": _file_name,
     "file name without suffix": _stem,
 }
 
 
-def align(
+def match_ids(
     predictions: Mapping[Id, P], references: Mapping[Id, Sequence[str]], *, missing: str = "error", extra: str = "error"
 ) -> tuple[dict[Id, P], dict[Id, list[str]], dict[str, int | str]]:
-    """Predictions and references under the same ids: those of the references, in their order.
+    """Returns predictions and references under the same ids: those of the references, in their order.
 
-    Ids are the same if they are written the same, 12 and "12" included. If none is, they are compared by COCO's image
-    number (`COCO_val2014_000000391895.jpg`, `000000391895.jpg` and 391895), else by file name without folder
-    (`photos/a.jpg` and `a.jpg`), else by that without its suffix, if no two ids of a side become one by it.
+    Ids match if they are written alike (12 and "12" too). If none do, they are compared by COCO's image number
+    (`COCO_val2014_000000391895.jpg`, `000000391895.jpg` and 391895), else by file name without folder (`photos/a.jpg`
+    and `a.jpg`), else by file name without suffix, provided that all ids of a side stay different.
 
     Args:
-      predictions: {id: caption}, or {id: captions}.
-      missing: what becomes of references without a prediction: `error`; `zero`, the empty caption (or set of one) is
-        scored; or `drop`, they are left out.
-      extra: what becomes of predictions without references: `error`, or `ignore`.
+      predictions: {id: caption} or {id: captions}.
+      missing: how to treat references without a prediction: `error`; `zero`, score an empty caption (or a set of one);
+        or `drop`, leave them out.
+      extra: how to treat predictions without references: `error` or `ignore`.
 
     Returns:
-      (predictions, references, counts): `items`, and how many were `missing`, `extra` and `empty` (predictions without
-      a word, those of missing=zero not included), and `matched_by`, the rule of the ids.
+      (predictions, references, counts): counts are `items`, `missing`, `extra`, `empty` (predictions without a word,
+      not counting those added by missing=zero) and `matched_by`, the name of the rule.
 
     Raises:
-      ValueError: ids that do not fit; the first five are named, the rest counted.
+      ValueError: ids do not match; the message names the first five.
     """
     if missing not in ("error", "zero", "drop"):
         raise ValueError(f"missing={missing!r}: expected error, zero or drop")
@@ -67,36 +64,37 @@ def align(
         raise ValueError("there are no predictions")
     if not references:
         raise ValueError("there are no references")
-    rule, keyed_predictions, keyed_references = _match(predictions, references)
-    surplus = [id for key, id in keyed_predictions.items() if key not in keyed_references]
-    if surplus and extra == "error":
+    rule, prediction_ids, reference_ids = _match(predictions, references)
+    only_predicted = [id for key, id in prediction_ids.items() if key not in reference_ids]
+    if only_predicted and extra == "error":
         raise ValueError(
-            f"no references for {shorten(surplus)}; correct the ids, name the references that were predicted for, or "
+            f"no references for {shorten(only_predicted)}; correct the ids, name the references of these items, or "
             "leave these predictions out with extra=ignore"
         )
-    absent = [id for key, id in keyed_references.items() if key not in keyed_predictions]
-    if absent and missing == "error":
+    unpredicted = [id for key, id in reference_ids.items() if key not in prediction_ids]
+    if unpredicted and missing == "error":
         raise ValueError(
-            f"no prediction for {shorten(absent)}; name the split that was predicted, count these as empty captions "
-            "with missing=zero, or leave them out with missing=drop (which is another, easier test)"
+            f"no prediction for {shorten(unpredicted)}; name the split that was predicted, count these as empty "
+            "captions with missing=zero, or leave them out with missing=drop (which is another, easier test)"
         )
-    aligned: dict[Id, P] = {}
+    matched: dict[Id, P] = {}
     kept: dict[Id, list[str]] = {}
-    nothing = "" if isinstance(next(iter(predictions.values())), str) else [""]
+    no_caption = "" if isinstance(next(iter(predictions.values())), str) else [""]
     empty = 0
-    for key, id in keyed_references.items():
-        if key in keyed_predictions:
-            aligned[id] = predictions[keyed_predictions[key]]
-            empty += not any(text.strip() for text in _captions(aligned[id]))
+    for key, id in reference_ids.items():
+        if key in prediction_ids:
+            matched[id] = predictions[prediction_ids[key]]
+            empty += not any(text.strip() for text in _captions(matched[id]))
         elif missing == "zero":
-            aligned[id] = nothing
+            matched[id] = no_caption
         else:
             continue
         kept[id] = list(references[id])
     counts = {
-        "items": len(kept), "missing": len(absent), "extra": len(surplus), "empty": empty, "matched_by": rule,
+        "items": len(kept), "missing": len(unpredicted), "extra": len(only_predicted), "empty": empty,
+        "matched_by": rule,
     }  # fmt: skip
-    return aligned, kept, counts
+    return matched, kept, counts
 
 
 def _captions(prediction) -> Sequence[str]:
@@ -104,26 +102,26 @@ def _captions(prediction) -> Sequence[str]:
 
 
 def _match(predictions, references) -> tuple[str, dict[str, Id], dict[str, Id]]:
-    """(rule, {key: id} of the predictions, {key: id} of the references)."""
+    """Returns the name of the rule, {key: id} of the predictions and {key: id} of the references."""
     for name, rule in RULES.items():
-        known = {key for id in references if (key := rule(id)) is not None}
-        if any(rule(id) in known for id in predictions):
-            return name, _keyed(predictions, rule, name, "predictions"), _keyed(references, rule, name, "references")
+        keys = {key for id in references if (key := rule(id)) is not None}
+        if any(rule(id) in keys for id in predictions):
+            return name, _by_key(predictions, rule, name, "predictions"), _by_key(references, rule, name, "references")
     raise ValueError(
-        f"no id of the predictions is one of the references': predictions of {shorten(predictions)}; "
+        f"no id of the predictions is an id of the references: predictions of {shorten(predictions)}; "
         f"references of {shorten(references)}. Write the same ids in both files"
     )
 
 
-def _keyed(ids, rule, name: str, side: str) -> dict[str, Id]:
-    """{key: id}; an id without a key, such as a word among COCO's numbers, is its own."""
-    keyed: dict[str, Id] = {}
+def _by_key(ids, rule, name: str, side: str) -> dict[str, Id]:
+    """Returns {key: id}. An id for which the rule has no key, such as a word among COCO's numbers, is its own key."""
+    by_key: dict[str, Id] = {}
     for id in ids:
         key = rule(id)
-        first = keyed.setdefault(str(id) if key is None else key, id)
+        first = by_key.setdefault(str(id) if key is None else key, id)
         if first is not id:
             raise ValueError(
-                f"{side}: {first!r} and {id!r} are one by {name}, by which the ids of predictions and references are "
-                "compared; write the same ids in both files, each once"
+                f"{side}: {first!r} and {id!r} are the same by {name}, by which the ids of predictions and references "
+                "are compared; write the same ids in both files, each once"
             )
-    return keyed
+    return by_key

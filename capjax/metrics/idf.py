@@ -1,7 +1,7 @@
-"""In how many items' references each n-gram stands: the corpus statistics that CIDEr weighs n-grams by.
+"""Document frequencies of n-grams, by which CIDEr weighs them: in how many items' references each one occurs.
 
-By default they are counted over the references scored against, as published. Counted over a training set and kept in a
-file they make the CIDEr of a few images, or of one, mean something, and comparable from run to run.
+By default they are counted over the references scored against, as published. Counted over a training set and saved,
+they make the CIDEr of a few images, or of one, meaningful and comparable between runs.
 """
 
 import json
@@ -10,20 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from capjax.metrics.ngrams import MAX_ORDER, ngrams
 from capjax.metrics.tokenize import Tokenizer
 from capjax.metrics.writing import replacing
 
-LONGEST = 4
-_FORM = "capjax-idf-1"
+_FORMAT = "capjax-idf-1"
 
 
 @dataclass(frozen=True)
 class Idf:
-    """Attributes:
-    documents: how many items were counted.
-    frequency: n-gram, its words with spaces between -> in how many items' references it stands, where above 1.
-    tokenizer: the name of the tokenizer that made the words; those scored must be made by the same.
-    source: where the captions came from, for signatures.
+    """Document frequencies of the n-grams of a set of captions.
+
+    Attributes:
+      documents: number of items.
+      frequency: {n-gram: number of items whose references have it}, where above 1. An n-gram is its words, separated
+        by spaces.
+      tokenizer: name of the tokenizer. Captions scored with these frequencies must use the same one.
+      source: where the captions came from, for signatures.
     """
 
     documents: int
@@ -33,50 +36,51 @@ class Idf:
 
     @classmethod
     def of(cls, references: Iterable[Sequence[str]], *, tokenize: Tokenizer, tokenizer: str, source: str) -> "Idf":
-        """Counts the captions of each item.
+        """Counts the n-grams of each item's captions.
 
         Raises:
-          ValueError: there are none.
+          ValueError: there are no items.
         """
         frequency: Counter[str] = Counter()
         documents = 0
         for captions in references:
             documents += 1
-            found = set()
+            grams = set()
             for caption in captions:
                 words = tokenize(caption)
-                for n in range(1, LONGEST + 1):
-                    found.update(map(" ".join, zip(*(words[start:] for start in range(n)), strict=False)))
-            frequency.update(found)
+                for n in range(1, MAX_ORDER + 1):
+                    grams.update(map(" ".join, ngrams(words, n)))
+            frequency.update(grams)
         if not documents:
             raise ValueError(f"{source}: there are no captions to count n-grams in")
-        # CIDEr takes at least 1 for every n-gram, so those of one item need not be kept.
+        # CIDEr takes 1 for an unlisted n-gram, so that those of a single item need not be kept.
         return cls(documents, {gram: count for gram, count in frequency.items() if count > 1}, tokenizer, source)
 
     def save(self, path: Path):
-        """Writes a JSON file, whole or not at all."""
-        data = {"form": _FORM, "documents": self.documents, "tokenizer": self.tokenizer, "source": self.source}
+        """Writes a JSON file, atomically."""
+        data = {"form": _FORMAT, "documents": self.documents, "tokenizer": self.tokenizer, "source": self.source}
         with replacing(path) as file:
             file.write(json.dumps({**data, "frequency": dict(self.frequency)}, ensure_ascii=False))
 
     @staticmethod
     def is_saved(data: object) -> bool:
-        """Whether parsed JSON is what `save` wrote, rather than captions."""
+        """Whether parsed JSON was written by `save`, as opposed to captions."""
         return isinstance(data, dict) and str(data.get("form", "")).startswith("capjax-idf")
 
     @classmethod
     def load(cls, path: Path) -> "Idf":
-        """Reads what `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-          FileNotFoundError: there is no such file; ValueError: it is something else, or damaged; the message says what.
+          FileNotFoundError: the file does not exist.
+          ValueError: the file is something else, or damaged; the message says in what.
         """
         try:
             data = json.loads(Path(path).read_text("utf-8"))
         except ValueError as error:
-            raise ValueError(f"{path}: no JSON ({error}); expected a file of --save-idf") from error
-        if not isinstance(data, dict) or data.get("form") != _FORM:
-            raise ValueError(f'{path}: expected a file of --save-idf, with "form": "{_FORM}"')
+            raise ValueError(f"{path}: not JSON ({error}); expected a file of --save-idf") from error
+        if not isinstance(data, dict) or data.get("form") != _FORMAT:
+            raise ValueError(f'{path}: expected a file of --save-idf, with "form": "{_FORMAT}"')
         documents, frequency = data.get("documents"), data.get("frequency")
         if type(documents) is not int or documents < 1:
             raise ValueError(f"{path}: documents: expected a positive number of items, found {documents!r}")

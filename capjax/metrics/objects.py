@@ -1,8 +1,8 @@
-"""The 80 objects of COCO's instance labels, and what captions call them.
+"""The 80 categories of COCO's instance labels and their names in captions.
 
-`{category: names}`, names with commas between, in the singular; plurals are made of them. A name of several words is
-one phrase: a `hot dog` is no dog. The names are of things that people would label as the category. They are a choice,
-which `--synonyms` replaces.
+`{category: names}`, names in the singular, separated by commas; plurals are derived. A name of several words is one
+phrase: a `hot dog` is not a dog. The names are of things that people would label as the category; `--synonyms` replaces
+them.
 """
 
 COCO_OBJECTS = {
@@ -117,7 +117,7 @@ COCO_OBJECTS = {
     "toothbrush": "tooth brush",
 }
 
-# Phrases that have the name of an object and are none.
+# Phrases that contain the name of an object but are not objects.
 NO_OBJECTS = (
     "home plate, train track, train station, train tracks, bus stop, bus station, car seat, toilet seat, "
     "toilet paper, toilet brush, table cloth, table tennis, orange juice, apple juice, carrot cake, banana "
@@ -125,7 +125,7 @@ NO_OBJECTS = (
     "boat house, boat dock, car park, phone booth, book shelf, book case, bear costume, orange shirt, orange "
     "jacket, orange vest, orange hat, orange flower, orange cone"
 )
-# Plurals that no rule makes.
+# Plurals that follow no rule.
 IRREGULAR = {
     "man": "men", "woman": "women", "child": "children", "person": "people", "goose": "geese", "mouse": "mice",
     "knife": "knives", "calf": "calves", "ox": "oxen", "policeman": "policemen", "policewoman": "policewomen",

@@ -1,48 +1,29 @@
-"""Predictions and references to scores."""
+"""Scores of captions against references."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
-from capjax.metrics import bleu, meteor, sacre, spice
-from capjax.metrics.cider import cider
+from capjax.metrics import meteor
 from capjax.metrics.idf import Idf
 from capjax.metrics.messages import shorten
+from capjax.metrics.metric import Captions, Measure
 from capjax.metrics.names import DEFAULT_FAMILIES, check_families
-from capjax.metrics.ngrams import Corpus, Grams, grams
-from capjax.metrics.rouge import rouge_l
-from capjax.metrics.signature import Absent, signature, spread
+from capjax.metrics.registry import METRICS
+from capjax.metrics.signature import Absent
 from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One metric of a set of captions.
+class Scores:
+    """The scores of a set of captions.
 
     Attributes:
-      corpus: its value for the set.
-      items: float64 [items].
-      statistics: float64 [k, items], which a value is made of once they are summed over items, and
-      aggregate: [k, ...] -> [...], which makes it: what resampling needs. None where the metric cannot tell.
-      signature: how it was computed.
-    """
-
-    corpus: float
-    items: np.ndarray
-    statistics: np.ndarray | None
-    aggregate: Callable[[np.ndarray], np.ndarray] | None
-    signature: str
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Attributes:
-    measures: {metric: Measure}.
-    ids: the items, in the order of every measure's `items`.
-    absent: {metric: why}, of those that were asked for and cannot be computed here. They are not 0.
-    warnings: what to know before a figure is believed.
+      measures: {metric: Measure}.
+      ids: the items, in the order of every measure's `items`.
+      absent: {family: reason} for metrics that cannot be computed here. An absent score is not 0.
+      warnings: reasons to distrust a score.
     """
 
     measures: dict[str, Measure]
@@ -52,7 +33,7 @@ class Scores:
 
     @property
     def corpus(self) -> dict[str, float]:
-        """{metric: value}, as published (CIDEr of 0.41 is "41" in papers that multiply by 100)."""
+        """{metric: score of the set}, not multiplied by 100 (papers write a CIDEr of 0.41 as 41)."""
         return {name: measure.corpus for name, measure in self.measures.items()}
 
     @property
@@ -66,104 +47,8 @@ class Scores:
         return {name: measure.signature for name, measure in self.measures.items()}
 
 
-@dataclass(frozen=True)
-class _Captions:
-    """What the metrics compute from, each thing once."""
-
-    predictions: list[str]
-    references: list[list[str]]
-    lang: str
-    tokenize: Tokenizer
-    tokenizer: str
-    idf: Idf | None
-
-    @cached_property
-    def hypotheses(self) -> list[list[str]]:
-        return [self.tokenize(text) for text in self.predictions]
-
-    @cached_property
-    def groups(self) -> list[list[list[str]]]:
-        return [[self.tokenize(text) for text in texts] for texts in self.references]
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        return Corpus.of(self.hypotheses, self.groups)
-
-    @cached_property
-    def counts(self) -> list[Grams]:
-        return grams(self.corpus)
-
-    def signature(self, metric: str, **fields) -> str:
-        """With what all metrics have in common."""
-        told = {"items": len(self.predictions), "refs": spread(map(len, self.references)), "tok": self.tokenizer}
-        return signature(metric, **(told | fields))
-
-    def mean(self, metric: str, values: np.ndarray, **fields) -> Measure:
-        """A metric that is the mean over items."""
-        statistics = np.stack([values, np.ones(len(values))])
-        return Measure(float(values.mean()), values, statistics, _mean, self.signature(metric, **fields))
-
-
-def _mean(sums: np.ndarray) -> np.ndarray:
-    return sums[0] / sums[1]
-
-
-def _bleu(captions: _Captions) -> dict[str, Measure]:
-    statistics = bleu.statistics(captions.corpus, captions.counts)
-    whole, items = bleu.aggregate(statistics.sum(1)), bleu.aggregate(statistics)
-    return {
-        f"BLEU-{n + 1}": Measure(
-            float(whole[n]), items[n], statistics, lambda sums, n=n: bleu.aggregate(sums)[n],
-            captions.signature(f"BLEU-{n + 1}", length="closest"),
-        )
-        for n in range(len(whole))
-    }  # fmt: skip
-
-
-def _rouge(captions: _Captions) -> dict[str, Measure]:
-    return {"ROUGE-L": captions.mean("ROUGE-L", rouge_l(captions.hypotheses, captions.groups)[1])}
-
-
-def _cider(captions: _Captions) -> dict[str, Measure]:
-    values = cider(captions.corpus, captions.counts, captions.idf)[1]
-    source = f"{captions.idf.source}({captions.idf.documents})" if captions.idf else "references"
-    return {name: captions.mean(name, values, idf=source) for name in ("CIDEr", "CIDEr-D")}
-
-
-def _meteor(captions: _Captions) -> dict[str, Measure]:
-    if not is_english(captions.lang):
-        raise Absent("METEOR 1.5 has its synonyms and paraphrases for English only here")
-    statistics = meteor.statistics(captions.hypotheses, captions.groups)
-    whole, items = meteor.aggregate(statistics.sum(1)), meteor.aggregate(statistics)
-    told = captions.signature("METEOR", version="1.5", task="rank", norm="yes")
-    return {"METEOR": Measure(float(whole), items, statistics, meteor.aggregate, told)}
-
-
-def _sacre(captions: _Captions, name: str) -> dict[str, Measure]:
-    value, items, told = sacre.compute(name, captions.predictions, captions.references, captions.lang)
-    return {name: Measure(value, items, None, None, signature(name, items=len(items), sacrebleu=told))}
-
-
-def _spice(captions: _Captions) -> dict[str, Measure]:
-    if not is_english(captions.lang):
-        raise Absent("it is defined for English only")
-    return {"SPICE": captions.mean("SPICE", spice.compute(captions.predictions, captions.references), tok="corenlp")}
-
-
-# Each family computes its metrics from captions; what it raises of Absent is told instead of a figure.
-_FAMILIES: dict[str, Callable[[_Captions], dict[str, Measure]]] = {
-    "bleu": _bleu,
-    "rouge": _rouge,
-    "cider": _cider,
-    "meteor": _meteor,
-    "chrf": lambda captions: _sacre(captions, "chrF"),
-    "sacrebleu": lambda captions: _sacre(captions, "sacreBLEU"),
-    "spice": _spice,
-}
-
-
 def default_families(lang: str = "en") -> tuple[str, ...]:
-    """What is computed where nobody chose: DEFAULT_FAMILIES, and METEOR for English where its data is installed."""
+    """Returns the metric families to compute by default: for English with METEOR, if its data is installed."""
     return (*DEFAULT_FAMILIES, "meteor") if is_english(lang) and meteor.is_installed() else DEFAULT_FAMILIES
 
 
@@ -178,70 +63,53 @@ def score(
 ) -> Scores:
     """Scores captions; BLEU-1 to BLEU-4, ROUGE-L and CIDEr equal pycocoevalcap's.
 
-    `CIDEr` and `CIDEr-D` are one figure under its two names: see capjax.metrics.cider.
+    `CIDEr` and `CIDEr-D` are two names of one figure: see capjax.metrics.cider.
 
     Args:
-      predictions: one caption for each id; references: captions for each of the same ids.
-      lang: which language they are in; it decides how they are tokenized.
-      metrics: names of FAMILIES.
-      idf: document frequencies for CIDEr; without them those of the references.
-      tokenize: text -> words, in place of the language's own.
+      predictions: {id: caption}.
+      references: {id: captions} for the same ids.
+      lang: BCP 47 code of the language of the captions; it decides how they are tokenized.
+      metrics: metric families; see capjax.metrics.names.FAMILIES.
+      idf: document frequencies for CIDEr; by default those of the references.
+      tokenize: text -> words, instead of the language's own tokenizer.
 
     Raises:
-      ValueError: an id is missing on one side, or has no references; the message names it. An unknown metric.
-      TypeError: a caption is no string.
-      ModuleNotFoundError: a metric needs an extra that is not installed; the message says which.
+      ValueError: an id is missing on one side or has no references (the message names it), or a metric is unknown.
+      TypeError: a caption is not a string.
+      ModuleNotFoundError: a metric needs an extra that is not installed; the message names it.
     """
     _check(predictions, references)
-    metrics = check_families(metrics)
+    families = check_families(metrics)
     ids = list(predictions)
     tokenizer = tokenizer_name(lang) if tokenize is None else f"custom:{getattr(tokenize, '__name__', 'unnamed')}"
     if idf and idf.tokenizer != tokenizer:
-        raise ValueError(f"the idf of {idf.source} was counted with tokenizer {idf.tokenizer}, and this is {tokenizer}")
-    captions = _Captions(
-        [predictions[id] for id in ids], [list(references[id]) for id in ids], lang,
-        tokenize or tokenizer_for(lang), tokenizer, idf,
+        raise ValueError(
+            f"the document frequencies of {idf.source} were counted with tokenizer {idf.tokenizer}; captions are "
+            f"tokenized by {tokenizer}"
+        )
+    texts = [predictions[id] for id in ids], [list(references[id]) for id in ids]
+    tokenize = tokenize or tokenizer_for(lang)
+    captions = Captions(
+        [tokenize(text) for text in texts[0]], [[tokenize(text) for text in group] for group in texts[1]],
+        texts, lang, tokenizer, idf,
     )  # fmt: skip
     measures, absent = {}, {}
-    for name in metrics:
+    for family in families:
         try:
-            measures |= _FAMILIES[name](captions)
-        except Absent as why:
-            absent[name] = str(why)
-    return Scores(measures, ids, absent, _traps(captions, metrics))
-
-
-def _traps(captions: _Captions, metrics: Sequence[str]) -> list[str]:
-    """Figures that are 0, or nearly, for another reason than bad captions."""
-    warnings = []
-    empty = sum(not words for words in captions.hypotheses)
-    if empty:
-        warnings.append(f"{empty} of {len(captions.hypotheses)} predictions have no word: they score 0")
-    if "cider" in metrics and captions.idf is None:
-        distinct = {tuple(map(tuple, sorted(group))) for group in captions.groups}
-        if len(distinct) == 1:
-            what = "one item" if len(captions.groups) == 1 else "items that all have the same references"
-            warnings.append(
-                f"CIDEr of {what} is 0 by definition: every n-gram is in all documents. Give the statistics of a "
-                "larger set (--idf train.json, or idf=Idf.of(...))"
-            )
-    if "bleu" in metrics and max(map(len, captions.hypotheses)) < 4:
-        warnings.append("no prediction has four words: BLEU-4 is 0 whatever they say")
-    known = {word for group in captions.groups for words in group for word in words}
-    if empty < len(captions.hypotheses) and not any(word in known for words in captions.hypotheses for word in words):
-        warnings.append(
-            "no word of any prediction stands in any reference: are they of the same language "
-            f"(lang is {captions.lang!r}), and tokenized alike?"
-        )
-    return warnings
+            METRICS[family].check_language(lang)
+            measures |= METRICS[family].measure(captions)
+        except Absent as error:
+            absent[family] = str(error)
+    return Scores(measures, ids, absent, _warnings(captions, families))
 
 
 def leave_one_out(
     references: Mapping[object, Sequence[str]], *, lang: str = "en", tokenize: Tokenizer | None = None
 ) -> dict[str, float]:
-    """What the references score against each other: each in turn against the others of its item, and the mean.
+    """Returns how well the references score against each other, {metric: score}: a measure of human agreement.
 
-    A measure of how much people agree, to hold a model's scores against. Items with a single reference are left out.
+    Each reference in turn is scored against the others of its item; the scores are the means over the turns. Items
+    with a single reference are left out.
 
     Raises:
       ValueError: no item has two references.
@@ -259,10 +127,10 @@ def leave_one_out(
         ).corpus
         for turn in range(turns)
     ]
-    return {metric: float(np.mean([s[metric] for s in scores])) for metric in scores[0]}
+    return {metric: float(np.mean([each[metric] for each in scores])) for metric in scores[0]}
 
 
-def _check(predictions, references):
+def _check(predictions: Mapping, references: Mapping):
     if not predictions:
         raise ValueError("there are no predictions to score")
     if missing := [id for id in references if id not in predictions]:
@@ -274,4 +142,30 @@ def _check(predictions, references):
             raise ValueError(f"references of {id!r}: expected a list of captions, found {texts!r}")
         for text in (predictions[id], *texts):
             if not isinstance(text, str):
-                raise TypeError(f"{id!r}: a caption is a string, not {text!r}")
+                raise TypeError(f"{id!r}: expected a caption as a string, found {text!r}")
+
+
+def _warnings(captions: Captions, families: Sequence[str]) -> list[str]:
+    """Returns the reasons, other than bad captions, why a score is 0 or close to it."""
+    warnings = []
+    hypotheses, references = captions.hypotheses, captions.references
+    empty = sum(not words for words in hypotheses)
+    if empty:
+        warnings.append(f"{empty} of {len(hypotheses)} predictions have no words: they score 0")
+    if "cider" in families and captions.idf is None:
+        distinct = {tuple(map(tuple, sorted(group))) for group in references}
+        if len(distinct) == 1:
+            items = "one item" if len(references) == 1 else "items that all have the same references"
+            warnings.append(
+                f"CIDEr of {items} is 0 by definition: every n-gram is in all documents. Give the statistics of a "
+                "larger set (--idf train.json, or idf=Idf.of(...))"
+            )
+    if "bleu" in families and max(map(len, hypotheses)) < 4:
+        warnings.append("no prediction has four words: BLEU-4 is 0 regardless of the words")
+    reference_words = {word for group in references for words in group for word in words}
+    if empty < len(hypotheses) and not any(word in reference_words for words in hypotheses for word in words):
+        warnings.append(
+            "no word of any prediction is in any reference: are they in the same language "
+            f"(lang is {captions.lang!r}) and tokenized alike?"
+        )
+    return warnings

@@ -1,4 +1,4 @@
-"""JSON and JSON lines of files that may be damaged: every fault is named with its place."""
+"""Strict reading of JSON and JSON lines: errors name the file, line and column of a fault."""
 
 import json
 from collections import Counter
@@ -6,16 +6,16 @@ from pathlib import Path
 
 
 class Lines(list):
-    """(line number, value) of the lines of JSON lines."""
+    """The values of a file of JSON lines, as (line number, value)."""
 
 
 def parse(path: Path) -> object:
-    """The JSON of a file in UTF-8; `Lines` for JSON lines, by the file's name or where objects stand one a line.
+    """Reads JSON in UTF-8; returns `Lines` for JSON lines, by the file's suffix or if each line has an object.
 
     Raises:
       FileNotFoundError, IsADirectoryError.
-      ValueError: empty, not UTF-8, broken or cut off (with line and column), a key twice in one object, NaN, or
-        nested too deep.
+      ValueError: the file is empty, not UTF-8, malformed or truncated (with line and column), nested too deep, or has
+        a repeated key or a NaN.
     """
     text = _text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".jsonlines"):
@@ -24,9 +24,11 @@ def parse(path: Path) -> object:
     try:
         value, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, column {error.colno}"
-        cut = "; the file seems cut off" if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg else ""
-        raise ValueError(f"{path}: {at}: not JSON: {error.msg}{cut}") from error
+        position = f"line {error.lineno}, column {error.colno}"
+        truncated = (
+            "; the file seems truncated" if error.pos >= len(text.rstrip()) or "Unterminated" in error.msg else ""
+        )
+        raise ValueError(f"{path}: {position}: not JSON: {error.msg}{truncated}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {_reason(error)}") from error
     rest = text[end:].lstrip()
@@ -41,8 +43,8 @@ def parse(path: Path) -> object:
 def _text(path: Path) -> str:
     if path.is_dir():
         files = sorted(file.name for file in path.iterdir() if file.suffix in (".json", ".jsonl"))
-        there = f", such as {files[0]}" if files else ""
-        raise IsADirectoryError(f"{path} is a folder; name a file{there}")
+        example = f", such as {files[0]}" if files else ""
+        raise IsADirectoryError(f"{path} is a folder; name a file{example}")
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -72,7 +74,7 @@ def _lines(text: str, path: Path) -> Lines:
             row = _DECODER.decode(line)
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{path}:{number}: column {error.colno}: not JSON: {error.msg}; JSON lines have a whole object on each"
+                f"{path}:{number}: column {error.colno}: not JSON: {error.msg}; each line has a complete object"
             ) from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number}: {_reason(error)}") from error
@@ -81,15 +83,15 @@ def _lines(text: str, path: Path) -> Lines:
 
 
 def _object(pairs: list) -> dict:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {key!r} stands twice in one object; JSON readers would keep only the last")
-    return made
+        raise ValueError(f"the key {key!r} is repeated in an object; JSON readers would keep only the last value")
+    return value
 
 
 def _constant(name: str):
-    raise ValueError(f"{name} is no JSON; write a number, or null")
+    raise ValueError(f"{name} is not JSON; write a number, or null")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)

@@ -1,4 +1,4 @@
-"""How well predicted events lie in time: tIoU, matched events, errors of their boundaries, their order."""
+"""Events matched in time: tIoU, boundary errors and order of the predicted events."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ import numpy as np
 
 
 def tiou_matrix(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """Temporal intersection over union of every two events: float64 [n, m], in 0 .. 1.
+    """Returns the temporal intersection over union of every two events: float64 [n, m], in 0 .. 1.
 
-    As the published scorers compute it (Krishna et al. 2017, Fujita et al. 2020): 1e-8 s is added to the union. So an
-    event against itself has slightly less than 1, and two events that last no time have 0. An event whose end lies
-    before its start has 0 with all others.
+    As in the published scorers (Krishna et al. 2017, Fujita et al. 2020), 1e-8 s is added to the union: an event has
+    slightly less than 1 with itself, and two events without duration have 0. An event whose end lies before its start
+    has 0 with all others.
 
     Args:
-      predicted: float64 [n, 2], starts and ends in seconds; annotated: float64 [m, 2].
+      predicted: float64 [n, 2], starts and ends in seconds.
+      annotated: float64 [m, 2].
     """
     start, end = (np.asarray(predicted, np.float64).reshape(-1, 2)[:, i, None] for i in (0, 1))
     other_start, other_end = np.asarray(annotated, np.float64).reshape(-1, 2).T
@@ -25,9 +26,9 @@ def tiou_matrix(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
 
 
 def match_events(tiou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the one-to-one matching with the greatest sum of tIoU: two int64 [matched], rows ascending.
+    """Returns the one-to-one matching with the greatest sum of tIoU: rows and columns, int64 [matched], rows ascending.
 
-    Only events that overlap are matched: as many pairs or fewer than the shorter side has events.
+    Only events that overlap are matched, so that there may be fewer pairs than events on the shorter side.
     """
     tiou = np.asarray(tiou, np.float64)
     if not tiou.any():
@@ -42,9 +43,9 @@ def match_events(tiou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Kendall's tau-b (1945) of two rankings [n]: 1 in the same order, -1 reversed. None where all of one are equal.
+    """Returns Kendall's tau-b (1945) of two rankings [n]: 1 in the same order, -1 reversed.
 
-    None too with fewer than two values: nothing has an order there.
+    None if all values of a ranking are equal, or if there are fewer than two.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) < 2:
@@ -56,14 +57,14 @@ def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """Matched events of one video and one annotation set.
+class EventMatching:
+    """The matched events of one video and one annotation set.
 
     Attributes:
       tiou: float64 [matched].
       errors: float64 [2 * matched], seconds between predicted and annotated starts, then ends.
-      tau: Kendall's tau-b of the starts of matched events, or None where there are not two to order.
-      annotated: how many events the annotation has.
+      tau: Kendall's tau-b of the starts of matched events, or None if there are not two to order.
+      annotated: number of annotated events.
     """
 
     tiou: np.ndarray
@@ -72,43 +73,45 @@ class Alignment:
     annotated: int
 
 
-def align(predicted: np.ndarray, annotated: np.ndarray, tiou: np.ndarray) -> Alignment:
-    """Matches events of one video by `match_events`.
+def match_video(predicted: np.ndarray, annotated: np.ndarray, tiou: np.ndarray) -> EventMatching:
+    """Matches the events of a video by `match_events` and measures the differences.
 
     Args:
-      predicted: float64 [n, 2] seconds; annotated: float64 [m, 2]; tiou: float64 [n, m], their `tiou_matrix`.
+      predicted: float64 [n, 2], seconds.
+      annotated: float64 [m, 2], seconds.
+      tiou: float64 [n, m], their `tiou_matrix`.
     """
     rows, columns = match_events(tiou)
-    ours, theirs = predicted[rows], annotated[columns]
-    errors = np.abs(ours - theirs).T.ravel()
-    return Alignment(tiou[rows, columns], errors, kendall_tau(ours[:, 0], theirs[:, 0]), len(annotated))
+    matched, truth = predicted[rows], annotated[columns]
+    errors = np.abs(matched - truth).T.ravel()
+    return EventMatching(tiou[rows, columns], errors, kendall_tau(matched[:, 0], truth[:, 0]), len(annotated))
 
 
-def summarize(alignments: Iterable[Alignment]) -> dict[str, float]:
-    """The figures of TEMPORAL_FIGURES over all matched events together; what is not defined is left out.
+def summarize(matchings: Iterable[EventMatching]) -> dict[str, float]:
+    """Returns the figures of `names.TEMPORAL_FIGURES` over all matched events; undefined ones are left out.
 
-    "matched events" is the share of annotated events that some predicted event is matched to: the others speak of
-    these alone, and so a system that predicts only what it is sure of does well in them. "matched tIoU" is the mean
-    over matched events; boundary errors are the median and 90th percentile over starts and ends together (linear
-    interpolation), in seconds; "Kendall tau" is the mean over alignments that have one.
+    "matched events" is the share of annotated events that are matched. The other figures describe matched events
+    only, and so favor a system that predicts only what it is sure of. "matched tIoU" is the mean over matched events;
+    boundary errors are the median and 90th percentile over starts and ends together (linear interpolation), in
+    seconds; "Kendall tau" is the mean over the matchings that have one.
     """
-    alignments = list(alignments)
+    matchings = list(matchings)
     figures = {}
-    if annotated := sum(a.annotated for a in alignments):
-        figures["matched events"] = sum(len(a.tiou) for a in alignments) / annotated
-    errors = np.sort(np.concatenate([a.errors for a in alignments])) if alignments else np.zeros(0)
+    if annotated := sum(matching.annotated for matching in matchings):
+        figures["matched events"] = sum(len(matching.tiou) for matching in matchings) / annotated
+    errors = np.sort(np.concatenate([matching.errors for matching in matchings])) if matchings else np.zeros(0)
     if len(errors):
-        figures["matched tIoU"] = float(np.concatenate([a.tiou for a in alignments]).mean())
+        figures["matched tIoU"] = float(np.concatenate([matching.tiou for matching in matchings]).mean())
         figures["boundary error median (s)"] = _quantile(errors, 0.5)
         figures["boundary error p90 (s)"] = _quantile(errors, 0.9)
-    if taus := [a.tau for a in alignments if a.tau is not None]:
+    if taus := [matching.tau for matching in matchings if matching.tau is not None]:
         figures["Kendall tau"] = float(np.mean(taus))
     return figures
 
 
 def _quantile(ordered: np.ndarray, share: float) -> float:
-    """np.quantile of ascending values: for the few of a video it takes a tenth of the time."""
-    place = share * (len(ordered) - 1)
-    below = int(place)
+    """Returns np.quantile of ascending values, faster for the few values of a video."""
+    position = share * (len(ordered) - 1)
+    below = int(position)
     low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
-    return float(low + (high - low) * (place - below))
+    return float(low + (high - low) * (position - below))

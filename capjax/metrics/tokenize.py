@@ -1,4 +1,4 @@
-"""Which words a language is scored by.
+"""Tokenizers for scoring, by language.
 
 English is tokenized by Penn Treebank's rules, as all published figures are; every other language by the word
 boundaries of ICU (Unicode Standard Annex 29, with ICU's dictionaries for Chinese, Japanese, Thai, Khmer, Lao, Burmese).
@@ -14,7 +14,7 @@ Tokenizer = Callable[[str], list[str]]
 
 
 def words(text: str, lang: str = "") -> list[str]:
-    """Lower-cased words by ICU's boundaries, without punctuation and spaces; symbols such as emoji are words.
+    """Returns lower-cased words by ICU's boundaries, without punctuation and spaces; symbols such as emoji are words.
 
     >>> words("两只狗在玩耍。", "zh")
     ['两只', '狗', '在', '玩耍']
@@ -22,26 +22,27 @@ def words(text: str, lang: str = "") -> list[str]:
     from icu4py.breakers import WordBreaker
 
     text = unicodedata.normalize("NFC", text).lower()
-    return [word for word in WordBreaker(text, lang) if _tells(word)]
+    return [segment for segment in WordBreaker(text, lang) if _is_word(segment)]
 
 
 @lru_cache(maxsize=1 << 16)
-def _tells(word: str) -> bool:
-    """Whether a segment has a letter, a digit or a symbol in it, rather than only punctuation or space."""
-    return any(unicodedata.category(character)[0] in "LNS" for character in word)
+def _is_word(segment: str) -> bool:
+    """Whether a segment has a letter, digit or symbol, and not only punctuation or spaces."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in segment)
 
 
 def is_english(lang: str) -> bool:
+    """Whether a BCP 47 code is of English."""
     return lang.replace("_", "-").split("-")[0].lower() == "en"
 
 
 def tokenizer_for(lang: str) -> Tokenizer:
-    """A language's tokenizer, by its BCP 47 code, such as `en`, `zh` or `pt-BR`."""
+    """Returns the tokenizer of a language, by its BCP 47 code, such as `en`, `zh` or `pt-BR`."""
     return ptb.tokenize if is_english(lang) else partial(words, lang=lang)
 
 
 def tokenizer_name(lang: str) -> str:
-    """What a signature says of `tokenizer_for(lang)`: the same name, the same words."""
+    """Returns the name of `tokenizer_for(lang)` in signatures; the same name means the same words."""
     if is_english(lang):
         return "ptb-3.4.1"
     from icu4py import icu_version

@@ -1,4 +1,4 @@
-"""Predicted and annotated events of videos, checked, and in the form that the scorers compute from."""
+"""Predicted and annotated events of videos, validated and as arrays, for the scorers of dense captions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,24 +6,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from capjax.metrics.activitynet import Annotation, Event, check_events
+from capjax.metrics.activitynet import Annotation, TimedSentence, check_events
 from capjax.metrics.messages import shorten, show_value
 from capjax.metrics.temporal import tiou_matrix
 from capjax.metrics.tokenize import Tokenizer
 
-Predictions = Mapping[str, Sequence[Event]]
+Predictions = Mapping[str, Sequence[TimedSentence]]
 AnnotationSets = Sequence[Mapping[str, Annotation]]
 
 
 @dataclass
-class Texts:
-    """Sentences by number, each tokenized once."""
+class SentenceTable:
+    """Numbers sentences; each distinct one is tokenized once.
+
+    Attributes:
+      tokenize: text -> words.
+      tokens: words of each sentence, by its number.
+    """
 
     tokenize: Tokenizer
     tokens: list[list[str]] = field(default_factory=list)
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, text: str) -> int:
+        """Returns the number of a sentence."""
         if text not in self._numbers:
             self._numbers[text] = len(self.tokens)
             self.tokens.append(self.tokenize(text))
@@ -31,69 +37,83 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Events:
-    """Events of a video: times float64 [n, 2], sentences int64 [n], order int64 [n] by start, ties as given."""
+class EventArrays:
+    """The events of a video as arrays.
+
+    Attributes:
+      times: float64 [n, 2], starts and ends in seconds.
+      sentences: int64 [n], numbers of sentences.
+      order: int64 [n], the events by their start; ties in the order given.
+    """
 
     times: np.ndarray
     sentences: np.ndarray
     order: np.ndarray
 
     @classmethod
-    def of(cls, events: Sequence[Event], texts: Texts) -> "Events":
+    def of(cls, events: Sequence[TimedSentence], table: SentenceTable) -> "EventArrays":
+        """Converts events, whose sentences are numbered in `table`."""
         times = np.array([event[:2] for event in events], np.float64).reshape(-1, 2)
-        return cls.ordered(times, np.array([texts.number(event[2]) for event in events], np.int64))
+        return cls.ordered(times, np.array([table.number(event[2]) for event in events], np.int64))
 
     @classmethod
-    def ordered(cls, times: np.ndarray, sentences: np.ndarray) -> "Events":
+    def ordered(cls, times: np.ndarray, sentences: np.ndarray) -> "EventArrays":
+        """Orders events by their start."""
         return cls(times, sentences, np.argsort(times[:, 0], kind="stable"))
 
 
 @dataclass(frozen=True)
-class Video:
-    """A video's predictions; for each annotation set that has it: set number, events, tIoU [predicted, annotated]."""
+class VideoEvents:
+    """The predicted and annotated events of a video.
+
+    Attributes:
+      id: the video.
+      predicted: the predicted events.
+      annotated: for each annotation set that has the video: (number of the set, events, tIoU [predicted, annotated]).
+    """
 
     id: str
-    predicted: Events
-    annotated: list[tuple[int, Events, np.ndarray]]
+    predicted: EventArrays
+    annotated: list[tuple[int, EventArrays, np.ndarray]]
 
-    def merged(self) -> "Video":
-        """The same with the events of all annotation sets as one set."""
+    def merged(self) -> "VideoEvents":
+        """Returns the video with the events of all annotation sets as one set."""
         times = np.concatenate([events.times for _, events, _ in self.annotated])
         sentences = np.concatenate([events.sentences for _, events, _ in self.annotated])
         tiou = np.concatenate([matrix for _, _, matrix in self.annotated], axis=1)
-        return Video(self.id, self.predicted, [(0, Events.ordered(times, sentences), tiou)])
+        return VideoEvents(self.id, self.predicted, [(0, EventArrays.ordered(times, sentences), tiou)])
 
 
-def prepare(predictions: Predictions, sets: AnnotationSets, texts: Texts) -> list[Video]:
-    """All annotated videos, in the order of the sets; one that is not predicted has no events."""
+def to_arrays(predictions: Predictions, sets: AnnotationSets, table: SentenceTable) -> list[VideoEvents]:
+    """Converts all annotated videos, in the order of the sets; a video without predictions has no predicted events."""
     videos = []
-    for id in ids_of(sets):
-        predicted = Events.of(predictions.get(id, ()), texts)
+    for id in video_ids(sets):
+        predicted = EventArrays.of(predictions.get(id, ()), table)
         annotated = []
         for number, annotations in enumerate(sets):
             if id in annotations:
-                events = Events.of(annotations[id][1], texts)
+                events = EventArrays.of(annotations[id][1], table)
                 annotated.append((number, events, tiou_matrix(predicted.times, events.times)))
-        videos.append(Video(id, predicted, annotated))
+        videos.append(VideoEvents(id, predicted, annotated))
     return videos
 
 
-def ids_of(sets: AnnotationSets) -> list[str]:
-    """Every video of the sets, once."""
+def video_ids(sets: AnnotationSets) -> list[str]:
+    """Returns the ids of the videos of all sets, each once."""
     return list(dict.fromkeys(id for annotations in sets for id in annotations))
 
 
-def choose(
+def select_videos(
     predictions: Predictions, sets: AnnotationSets, missing: str, extra: str
-) -> tuple[dict[str, Sequence[Event]], list[dict[str, Annotation]], dict[str, int]]:
-    """Checks everything and leaves out what is to be left out: see `score_dense` for `missing` and `extra`.
+) -> tuple[dict[str, Sequence[TimedSentence]], list[dict[str, Annotation]], dict[str, int]]:
+    """Validates predictions and annotations and leaves out videos as `missing` and `extra` of `score_dense` say.
 
     Returns:
-      (predictions, sets, counts): `items` is how many videos are scored, `events` how many are predicted in them;
-      `missing` and `extra` are videos that were annotated or predicted alone.
+      (predictions, sets, counts): `items` is the number of videos scored, `events` the number of events predicted in
+      them; `missing` and `extra` are the numbers of videos that were only annotated or only predicted.
 
     Raises:
-      ValueError, TypeError: what is wrong, by set, video and event.
+      ValueError, TypeError: the message names set, video and event.
     """
     if missing not in ("error", "zero", "drop"):
         raise ValueError(f"missing={missing!r}: expected error, zero or drop")
@@ -101,22 +121,26 @@ def choose(
         raise ValueError(f"extra={extra!r}: expected error or ignore")
     _check_sets(sets)
     if not isinstance(predictions, Mapping):
-        raise TypeError(f"predictions are {{video: [(start, end, sentence), ...]}}, not {show_value(predictions)}")
-    ids = ids_of(sets)
-    annotated = set(ids)
-    surplus = [id for id in predictions if id not in annotated]
-    absent = [id for id in ids if id not in predictions]
-    if predictions and len(surplus) == len(predictions):
-        raise ValueError(
-            f"no predicted video is annotated: predictions are of {shorten(surplus)}; annotations of {shorten(ids)}. "
-            "Write the same ids in both (ActivityNet's begin with v_)"
+        raise TypeError(
+            f"predictions: expected {{video: [(start, end, sentence), ...]}}, found {show_value(predictions)}"
         )
-    if surplus and extra == "error":
-        raise ValueError(f"no annotations for the predicted videos {shorten(surplus)}; extra='ignore' leaves them out")
-    if absent and missing == "error":
+    ids = video_ids(sets)
+    annotated = set(ids)
+    only_predicted = [id for id in predictions if id not in annotated]
+    only_annotated = [id for id in ids if id not in predictions]
+    if predictions and len(only_predicted) == len(predictions):
         raise ValueError(
-            f"no predictions for {shorten(absent)}; missing='zero' counts them as 0, missing='drop' leaves them out "
-            "(which is another, easier test)"
+            f"no predicted video is annotated: predictions are of {shorten(only_predicted)}; annotations of "
+            f"{shorten(ids)}. Write the same ids in both (ActivityNet's begin with v_)"
+        )
+    if only_predicted and extra == "error":
+        raise ValueError(
+            f"no annotations for the predicted videos {shorten(only_predicted)}; extra='ignore' leaves them out"
+        )
+    if only_annotated and missing == "error":
+        raise ValueError(
+            f"no predictions for {shorten(only_annotated)}; missing='zero' counts them as 0, missing='drop' leaves "
+            "them out (which is another, easier test)"
         )
     kept = {id: predictions[id] for id in ids if id in predictions}
     check_events(kept, "predictions", empty_sentences=missing == "zero")
@@ -124,32 +148,32 @@ def choose(
         sets = [{id: value for id, value in annotations.items() if id in kept} for annotations in sets]
         sets = [annotations for annotations in sets if annotations]
         if not sets:
-            raise ValueError("no video is left: none of the annotated ones is predicted")
+            raise ValueError("no video is left: none of the annotated videos is predicted")
     counts = {
-        "items": len(ids_of(sets)), "missing": len(absent), "extra": len(surplus),
+        "items": len(video_ids(sets)), "missing": len(only_annotated), "extra": len(only_predicted),
         "events": sum(map(len, kept.values())),
     }  # fmt: skip
     return kept, list(sets), counts
 
 
 def _check_sets(sets: AnnotationSets):
-    expected = "references are a list of annotation sets, [{video: (duration, events)}, ...], none empty"
+    expected = "expected references as a list of annotation sets, [{video: (duration, events)}, ...], none empty"
     if isinstance(sets, (Mapping, str)) or not isinstance(sets, Sequence) or not len(sets):
         raise ValueError(f"{expected}; found {show_value(sets)}")
     for number, annotations in enumerate(sets):
         if not isinstance(annotations, Mapping) or not annotations:
             raise ValueError(f"{expected}; set {number} is {show_value(annotations)}")
         for id, annotation in annotations.items():
-            where = f"annotation set {number}: video {id!r}"
+            place = f"annotation set {number}: video {id!r}"
             if isinstance(annotation, str) or not isinstance(annotation, Sequence) or len(annotation) != 2:
-                raise TypeError(f"{where}: expected (duration, events), found {show_value(annotation)}")
+                raise TypeError(f"{place}: expected (duration, events), found {show_value(annotation)}")
             duration, events = annotation
             if isinstance(duration, (bool, str)) or not hasattr(duration, "__float__"):
-                raise TypeError(f"{where}: a duration is a number of seconds, not {show_value(duration)}")
+                raise TypeError(f"{place}: expected a duration in seconds, found {show_value(duration)}")
             if not (math.isfinite(duration) and duration > 0):
-                raise ValueError(f"{where}: {duration} s is no length of a video")
+                raise ValueError(f"{place}: {duration} s is not the duration of a video")
             if isinstance(events, Sequence) and not len(events):
-                raise ValueError(f"{where} has no events; leave it out")
+                raise ValueError(f"{place} has no events; leave it out")
         # Published annotations have events that end before they start: see capjax.metrics.activitynet.
         events = {id: annotation[1] for id, annotation in annotations.items()}
         check_events(events, f"annotation set {number}", inverted=True)

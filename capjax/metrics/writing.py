@@ -1,4 +1,4 @@
-"""Files are whole or not there: they are written aside, then renamed."""
+"""Atomic writing of text files."""
 
 import os
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from typing import TextIO
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[TextIO]:
-    """A text file (UTF-8) that takes the place of `path` once all is written, or leaves things as they are.
+    """Opens a text file (UTF-8) that replaces `path` once it is complete; after an error `path` is unchanged.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ FIGURES = ("F1@0.5", "matched tIoU", "SODA_c")
 def annotation_sets(workdir: Path) -> list[dict]:
     """Those of the split that a trained model was evaluated on."""
     from capjax.data.pipeline import DatasetSplit
-    from capjax.metrics.activitynet import Annotation, Event
+    from capjax.metrics.activitynet import Annotation, TimedSentence
     from capjax.workdir.layout import Workdir
 
     source, sets = DatasetSplit.parse(Workdir(workdir).config().data.eval).open(), {}
@@ -33,7 +33,7 @@ def annotation_sets(workdir: Path) -> list[dict]:
             if caption.kind == "event":
                 number = seen[caption.start] = seen.get(caption.start, -1) + 1
                 one = sets.setdefault(number, {}).setdefault(record.id, Annotation(record.duration, []))
-                one.events.append(Event(caption.start, caption.end, caption.text))
+                one.events.append(TimedSentence(caption.start, caption.end, caption.text))
     return [sets[number] for number in sorted(sets)]
 
 

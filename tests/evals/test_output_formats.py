@@ -65,7 +65,7 @@ def test_a_bad_row_is_named(msrvtt, tmp_path):
     msrvtt.write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"sentences\[1\]: expected caption, found 'video_id', 'sen_id'"):
         files.read_references(msrvtt)
-    with pytest.raises(ValueError, match="msrvtt has references; expected predictions"):
+    with pytest.raises(ValueError, match="msrvtt is for references; expected predictions"):
         files.read_predictions(msrvtt)
     (tmp_path / "r.json").write_text(json.dumps({"result": [{"video_id": "v", "caption": 3}]}))
     with pytest.raises(ValueError, match=r"result\[0\]: a caption of 'v': expected text, found 3"):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from capjax.metrics import ptb
-from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.activitynet import Annotation, TimedSentence
 
 pytest.importorskip("pycocoevalcap")
 WORDS = [
@@ -43,7 +43,7 @@ def events(rng, count, duration, whole):
         end = rng.uniform(start, duration)
         if whole:
             start, end = float(int(start)), float(int(end))
-        found.append(Event(start, end, sentence(rng)))
+        found.append(TimedSentence(start, end, sentence(rng)))
     return found
 
 
@@ -55,7 +55,7 @@ def near(rng, annotated, duration, whole):
             shift = (lambda: float(rng.randint(-2, 2))) if whole else (lambda: rng.gauss(0, 2))
             start = max(0.0, event.start + shift())
             text = rng.choice([event.sentence, sentence(rng), event.sentence + " " + sentence(rng)])
-            found.append(Event(start, max(start, event.end + shift()), text))
+            found.append(TimedSentence(start, max(start, event.end + shift()), text))
     found += events(rng, rng.randint(0, 2), duration, whole)
     if found and rng.random() < 0.2:
         found.append(rng.choice(found))
@@ -74,7 +74,7 @@ def case(seed, *, whole=None):
         for annotations in rng.sample(sets, rng.randint(1, len(sets))):
             found = events(rng, rng.randint(1, 4), duration, whole)
             if rng.random() < 0.1:
-                found[0] = Event(found[0].end, found[0].start, found[0].sentence)
+                found[0] = TimedSentence(found[0].end, found[0].start, found[0].sentence)
             annotations[video] = Annotation(duration, found)
         if rng.random() < 0.9:
             own = next(annotations[video] for annotations in sets if video in annotations)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capjax.metrics.activitynet import Event, check_events, read_annotations, read_submission, write_submission
+from capjax.metrics.activitynet import TimedSentence, check_events, read_annotations, read_submission, write_submission
 
-EVENTS = {"v_1": [Event(0.5, 10.0, "A man runs."), Event(3.0, 3.0, "Él salta.")], "v_2": []}
+EVENTS = {"v_1": [TimedSentence(0.5, 10.0, "A man runs."), TimedSentence(3.0, 3.0, "Él salta.")], "v_2": []}
 ANNOTATION = {"duration": 20.0, "timestamps": [[0.0, 5.5], [4, 19]], "sentences": ["A man runs.", "He stops."]}
 
 
@@ -41,19 +41,19 @@ def test_the_published_annotations_are_read(shared_data):
 
 def test_what_cannot_be_read_back_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="video 'v', event 0: ends at 1.0 s, before it starts at 2.0 s"):
-        write_submission(tmp_path / "s.json", {"v": [Event(2.0, 1.0, "a")]})
+        write_submission(tmp_path / "s.json", {"v": [TimedSentence(2.0, 1.0, "a")]})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"duration": 0}, "'duration': 0.0 s is no length"),
+        ({"duration": 0}, "'duration': 0.0 s is not the duration"),
         ({"duration": "long"}, "'duration': expected a number of seconds, found 'long'"),
-        ({"duration": -82.7}, "'duration': -82.7 s is no length"),
+        ({"duration": -82.7}, "'duration': -82.7 s is not the duration"),
         ({"duration": None}, "'duration': expected a number of seconds, found None"),
         ({"duration": True}, "expected a number of seconds, found True"),
-        ({"timestamps": [[0, 1]]}, "1 timestamps, but 2 sentences"),
+        ({"timestamps": [[0, 1]]}, "found 1 timestamps and 2 sentences"),
         ({"timestamps": [[0, 1], [2]]}, r"event 1, key 'timestamps': expected \[start, end\]"),
         ({"timestamps": [[0, 1], [-2, 3]]}, "event 1.*negative time"),
         ({"timestamps": 3}, "'timestamps': expected a list, found 3"),
@@ -63,7 +63,7 @@ def test_what_cannot_be_read_back_is_not_written(tmp_path):
         ({"sentences": "ab"}, "'sentences': expected a list, found 'ab'"),
         ({"sentences": ["a", " "]}, "event 1, key 'sentences': the sentence is empty"),
         ({"sentences": ["a", None]}, "event 1.*expected a sentence, found None"),
-        ({"timestamps": [], "sentences": []}, "no events; leave the video out"),
+        ({"timestamps": [], "sentences": []}, "no events; leave out"),
     ],
 )
 def test_a_fault_in_annotations_is_named_with_its_place(tmp_path, change, message):
@@ -97,11 +97,11 @@ def test_a_fault_in_a_submission_is_named_with_its_place(tmp_path, data, message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, NaN]}]}}', "NaN is no JSON"),
-        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, Infinity]}]}}', "Infinity is no JSON"),
-        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, 1e999]}]}}', "video 'v', event 0.*inf is no time"),
-        ('{"results": {"v": [], "v": []}}', "the key 'v' stands twice"),
-        ('{"results": {"v": [{"sentence": "a', "cut off"),
+        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, NaN]}]}}', "NaN is not JSON"),
+        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, Infinity]}]}}', "Infinity is not JSON"),
+        ('{"results": {"v": [{"sentence": "a", "timestamp": [0, 1e999]}]}}', "video 'v', event 0.*inf is not a time"),
+        ('{"results": {"v": [], "v": []}}', "the key 'v' is repeated"),
+        ('{"results": {"v": [{"sentence": "a', "truncated"),
         ("", "the file is empty"),
         ("v_1: a man runs", "not JSON"),
     ],
@@ -121,12 +121,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_events_without_a_word_are_read_when_asked(tmp_path):
     path = write(tmp_path / "s.json", {"results": {"v": [{"sentence": "", "timestamp": [1, 3]}]}})
-    assert read_submission(path, empty_sentences=True) == {"v": [Event(1, 3, "")]}
+    assert read_submission(path, empty_sentences=True) == {"v": [TimedSentence(1, 3, "")]}
 
 
 def test_further_keys_of_events_are_not_looked_at(tmp_path):
     event = {"sentence": "a", "timestamp": [1, 3], "proposal_score": 0.3, "sentence_score": -4.0}
-    assert read_submission(write(tmp_path / "s.json", {"results": {"v": [event]}})) == {"v": [Event(1, 3, "a")]}
+    assert read_submission(write(tmp_path / "s.json", {"results": {"v": [event]}})) == {"v": [TimedSentence(1, 3, "a")]}
 
 
 def test_reversed_and_empty_events_of_annotations_are_read_as_they_are(tmp_path):
@@ -137,7 +137,8 @@ def test_reversed_and_empty_events_of_annotations_are_read_as_they_are(tmp_path)
 times = st.tuples(st.floats(0, 1e4), st.floats(0, 1e4)).map(sorted)
 sentences = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 submissions = st.dictionaries(
-    st.text(st.characters(exclude_categories=["Cs"])), st.lists(st.builds(lambda t, s: Event(*t, s), times, sentences))
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.lists(st.builds(lambda t, s: TimedSentence(*t, s), times, sentences)),
 )
 
 
@@ -152,7 +153,7 @@ def test_any_submission_is_read_as_it_was_written(tmp_path_factory, events):
 def test_numbers_of_numpy_and_plain_lists_are_written(tmp_path):
     event = [np.float32(0.5), np.float64(2.0), "a man"]
     write_submission(tmp_path / "s.json", {"v": [event]})
-    assert read_submission(tmp_path / "s.json") == {"v": [Event(0.5, 2.0, "a man")]}
+    assert read_submission(tmp_path / "s.json") == {"v": [TimedSentence(0.5, 2.0, "a man")]}
 
 
 def test_a_file_that_was_there_stays_whole_where_writing_fails(tmp_path, monkeypatch):

@@ -77,9 +77,9 @@ def test_other_objects_can_be_named():
 
 
 def test_what_does_not_fit_is_named():
-    with pytest.raises(ValueError, match="2 has a prediction and no labels"):
+    with pytest.raises(ValueError, match="2 has a prediction but no labels"):
         chair({2: "a dog"}, {1: ["dog"]})
-    with pytest.raises(ValueError, match=r"labels of 1: \['dragon'\] have no names"):
+    with pytest.raises(ValueError, match=r"labels of 1: \['dragon'\] are not categories"):
         chair({1: "a dog"}, {1: ["dragon"]})
     with pytest.raises(ValueError, match="no predictions"):
         chair({}, {})
@@ -113,7 +113,10 @@ def test_labels_are_read_from_cocos_instances_and_from_lists(tmp_path):
         ([], "expected COCO's instances"),
         ({"1": "dog"}, "'1': expected COCO's instances.*found 'dog'"),
         ({"annotations": []}, "'categories' is missing"),
-        (INSTANCES | {"annotations": [{"image_id": 3, "category_id": 7}]}, r"annotations\[0\]: 3 is no id"),
+        (
+            INSTANCES | {"annotations": [{"image_id": 3, "category_id": 7}]},
+            r"annotations\[0\]: 3 is either missing or not the id",
+        ),
         (INSTANCES | {"annotations": [{"image_id": 1}]}, r"annotations\[0\]: 'category_id'"),
         (INSTANCES | {"annotations": [3]}, r"annotations\[0\]"),
     ],
@@ -124,5 +127,5 @@ def test_a_file_of_labels_that_does_not_fit_is_named(tmp_path, data, message):
 
 
 def test_a_file_of_names_that_does_not_fit_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"names.json: expected the names of each category"):
+    with pytest.raises(ValueError, match=r"names.json: expected {category"):
         read_names(write(tmp_path / "names.json", {"dog": "puppy"}))

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from capjax.metrics import dense, meteor
-from capjax.metrics.activitynet import Annotation, Event, read_annotations
+from capjax.metrics.activitynet import Annotation, TimedSentence, read_annotations
 from capjax.metrics.dense import score_dense
+from capjax.metrics.metric import Captions
 from capjax.metrics.names import TEMPORAL_FIGURES
-from capjax.metrics.pair_scoring import METRICS, metrics_of
+from capjax.metrics.registry import dense_metrics
+from capjax.metrics.rouge import RougeL
 from tests.helpers.dense_cases import (
     GARBAGE,
     TIOUS,
@@ -23,7 +25,7 @@ from tests.helpers.dense_cases import (
 from tests.helpers.java_meteor import conversation, needs_java
 
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
-PARK = [{"v": Annotation(20.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}]
+PARK = [{"v": Annotation(20.0, [TimedSentence(0, 10, "a man runs"), TimedSentence(10, 20, "the dog jumps")])}]
 
 
 def scored(predictions, sets, **arguments):
@@ -80,9 +82,9 @@ def test_everything_with_meteor_is_that_of_the_published_programs_in_java(shared
     ids = list(whole)[:6]
     others = list(whole.values())[100:]
     first = {id: whole[id] for id in ids}
-    second = {id: Annotation(d, [Event(s * 0.9, e, others[i].events[0].sentence) for s, e, _ in found])
+    second = {id: Annotation(d, [TimedSentence(s * 0.9, e, others[i].events[0].sentence) for s, e, _ in found])
               for i, (id, (d, found)) in enumerate(first.items()) if i != 1}  # fmt: skip
-    predictions = {id: [Event(s + 1, e + 3, " ".join(text.split()[i % 3 :]) + " naïve") for s, e, text in found]
+    predictions = {id: [TimedSentence(s + 1, e + 3, " ".join(text.split()[i % 3 :]) + " naïve") for s, e, text in found]
                    for i, (id, (_, found)) in enumerate(first.items()) if i != 2}  # fmt: skip
     garbage = dense.GARBAGE["2018"]
     found = [*predictions.values(), *(annotation.events for each in (first, second) for annotation in each.values())]
@@ -132,8 +134,8 @@ def test_a_perfect_prediction_has_the_best_of_every_figure():
 def test_figures_of_a_worked_example():
     """One event found well and one that finds nothing, worked out by hand."""
     found = score_dense(
-        {"v": [Event(0, 8, "a man runs"), Event(50, 60, "a cat")]},
-        [{"v": Annotation(60.0, [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")])}],
+        {"v": [TimedSentence(0, 8, "a man runs"), TimedSentence(50, 60, "a cat")]},
+        [{"v": Annotation(60.0, [TimedSentence(0, 10, "a man runs"), TimedSentence(10, 20, "the dog jumps")])}],
         tious=[0.5, 0.9],
     ).corpus
     assert (found["Precision@0.5"], found["Recall@0.5"], found["F1@0.5"]) == (0.5, 0.5, 0.5)
@@ -148,8 +150,8 @@ def test_figures_of_a_worked_example():
 
 
 def test_an_event_said_twice_counts_twice():
-    once = [Event(0, 10, "a man runs"), Event(40, 50, "a cat")]
-    annotated = [{"v": Annotation(60.0, [Event(0, 10, "a man runs")])}]
+    once = [TimedSentence(0, 10, "a man runs"), TimedSentence(40, 50, "a cat")]
+    annotated = [{"v": Annotation(60.0, [TimedSentence(0, 10, "a man runs")])}]
     found = [score_dense({"v": events}, annotated).corpus for events in (once, once + once[:1])]
     assert [figures["Precision@0.5"] for figures in found] == [1 / 2, pytest.approx(2 / 3)]
     assert [figures["ROUGE-L@0.5"] for figures in found] == [1 / 2, pytest.approx(2 / 3)]
@@ -157,17 +159,17 @@ def test_an_event_said_twice_counts_twice():
 
 
 def test_an_overlap_of_the_threshold_is_the_programs_hundred_millionth_below_it():
-    half = score_dense({"v": [Event(0, 5, "a man runs")]}, PARK).corpus
+    half = score_dense({"v": [TimedSentence(0, 5, "a man runs")]}, PARK).corpus
     assert half["ROUGE-L@0.5"] == half["Recall@0.5"] == 0 and half["ROUGE-L@0.3"] == 1
 
 
 def test_at_threshold_zero_everything_is_held_against_everything_and_found_where_it_overlaps():
-    found = score_dense({"v": [Event(0, 5, "a man runs")]}, PARK, tious=[0]).corpus
+    found = score_dense({"v": [TimedSentence(0, 5, "a man runs")]}, PARK, tious=[0]).corpus
     assert found["ROUGE-L@0"] == 0.5 and found["Recall@0"] == 0.5
 
 
 def test_a_video_that_one_set_lacks_is_scored_against_the_others():
-    events = {id: [Event(0, 10, "a man runs")] for id in "vw"}
+    events = {id: [TimedSentence(0, 10, "a man runs")] for id in "vw"}
     both = {id: Annotation(20.0, events[id]) for id in "vw"}
     found = score_dense(events, [both, {"v": both["v"]}])
     assert found.corpus["ROUGE-L"] == pytest.approx(1) and found.corpus["SODA_d"] == pytest.approx(1, abs=1e-8)
@@ -199,7 +201,7 @@ def test_what_finds_nothing_scores_zero_whatever_the_garbage_is():
     predictions, sets = case(7)
     a, b = (score_dense(predictions, sets, missing="zero", garbage=text).corpus for text in ("qqqq", "zzzz"))
     assert a == b
-    far = {"v": [Event(90, 95, "a man runs")]}
+    far = {"v": [TimedSentence(90, 95, "a man runs")]}
     found = score_dense(far, PARK, metrics=["meteor", "bleu", "rouge", "cider"]).corpus
     for name in ("METEOR", "ROUGE-L", "CIDEr", "SODA_c", "SODA_d", "Precision", "Recall", "F1"):
         assert found[name] == 0, name
@@ -207,14 +209,14 @@ def test_what_finds_nothing_scores_zero_whatever_the_garbage_is():
 
 
 def test_only_the_first_proposals_of_a_video_are_scored():
-    events = [Event(10, 20, "the dog jumps"), Event(0, 10, "a man runs")]
+    events = [TimedSentence(10, 20, "the dog jumps"), TimedSentence(0, 10, "a man runs")]
     cut, alone = score_dense({"v": events}, PARK, max_proposals=1), score_dense({"v": events[:1]}, PARK)
     assert cut.corpus == alone.corpus and cut.videos == alone.videos
 
 
 def test_other_languages_are_split_by_their_own_rules_and_have_no_meteor():
-    annotated = [{"v": Annotation(9.0, [Event(0, 9, "一个男人在跑步")])}]
-    predicted = {"v": [Event(0, 9, "一个男人在跑步")]}
+    annotated = [{"v": Annotation(9.0, [TimedSentence(0, 9, "一个男人在跑步")])}]
+    predicted = {"v": [TimedSentence(0, 9, "一个男人在跑步")]}
     found = score_dense(predicted, annotated, lang="zh", metrics=["rouge", "meteor"])
     assert found.corpus["ROUGE-L"] == found.corpus["paragraph ROUGE-L"] == 1
     assert "METEOR" not in found.corpus and "English" in found.absent["METEOR"] and "SODA_c" in found.absent
@@ -243,9 +245,13 @@ def test_words_are_those_of_the_published_programs():
 
 
 def test_metrics_are_named_by_families_or_given_as_functions():
-    names = score_dense({"v": PARK[0]["v"].events}, PARK, metrics=["rouge"]).corpus
-    given = score_dense({"v": PARK[0]["v"].events}, PARK, metrics={"ROUGE-L": METRICS["ROUGE-L"]}).corpus
-    assert names == given
-    assert list(metrics_of(["cider", "meteor"])) == ["METEOR", "CIDEr"]
+    def rouge(hypotheses, references):
+        scores = RougeL().item_scores(Captions(hypotheses, references))
+        return float(scores.mean()), scores
+
+    by_family = score_dense({"v": PARK[0]["v"].events}, PARK, metrics=["rouge"]).corpus
+    by_function = score_dense({"v": PARK[0]["v"].events}, PARK, metrics={"ROUGE-L": rouge}).corpus
+    assert by_family == by_function
+    assert [metric.family for metric in dense_metrics(["cider", "meteor"])] == ["meteor", "cider"]
     with pytest.raises(ValueError, match="dense captions are not scored by 'chrf'; choose from bleu"):
         score_dense({"v": PARK[0]["v"].events}, PARK, metrics=["chrf"])

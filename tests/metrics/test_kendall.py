@@ -65,7 +65,7 @@ def test_a_nan_has_no_place_in_a_ranking():
 
 
 def test_two_points_are_too_few_to_rank():
-    with pytest.raises(ValueError, match="2 judgements are too few"):
+    with pytest.raises(ValueError, match="expected three judgements or more to rank, found 2"):
         kendall(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
 
 
@@ -243,7 +243,7 @@ GOOD = "1.jpg\t2.jpg#0\t"
         (read_crowdflower, GOOD + "1\t1e999\t0", "expected numbers for share of yes"),
         (read_captions, "1.jpg\tA dog .", "expected PHOTO.jpg#K, a tab and a caption"),
         (read_captions, "1.jpg#0", "expected PHOTO.jpg#K, a tab and a caption"),
-        (read_captions, "a.jpg#0\tagain", "the caption a.jpg#0 stood before"),
+        (read_captions, "a.jpg#0\tagain", "the caption a.jpg#0 is repeated"),
         (read_captions, b"1.jpg#0\tgr\xfcn", "not UTF-8: byte 0xfc"),
     ],
 )
@@ -285,7 +285,7 @@ def test_what_leaves_nothing_to_score_is_an_error(tmp_path, files, capsys):
         judgements("Flickr8k-CF", [], captions)
     few = {id: text for id, text in captions.items() if id == "100_ab0.jpg#0"}
     rows = [row for row in read_expert(files["expert"]) if row.caption == "100_ab0.jpg#0" == f"{row.photo}#0"]
-    with pytest.raises(ValueError, match="100_ab0.jpg: every caption of the photo is a judged one; .*--own drop"):
+    with pytest.raises(ValueError, match="100_ab0.jpg: all captions of the photo are judged ones; .*--own drop"):
         judgements("Flickr8k-CF", rows, few)
     assert main(["--expert", str(tmp_path / "nowhere.txt"), "--captions", str(files["tokens"])]) == 1
     assert "nowhere.txt" in capsys.readouterr().err

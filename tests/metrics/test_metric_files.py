@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capjax.metrics.files import align, kind_of, read_prediction_sets, read_predictions, read_references
+from capjax.metrics.files import file_format, read_prediction_sets, read_predictions, read_references
+from capjax.metrics.id_matching import match_ids
 
 COCO = {
     "images": [{"id": 1, "file_name": "000000000001.jpg"}, {"id": 2, "file_name": "000000000002.jpg"}],
@@ -66,15 +67,15 @@ def write(tmp_path):
     ],
 )
 def test_every_kind_is_recognized_in_a_file_and_as_data(write, content, kind):
-    assert kind_of(content) == kind
-    assert kind_of(write(content)) == kind == kind_of(str(write(content)))
+    assert file_format(content) == kind
+    assert file_format(write(content)) == kind == file_format(str(write(content)))
 
 
 def test_json_lines_are_recognized_by_name_and_by_form(write):
     lines = "".join(json.dumps(row) + "\r\n\r\n" for row in ROWS)
     for name in ("a.jsonl", "a.json", "a.txt"):
         path = write(lines, name)
-        assert kind_of(path) == "jsonl"
+        assert file_format(path) == "jsonl"
         assert read_references(path, lang="en") == {"cats/1.jpg": ["A cat."], "two": ["A dog."]}
 
 
@@ -86,7 +87,7 @@ def test_references_of_karpathy_are_chosen_by_split(write):
     path = write(KARPATHY)
     assert read_references(path) == {1: ["a cat", "one cat"], 2: ["a dog"]}
     assert read_references(path, split="test") == {1: ["a cat", "one cat"]}
-    with pytest.raises(ValueError, match=r"no item is of the split 'val'; there are test \(1\), restval \(1\)"):
+    with pytest.raises(ValueError, match=r"no item is in the split 'val'; the file has test \(1\), restval \(1\)"):
         read_references(path, split="val")
 
 
@@ -106,9 +107,9 @@ def test_lang_chooses_captions_and_must_be_said_where_there_are_several(write):
     assert read_references(path, lang="de") == {"cats/1.jpg": ["A cat.", "Eine Katze."], "2.jpg": ["Ein Hund."]}
     rows = [{"id": 1, "captions": [{"text": "x", "lang": "pt_BR"}, {"text": "y", "lang": "en"}]}]
     assert read_references(write(rows, "b.jsonl"), lang="pt-br") == {1: ["x"]}
-    with pytest.raises(ValueError, match="several languages .en, pt-br.; say which"):
+    with pytest.raises(ValueError, match="several languages .en, pt-br.; choose one with lang"):
         read_references(write(rows, "b.jsonl"))
-    with pytest.raises(ValueError, match="no caption is in 'fr'; there are en, pt-br"):
+    with pytest.raises(ValueError, match="no caption is in 'fr'; the file has en, pt-br"):
         read_references(write(rows, "b.jsonl"), lang="fr")
 
 
@@ -152,17 +153,17 @@ def rows_with(**changed):
     [
         ("", "the file is empty"),
         (" \n", "the file is empty"),
-        ("[]", "a list that is empty"),
-        ("{}", "an object that is empty"),
+        ("[]", "an empty list"),
+        ("{}", "an empty object"),
         ("3", "3; expected captions"),
-        ('["a cat"]', "a list of which the first is 'a cat'; expected image_id and caption"),
-        ('{\n "1": "a c', "line 2, column 7: not JSON: .*cut off"),
-        ('{"1": "a",\n "2": ', "line 2.*cut off"),
+        ('["a cat"]', "the first of the list is 'a cat'; expected image_id and caption"),
+        ('{\n "1": "a c', "line 2, column 7: not JSON: .*truncated"),
+        ('{"1": "a",\n "2": ', "line 2.*truncated"),
         ('{"1": "a",\n "2" "b"}', r"line 2, column 6: not JSON: Expecting ':'"),
         ('{"1": "a"} {"2": "b"}', "line 1: more follows"),
-        ('{"1": "a", "1": "b"}', "the key '1' stands twice"),
-        ('{"1": NaN}', "NaN is no JSON"),
-        ('[{"image_id": -Infinity, "caption": "x"}]', "-Infinity is no JSON"),
+        ('{"1": "a", "1": "b"}', "the key '1' is repeated"),
+        ('{"1": NaN}', "NaN is not JSON"),
+        ('[{"image_id": -Infinity, "caption": "x"}]', "-Infinity is not JSON"),
         ("[" * 200_000, "nested too deep"),
         ('{"a":' * 200_000, "nested too deep"),
         ('{"1": ' + "[" * 500 + "]" * 500 + "}", "'1'.*expected text, found a list"),
@@ -185,13 +186,13 @@ def rows_with(**changed):
         ({"annotations": [{"image_id": 1.0, "caption": "x"}]}, "id: expected text or a whole number, found 1.0"),
         ({"annotations": [{"image_id": True, "caption": "x"}]}, "found true"),
         ({"annotations": [7]}, r"annotations\[0\]: expected an object, found 7"),
-        ({"annotations": []}, "no captions in it"),
-        (COCO | {"images": COCO["images"][:1]}, r"annotations\[1\]: image_id 2 is the id of none of the images"),
-        (COCO | {"images": COCO["images"] * 2}, r"images\[2\]: the id 1 stood before, at .*images\[0\]"),
-        (COCO | {"annotations": COCO["annotations"][:1] * 2}, r"annotations\[1\]: the id 10 stood before"),
+        ({"annotations": []}, "the file has no captions"),
+        (COCO | {"images": COCO["images"][:1]}, r"annotations\[1\]: image_id 2 is not the id of an image"),
+        (COCO | {"images": COCO["images"] * 2}, r"images\[2\]: the id 1 is repeated, first at .*images\[0\]"),
+        (COCO | {"annotations": COCO["annotations"][:1] * 2}, r"annotations\[1\]: the id 10 is repeated"),
         (COCO | {"images": 3}, "images: expected a list, found 3"),
         ({"images": COCO["images"]}, "images without captions"),
-        ({"images": [*KARPATHY["images"], KARPATHY["images"][0]]}, r"images\[2\]: the id 1 stood before"),
+        ({"images": [*KARPATHY["images"], KARPATHY["images"][0]]}, r"images\[2\]: the id 1 is repeated"),
         ({"images": [KARPATHY["images"][0], {"cocoid": 3}]}, r"images\[1\]: sentences: expected a list, found null"),
         ({"images": [{"sentences": [{"raw": "a"}]}]}, r"images\[0\]: expected cocoid or filename or imgid"),
         ({"images": [{"cocoid": 1, "sentences": ["a"]}]}, r"sentences\[0\]: expected an object, found 'a'"),
@@ -212,12 +213,12 @@ def test_a_bad_file_of_references_is_named_with_the_place(write, content, messag
     [
         ('{"id": 1, "caption": "x"}\n{"id": 2, "caption": "y"', ":2: column .*not JSON"),
         ('{"id": 1, "caption": "x"}\n[1]', ":2: expected an object, found a list"),
-        ('{"id": 1, "caption": "x"}\n{"id": 1, "id": 2}', ":2: the key 'id' stands twice"),
+        ('{"id": 1, "caption": "x"}\n{"id": 1, "id": 2}', ":2: the key 'id' is repeated"),
         ('{"id": 1, "caption": "x"}\n{"id": 2, "caption": Infinity}', ":2: Infinity"),
         ('{"id": 1, "caption": "x"}\n' + "[" * 100_000, ":2: .*nested too deep"),
         (b'{"id": 1, "caption": "x"}\n{"id": "\xff"}', r"0xff at offset 34 \(line 2\)"),
-        (rows_with(id=1), ":2: the id 1 stood before, at .*:1"),
-        (rows_with(id="1"), ":2: the id '1' stood before"),
+        (rows_with(id=1), ":2: the id 1 is repeated, first at .*:1"),
+        (rows_with(id="1"), ":2: the id '1' is repeated"),
         (rows_with(id=None), ":2: id: expected text or a whole number, found null"),
         (rows_with(id=1.5), ":2: .*found 1.5"),
         (rows_with(id=[1]), ":2: .*found a list"),
@@ -239,11 +240,11 @@ def test_a_bad_line_is_named_by_file_and_number(write, read, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (COCO, "has references; expected predictions"),
-        (KARPATHY, "has references; expected predictions"),
+        (COCO, "is for references; expected predictions"),
+        (KARPATHY, "is for references; expected predictions"),
         (DENSE, "events of videos"),
-        ([*RESULTS, RESULTS[0]], r"\[2\]: the id 1 stood before, at .*\[0\]; keep one prediction"),
-        ({"a": ["x", "y"]}, "2 captions for 'a'; expected one to score"),
+        ([*RESULTS, RESULTS[0]], r"\[2\]: the id 1 is repeated, first at .*\[0\]; keep one prediction"),
+        ({"a": ["x", "y"]}, "2 captions for 'a'; expected one"),
     ],
 )
 def test_what_is_no_file_of_predictions_is_an_error(write, content, message):
@@ -252,7 +253,7 @@ def test_what_is_no_file_of_predictions_is_an_error(write, content, message):
 
 
 def test_a_split_is_not_asked_of_a_file_that_names_none(write):
-    with pytest.raises(ValueError, match="kind coco names no splits"):
+    with pytest.raises(ValueError, match="format coco has no splits"):
         read_references(write(COCO), split="val")
     with pytest.raises(ValueError, match=":1: split: expected text, found null"):
         read_references(write(rows_with(), "a.jsonl"), split="val")
@@ -314,7 +315,7 @@ def test_a_damaged_file_is_either_read_or_refused(tmp_path_factory, damage, star
 
 
 def test_aligned_items_have_the_ids_and_order_of_the_references():
-    predictions, references, counts = align({"2": "b", "1": " "}, {1: ["x"], 2: ["y", "z"]})
+    predictions, references, counts = match_ids({"2": "b", "1": " "}, {1: ["x"], 2: ["y", "z"]})
     assert list(predictions.items()) == [(1, " "), (2, "b")] and references == {1: ["x"], 2: ["y", "z"]}
     assert counts == {"items": 2, "missing": 0, "extra": 0, "empty": 1, "matched_by": "id"}
 
@@ -331,58 +332,58 @@ def test_aligned_items_have_the_ids_and_order_of_the_references():
     ],
 )
 def test_ids_written_differently_are_matched_by_documented_rules(predicted, referred, rule):
-    predictions, _, counts = align({predicted: "a"}, {referred: ["b"]})
+    predictions, _, counts = match_ids({predicted: "a"}, {referred: ["b"]})
     assert predictions == {referred: "a"} and counts["matched_by"] == rule
 
 
 def test_ids_that_become_one_are_an_error():
-    with pytest.raises(ValueError, match="'a/1.jpg' and 'b/1.jpg' are one by"):
-        align({"a/1.jpg": "x", "b/1.jpg": "y"}, {1: ["z"]})
-    with pytest.raises(ValueError, match="references: 12 and '12' are one by id"):
-        align({12: "x"}, {12: ["a"], "12": ["b"]})
+    with pytest.raises(ValueError, match="'a/1.jpg' and 'b/1.jpg' are the same by"):
+        match_ids({"a/1.jpg": "x", "b/1.jpg": "y"}, {1: ["z"]})
+    with pytest.raises(ValueError, match="references: 12 and '12' are the same by id"):
+        match_ids({12: "x"}, {12: ["a"], "12": ["b"]})
 
 
 def test_ids_are_not_matched_loosely_where_some_are_the_same():
     with pytest.raises(ValueError, match="no references for 'x/b.jpg'"):
-        align({"a.jpg": "x", "x/b.jpg": "y"}, {"a.jpg": ["z"], "b.jpg": ["z"]})
+        match_ids({"a.jpg": "x", "x/b.jpg": "y"}, {"a.jpg": ["z"], "b.jpg": ["z"]})
 
 
 def test_missing_predictions_are_an_error_that_names_five_and_tells_what_to_do():
     references = {i: ["x"] for i in range(9)}
     with pytest.raises(ValueError, match="no prediction for 1, 2, 3, 4, 5 and 3 more; .*missing=zero"):
-        align({0: "x"}, references)
+        match_ids({0: "x"}, references)
 
 
 def test_missing_predictions_are_counted_as_empty_or_left_out_when_asked():
     references = {1: ["x"], 2: ["y"]}
-    predictions, kept, counts = align({2: "b"}, references, missing="zero")
+    predictions, kept, counts = match_ids({2: "b"}, references, missing="zero")
     assert predictions == {1: "", 2: "b"} and kept == references and counts["missing"] == 1 and counts["empty"] == 0
-    predictions, kept, counts = align({2: "b"}, references, missing="drop")
+    predictions, kept, counts = match_ids({2: "b"}, references, missing="drop")
     assert predictions == {2: "b"} and kept == {2: ["y"]} and counts["missing"] == 1 and counts["items"] == 1
 
 
 def test_sets_of_predictions_are_aligned_too():
-    predictions, _, counts = align({1: ["a", ""], 2: [""]}, {"1": ["x"], "2": ["x"], "3": ["x"]}, missing="zero")
+    predictions, _, counts = match_ids({1: ["a", ""], 2: [""]}, {"1": ["x"], "2": ["x"], "3": ["x"]}, missing="zero")
     assert predictions == {"1": ["a", ""], "2": [""], "3": [""]} and counts["empty"] == 1
 
 
 def test_extra_predictions_are_an_error_unless_ignored():
     for missing in ("error", "zero", "drop"):
         with pytest.raises(ValueError, match="no references for 'q'; .*extra=ignore"):
-            align({"a": "x", "q": "y"}, {"a": ["x"]}, missing=missing)
-    predictions, _, counts = align({"a": "x", "q": "y"}, {"a": ["x"]}, extra="ignore")
+            match_ids({"a": "x", "q": "y"}, {"a": ["x"]}, missing=missing)
+    predictions, _, counts = match_ids({"a": "x", "q": "y"}, {"a": ["x"]}, extra="ignore")
     assert predictions == {"a": "x"} and counts["extra"] == 1
 
 
 def test_ids_with_nothing_in_common_are_shown_from_both_sides():
     with pytest.raises(ValueError, match="predictions of 'a'; references of 1, 2"):
-        align({"a": "x"}, {1: ["x"], 2: ["x"]})
+        match_ids({"a": "x"}, {1: ["x"], 2: ["x"]})
 
 
 @pytest.mark.parametrize(("options", "message"), [({"missing": "0"}, "missing='0'"), ({"extra": "x"}, "extra='x'")])
 def test_unknown_options_are_an_error(options, message):
     with pytest.raises(ValueError, match=message):
-        align({1: "x"}, {1: ["x"]}, **options)
+        match_ids({1: "x"}, {1: ["x"]}, **options)
 
 
 ids = st.one_of(st.integers(), st.text(min_size=1, max_size=6))
@@ -393,7 +394,7 @@ ids = st.one_of(st.integers(), st.text(min_size=1, max_size=6))
 def test_every_prediction_goes_to_its_own_references_or_none_does(predictions):
     references = {id: [f"of {id!r}"] for id in predictions}
     try:
-        aligned, kept, _ = align({id: f"of {id!r}" for id in predictions}, references)
+        aligned, kept, _ = match_ids({id: f"of {id!r}" for id in predictions}, references)
     except ValueError as error:
         assert len({str(id) for id in predictions}) < len(predictions), error  # noqa: PT017
     else:
@@ -414,7 +415,7 @@ def test_items_take_time_and_memory_in_proportion(write, items):
     path = write(coco_of(items))
     start = time.process_time()
     references = read_references(path)
-    align({str(i): "a" for i in references}, references)
+    match_ids({str(i): "a" for i in references}, references)
     assert time.process_time() - start < items / 5_000  # 3 s for 100,000 where it was written
     assert len(references) == items
     tracemalloc.start()

@@ -89,7 +89,7 @@ def test_an_empty_prediction_is_an_error_and_scored_or_left_out_when_asked(capsy
 
 @pytest.mark.parametrize("option", ["--per-item", "--save-idf"])
 def test_where_nothing_can_be_written_is_told_before_the_work(capsys, tmp_path, annotations, predictions, option):
-    for path, why in ((tmp_path / "nowhere" / "x", "lies in no folder"), (tmp_path, "is a folder")):
+    for path, why in ((tmp_path / "nowhere" / "x", "is in a folder that does not exist"), (tmp_path, "is a folder")):
         assert main(["--predictions", predictions, "--references", annotations, option, str(path)]) == 2
         assert f"{option}: {path} {why}" in capsys.readouterr().err
 
@@ -191,4 +191,4 @@ def test_dense_captions_are_scored_from_activitynets_files(capsys, tmp_path):
     rows = [json.loads(line) for line in items.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["v", "w"]
     assert main([*arguments, "--idf", first]) == 2
-    assert "--idf is not for dense captions" in capsys.readouterr().err
+    assert "--idf does not apply to dense captions" in capsys.readouterr().err

@@ -7,10 +7,13 @@ import pytest
 
 import capjax.metrics
 from capjax.metrics import names, score
-from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.activitynet import Annotation, TimedSentence
 from capjax.metrics.dense import score_dense
 
-EVENTS = [Event(0.0, 10.0, "a man runs in the park"), Event(10.0, 20.0, "then the dog jumps over a ball")]
+EVENTS = [
+    TimedSentence(0.0, 10.0, "a man runs in the park"),
+    TimedSentence(10.0, 20.0, "then the dog jumps over a ball"),
+]
 
 
 def test_importing_names_imports_no_metric_and_no_numpy():

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.metrics import meteor
-from capjax.metrics.activitynet import Annotation, Event
+from capjax.metrics.activitynet import Annotation, TimedSentence
 from capjax.metrics.dense import score_dense
-from capjax.metrics.soda import best_alignment, best_pairs, combine, soda_video
+from capjax.metrics.soda import best_matching, best_matching_score, combine, soda_video
 from tests.helpers.dense_cases import case, overlaps, overlaps_times, plain_soda
 
 matrices = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31)).map(
@@ -31,10 +31,10 @@ def every_alignment(scores):
 
 @settings(max_examples=200, deadline=None)
 @given(matrices)
-def test_the_best_alignment_is_the_best_of_all(scores):
+def test_the_best_matching_is_the_best_of_all(scores):
     best = max(every_alignment(scores))
-    assert best_alignment(scores) == best_alignment(scores.T) == pytest.approx(best)
-    rows, columns = best_pairs(scores)
+    assert best_matching_score(scores) == best_matching_score(scores.T) == pytest.approx(best)
+    rows, columns = best_matching(scores)
     assert scores[rows, columns].sum() == pytest.approx(best)
     assert (np.diff(rows) > 0).all() and (np.diff(columns) > 0).all()
     assert (scores[rows, columns] > 0).all()
@@ -85,7 +85,7 @@ def test_soda_d_of_videos_is_that_of_every_alignment(how):
 
 @pytest.mark.parametrize("swapped", [True, False])
 @pytest.mark.parametrize("name", ["ROUGE-L", "CIDEr", "BLEU-2"])
-def test_soda_c_is_the_best_alignment_by_tiou_times_text(name, swapped):
+def test_soda_c_is_the_best_matching_by_tiou_times_text(name, swapped):
     values = overlaps_times(name)
     for seed in range(50):
         predictions, sets = case(seed)
@@ -129,15 +129,15 @@ def test_soda_c_without_meteor_is_absent_and_not_zero():
 
 
 def test_soda_counts_events_in_the_order_of_time_and_not_of_the_file():
-    annotated = [{"v": Annotation(20.0, [Event(10, 20, "the dog jumps"), Event(0, 10, "a man runs")])}]
-    told = [Event(0, 10, "a man runs"), Event(10, 20, "the dog jumps")]
+    annotated = [{"v": Annotation(20.0, [TimedSentence(10, 20, "the dog jumps"), TimedSentence(0, 10, "a man runs")])}]
+    told = [TimedSentence(0, 10, "a man runs"), TimedSentence(10, 20, "the dog jumps")]
     found = [score_dense({"v": events}, annotated).corpus["SODA_c (ROUGE-L)"] for events in (told, told[::-1])]
     assert found == [pytest.approx(1, abs=1e-8)] * 2
 
 
 def test_a_story_told_in_the_wrong_order_loses():
-    annotated = [{"v": Annotation(20.0, [Event(0, 19, "a man runs"), Event(1, 20, "the dog jumps")])}]
-    right = {"v": [Event(0, 19, "a man runs"), Event(1, 20, "the dog jumps")]}
-    wrong = {"v": [Event(0, 19, "the dog jumps"), Event(1, 20, "a man runs")]}
+    annotated = [{"v": Annotation(20.0, [TimedSentence(0, 19, "a man runs"), TimedSentence(1, 20, "the dog jumps")])}]
+    right = {"v": [TimedSentence(0, 19, "a man runs"), TimedSentence(1, 20, "the dog jumps")]}
+    wrong = {"v": [TimedSentence(0, 19, "the dog jumps"), TimedSentence(1, 20, "a man runs")]}
     found = [score_dense(events, annotated).corpus["SODA_c (ROUGE-L)"] for events in (right, wrong)]
     assert found[0] == pytest.approx(1, abs=1e-8) and found[1] < 0.6

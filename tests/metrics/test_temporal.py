@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from capjax.metrics.temporal import align, kendall_tau, match_events, summarize, tiou_matrix
+from capjax.metrics.temporal import kendall_tau, match_events, match_video, summarize, tiou_matrix
 
 times = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted), min_size=1, max_size=5)
 
@@ -53,7 +53,7 @@ def test_nothing_has_no_order():
 
 def test_boundary_errors_are_of_starts_and_ends_of_matched_events():
     predicted, annotated = np.array([[0.0, 9.0], [10.0, 24.0], [70, 80]]), np.array([[1.0, 10.0], [10.0, 20.0]])
-    found = summarize([align(predicted, annotated, tiou_matrix(predicted, annotated))])
+    found = summarize([match_video(predicted, annotated, tiou_matrix(predicted, annotated))])
     assert found["matched events"] == 1
     assert found["matched tIoU"] == pytest.approx((8 / 10 + 10 / 14) / 2)
     errors = [1, 0, 1, 4]
@@ -66,7 +66,7 @@ def test_events_told_in_reverse_have_the_reverse_order():
     predicted = np.array([[10.0, 20.0], [0.0, 12.0]])
     tiou = np.array([[0.5, 0.0], [0.0, 0.5]])
     annotated = np.array([[0.0, 15.0], [5.0, 20.0]])
-    assert align(predicted, annotated, tiou).tau == -1
+    assert match_video(predicted, annotated, tiou).tau == -1
 
 
 @settings(max_examples=200, deadline=None)
@@ -105,7 +105,7 @@ def test_one_event_and_many_events_are_matched_alike():
 
 def test_nothing_predicted_has_a_share_of_matched_events_and_nothing_else():
     empty, annotated = np.zeros((0, 2)), np.array([[0.0, 5.0]])
-    assert summarize([align(empty, annotated, tiou_matrix(empty, annotated))]) == {"matched events": 0}
+    assert summarize([match_video(empty, annotated, tiou_matrix(empty, annotated))]) == {"matched events": 0}
     assert summarize([]) == {}
 
 
@@ -114,8 +114,8 @@ def test_videos_are_taken_together_but_order_is_of_each():
     first = np.array([[0.0, 10.0], [10.0, 20.0], [20.0, 30.0]])
     second, turned = np.array([[0.0, 12.0], [6.0, 20.0]]), np.array([[7.0, 12.0], [6.0, 20.0]])
     alignments = [
-        align(first + 1, first, tiou_matrix(first + 1, first)),
-        align(turned, second, tiou_matrix(turned, second)),
+        match_video(first + 1, first, tiou_matrix(first + 1, first)),
+        match_video(turned, second, tiou_matrix(turned, second)),
     ]
     found = summarize(alignments)
     assert [a.tau for a in alignments] == [1, -1] and found["Kendall tau"] == 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capjax.metrics.meteor.resources import Resources
-from capjax.metrics.ragged import group, look_up, ranges, starts_of
+from capjax.metrics.ragged import group, look_up, offsets, ranges
 
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
 
@@ -82,7 +82,7 @@ def sentences(rows: Sequence[Sequence[int]]) -> Sentences:
     """Rows of word numbers as one array."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     flat = np.fromiter((word for row in rows for word in row), np.int64, lengths.sum())
-    return Sentences(flat, starts_of(lengths))
+    return Sentences(flat, offsets(lengths))
 
 
 def find(

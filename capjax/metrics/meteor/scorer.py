@@ -12,7 +12,8 @@ import numpy as np
 from capjax.metrics.meteor import resources, text
 from capjax.metrics.meteor.matches import Vocabulary, find, sentences
 from capjax.metrics.meteor.search import align
-from capjax.metrics.ragged import ranges, starts_of
+from capjax.metrics.metric import Captions, Metric
+from capjax.metrics.ragged import offsets, ranges
 
 # alpha weighs recall against precision; beta and gamma shape the penalty of fragments; delta weighs content words
 # against function words.
@@ -23,7 +24,24 @@ _MODULES = len(_WEIGHTS)
 # in full: that is no fragment); then words that matched, by [hypothesis, reference], [content, function], module.
 _LENGTHS, _FUNCTIONS, _CHUNKS, _MATCHED = slice(0, 2), slice(2, 4), 4, 5
 STATISTICS = _MATCHED + 4 * _MODULES
-_PAIRS = 2048  # that are aligned at a time
+_PAIRS = 2048  # aligned at a time
+
+
+class Meteor(Metric):
+    """METEOR 1.5 for English."""
+
+    family = "meteor"
+    names = ("METEOR",)
+    english_only = "METEOR 1.5 has its synonyms and paraphrases for English only here"
+
+    def signature_fields(self, captions: Captions) -> dict[str, object]:
+        return {"version": "1.5", "task": "rank", "norm": "yes"}
+
+    def statistics(self, captions: Captions) -> np.ndarray:
+        return statistics(captions.hypotheses, captions.references)
+
+    def aggregate(self, sums: np.ndarray) -> np.ndarray:
+        return aggregate(sums)[None]
 
 
 def statistics(hypotheses: Sequence[Sequence[str]], groups: Sequence[Sequence[Sequence[str]]]) -> np.ndarray:
@@ -78,7 +96,7 @@ def _best(hypotheses, groups, vocabulary: Vocabulary, data: resources.Resources)
     every = _pairs(ours, theirs, item, vocabulary, data)
     scores = aggregate(every)
     order = np.lexsort((np.arange(len(item)), -scores, item))
-    best = order[starts_of(np.bincount(item, minlength=len(groups)))[:-1]]
+    best = order[offsets(np.bincount(item, minlength=len(groups)))[:-1]]
     return every[:, best]
 
 

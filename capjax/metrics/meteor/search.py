@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from capjax.metrics.meteor.matches import EXACT, Matches
-from capjax.metrics.ragged import group, ranges, starts_of
+from capjax.metrics.ragged import group, offsets, ranges
 
 BEAM = 40
 _BITS = 64
@@ -143,7 +143,7 @@ class _Board:
 
 
 def _board(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: np.ndarray) -> _Board:
-    starts = starts_of(reference_lengths)
+    starts = offsets(reference_lengths)
     words = starts[matches.pair] + matches.start
     counts = np.bincount(words, minlength=starts[-1])
     fixed = _fixed(matches, hypothesis_lengths, reference_lengths)
@@ -155,7 +155,7 @@ def _board(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: 
     columns = (gain, np.abs(matches.start - start), start, start + own, length)
     return _Board(
         *(np.append(column, 0) for column in columns), _masks(matches, hypothesis_lengths), fixed,
-        starts, starts_of(counts)[:-1], counts, definite,
+        starts, offsets(counts)[:-1], counts, definite,
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def _fixed(matches: Matches, hypothesis_lengths, reference_lengths) -> np.ndarra
         (hypothesis_lengths, matches.hypothesis_start, matches.hypothesis_length),
     )
     for lengths, begin, length in sides:
-        starts = starts_of(lengths)
+        starts = offsets(lengths)
         rows = np.repeat(np.arange(len(length)), length)
         words = ranges(starts[matches.pair] + begin, length)
         covered = np.bincount(words, minlength=starts[-1])
