@@ -1,1 +1,1 @@
-"""A config's programs compiled for a TPU slice that nobody here owns, and what the compiler tells of them."""
+"""Ahead-of-time compilation of a config's programs for a TPU slice, without a TPU, and reports on them."""

@@ -1,4 +1,4 @@
-"""The programs of a config as they would be run on a TPU slice: what training and evaluation call, compiled for it."""
+"""The programs of a config, lowered and compiled for a TPU slice: the same that training and evaluation run."""
 
 import math
 import re
@@ -23,14 +23,17 @@ from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
 from capjax.train.train_programs import make_programs
 
-NAMES = ("train", "decode")
+# Programs, each with its section of the config.
+SECTIONS = {"train": "train", "decode": "eval"}
 
 
 class DoesNotFitError(RuntimeError):
     """A program needs more memory than a chip has.
 
     Attributes:
-      used, capacity: bytes; largest: (bytes, name) of what takes most.
+      used: bytes per chip that the program needs.
+      capacity: bytes per chip for programs.
+      largest: (bytes, name) of the largest arrays.
     """
 
     def __init__(self, used: float, capacity: float, largest):
@@ -39,20 +42,22 @@ class DoesNotFitError(RuntimeError):
 
 
 class CompilerError(ValueError):
-    """The compiler cannot make a program, by a fault of its own."""
+    """The compiler fails on a valid program."""
 
 
 @dataclass
-class Lowered:
-    """One program of a config, for a mesh.
+class LoweredProgram:
+    """A program of a config, lowered for a mesh.
 
     Attributes:
-      name: one of NAMES; parameters: of the model; batch_size: items over all chips.
-      flops: of matrix products and convolutions, over all chips; model_flops: without what is computed twice to save
-        memory.
-      arguments: {name: bytes a chip}.
-      trips: of loops whose length depends on the data, at most.
-      assumed: sentences on what was not there and was taken to be.
+      name: a key of SECTIONS.
+      parameters: number of the model's parameters.
+      batch_size: items over all chips.
+      flops: operations of matrix products and convolutions, over all chips.
+      model_flops: the same without rematerialization.
+      arguments: {name: bytes per chip}.
+      max_trips: upper limit of loops whose length depends on the data.
+      assumptions: sentences on inputs that do not exist yet.
     """
 
     name: str
@@ -63,18 +68,20 @@ class Lowered:
     flops: int
     model_flops: int
     arguments: dict[str, int]
-    trips: int
-    assumed: tuple[str, ...] = ()
+    max_trips: int
+    assumptions: tuple[str, ...] = ()
 
 
 @dataclass
-class Compiled:
-    """Attributes:
-    program: what the compiler made.
-    memory: the compiler's figures a chip, in bytes: `peak`, what is held at most at a time; `arguments`, of which what
-      the step gives back takes the place; `outputs` beside them; `temporaries`, the space set aside for what the
-      program makes; `program`, its code.
-    seconds: that compiling took.
+class CompiledProgram:
+    """A compiled program.
+
+    Attributes:
+      program: its HLO.
+      memory: the compiler's figures per chip, in bytes: `peak`, the most that is in use at a time; `arguments`;
+        `outputs` that do not reuse their memory; `temporaries`, the space reserved for intermediate results;
+        `program`, the code.
+      seconds: compile time.
     """
 
     program: HloProgram
@@ -83,35 +90,36 @@ class Compiled:
 
 
 def mesh_of(config, topology: Topology) -> Mesh:
-    """The mesh of a config over a topology's devices.
+    """Returns the mesh of a config over a topology's devices.
 
     Raises:
-      ValueError: it cannot be laid over them; TopologyError: there are none.
+      ValueError: the mesh does not fit the devices.
+      TopologyError: the compiler does not know the topology.
     """
     return make_mesh(config.mesh, topology.devices)
 
 
 def batch_of(config, name: str) -> int:
-    """The batch size of a program, over all chips."""
-    return config.train.batch_size if name == "train" else config.eval.batch_size
+    """Returns the batch size of a program, over all chips."""
+    return config[SECTIONS[name]].batch_size
 
 
-def lower(config, mesh: Mesh, name: str) -> Lowered:
-    """Traces a program of a config: for `train` the step that the training loop runs, for `decode` the call that
-    evaluation makes for a batch.
+def lower(config, mesh: Mesh, name: str) -> LoweredProgram:
+    """Traces and lowers a program of a config: `train` is the training loop's step, `decode` the evaluation of a batch.
 
     Raises:
-      ConfigError: the model cannot be made; ValueError: the batch does not divide.
+      ConfigError: the model cannot be built.
+      ValueError: the batch does not divide over the mesh.
     """
-    (vocabulary, assumed), shape = _vocabulary(config), _feature_shape(config)
+    (vocabulary, assumptions), shape = _vocabulary(config), _feature_shape(config)
     rules = ShardingRules(mesh, config.mesh.logical_axis_rules)
     programs = make_programs(config, rules, vocabulary, feature_shape=shape)
     size = batch_of(config, name)
     rules.batch(size // config.train.gradient_accumulation_steps if name == "train" else size)
     sharding = rules.batch(size)
     batch = {
-        each: jax.ShapeDtypeStruct(of_batch, dtype, sharding=sharding)
-        for each, (of_batch, dtype) in batch_shapes(
+        entry: jax.ShapeDtypeStruct(entry_shape, dtype, sharding=sharding)
+        for entry, (entry_shape, dtype) in batch_shapes(
             vocabulary, config.data, batch_size=size, feature_shape=shape
         ).items()
     }
@@ -127,30 +135,30 @@ def lower(config, mesh: Mesh, name: str) -> Lowered:
     traced = function.trace(*arguments)
     flops = count_flops(traced.jaxpr, trips=config.decode.max_len)
     model_flops = flops
-    if name == "train" and (kept := _without_remat(config)) is not None:
-        other = make_programs(kept, rules, vocabulary, feature_shape=shape)
-        model_flops = count_flops(other.step_fn.trace(other.state, batch).jaxpr)
-    return Lowered(
+    if name == "train" and (without_remat := _without_remat(config)) is not None:
+        programs_without = make_programs(without_remat, rules, vocabulary, feature_shape=shape)
+        model_flops = count_flops(programs_without.step_fn.trace(programs_without.state, batch).jaxpr)
+    return LoweredProgram(
         name, mesh, traced.lower(),
         sum(value.size for value in programs.pure_model.shapes.values()), size, flops, model_flops,
-        _bytes_by_name(arguments), config.decode.max_len, assumed,
+        _bytes_by_name(arguments), config.decode.max_len, assumptions,
     )  # fmt: skip
 
 
-def compile_lowered(lowered: Lowered) -> Compiled:
+def compile_lowered(lowered: LoweredProgram) -> CompiledProgram:
     """Compiles a program.
 
     Raises:
-      DoesNotFitError: it needs more memory than there is; CompilerError: the compiler fails.
+      DoesNotFitError: the program needs more memory than a chip has.
+      CompilerError: the compiler fails.
     """
     started = time.perf_counter()
     try:
         compiled = lowered.lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        section = "train" if lowered.name == "train" else "eval"
         raise _does_not_fit(str(error)) or CompilerError(
             f"the TPU compiler fails on the {lowered.name} program with this mesh: {str(error)[:300]} ...\n"
-            f"Another mesh, or other {section}.xla_options, may do"
+            f"Another mesh, or other {SECTIONS[lowered.name]}.xla_options, may help"
         ) from error
     seconds, stats = time.perf_counter() - started, compiled.memory_analysis()
     memory = {
@@ -160,47 +168,45 @@ def compile_lowered(lowered: Lowered) -> Compiled:
         "temporaries": stats.temp_size_in_bytes,
         "program": stats.generated_code_size_in_bytes,
     }
-    return Compiled(HloProgram.parse(compiled.as_text()), memory, seconds)
+    return CompiledProgram(HloProgram.parse(compiled.as_text()), memory, seconds)
 
 
 def _vocabulary(config) -> tuple[Vocabulary, tuple[str, ...]]:
-    """The config's; where it is not made yet, one of the size that it may have, and a sentence that says so."""
+    """The config's vocabulary; where it does not exist, a dummy of the expected size, and a sentence that says so."""
     path, size = config.data.vocabulary, config.compile.vocabulary
     if Path(path).is_file():
         return Vocabulary.load(path), ()
     times = config.data.time_bins if config.data.task == "dense" else 0
-    why = f"data.vocabulary = {path} is no file" if path else "data.vocabulary is empty"
-    note = f"The vocabulary has {size:,} pieces (compile.vocabulary), as {why}."
-    return dummy_vocabulary(size, languages=config.data.languages, times=times), (note,)
+    reason = f"data.vocabulary = {path} is no file" if path else "data.vocabulary is empty"
+    assumption = f"The vocabulary has {size:,} tokens (compile.vocabulary), as {reason}."
+    return dummy_vocabulary(size, languages=config.data.languages, times=times), (assumption,)
 
 
 def _feature_shape(config) -> tuple[int, int, int] | None:
-    """Of extracted features, as the config's encoder would make them."""
+    """The shape of an item's extracted features from the config's encoder; None where frames are encoded."""
     if not config.data.features:
         return None
     encoder = make_encoder(
         config.model.encoder.name, image_size=config.data.image_size, options=config.model.encoder.options
     )
-    pictures = jax.ShapeDtypeStruct((1, config.data.image_size, config.data.image_size, 3), "uint8")
+    images = jax.ShapeDtypeStruct((1, config.data.image_size, config.data.image_size, 3), "uint8")
     shape = jax.eval_shape(
-        lambda params, stats, images: encoder.bind(params, stats)(images),
-        encoder.shapes,
-        encoder.batch_stat_shapes,
-        pictures,
-    ).shape
+        lambda params, batch_stats, images: encoder.bind(params, batch_stats)(images),
+        encoder.shapes, encoder.batch_stat_shapes, images,
+    ).shape  # fmt: skip
     return tuple(shape[-3:])
 
 
 def _without_remat(config):
-    """The config with nothing computed twice; None if nothing is."""
+    """The config without rematerialization; None if it has none."""
     parts = (config.model.encoder, config.model.temporal, config.model.decoder)
     if not any(part.options.get("remat", "none") != "none" for part in parts):
         return None
-    kept = deepcopy(config)
-    for part in (kept.model.encoder, kept.model.temporal, kept.model.decoder):
+    changed = deepcopy(config)
+    for part in (changed.model.encoder, changed.model.temporal, changed.model.decoder):
         if "remat" in part.options:
             part.options.remat = "none"
-    return kept
+    return changed
 
 
 def _bytes_by_name(arguments) -> dict[str, int]:
@@ -218,16 +224,16 @@ _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def _does_not_fit(message: str) -> DoesNotFitError | None:
-    """What the compiler says of memory; None if it says something else."""
-    found = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message) or re.search(
+    """The error for the compiler's message that memory is exhausted; None for other messages."""
+    match = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message) or re.search(
         r"temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", message
     )
-    if found is None:
+    if match is None:
         return None
     largest = re.findall(
         r"Size: ([\d.]+)([KMGT]?)B?\n(?:\s+Operator: op_name=\"([^\"]*)\"[^\n]*\n)?\s+Shape: (\S+)", message
     )
     return DoesNotFitError(
-        float(found[1]) * _UNITS[found[2]], float(found[3]) * _UNITS[found[4]],
+        float(match[1]) * _UNITS[match[2]], float(match[3]) * _UNITS[match[4]],
         [(float(size) * _UNITS[unit], f"{shape} {name}".strip()) for size, unit, name, shape in largest],
     )  # fmt: skip

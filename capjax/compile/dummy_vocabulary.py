@@ -1,12 +1,11 @@
-"""A vocabulary of a given size with no words in it: a program depends on its size and on its reserved pieces alone."""
+"""A vocabulary without words, for compiling: a program depends on the vocabulary's size and reserved tokens alone."""
 
 import struct
 from collections.abc import Sequence
 
 from capjax.text.vocabulary import TASKS, Vocabulary, VocabularyError
 
-# Numbers of sentencepiece_model.proto. The module that sentencepiece brings for it wants a newer protobuf than other
-# packages allow.
+# Field numbers of sentencepiece_model.proto. Its generated module needs a newer protobuf than other packages allow.
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _TEXT, _SCORE, _TYPE = 1, 2, 3  # of a piece
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6  # types
@@ -16,19 +15,19 @@ _NAME, _DUMMY_PREFIX = 1, 3  # of the normalizer
 
 
 def dummy_vocabulary(size: int, *, languages: Sequence[str], times: int = 0) -> Vocabulary:
-    """A vocabulary of `size` pieces with pieces for these languages and so many times.
+    """Returns a vocabulary of `size` tokens, with tokens for these languages and this number of time tokens.
 
     Raises:
-      VocabularyError: there is no room for them.
+      VocabularyError: `size` has no room for the reserved tokens.
     """
     pieces = [_piece(name, _CONTROL) for name in ("<pad>", "<s>", "</s>")] + [_piece("<unk>", _UNKNOWN)]
     for kind, names in (("task", TASKS), ("lang", languages), ("time", range(times))):
         pieces += [_piece(f"<{kind}:{name}>", _CONTROL) for name in names]
     pieces += [_piece(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
     if (left := size - len(pieces)) < 1:
-        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(pieces) + 1} pieces are reserved")
+        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(pieces) + 1} tokens are reserved")
     pieces.append(_piece("\u2581", _NORMAL))
-    for number in range(left - 1):  # of the private use area, which no text needs
+    for number in range(left - 1):  # private use area: no text contains it
         text = chr(0xF0000 + number // 60_000) + chr(0xF0000 + number % 60_000)
         pieces.append(_piece(text, _NORMAL, -float(number)))
     trainer = {_MODEL_TYPE: _BPE, _VOCAB_SIZE: size, _BYTE_FALLBACK: 1}
@@ -44,7 +43,7 @@ def _piece(text: str, kind: int, score: float = 0.0) -> bytes:
 
 
 def _field(number: int, value: int | float | bytes) -> bytes:
-    """A field of a message in protobuf's encoding (protobuf.dev/programming-guides/encoding)."""
+    """A field in protobuf's encoding (protobuf.dev/programming-guides/encoding)."""
     if isinstance(value, bytes):
         return _varint(number << 3 | 2) + _varint(len(value)) + value
     if isinstance(value, float):

@@ -1,29 +1,30 @@
-"""How long a compiled program takes, as far as the compiler tells: an estimate, never a measurement.
+"""Experimental estimate of how long a compiled program takes; it has never been checked against a TPU.
 
-The compiler writes beside each fusion how many cycles it expects. Here these are multiplied by how often each runs
-(`HloProgram.trips`) and divided by the clock; where its cost model was not asked, memory and vector unit tell
-(`elementwise.py`). To them comes what the chips tell each other and do not overlap with computing. A second figure, the
-roofline (Williams et al. 2009), knows nothing of the compiler's cycles: what the counted operations or the bytes of
-memory that are read and written take at the chip's peak, whichever is more.
+The compiler writes beside each fusion how many cycles it expects. These are multiplied by how often each runs
+(`HloProgram.trips`) and divided by the clock; where its cost model does not apply, memory and vector unit decide
+(`loop_fusions.py`). Collectives add the time that no computation overlaps. A second figure, the roofline (Williams et
+al. 2009), does without the compiler's cycles: the time of the counted operations or of the memory traffic at the chip's
+peak, whichever is more.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
 from capjax.compile.collectives import Collective, describe, describe_transfer, inside, kind_of
-from capjax.compile.elementwise import loop_seconds
 from capjax.compile.hlo import HloProgram, Instruction
+from capjax.compile.loop_fusions import loop_seconds
+from capjax.compile.memory_traffic import bytes_moved
 from capjax.compile.topology import Topology
-from capjax.compile.traffic import bytes_moved
 
 
 @dataclass
-class Exchange:
-    """A collective with how often it runs.
+class CollectiveTime:
+    """The time of a collective in a step.
 
     Attributes:
-      exposed: seconds a step, over all its runs, in which nothing is computed beside it.
-      overlaps: at least a part of it runs beside computing.
+      runs: how often it runs.
+      exposed: seconds per step, over all runs, without computation beside it.
+      overlaps: whether at least a part of it runs beside computation.
     """
 
     collective: Collective
@@ -34,18 +35,23 @@ class Exchange:
 
 @dataclass
 class Estimate:
-    """Attributes:
-    compute: seconds, of fusions and copies; by_cycles: the same by the compiler's cycles alone.
-    exposed: seconds, of collectives that nothing overlaps.
-    memory_bytes: read and written a chip; by_source: {line of capjax: its seconds of compute}.
-    unknown_loops: whose length depends on the data, or is not told: each trip of theirs counts `trips` times.
+    """Estimated time of a program on one chip.
+
+    Attributes:
+      compute: seconds of fusions and copies.
+      by_cycles: the same by the compiler's cycle counts alone.
+      exposed: seconds of collectives that nothing overlaps.
+      memory_bytes: memory traffic.
+      collectives: each with its time.
+      by_source: {source line: its seconds of `compute`}.
+      unknown_loops: number of loops whose length depends on the data or is unknown.
     """
 
     compute: float = 0.0
     by_cycles: float = 0.0
     exposed: float = 0.0
     memory_bytes: int = 0
-    exchanges: list[Exchange] = field(default_factory=list)
+    collectives: list[CollectiveTime] = field(default_factory=list)
     by_source: Counter = field(default_factory=Counter)
     unknown_loops: int = 0
 
@@ -54,110 +60,112 @@ class Estimate:
         return self.compute + self.exposed
 
 
-def estimate(program: HloProgram, mesh, topology: Topology, *, trips: int = 1) -> Estimate:
-    """Reads a program that was compiled for a mesh of a topology's devices.
+def estimate(program: HloProgram, mesh, topology: Topology, *, default_trips: int = 1) -> Estimate:
+    """Estimates a program that was compiled for a mesh of a topology's devices.
 
     Args:
-      trips: of a loop that does not say how long it is.
+      default_trips: trips of a loop whose length is unknown.
     """
-    walk = _Walk(program, mesh, topology, trips)
-    walk.run(program.entry, 1)
-    walk.found.memory_bytes = bytes_moved(program, unknown=trips)
-    return walk.found
+    simulation = _Simulation(program, mesh, topology, default_trips)
+    simulation.run(program.entry, 1)
+    simulation.result.memory_bytes = bytes_moved(program, default_trips=default_trips)
+    return simulation.result
 
 
-class _Open:
-    """A collective that has been started: the seconds of it that nothing has overlapped yet."""
+class _InFlight:
+    """A collective that has started: `left` are its seconds that nothing has overlapped yet."""
 
     def __init__(self, collective: Collective):
         self.collective, self.left = collective, collective.seconds
 
 
-class _Walk:
-    """Goes through a program in the order in which it runs."""
+class _Simulation:
+    """Runs a program in the order of its schedule and adds up times in `result`."""
 
-    def __init__(self, program: HloProgram, mesh, topology: Topology, trips: int):
-        self.program, self.mesh, self.topology, self.trips = program, mesh, topology, trips
-        self.found = Estimate()
-        # What has begun, of the computation that is gone through and of those that run it.
-        self.begun: list[dict[str, _Open]] = []
+    def __init__(self, program: HloProgram, mesh, topology: Topology, default_trips: int):
+        self.program, self.mesh, self.topology, self.default_trips = program, mesh, topology, default_trips
+        self.result = Estimate()
+        # Collectives in flight by key: of the current computation, and of those that run it.
+        self.in_flight: list[dict[str, _InFlight]] = []
 
-    def run(self, name: str, times: int) -> float:
-        """Adds a computation that runs `times` times; returns the seconds of one run."""
-        begun, total = {}, 0.0
-        self.begun.append(begun)
-        for one in self.program.computations[name]:
-            total += self._one(one, name, times, begun)
-        self.begun.pop()
-        for each in begun.values():
-            total += self._finish(each, times)
-        return total
+    def run(self, computation: str, count: int) -> float:
+        """Adds a computation that runs `count` times; returns the seconds of one run."""
+        in_flight = {}
+        self.in_flight.append(in_flight)
+        seconds = sum(self._step(one, count, in_flight) for one in self.program.computations[computation].values())
+        self.in_flight.pop()
+        return seconds + sum(self._finish(collective, count) for collective in in_flight.values())
 
-    def _one(self, one: Instruction, where: str, times: int, begun: dict[str, _Open]) -> float:
-        """Seconds of one instruction of the computation `where`, with all that it runs."""
-        if one.opcode == "while":
-            trips = self.program.trips(one)
-            self.found.unknown_loops += trips is None
-            trips = self.trips if trips is None else trips
-            return self._beside(trips * self.run(one.named("body"), times * trips), begun)
-        if one.opcode == "call":
-            return self._beside(self.run(one.named("to_apply"), times), begun)
-        if one.opcode == "conditional":
-            return self._beside(max(self.run(branch, times) for branch in self.program.branches(one)), begun)
-        if one.opcode == "send" and (met := one.between_slices):
-            begun[met[1]] = _Open(describe_transfer(self.program, one, self.topology))
+    def _step(self, instruction: Instruction, count: int, in_flight: dict[str, _InFlight]) -> float:
+        """Adds an instruction with all that it runs; returns the seconds of one run."""
+        opcode = instruction.opcode
+        if opcode == "while":
+            trips = self.program.trips(instruction)
+            self.result.unknown_loops += trips is None
+            trips = self.default_trips if trips is None else trips
+            return self._overlap(trips * self.run(instruction.called("body"), count * trips), in_flight)
+        if opcode == "call":
+            return self._overlap(self.run(instruction.called("to_apply"), count), in_flight)
+        if opcode == "conditional":
+            branches = self.program.branches(instruction)
+            return self._overlap(max(self.run(branch, count) for branch in branches), in_flight)
+        if opcode == "send" and (transfer := instruction.host_transfer):
+            in_flight[transfer[1]] = _InFlight(describe_transfer(self.program, instruction, self.topology))
             return 0.0
-        if one.opcode == "recv-done" and (met := self.program.known(where)[one.operands[0]].between_slices):
-            return self._finish(begun.pop(met[1]), times) if met[1] in begun else 0.0
-        if one.opcode.endswith("-done"):
-            return self._finish(begun.pop(one.operands[0]), times) if one.operands[0] in begun else 0.0
-        if kind_of(one):
-            return self._exchange(one, None, one.opcode.endswith("-start"), times, begun, one.name)
-        if found := inside(self.program, one):
-            collective, body = found
-            key, targets = f"channel {collective.channel}", {each.target for each in body}
+        if opcode.endswith("-done"):
+            start = self.program.siblings(instruction).get(instruction.operands[0])
+            transfer = start.host_transfer if start and opcode == "recv-done" else None
+            return self._finish(in_flight.pop(transfer[1] if transfer else instruction.operands[0], None), count)
+        if kind_of(instruction):
+            return self._collective(instruction, None, opcode.endswith("-start"), count, in_flight, instruction.name)
+        if wrapped := inside(self.program, instruction):
+            collective, body = wrapped
+            key, targets = f"channel {collective.channel}", {one.custom_call_target for one in body}
             if "AsyncCollectiveDone" in targets:
-                return self._finish(begun.pop(key), times) if key in begun else 0.0
-            if not any(key in each for each in self.begun):
-                starts = one.opcode == "async-start" or "AsyncCollectiveStart" in targets
-                key = one.name if one.opcode == "async-start" else key
-                return self._exchange(collective, one, starts, times, begun, key)
-            # A step of computing that moves a part of it along, perhaps in a loop that runs between start and end.
-        seconds = self._seconds(one, where)
-        self.found.compute += seconds * times
-        self.found.by_cycles += (one.cycles or 0) / self.topology.chip.clock * times
-        if seconds:
-            self.found.by_source[self.program.source(one) or f"({one.opcode})"] += seconds * times
-        return self._beside(seconds, begun)
+                return self._finish(in_flight.pop(key, None), count)
+            if not any(key in started for started in self.in_flight):
+                starts = opcode == "async-start" or "AsyncCollectiveStart" in targets
+                key = instruction.name if opcode == "async-start" else key
+                return self._collective(collective, instruction, starts, count, in_flight, key)
+            # Otherwise a computation that moves a part of the collective along, perhaps in a loop between its start
+            # and its end.
+        return self._compute(instruction, count, in_flight)
 
-    def _seconds(self, one: Instruction, where: str) -> float:
-        """Of computing, once."""
-        seconds = (one.cycles or 0) / self.topology.chip.clock
-        if not seconds or one.modelled:
-            return seconds
-        simple = loop_seconds(self.program, one, self.program.known(where), self.topology.chip)
-        return seconds if simple is None else min(seconds, simple)
+    def _compute(self, instruction: Instruction, count: int, in_flight: dict[str, _InFlight]) -> float:
+        chip = self.topology.chip
+        seconds = cycle_seconds = (instruction.cycles or 0) / chip.clock
+        if seconds and not instruction.has_cost_model:
+            loop = loop_seconds(self.program, instruction, chip)
+            seconds = seconds if loop is None else min(seconds, loop)
+        self.result.compute += seconds * count
+        self.result.by_cycles += cycle_seconds * count
+        if seconds:
+            self.result.by_source[self.program.source(instruction) or f"({instruction.opcode})"] += seconds * count
+        return self._overlap(seconds, in_flight)
 
     @staticmethod
-    def _beside(seconds: float, begun: dict[str, _Open]) -> float:
-        """Lets computing of so many seconds hide what has begun, one after another: they share the links."""
-        room = seconds
-        for each in begun.values():
-            hidden = min(room, each.left)
-            each.left, room = each.left - hidden, room - hidden
+    def _overlap(seconds: float, in_flight: dict[str, _InFlight]) -> float:
+        """Lets a computation hide collectives in flight, one after another, for they share the links."""
+        available = seconds
+        for collective in in_flight.values():
+            hidden = min(available, collective.left)
+            collective.left, available = collective.left - hidden, available - hidden
         return seconds
 
-    def _exchange(self, one, around: Instruction | None, starts: bool, times: int, begun: dict, key: str) -> float:
-        collective = describe(self.program, one, around, self.mesh, self.topology)
+    def _collective(
+        self, instruction: Instruction, wrapper: Instruction | None, starts: bool, count: int, in_flight: dict, key: str
+    ) -> float:
+        started = _InFlight(describe(self.program, instruction, wrapper, self.mesh, self.topology))
         if starts:
-            begun[key] = _Open(collective)
+            in_flight[key] = started
             return 0.0
-        return self._add(collective, collective.seconds, times)
+        return self._finish(started, count)
 
-    def _finish(self, one: _Open, times: int) -> float:
-        return self._add(one.collective, one.left, times)
-
-    def _add(self, collective: Collective, exposed: float, times: int) -> float:
-        self.found.exposed += exposed * times
-        self.found.exchanges.append(Exchange(collective, times, exposed * times, exposed < collective.seconds))
-        return exposed
+    def _finish(self, ended: _InFlight | None, count: int) -> float:
+        """Adds a collective that ends; returns its exposed seconds of one run, 0 where none has started."""
+        if ended is None:
+            return 0.0
+        self.result.exposed += ended.left * count
+        overlaps = ended.left < ended.collective.seconds
+        self.result.collectives.append(CollectiveTime(ended.collective, count, ended.left * count, overlaps))
+        return ended.left

@@ -1,4 +1,4 @@
-"""Operations of a program, counted from what JAX traced: every trip of a scan, whatever the compiler makes of it."""
+"""Floating-point operations of a traced program, every trip of a scan included."""
 
 import math
 from collections.abc import Mapping
@@ -8,19 +8,20 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 
 def count_flops(traced, *, trips: int = 1) -> int:
-    """Floating-point operations of matrix products and convolutions, two a multiplication with its addition, over all
-    devices together; what else there is does not count, as in everyone's utilization.
+    """Returns the floating-point operations of matrix products and convolutions, over all devices together.
+
+    A multiplication with its addition counts as two; other operations do not count, as in model-FLOPs utilization.
 
     Args:
-      traced: what `jax.make_jaxpr` or `jax.jit(...).trace(...).jaxpr` gives.
-      trips: of a loop whose length depends on the data.
+      traced: a jaxpr, from `jax.make_jaxpr` or `jax.jit(...).trace(...).jaxpr`.
+      trips: trips of a loop whose length depends on the data.
     """
     jaxpr = traced.jaxpr if isinstance(traced, ClosedJaxpr) else traced
-    needed, total = {each for each in jaxpr.outvars if not isinstance(each, Literal)}, 0
+    needed, total = {var for var in jaxpr.outvars if not isinstance(var, Literal)}, 0
     for equation in reversed(jaxpr.eqns):
-        # What no result depends on is not computed.
+        # Equations that no result depends on are not computed.
         if equation.effects or not needed.isdisjoint(equation.outvars):
-            needed.update(each for each in equation.invars if not isinstance(each, Literal))
+            needed.update(var for var in equation.invars if not isinstance(var, Literal))
             total += _flops(equation, trips)
     return total
 
@@ -34,7 +35,7 @@ def _flops(equation, trips: int) -> int:
     if name == "conv_general_dilated":
         kernel, out, numbers = equation.invars[1].aval, equation.outvars[0].aval, params["dimension_numbers"]
         taps = kernel.size // kernel.shape[numbers.rhs_spec[0]]
-        # Between the pixels of a dilated input are zeros.
+        # A dilated input has zeros between its pixels.
         return 2 * out.size * taps // math.prod(params["lhs_dilation"])
     if name == "scan":
         return params["length"] * count_flops(params["jaxpr"], trips=trips)
@@ -46,6 +47,6 @@ def _flops(equation, trips: int) -> int:
 
 
 def _jaxprs(params: Mapping) -> list:
-    """The programs among an equation's parameters: of what is jitted, rematerialised or has a gradient of its own."""
+    """The jaxprs among an equation's parameters: of jit, rematerialization and custom gradients."""
     leaves = jax.tree.leaves(dict(params), is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr))
     return [leaf for leaf in leaves if isinstance(leaf, Jaxpr | ClosedJaxpr)]

@@ -1,4 +1,4 @@
-"""TPU slices by name: their chips, what a chip can do, and how chips are linked."""
+"""TPU slices by name: their chips, peak rates of a chip, and links between chips."""
 
 import importlib.util
 import math
@@ -12,20 +12,21 @@ import numpy as np
 
 
 class TopologyError(ValueError):
-    """No such slice, or no compiler for it; the message says what there is."""
+    """There is no such slice, or no compiler for it; the message lists those that exist."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """What Google publishes of a chip (cloud.google.com/tpu/docs, pages v5e, v5p and v6e), and its clock.
+    """Peak rates of a chip as Google publishes them (cloud.google.com/tpu/docs, pages v5e, v5p and v6e).
 
     Attributes:
-      flops: bfloat16 operations a second; memory: bytes; bandwidth: bytes a second of memory.
-      link: bytes a second of one link to a neighboring chip, one way.
-      network: bytes a second of a chip's share of the network between slices, one way.
-      clock: cycles a second, in which the compiler counts.
-      sides: of a slice: 2 or 3 dimensions.
-      shapes: the slices that exist, for chips in 2 dimensions.
+      flops: bfloat16 operations per second.
+      memory: bytes of main memory.
+      bandwidth: bytes per second of main memory.
+      link: bytes per second of one link to a neighboring chip, one way.
+      network: bytes per second of a chip's share of the network between slices, one way.
+      clock: cycles per second, the unit of the compiler's estimates.
+      shapes: names of the slices that exist, for kinds whose slices have two sides.
     """
 
     flops: float
@@ -34,31 +35,32 @@ class Chip:
     link: float
     network: float
     clock: float
-    sides: int
     shapes: tuple[str, ...] = ()
 
     @property
     def vector(self) -> float:
-        """Elementwise operations a second: four units of 1,024 lanes (jax-ml.github.io/scaling-book, on TPUs)."""
+        """Elementwise operations per second: four units of 1,024 lanes (jax-ml.github.io/scaling-book, on TPUs)."""
         return 4 * 1024 * self.clock
 
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CHIPS = {
-    "v5e": Chip(197e12, 16 * 2**30, 819e9, 50e9, 3.125e9, 1.5e9, 2, _FLAT),
-    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 100e9, 6.25e9, 1.75e9, 3),
-    "v6e": Chip(918e12, 32 * 2**30, 1600e9, 100e9, 12.5e9, 1.75e9, 2, _FLAT),
+    "v5e": Chip(197e12, 16 * 2**30, 819e9, 50e9, 3.125e9, 1.5e9, _FLAT),
+    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 100e9, 6.25e9, 1.75e9),
+    "v6e": Chip(918e12, 32 * 2**30, 1600e9, 100e9, 12.5e9, 1.75e9, _FLAT),
 }  # fmt: skip
-# A ring closes where a side has this many chips, by kind.
-_CLOSED = {"v5e": 16, "v6e": 16, "v5p": 4}
+# A side of this many chips, or a multiple, is closed to a ring.
+_RING = {"v5e": 16, "v6e": 16, "v5p": 4}
 
 
 @dataclass(frozen=True)
 class Topology:
-    """`SLICES` times `KIND:SIDES`, such as v5e:16x16, or 4xv5e:16x16 for four slices.
+    """A TPU slice such as v5e:16x16, or several, such as 4xv5e:16x16.
 
     Attributes:
-      kind: of chip, a key of CHIPS; shape: chips a side; slices: how many.
+      kind: kind of chip, a key of CHIPS.
+      shape: chips along each side.
+      slices: number of slices.
     """
 
     kind: str
@@ -67,19 +69,19 @@ class Topology:
 
     @classmethod
     def parse(cls, text: str) -> "Topology":
-        """Reads a name.
+        """Parses a name.
 
         Raises:
           TopologyError: there is no such slice.
         """
-        found = re.fullmatch(r"(?:(?P<slices>\d{1,3})x)?(?P<kind>[a-z]\w+):(?P<shape>\d+(?:x\d+)*)", text)
-        if found is None:
+        match = re.fullmatch(r"(?:(?P<slices>\d{1,3})x)?(?P<kind>[a-z]\w+):(?P<shape>\d+(?:x\d+)*)", text)
+        if match is None:
             raise TopologyError(
                 f"topology {text!r}: write KIND:SIDES, such as v5e:16x16, or 4xv5e:16x16 for four slices"
             )
-        kind, shape = found["kind"], found["shape"]
+        kind, shape = match["kind"], match["shape"]
         if kind not in CHIPS:
-            raise TopologyError(f"topology {text!r}: no chip {kind!r} is known; there are {', '.join(CHIPS)}")
+            raise TopologyError(f"topology {text!r}: no chip {kind!r}; there are {', '.join(CHIPS)}")
         chip, sides = CHIPS[kind], tuple(map(int, shape.split("x")))
         if chip.shapes and shape not in chip.shapes:
             raise TopologyError(f"topology {text!r}: slices of {kind} are {', '.join(chip.shapes)}")
@@ -88,7 +90,7 @@ class Topology:
                 f"topology {text!r}: slices of {kind} have three sides, such as 2x2x1, 2x2x2, 2x2x4, 4x4x4 or 4x4x8: "
                 "each 1, 2 or a multiple of 4, in rising order"
             )
-        if (slices := int(found["slices"] or 1)) < 1:
+        if (slices := int(match["slices"] or 1)) < 1:
             raise TopologyError(f"topology {text!r}: at least one slice")
         return cls(kind, sides, slices)
 
@@ -102,12 +104,12 @@ class Topology:
 
     @property
     def count(self) -> int:
-        """Chips of all slices."""
+        """Number of chips of all slices."""
         return self.slices * math.prod(self.shape)
 
     @cached_property
     def devices(self) -> list:
-        """Devices to compile for.
+        """The abstract devices of the slice, to compile for.
 
         Raises:
           TopologyError: the compiler is not installed, or does not know the slice.
@@ -126,17 +128,17 @@ class Topology:
             raise TopologyError(f"topology {self}: the TPU compiler does not know it: {error}") from error
 
     def links(self, devices: Sequence) -> tuple[float, float]:
-        """Bytes a second (in a slice, between slices) into each of a group of devices that all exchange with all; inf
-        where the group does not need it.
+        """Returns bytes per second (within a slice, between slices) into each device of a group that exchanges all to
+        all; inf for links that the group does not use.
 
-        A side that the group spans wholly and that is a ring gives two links, another side one.
+        A ring along a side that the group spans wholly gives two links, another side one.
         """
-        chip, places = self.chip, np.asarray([device.coords for device in devices])
+        chip, coordinates = self.chip, np.asarray([device.coords for device in devices])
         links = 0
         for side, length in enumerate(self.shape):
-            spanned = len(set(places[:, side].tolist()))
+            spanned = len(set(coordinates[:, side].tolist()))
             if spanned > 1:
-                ring = spanned == length and length % _CLOSED[self.kind] == 0
+                ring = spanned == length and length % _RING[self.kind] == 0
                 links += 2 if ring else 1
         across = len({getattr(device, "slice_index", 0) for device in devices}) > 1
         return links * chip.link if links else math.inf, chip.network if across else math.inf
@@ -148,15 +150,15 @@ def _is_box(sides: Sequence[int]) -> bool:
 
 
 def prepare_compiler():
-    """Makes JAX use the TPU compiler without looking for a TPU.
+    """Sets the environment so that JAX uses the TPU compiler without looking for a TPU.
 
     Raises:
-      TopologyError: it is not installed.
+      TopologyError: the compiler is not installed.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise TopologyError("the TPU compiler is not installed: pip install 'capjax[tpu]'")
-    # It would ask Google's metadata server which machine this is.
+    # libtpu would ask Google's metadata server which machine this is.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
-    # No TPU is used, so that several may compile at a time.
+    # No TPU is in use, so several processes may load libtpu at a time.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")

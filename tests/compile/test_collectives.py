@@ -27,7 +27,7 @@ def program(*lines: str) -> HloProgram:
 
 def the_one(line: str, mesh):
     parsed = program(line)
-    return describe(parsed, parsed.computations["main"][0], None, mesh, TOPOLOGY)
+    return describe(parsed, next(iter(parsed.computations["main"].values())), None, mesh, TOPOLOGY)
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def the_one(line: str, mesh):
         ("{}", ("data", "fsdp")),
     ],
 )
-def test_groups_are_told_as_axes_of_the_mesh_however_they_are_written(groups, axes):
+def test_replica_groups_become_axes_of_the_mesh_in_every_notation(groups, axes):
     line = f"%r = f32[1024]{{0}} all-reduce(%a), channel_id=1, replica_groups={groups}, to_apply=%add"
-    found = the_one(line, mesh_of(data=4, fsdp=4))
-    assert found.axes == axes
-    assert len(found.group) == 4 ** len(axes)
+    collective = the_one(line, mesh_of(data=4, fsdp=4))
+    assert collective.axes == axes
+    assert len(collective.group) == 4 ** len(axes)
 
 
-def test_on_a_line_of_chips_all_but_one_part_comes_over_one_link():
+def test_on_a_line_of_chips_all_parts_but_one_arrive_over_one_link():
     line = "%r = f32[4000000]{0} all-gather(%a), channel_id=1, replica_groups=[4,4]<=[16], dimensions={0}"
-    found = the_one(line, mesh_of(data=4, fsdp=4))
-    assert found.bytes == 16e6
-    assert found.seconds == pytest.approx(16e6 * 3 / 4 / LINK + 3 * HOP)
+    collective = the_one(line, mesh_of(data=4, fsdp=4))
+    assert collective.bytes == 16e6
+    assert collective.seconds == pytest.approx(16e6 * 3 / 4 / LINK + 3 * HOP)
 
 
-def test_a_sum_takes_twice_a_gathering_and_a_scattered_sum_once():
+def test_an_all_reduce_takes_twice_as_long_as_a_reduce_scatter():
     groups = "channel_id=1, replica_groups=[4,4]<=[16], to_apply=%add"
     mesh = mesh_of(data=4, fsdp=4)
     summed = the_one(f"%r = f32[4000000]{{0}} all-reduce(%a), {groups}", mesh)
@@ -66,19 +66,19 @@ def test_a_sum_takes_twice_a_gathering_and_a_scattered_sum_once():
     assert summed.seconds == pytest.approx(2 * scattered.seconds)
 
 
-def test_a_sum_over_slices_sends_each_chips_part_over_the_network():
+def test_an_all_reduce_over_slices_sends_each_chips_part_over_the_network():
     line = "%r = f32[16000000]{0} all-reduce(%a), channel_id=1, replica_groups={}, to_apply=%add"
-    found = the_one(line, mesh_of(slices=2, replica=2, data=16))
-    assert found.axes == ("replica", "data")
+    collective = the_one(line, mesh_of(slices=2, replica=2, data=16))
+    assert collective.axes == ("replica", "data")
     within = 64e6 * 15 / 16 / (2 * LINK) + 6 * HOP
-    assert found.seconds == pytest.approx(2 * (within + 64e6 / 16 / 2 / TOPOLOGY.chip.network))
+    assert collective.seconds == pytest.approx(2 * (within + 64e6 / 16 / 2 / TOPOLOGY.chip.network))
 
 
 START = "%s = (f32[1000000]{0}, f32[4000000]{0}) all-gather-start(%a), channel_id=1, replica_groups=[4,4]<=[16]"
 
 
 @pytest.mark.parametrize("cycles", [0, 150_000, 3_000_000])
-def test_what_is_computed_between_start_and_end_hides_a_collective(cycles):
+def test_computation_between_start_and_end_hides_a_collective(cycles):
     parsed = program(
         "%a = f32[1000000]{0} parameter(0)",
         START + ", dimensions={0}",
@@ -89,23 +89,23 @@ def test_what_is_computed_between_start_and_end_hides_a_collective(cycles):
     parsed.computations["none"] = HloProgram.parse(
         "HloModule m\n\nENTRY %e (p: f32[8]) -> f32[8] {\n  ROOT %p = f32[8]{0} parameter(0)\n}\n"
     ).computations["e"]
-    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
-    computing = cycles / TOPOLOGY.chip.clock
-    (exchange,) = found.exchanges
-    assert exchange.overlaps == (cycles > 0)
-    assert found.compute == pytest.approx(computing)
-    assert found.exposed == pytest.approx(max(exchange.collective.seconds - computing, 0))
-    assert found.seconds == pytest.approx(max(exchange.collective.seconds, computing))
+    estimated = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
+    compute_seconds = cycles / TOPOLOGY.chip.clock
+    (timed,) = estimated.collectives
+    assert timed.overlaps == (cycles > 0)
+    assert estimated.compute == pytest.approx(compute_seconds)
+    assert estimated.exposed == pytest.approx(max(timed.collective.seconds - compute_seconds, 0))
+    assert estimated.seconds == pytest.approx(max(timed.collective.seconds, compute_seconds))
 
 
-def test_a_collective_in_one_piece_is_exposed():
+def test_a_synchronous_collective_is_exposed():
     parsed = program(
         "%a = f32[1000000]{0} parameter(0)",
         "ROOT %r = f32[4000000]{0} all-gather(%a), channel_id=1, replica_groups=[4,4]<=[16], dimensions={0}",
     )
-    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
-    assert found.exposed == found.seconds == found.exchanges[0].collective.seconds
-    assert not found.exchanges[0].overlaps
+    estimated = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY)
+    assert estimated.exposed == estimated.seconds == estimated.collectives[0].collective.seconds
+    assert not estimated.collectives[0].overlaps
 
 
 @pytest.mark.parametrize("cycles", [1_000, 1_000_000])
@@ -153,9 +153,9 @@ ENTRY %main (a: f32[1000000]) -> f32[4000000] {{
   ROOT %end = f32[4000000]{{0}} fusion(%out), kind=kCustom, calls=%ended
 }}
 """)
-    found = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY, trips=10)
-    (exchange,) = found.exchanges
-    computing = 10 * cycles / TOPOLOGY.chip.clock
-    assert exchange.runs == 1
-    assert found.compute == pytest.approx(computing)
-    assert found.exposed == pytest.approx(max(exchange.collective.seconds - computing, 0))
+    estimated = estimate(parsed, mesh_of(data=4, fsdp=4), TOPOLOGY, default_trips=10)
+    (timed,) = estimated.collectives
+    compute_seconds = 10 * cycles / TOPOLOGY.chip.clock
+    assert timed.runs == 1
+    assert estimated.compute == pytest.approx(compute_seconds)
+    assert estimated.exposed == pytest.approx(max(timed.collective.seconds - compute_seconds, 0))

@@ -69,43 +69,43 @@ def test_bytes_of_a_shape(shape, size):
 
 
 def test_instructions_run_as_often_as_the_loops_around_them():
-    runs = {one.name: times for one, times, _ in HloProgram.parse(LOOP).runs()}
+    runs = {one.name: times for one, times in HloProgram.parse(LOOP).runs()}
     assert runs["loop"] == runs["start"] == 1
     assert runs["y"] == runs["next"] == 12
-    assert "s" not in runs, "what a fusion is made of is not run by itself"
+    assert "s" not in runs, "instructions inside a fusion are not listed"
 
 
-def test_cycles_and_the_line_that_asked_are_read():
+def test_cycles_and_source_line_are_parsed():
     program = HloProgram.parse(LOOP)
-    fusion = next(one for one in program.computations["body"] if one.opcode == "fusion")
+    fusion = program.computations["body"]["y"]
     assert fusion.cycles == 150
     assert fusion.op_name == "jit(f)/mul"
     assert fusion.operands == ("x",)
     assert program.source(fusion) == "capjax/models/layers.py:40"
 
 
-def test_what_nobody_asked_for_is_caused_by_the_nearest_that_uses_it_or_that_it_comes_from():
+def test_the_cause_of_a_compiler_made_instruction_is_the_nearest_user_or_operand_with_a_source():
     program = HloProgram.parse(LOOP)
-    in_body, line = program.known("body"), "capjax/models/layers.py:40"
+    in_body, line = program.computations["body"], "capjax/models/layers.py:40"
     assert program.source(in_body["x"]) == ""
     assert program.cause(in_body["x"], uses=True) == line
-    assert program.cause(in_body["x"], uses=False) == line, "what a loop carries comes from its trip before"
-    assert program.cause(in_body["out"], uses=True) == line, "the other direction, where this one ends"
-    assert program.cause(in_body["next"], uses=False) == "", "nothing near it has a line"
+    assert program.cause(in_body["x"], uses=False) == line, "a carried value comes from the loop's previous trip"
+    assert program.cause(in_body["out"], uses=True) == line, "the other direction, where this one finds none"
+    assert program.cause(in_body["next"], uses=False) == "", "no instruction near it has a source"
     assert program.cause(in_body["y"], uses=False) == program.source(in_body["y"])
 
 
-def test_a_loop_that_ends_when_the_data_say_so_has_no_trips():
+def test_a_loop_with_data_dependent_length_has_no_trips():
     text = LOOP.replace("%limit = s32[] constant(12)", "%limit = s32[] get-tuple-element(%p.1), index=0")
     program = HloProgram.parse(text)
-    loop = next(one for one in program.computations["main"] if one.opcode == "while")
+    loop = program.computations["main"]["loop"]
     assert program.trips(loop) is None
-    assert {one.name: times for one, times, _ in program.runs(unknown=5)}["y"] == 5
+    assert {one.name: times for one, times in program.runs(default_trips=5)}["y"] == 5
 
 
-def test_a_counter_may_go_in_larger_steps():
+def test_a_counter_may_have_a_larger_increment():
     program = HloProgram.parse(LOOP.replace("%one = s32[] constant(1)", "%one = s32[] constant(5)"))
-    assert {one.name: times for one, times, _ in program.runs()}["y"] == 3, "at 0, 5 and 10 of 12"
+    assert {one.name: times for one, times in program.runs()}["y"] == 3, "at 0, 5 and 10 of 12"
 
 
 def test_text_without_a_program_is_an_error():
@@ -113,10 +113,10 @@ def test_text_without_a_program_is_an_error():
         HloProgram.parse("HloModule m\n")
 
 
-def test_what_this_machines_compiler_prints_is_read():
+def test_the_output_of_the_cpu_compiler_is_parsed():
     def f(w, x):
         return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0]
 
     program = HloProgram.parse(jax.jit(f).lower(jnp.ones((5, 4, 4)), jnp.ones((2, 4))).compile().as_text())
-    loops = [(one, program.trips(one)) for one, _, _ in program.runs() if one.opcode == "while"]
+    loops = [(one, program.trips(one)) for one, _ in program.runs() if one.opcode == "while"]
     assert [trips for _, trips in loops] == [5]

@@ -1,4 +1,4 @@
-"""What slices exchange is sent and received by their hosts."""
+"""Transfers between slices, which their hosts carry out."""
 
 import pytest
 
@@ -31,14 +31,14 @@ ENTRY %main (a: bf16[1000000], b: f32[1024]) -> bf16[1000000] {{
 """
 
 
-def test_what_slices_exchange_is_hidden_by_what_is_computed_meanwhile():
+def test_computation_hides_a_transfer_between_slices():
     topology = Topology.parse("4xv5e:2x2")
-    found = estimate(HloProgram.parse(TEXT), None, topology)
-    (exchange,) = found.exchanges
-    assert exchange.collective.axes == ("replica",)
-    assert (exchange.collective.kind, exchange.collective.bytes) == ("all-reduce", 2_000_000)
+    estimated = estimate(HloProgram.parse(TEXT), None, topology)
+    (timed,) = estimated.collectives
+    assert timed.collective.axes == ("replica",)
+    assert (timed.collective.kind, timed.collective.bytes) == ("all-reduce", 2_000_000)
     # Each of four slices sends and receives three quarters twice, and there are six hops of 20 microseconds.
     alone = 1.5 * 2e6 / 3.125e9 + 6 * 2e-5
-    assert exchange.collective.seconds == pytest.approx(alone)
-    assert found.compute == pytest.approx(1e-4)
-    assert found.exposed == pytest.approx(alone - 1e-4)
+    assert timed.collective.seconds == pytest.approx(alone)
+    assert estimated.compute == pytest.approx(1e-4)
+    assert estimated.exposed == pytest.approx(alone - 1e-4)

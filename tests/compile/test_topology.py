@@ -21,7 +21,7 @@ def test_several_slices_stand_before_the_name():
     [
         ("v5e", "write KIND:SIDES"),
         ("v5e:4x", "write KIND:SIDES"),
-        ("h100:4x4", "no chip 'h100' is known; there are v5e, v5p, v6e"),
+        ("h100:4x4", "no chip 'h100'; there are v5e, v5p, v6e"),
         ("v5e:3x3", "slices of v5e are 1x1, 2x2, 2x4"),
         ("v5e:4x4x4", "slices of v5e are 1x1, 2x2, 2x4"),
         ("v5p:4x4", "three sides"),

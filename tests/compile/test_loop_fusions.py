@@ -1,7 +1,7 @@
 import pytest
 
-from capjax.compile.elementwise import loop_seconds
 from capjax.compile.hlo import HloProgram
+from capjax.compile.loop_fusions import loop_seconds
 from capjax.compile.topology import CHIPS
 
 CHIP = CHIPS["v5e"]
@@ -42,19 +42,18 @@ ENTRY %main (a: f32[1048576], b: f32[1024,1024]) -> f32[1048576] {
 
 def seconds(name: str) -> float | None:
     program = HloProgram.parse(TEXT)
-    known = {one.name: one for one in program.computations["main"]}
-    return loop_seconds(program, known[name], known, CHIP)
+    return loop_seconds(program, program.computations["main"][name], CHIP)
 
 
 @pytest.mark.parametrize("name", ["same", "loop"])
-def test_what_computes_little_takes_the_time_of_its_bytes(name):
+def test_a_loop_with_few_operations_takes_the_time_of_its_bytes(name):
     assert seconds(name) == pytest.approx(2 * 4 * SIZE / CHIP.bandwidth)
 
 
-def test_what_stays_on_the_chip_takes_the_time_of_its_operations():
+def test_a_loop_in_on_chip_memory_takes_the_time_of_its_operations():
     assert seconds("costly") == pytest.approx((8 + 8 + 1) * SIZE / (4 * 1024 * 1.5e9))
 
 
 @pytest.mark.parametrize("name", ["turned", "other"])
-def test_where_numbers_change_their_lanes_nothing_is_said(name):
+def test_a_loop_that_moves_elements_between_lanes_has_no_time(name):
     assert seconds(name) is None

@@ -1,7 +1,7 @@
 import pytest
 
 from capjax.compile.hlo import HloProgram
-from capjax.compile.traffic import arrays_in_memory, bytes_moved, in_memory
+from capjax.compile.memory_traffic import arrays_in_memory, bytes_moved, in_memory
 
 FUSED = """HloModule m
 
@@ -21,17 +21,17 @@ ENTRY %main (a: f32[12,1000], n: s32[]) -> f32[1000] {
 """
 
 
-def test_of_a_stack_only_the_part_that_is_read_counts():
+def test_only_the_part_of_a_stack_that_is_read_counts():
     assert bytes_moved(HloProgram.parse(FUSED)) == pytest.approx(2 * 4000, abs=8)
 
 
-def test_arrays_that_stay_on_the_chip_do_not_count():
+def test_arrays_in_on_chip_memory_do_not_count():
     text = FUSED.replace("ROOT %out = f32[1000]{0} fusion", "ROOT %out = f32[1000]{0:S(1)} fusion")
     text = text.replace("ROOT %flat = f32[1000]{0} bitcast", "ROOT %flat = f32[1000]{0:S(1)} bitcast")
     assert bytes_moved(HloProgram.parse(text)) == pytest.approx(4000, abs=8)
 
 
-def test_nor_does_the_rest_of_a_stack_where_a_fusion_within_a_fusion_reads_its_part():
+def test_a_nested_fusion_counts_only_the_part_that_it_reads():
     outer = """%outer (all: f32[12,1000], j: s32[]) -> f32[1000] {
   %all = f32[12,1000]{1,0} parameter(0)
   %j = s32[] parameter(1)
@@ -64,12 +64,12 @@ ENTRY %main (a: f32[1536,6144]) -> f32[384,6144] {
         ("(f32[384,6144]{1,0:T(8,128)}, f32[384,6144]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) copy-start(%a)", 1),
     ],
 )
-def test_of_what_is_brought_onto_the_chip_the_part_that_moves_counts(result, size):
+def test_copies_and_slices_between_memories_count_the_part_that_moves(result, size):
     text = MOVED.replace("RESULT", result).replace("DONE", result.split()[-1].split("-")[0] + "-done")
     assert bytes_moved(HloProgram.parse(text)) == size * 384 * 6144 * 4
 
 
-def test_of_a_table_only_the_rows_that_are_looked_up_count():
+def test_only_the_gathered_rows_of_a_table_count():
     text = FUSED.replace(
         "%part = f32[1,1000]{1,0} dynamic-slice(%stack, %i, %zero)", "%part = f32[1,1000]{1,0} gather(%stack, %i)"
     )
@@ -100,7 +100,7 @@ ENTRY %main (a: f32[1000], p: f32[100], w: f32[1600], t: s32[]) -> (f32[1000], f
 """
 
 
-def test_what_is_exchanged_beside_computing_counts_where_that_is_done_and_not_at_each_step():
+def test_a_collective_moved_along_by_fusions_counts_once_at_its_end():
     step = HloProgram.parse(STEP.replace("DONE", ""))
     done = HloProgram.parse(
         STEP.replace("DONE", '%d = s32[]{:S(2)} custom-call(), custom_call_target="AsyncCollectiveDone"')
@@ -118,7 +118,7 @@ def test_what_is_exchanged_beside_computing_counts_where_that_is_done_and_not_at
         ("f32[16,3]{1,0}", 16 * 3 * 4),
     ],
 )
-def test_arrays_fill_the_tiles_that_they_lie_in(shape, size):
+def test_arrays_are_padded_to_whole_tiles(shape, size):
     assert in_memory(shape) == size
 
 
