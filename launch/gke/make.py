@@ -1,32 +1,50 @@
-"""Kubernetes manifests for GKE, on standard output.
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["capjax", "pyyaml>=6"]
+#
+# [tool.uv.sources]
+# capjax = { path = "../.." }
+# ///
+"""Prints Kubernetes manifests for GKE.
 
 python launch/gke/make.py train --name pod --image IMAGE --topology v5e:16x16 --claim runs:/runs \\
     -- --config configs/pod_1b.py --workdir /runs/pod | kubectl apply -f -
-python launch/gke/make.py train --name gpus --image IMAGE --nodes 4 --gpus 8 --gpu-type nvidia-h100-80gb ...
+python launch/gke/make.py train --name gpus --image IMAGE --nodes 4 --gpus 8 --gpu-type nvidia-h100-80gb \\
+    --bucket my-bucket:/runs --service-account trainer --secret-env WANDB_API_KEY=wandb:key -- ...
 python launch/gke/make.py serve --name captions --image IMAGE | kubectl apply -f -
 
-`train` makes a JobSet (jobset.x-k8s.io/v1alpha2, which the cluster must have): one pod a host, one child job a slice.
-It restarts as a whole when launch.py was stopped, crashed or lost a host, and goes on from the last checkpoint; exit
-statuses 1 (an error to mend) and 2 (wrong arguments) end it. With --queue it waits for Kueue to admit it. `serve` makes
-a Deployment and a Service of an image from launch/docker/serving.Dockerfile.
+`train` makes a JobSet (jobset.x-k8s.io/v1alpha2, which must be installed in the cluster): one pod per host, one child
+job per slice. It restarts as a whole when launch.py was stopped, crashed or lost a host, and resumes from the last
+checkpoint; exit statuses 1 (an error, or a failure before the first step) and 2 (wrong arguments) end it. With --queue
+it waits until Kueue admits it. `serve` makes a Deployment and a Service for an image from
+launch/docker/serving.Dockerfile.
+
+A --claim is a PersistentVolumeClaim that all pods can write, a --bucket a Cloud Storage bucket, mounted with GCS FUSE
+(the cluster's add-on must be enabled, and the --service-account needs access to the bucket).
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-import yaml
+try:
+    import yaml
 
-from capjax.compile.topology import Topology, TopologyError
+    from capjax.compile.topology import Topology, TopologyError
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"make.py: {error.name} is not installed: pip install pyyaml, and pip install -e . in the clone; or start it "
+        "with: uv run launch/gke/make.py"
+    )
 
-# What GKE calls the chips (cloud.google.com/kubernetes-engine/docs/concepts/tpus).
+# GKE's names of the chips (cloud.google.com/kubernetes-engine/docs/concepts/tpus).
 _ACCELERATORS = {"v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "tpu-v6e-slice"}
-# Slices that are one host with other than the usual four chips.
-_CHIPS_OF_HOST = {"1x1": 1, "2x4": 8}
-_PORT = 8476  # of the process that all others meet at
-_SERVING = {"grpc": 8500, "rest": 8501}  # TensorFlow Serving's
+# Slices of one host whose number of chips is not the usual four.
+_CHIPS_PER_HOST = {"1x1": 1, "2x4": 8}
+_COORDINATOR_PORT = 8476
+_SERVING_PORTS = {"grpc": 8500, "rest": 8501}  # TensorFlow Serving's
 _USER = 1000  # as in the Dockerfiles
 
 
@@ -34,53 +52,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints manifests; returns the exit status: 0, or 2 (wrong arguments)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
-    parser, train = _parsers()
+    parser, commands = _parsers()
     args = parser.parse_args(argv[:split])
-    if args.command == "train":
-        try:
-            made = [make_train(args, argv[split + 1 :])]
-        except ValueError as error:
-            train.error(str(error))
-    else:
-        made = make_serve(args)
-    yaml.safe_dump_all(made, sys.stdout, sort_keys=False, width=120)
+    try:
+        manifests = [make_train(args, argv[split + 1 :])] if args.command == "train" else make_serve(args)
+    except ValueError as error:
+        commands[args.command].error(str(error))
+    yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=120)
     return 0
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="make.py", allow_abbrev=False, description=__doc__, formatter_class=form)
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="make.py", allow_abbrev=False, description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", allow_abbrev=False, help="a JobSet; launch.py's arguments stand behind --")
+    train = commands.add_parser("train", allow_abbrev=False, help="a JobSet; launch.py's arguments follow --")
     serve = commands.add_parser("serve", allow_abbrev=False, help="a Deployment and a Service")
     for command in (train, serve):
-        command.add_argument("--name", type=_name, required=True, help="lower-case letters, digits and hyphens")
-        command.add_argument("--image", type=_image, required=True, help="with its tag or digest")
-        command.add_argument("--namespace", type=_name, help="default: kubectl's")
+        add = command.add_argument
+        add("--name", type=_name, required=True, help="lower-case letters, digits and hyphens")
+        add("--image", type=_image, required=True, help="with its tag or digest")
+        add("--namespace", type=_name, help="default: kubectl's")
+        repeated = {"action": "append", "default": []}
+        add("--env", type=_env, metavar="NAME=VALUE", help="an environment variable; repeatable", **repeated)
+        add("--secret-env", type=_secret_env, metavar="NAME=SECRET:KEY", help="an environment variable from a key of a "
+            "Secret; repeatable", **repeated)  # fmt: skip
+        add("--service-account", type=_object_name, metavar="NAME", help="default: the namespace's")
+        add("--node-selector", type=_label, metavar="KEY=VALUE", help="run only on nodes with this label; repeatable",
+            **repeated)  # fmt: skip
+        add("--bucket", type=_bucket, metavar="BUCKET:PATH", help="a Cloud Storage bucket, and where it is mounted; "
+            "repeatable", **repeated)  # fmt: skip
+        serves = command is serve
+        add("--cpu", type=_count, default=4 if serves else None, metavar="N", help="requested cores of each pod"
+            + " (default: 4)" * serves)  # fmt: skip
+        add("--memory", type=_count, default=8 if serves else None, metavar="GIB", help="requested memory of each pod"
+            + " (default: 8)" * serves)  # fmt: skip
     add = train.add_argument
     add("--topology", type=_topology, metavar="NAME", help="a TPU slice such as v5e:16x16; 4xv5e:16x16 for four")
-    add("--nodes", type=_count, default=1, metavar="N", help="of GPUs (default: 1)")
-    add("--gpus", type=_count, metavar="N", help="of each node")
-    add("--gpu-type", type=_name, metavar="NAME", help="GKE's name for it, such as nvidia-h100-80gb")
+    add("--nodes", type=_count, default=1, metavar="N", help="number of GPU nodes (default: 1)")
+    add("--gpus", type=_count, metavar="N", help="GPUs of each node")
+    add("--gpu-type", type=_name, metavar="NAME", help="GKE's name, such as nvidia-h100-80gb")
     add("--claim", type=_claim, action="append", default=[], metavar="NAME:PATH", help="a PersistentVolumeClaim, and "
-        "where launch.py sees it; all pods must be able to write it. May be given again")  # fmt: skip
+        "where it is mounted; repeatable")  # fmt: skip
     add("--queue", type=_name, metavar="NAME", help="Kueue's LocalQueue")
     add("--spot", action="store_true", help="on spot nodes")
     add("--max-restarts", type=_count, default=20, metavar="N", help="of the whole job (default: 20)")
-    add("--grace", type=_count, default=120, metavar="SECONDS", help="to save in when stopped (default: 120)")
+    add("--grace", type=_count, default=120, metavar="SECONDS", help="time to save when stopped (default: 120)")
     add = serve.add_argument
     add("--model", type=_name, default="captions", metavar="NAME", help="MODEL of the image (default: captions)")
     add("--replicas", type=_count, default=2, metavar="N", help="default: 2")
-    add("--cpu", type=_count, default=4, metavar="N", help="cores of each (default: 4)")
-    add("--memory", type=_count, default=8, metavar="GIB", help="of each (default: 8)")
-    return parser, train
+    return parser, {"train": train, "serve": serve}
 
 
 def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
-    """The JobSet.
+    """Returns the JobSet.
+
+    Args:
+      arguments: of launch.py.
 
     Raises:
-      ValueError: arguments that do not go together; the message names them.
+      ValueError: arguments contradict each other; the message names them.
     """
     if (args.topology is None) == (args.gpus is None):
         raise ValueError("give either --topology (TPU) or --gpus and --gpu-type")
@@ -88,31 +119,25 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
         raise ValueError("--gpu-type is missing, such as nvidia-h100-80gb")
     if args.topology and (args.nodes > 1 or args.gpu_type):
         raise ValueError("--nodes and --gpu-type go with --gpus; the hosts of a TPU slice follow from --topology")
-    _check_workdir(arguments, [path for _, path in args.claim])
+    _check_workdir(arguments, [path for _, path in (*args.claim, *args.bucket)])
     pod = _tpu_pod(args) if args.topology else _gpu_pod(args)
+    if args.spot:
+        pod["nodes"]["cloud.google.com/gke-spot"] = "true"
+        pod["tolerations"].append(_toleration("cloud.google.com/gke-spot", "true"))
     container = {
         "name": "train",
         "image": args.image,
-        "args": list(arguments),  # behind the image's own `python launch.py`
+        "args": list(arguments),  # appended to the image's `python launch.py`
         **pod["container"],
-        "volumeMounts": [
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
-            *({"name": name, "mountPath": path} for name, path in args.claim),
-        ],
     }
-    template = {
-        "spec": {
-            "restartPolicy": "Never",  # the JobSet restarts: all hosts or none
-            "terminationGracePeriodSeconds": args.grace,
-            "nodeSelector": pod["nodes"] | ({"cloud.google.com/gke-spot": "true"} if args.spot else {}),
-            "tolerations": pod["tolerations"] + ([_tolerate("cloud.google.com/gke-spot", "true")] if args.spot else []),
-            "securityContext": {"fsGroup": _USER},
-            "containers": [container],
-            "volumes": [
-                {"name": "shm", "emptyDir": {"medium": "Memory"}},  # a container has 64 MB of it otherwise
-                *({"name": name, "persistentVolumeClaim": {"claimName": name}} for name, _ in args.claim),
-            ],
-        }
+    volumes = {"shm": ("/dev/shm", {"emptyDir": {"medium": "Memory"}})}  # noqa: S108 - a container has 64 MB otherwise
+    volumes |= {name: (path, {"persistentVolumeClaim": {"claimName": name}}) for name, path in args.claim}
+    template = _pod_template(args, container, pod["nodes"], pod.get("env", []), pod["limits"], volumes)
+    template["spec"] |= {
+        "restartPolicy": "Never",  # the JobSet restarts all hosts or none
+        "terminationGracePeriodSeconds": args.grace,
+        "tolerations": pod["tolerations"],
+        "securityContext": {"fsGroup": _USER},
     }
     job = {
         "parallelism": pod["hosts"],
@@ -122,6 +147,7 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
         "podFailurePolicy": {
             "rules": [
                 {
+                    # docs/architecture.md, section "Exit statuses".
                     "action": "FailJob",
                     "onExitCodes": {"containerName": "train", "operator": "In", "values": [1, 2]},
                 }
@@ -132,20 +158,20 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
     metadata = _metadata(args)
     if args.queue:
         metadata["labels"]["kueue.x-k8s.io/queue-name"] = args.queue
-    if args.topology:  # each slice is a node pool, and a slice is of one job alone
+    if args.topology:  # a slice is a node pool, and belongs to one child job
         metadata["annotations"] = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": metadata,
         "spec": {
-            "suspend": bool(args.queue),  # Kueue lets it go
-            # A headless Service by this name gives each pod NAME-hosts-SLICE-HOST.NAME.
+            "suspend": bool(args.queue),  # until Kueue admits it
+            # A headless Service of this name gives each pod the address NAME-hosts-SLICE-HOST.NAME.
             "network": {"enableDNSHostnames": True, "subdomain": args.name, "publishNotReadyAddresses": True},
             "failurePolicy": {
                 "maxRestarts": args.max_restarts,
                 "rules": [
-                    {"name": "errorToMend", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]},
+                    {"name": "userError", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]},
                 ],
             },
             "replicatedJobs": [{"name": "hosts", "replicas": pod["replicas"], "template": {"spec": job}}],
@@ -156,28 +182,28 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
 def _tpu_pod(args: argparse.Namespace) -> dict:
     shape = "x".join(map(str, args.topology.shape))
     chips = args.topology.count // args.topology.slices
-    of_host = _CHIPS_OF_HOST.get(shape, 4)
+    chips_per_host = _CHIPS_PER_HOST.get(shape, 4)
     return {
-        "hosts": chips // of_host,
+        "hosts": chips // chips_per_host,
         "replicas": args.topology.slices,
         "nodes": {
             "cloud.google.com/gke-tpu-accelerator": _ACCELERATORS[args.topology.kind],
             "cloud.google.com/gke-tpu-topology": shape,
         },
-        "tolerations": [_tolerate("google.com/tpu", "present")],
+        "tolerations": [_toleration("google.com/tpu", "present")],
+        "limits": {"google.com/tpu": chips_per_host},
         "container": {
             # libtpu opens the host's devices and locks memory.
             "securityContext": {"privileged": True, "runAsUser": 0},
             "ports": [{"containerPort": port} for port in (8471, 8080)],  # within a slice, and between slices
-            "resources": {"limits": {"google.com/tpu": of_host}},
         },
     }
 
 
 def _gpu_pod(args: argparse.Namespace) -> dict:
     index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-    meeting = [
-        {"name": "CAPJAX_COORDINATOR", "value": f"{args.name}-hosts-0-0.{args.name}:{_PORT}"},
+    rendezvous = [
+        {"name": "CAPJAX_COORDINATOR", "value": f"{args.name}-hosts-0-0.{args.name}:{_COORDINATOR_PORT}"},
         {"name": "CAPJAX_PROCESSES", "value": str(args.nodes)},
         {"name": "CAPJAX_PROCESS", "valueFrom": {"fieldRef": {"fieldPath": index}}},
     ]
@@ -185,28 +211,30 @@ def _gpu_pod(args: argparse.Namespace) -> dict:
         "hosts": args.nodes,
         "replicas": 1,
         "nodes": {"cloud.google.com/gke-accelerator": args.gpu_type},
-        "tolerations": [_tolerate("nvidia.com/gpu", "present")],
+        "tolerations": [_toleration("nvidia.com/gpu", "present")],
+        "limits": {"nvidia.com/gpu": args.gpus},
+        "env": rendezvous if args.nodes > 1 else [],
         "container": {
             "securityContext": {"runAsNonRoot": True, "allowPrivilegeEscalation": False},
-            "env": meeting if args.nodes > 1 else [],
-            "ports": [{"containerPort": _PORT}],
-            "resources": {"limits": {"nvidia.com/gpu": args.gpus}},
+            "ports": [{"containerPort": _COORDINATOR_PORT}],
         },
     }
 
 
 def make_serve(args: argparse.Namespace) -> list[dict]:
-    """The Deployment, and the Service in front of it."""
+    """Returns the Deployment and its Service.
+
+    Raises:
+      ValueError: arguments contradict each other; the message names them.
+    """
     labels = {"app.kubernetes.io/name": args.name}
     probe = {"httpGet": {"path": f"/v1/models/{args.model}", "port": "rest"}}
-    size = {"cpu": str(args.cpu), "memory": f"{args.memory}Gi"}
     container = {
         "name": "serve",
         "image": args.image,
-        "ports": [{"name": name, "containerPort": port} for name, port in _SERVING.items()],
-        "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": 120},  # weights are read, warm-up requests run
+        "ports": [{"name": name, "containerPort": port} for name, port in _SERVING_PORTS.items()],
+        "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": 120},  # time to load weights and warm up
         "readinessProbe": probe | {"periodSeconds": 5},
-        "resources": {"requests": size, "limits": {"memory": size["memory"]}},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -214,6 +242,8 @@ def make_serve(args: argparse.Namespace) -> list[dict]:
             "capabilities": {"drop": ["ALL"]},
         },
     }
+    template = _pod_template(args, container)
+    template["metadata"] = {"labels": labels, **template.get("metadata", {})}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -222,7 +252,7 @@ def make_serve(args: argparse.Namespace) -> list[dict]:
             "replicas": args.replicas,
             "selector": {"matchLabels": labels},
             "strategy": {"rollingUpdate": {"maxUnavailable": 0}},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            "template": template,
         },
     }
     service = {
@@ -231,10 +261,53 @@ def make_serve(args: argparse.Namespace) -> list[dict]:
         "metadata": _metadata(args),
         "spec": {
             "selector": labels,
-            "ports": [{"name": name, "port": port, "targetPort": name} for name, port in _SERVING.items()],
+            "ports": [{"name": name, "port": port, "targetPort": name} for name, port in _SERVING_PORTS.items()],
         },
     }
     return [deployment, service]
+
+
+def _pod_template(
+    args: argparse.Namespace, container: dict, nodes: dict | None = None, env: Sequence[dict] = (),
+    limits: dict | None = None, volumes: dict[str, tuple[str, dict]] | None = None,
+) -> dict:  # fmt: skip
+    """Returns a pod template with one container and the options that both commands share.
+
+    Args:
+      nodes: labels of the nodes that the command itself needs; env and limits likewise.
+      volumes: {name: (mount path, source)}.
+
+    Raises:
+      ValueError: an option repeats a name, or one that the command sets itself.
+    """
+    nodes, volumes = dict(nodes or {}), dict(volumes or {})
+    for key, value in args.node_selector:
+        if key in nodes:
+            raise ValueError(f"--node-selector {key}={value}: {key} is {nodes[key]!r} already")
+        nodes[key] = value
+    env = list(env)
+    for variable in (*args.env, *args.secret_env):
+        if any(variable["name"] == other["name"] for other in env):
+            raise ValueError(f"the environment variable {variable['name']} is set twice, or by make.py itself")
+        env.append(variable)
+    requests = {"cpu": args.cpu and str(args.cpu), "memory": args.memory and f"{args.memory}Gi"}
+    requests = {name: amount for name, amount in requests.items() if amount}
+    limits = dict(limits or {}) | {name: requests[name] for name in ("memory",) if name in requests}
+    for number, (bucket, path) in enumerate(args.bucket):
+        attributes = {"bucketName": bucket, "mountOptions": f"implicit-dirs,uid={_USER},gid={_USER}"}
+        source = {"csi": {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": attributes}}
+        volumes[f"gcs-{number}"] = (path, source)
+    paths = [path for path, _ in volumes.values()]
+    if repeated := {path for path in paths if paths.count(path) > 1}:
+        raise ValueError(f"--claim and --bucket: several are mounted at {', '.join(sorted(repeated))}")
+    container = container | {"env": env, "resources": {"requests": requests, "limits": limits}}
+    container["resources"] = {name: amounts for name, amounts in container["resources"].items() if amounts}
+    container["volumeMounts"] = [{"name": name, "mountPath": path} for name, (path, _) in volumes.items()]
+    spec = {"nodeSelector": nodes, "serviceAccountName": args.service_account, "containers": [container]}
+    spec["volumes"] = [{"name": name, **source} for name, (_, source) in volumes.items()]
+    # GKE's webhook adds the sidecar that mounts buckets to pods with this annotation.
+    metadata = {"metadata": {"annotations": {"gke-gcsfuse/volumes": "true"}}} if args.bucket else {}
+    return {**metadata, "spec": {name: value for name, value in spec.items() if value}}
 
 
 def _metadata(args: argparse.Namespace) -> dict:
@@ -242,7 +315,7 @@ def _metadata(args: argparse.Namespace) -> dict:
     return {"name": args.name, **namespace, "labels": {"app.kubernetes.io/name": args.name}}
 
 
-def _tolerate(key: str, value: str) -> dict:
+def _toleration(key: str, value: str) -> dict:
     return {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"}
 
 
@@ -251,15 +324,17 @@ def _check_workdir(arguments: Sequence[str], mounts: Sequence[str]):
     reader.add_argument("--workdir")
     workdir = reader.parse_known_args(arguments)[0].workdir
     if not workdir:
-        raise ValueError("the arguments of launch.py stand behind --, with --workdir")
+        raise ValueError("the arguments of launch.py follow --, with --workdir")
+    if "://" in workdir:
+        raise ValueError(f"--workdir {workdir} is a URL: mount the bucket with --bucket BUCKET:PATH, and give its path")
     if not any(PurePosixPath(workdir).is_relative_to(mount) for mount in mounts):
         raise ValueError(
-            f"--workdir {workdir} ends with its pod: it should lie under a --claim NAME:PATH"
+            f"--workdir {workdir} is lost with its pod: it should lie under a --claim NAME:PATH or --bucket BUCKET:PATH"
             + (f" ({', '.join(mounts)})" if mounts else "")
         )
 
 
-def _checked(pattern: str, expected: str):
+def _checked(pattern: str, expected: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
@@ -270,7 +345,9 @@ def _checked(pattern: str, expected: str):
 
 # A pod's hostname is NAME-hosts-SLICE-HOST, of 63 characters at most.
 _name = _checked(r"[a-z]([-a-z0-9]{0,46}[a-z0-9])?", "up to 48 lower-case letters, digits and hyphens")
+_object_name = _checked(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "lower-case letters, digits, hyphens and dots")
 _image = _checked(r"[^\s@:]+(:\d+/[^\s@:]+)?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", "REPOSITORY[:TAG][@DIGEST]")
+_bucket_name = _checked(r"[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]", "the name of a bucket, without gs://")
 
 
 def _count(text: str) -> int:
@@ -286,11 +363,40 @@ def _topology(text: str) -> Topology:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _claim(text: str) -> tuple[str, str]:
-    name, _, path = text.partition(":")
-    if not path.startswith("/") or path == "/":
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:/PATH")
-    return _name(name), path
+def _mount(name: Callable[[str], str], expected: str) -> Callable[[str], tuple[str, str]]:
+    def parse(text: str) -> tuple[str, str]:
+        source, _, path = text.rpartition(":")
+        if not path.startswith("/") or path == "/" or not source:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}:/PATH")
+        return name(source), path
+
+    return parse
+
+
+_claim, _bucket = _mount(_name, "NAME"), _mount(_bucket_name, "BUCKET")
+
+
+def _env(text: str) -> dict:
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE")
+    return {"name": name, "value": value}
+
+
+def _secret_env(text: str) -> dict:
+    match = re.fullmatch(r"([A-Za-z_]\w*)=([^:=\s]+):([-.\w]+)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=SECRET:KEY")
+    name, secret, key = match.groups()
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": _object_name(secret), "key": key}}}
+
+
+def _label(text: str) -> tuple[str, str]:
+    part = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
+    match = re.fullmatch(rf"((?:[a-z0-9][-.a-z0-9]{{0,252}}/)?{part})=((?:{part})?)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a node label KEY=VALUE")
+    return match[1], match[3]
 
 
 if __name__ == "__main__":

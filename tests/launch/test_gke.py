@@ -1,8 +1,13 @@
-"""launch/gke/make.py: its manifests are what Kubernetes and JobSet take, and ask for the machines that were named."""
+"""launch/gke/make.py: its manifests are valid for Kubernetes and JobSet and ask for the machines that were named."""
 
+import ast
 import copy
 import importlib.util
+import itertools
 import json
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
@@ -23,7 +28,7 @@ JOB = ["--", "--config", "configs/pod_1b.py", "--workdir", "/runs/run1"]
 
 @pytest.fixture
 def manifests(capsys):
-    """Arguments -> what is printed, read as YAML."""
+    """Arguments -> the manifests that are printed."""
 
     def run(*argv) -> list[dict]:
         assert make.main(list(argv)) == 0
@@ -35,27 +40,31 @@ def manifests(capsys):
 @pytest.fixture
 def jobset(manifests):
     def run(*argv) -> dict:
-        (made,) = manifests("train", *COMMON, *argv, *JOB)
-        check_jobset(made)
-        return made
+        (manifest,) = manifests("train", *COMMON, *argv, *JOB)
+        check_jobset(manifest)
+        return manifest
 
     return run
 
 
-def check_jobset(made: dict):
-    """Raises ValidationError unless JobSet takes it, and Kubernetes the Job that each of its replicas becomes."""
-    jsonschema.validate(made, JOBSET)
-    for replicated in made["spec"]["replicatedJobs"]:
-        name = f"{made['metadata']['name']}-{replicated['name']}-0"
+def check_jobset(manifest: dict):
+    """Raises ValidationError unless it is a valid JobSet, and its child jobs are valid for Kubernetes."""
+    jsonschema.validate(manifest, JOBSET)
+    for replicated in manifest["spec"]["replicatedJobs"]:
+        name = f"{manifest['metadata']['name']}-{replicated['name']}-0"
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, **replicated["template"]}
         kubernetes_validate.validate(job, KUBERNETES, strict=True)
-    # Kubernetes takes the metadata of a JobSet as that of anything.
-    thing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": made["metadata"]}
-    kubernetes_validate.validate(thing, KUBERNETES, strict=True)
+    # The validator knows no JobSet: its metadata are checked as those of another kind.
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest["metadata"]}
+    kubernetes_validate.validate(other, KUBERNETES, strict=True)
 
 
-def pod_of(made: dict) -> dict:
-    return made["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+def template_of(manifest: dict) -> dict:
+    return manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]
+
+
+def pod_of(manifest: dict) -> dict:
+    return template_of(manifest)["spec"]
 
 
 @pytest.mark.parametrize(
@@ -70,9 +79,9 @@ def pod_of(made: dict) -> dict:
     ],
 )
 def test_a_slice_becomes_a_pod_on_each_of_its_hosts(jobset, topology, accelerator, shape, slices, hosts, chips):
-    made = jobset("--topology", topology)
-    (replicated,) = made["spec"]["replicatedJobs"]
-    job, pod = replicated["template"]["spec"], pod_of(made)
+    manifest = jobset("--topology", topology)
+    (replicated,) = manifest["spec"]["replicatedJobs"]
+    job, pod = replicated["template"]["spec"], pod_of(manifest)
     assert (replicated["replicas"], job["parallelism"], job["completions"]) == (slices, hosts, hosts)
     assert pod["nodeSelector"] == {
         "cloud.google.com/gke-tpu-accelerator": accelerator,
@@ -82,7 +91,7 @@ def test_a_slice_becomes_a_pod_on_each_of_its_hosts(jobset, topology, accelerato
     assert pod["containers"][0]["args"] == JOB[1:]
 
 
-def test_gpu_hosts_meet_at_the_first(jobset):
+def test_gpu_hosts_rendezvous_at_the_first(jobset):
     pod = pod_of(jobset("--nodes", "4", "--gpus", "8", "--gpu-type", "nvidia-h100-80gb"))
     assert pod["nodeSelector"] == {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
     env = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
@@ -93,7 +102,7 @@ def test_gpu_hosts_meet_at_the_first(jobset):
     assert alone["containers"][0]["env"] == []
 
 
-def test_errors_to_mend_end_the_job_and_all_else_restarts_it(jobset):
+def test_user_errors_end_the_job_and_all_else_restarts_it(jobset):
     spec = jobset("--topology", "v5e:4x4", "--max-restarts", "7", "--grace", "300")["spec"]
     job = spec["replicatedJobs"][0]["template"]["spec"]
     (rule,) = job["podFailurePolicy"]["rules"]
@@ -106,22 +115,86 @@ def test_errors_to_mend_end_the_job_and_all_else_restarts_it(jobset):
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 300
 
 
-def test_with_a_queue_it_waits_for_kueue(jobset):
-    made = jobset("--topology", "v5e:4x4", "--queue", "tpus", "--namespace", "team", "--spot")
-    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "tpus"
-    assert made["spec"]["suspend"] is True
-    assert made["metadata"]["namespace"] == "team"
-    assert pod_of(made)["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
+def test_with_a_queue_a_job_is_suspended_until_kueue_admits_it(jobset):
+    manifest = jobset("--topology", "v5e:4x4", "--queue", "tpus", "--namespace", "team", "--spot")
+    assert manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "tpus"
+    assert manifest["spec"]["suspend"] is True
+    assert manifest["metadata"]["namespace"] == "team"
+    assert pod_of(manifest)["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
     assert jobset("--topology", "v5e:4x4")["spec"]["suspend"] is False
 
 
-def test_the_checks_would_notice_a_mistake(jobset):
-    made = jobset("--topology", "v5e:4x4")
-    wrong = copy.deepcopy(made)
+OPTIONS = [
+    "--env", "HF_HOME=/runs/a=b", "--env", "EMPTY=", "--secret-env", "WANDB_API_KEY=wandb:key",
+    "--service-account", "trainer", "--node-selector", "team/pool=vision", "--cpu", "16", "--memory", "64",
+    "--bucket", "my-bucket:/data", "--bucket", "my.other:/more",
+]  # fmt: skip
+
+
+def check_options(template: dict):
+    spec = template["spec"]
+    (container,) = spec["containers"]
+    assert container["env"] == [
+        {"name": "HF_HOME", "value": "/runs/a=b"},
+        {"name": "EMPTY", "value": ""},
+        {"name": "WANDB_API_KEY", "valueFrom": {"secretKeyRef": {"name": "wandb", "key": "key"}}},
+    ]
+    assert spec["serviceAccountName"] == "trainer"
+    assert spec["nodeSelector"]["team/pool"] == "vision"
+    assert container["resources"]["requests"] == {"cpu": "16", "memory": "64Gi"}
+    assert container["resources"]["limits"]["memory"] == "64Gi"
+    # GCS FUSE: cloud.google.com/kubernetes-engine/docs/how-to/cloud-storage-fuse-csi-driver-ephemeral
+    assert template["metadata"]["annotations"] == {"gke-gcsfuse/volumes": "true"}
+    paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    buckets = {volume["csi"]["volumeAttributes"]["bucketName"]: volume for volume in spec["volumes"] if "csi" in volume}
+    assert {bucket: paths[volume["name"]] for bucket, volume in buckets.items()} == {
+        "my-bucket": "/data",
+        "my.other": "/more",
+    }
+    assert {volume["csi"]["driver"] for volume in buckets.values()} == {"gcsfuse.csi.storage.gke.io"}
+
+
+@pytest.mark.parametrize("machines", [["--topology", "v5e:4x4"], ["--gpus", "8", "--gpu-type", "nvidia-l4"]])
+def test_training_takes_variables_secrets_an_account_labels_requests_and_buckets(jobset, machines):
+    check_options(template_of(jobset(*machines, *OPTIONS)))
+
+
+def test_serving_takes_the_same_options(manifests):
+    deployment, _ = manifests("serve", "--name", "captions", "--image", "r/captions:3", *OPTIONS)
+    kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+    check_options(deployment["spec"]["template"])
+    assert deployment["spec"]["template"]["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_a_workdir_may_lie_in_a_bucket(manifests):
+    argv = ["train", *COMMON[:4], "--bucket", "my-bucket:/runs", "--topology", "v5e:4x4", *JOB]
+    (manifest,) = manifests(*argv)
+    check_jobset(manifest)
+
+
+def test_without_options_the_pods_have_none_of_them(jobset):
+    template = template_of(jobset("--topology", "v5e:4x4"))
+    assert "metadata" not in template and "serviceAccountName" not in template["spec"]
+
+
+def test_the_script_declares_what_it_imports():
+    text = (ROOT / "launch/gke/make.py").read_text()
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    metadata = tomllib.loads("\n".join(line[2:] for line in lines if "///" not in line))
+    declared = {re.match(r"[\w-]+", name)[0].replace("pyyaml", "yaml") for name in metadata["dependencies"]}
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {name.split(".")[0] for node in nodes for name in ([alias.name for alias in node.names] if
+             isinstance(node, ast.Import) else [node.module])}  # fmt: skip
+    assert names - sys.stdlib_module_names == declared
+
+
+def test_the_validators_notice_mistakes(jobset):
+    manifest = jobset("--topology", "v5e:4x4")
+    wrong = copy.deepcopy(manifest)
     wrong["spec"]["failurePolicy"]["rules"][0]["action"] = "Fail"
     with pytest.raises(jsonschema.ValidationError):
         check_jobset(wrong)
-    wrong = copy.deepcopy(made)
+    wrong = copy.deepcopy(manifest)
     pod_of(wrong)["containers"][0]["argz"] = []
     with pytest.raises(kubernetes_validate.ValidationError):
         check_jobset(wrong)
@@ -129,8 +202,8 @@ def test_the_checks_would_notice_a_mistake(jobset):
 
 def test_serving_is_a_deployment_behind_a_service(manifests):
     deployment, service = manifests("serve", "--name", "captions", "--image", "r/captions:3", "--replicas", "3")
-    for made in (deployment, service):
-        kubernetes_validate.validate(made, KUBERNETES, strict=True)
+    for manifest in (deployment, service):
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert deployment["spec"]["replicas"] == 3
     assert container["readinessProbe"]["httpGet"] == {"path": "/v1/models/captions", "port": "rest"}
@@ -151,8 +224,26 @@ def test_serving_is_a_deployment_behind_a_service(manifests):
         (["--topology", "v5e:4x4", "--image", "a b", *JOB], "'a b': expected REPOSITORY[:TAG][@DIGEST]"),
         (["--topology", "v5e:4x4", "--claim", "runs", *JOB], "'runs': expected NAME:/PATH"),
         (["--topology", "v5e:4x4", "--max-restarts", "0", *JOB], "'0': expected a whole number, 1 or more"),
-        (["--topology", "v5e:4x4"], "the arguments of launch.py stand behind --, with --workdir"),
-        (["--topology", "v5e:4x4", "--", "--workdir=/tmp/x"], "--workdir /tmp/x ends with its pod"),
+        (["--topology", "v5e:4x4"], "the arguments of launch.py follow --, with --workdir"),
+        (["--topology", "v5e:4x4", "--", "--workdir", "gs://b/x"], "gs://b/x is a URL: mount the bucket with --bucket"),
+        (["--topology", "v5e:4x4", "--env", "1A=x", *JOB], "'1A=x': expected NAME=VALUE"),
+        (["--topology", "v5e:4x4", "--secret-env", "A=secret", *JOB], "'A=secret': expected NAME=SECRET:KEY"),
+        (["--topology", "v5e:4x4", "--env", "A=1", "--secret-env", "A=s:k", *JOB], "variable A is set twice"),
+        (
+            ["--gpus", "8", "--gpu-type", "l4", "--nodes", "2", "--env", "CAPJAX_PROCESS=1", *JOB],
+            "variable CAPJAX_PROCESS is set twice, or by make.py itself",
+        ),
+        (["--topology", "v5e:4x4", "--node-selector", "pool", *JOB], "'pool': expected a node label KEY=VALUE"),
+        (
+            ["--topology", "v5e:4x4", "--node-selector", "cloud.google.com/gke-tpu-topology=2x2", *JOB],
+            "cloud.google.com/gke-tpu-topology is '4x4' already",
+        ),
+        (["--topology", "v5e:4x4", "--service-account", "A_b", *JOB], "'A_b': expected lower-case letters"),
+        (["--topology", "v5e:4x4", "--bucket", "gs://b:/data", *JOB], "'gs://b': expected the name of a bucket"),
+        (["--topology", "v5e:4x4", "--bucket", "data-1", *JOB], "'data-1': expected BUCKET:/PATH"),
+        (["--topology", "v5e:4x4", "--bucket", "data-1:/runs", *JOB], "several are mounted at /runs"),
+        (["--topology", "v5e:4x4", "--memory", "8Gi", *JOB], "'8Gi': expected a whole number, 1 or more"),
+        (["--topology", "v5e:4x4", "--", "--workdir=/tmp/x"], "--workdir /tmp/x is lost with its pod"),
     ],
 )
 def test_wrong_arguments_are_named(capsys, argv, message):
