@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A TPU VM slice, or several, from the first request to the last: a queued resource by the name NAME.
+# Creates a TPU VM slice (or several) as a queued resource NAME, runs launch.py on it, and deletes it.
 #
 #   launch/tpu_vm/tpu.sh create  --name NAME --zone ZONE --accelerator v5litepod-256 [--slices N] [--spot]
 #   launch/tpu_vm/tpu.sh install --name NAME --zone ZONE
@@ -8,14 +8,19 @@
 #   launch/tpu_vm/tpu.sh status  --name NAME --zone ZONE
 #   launch/tpu_vm/tpu.sh stop    --name NAME --zone ZONE
 #
-# create waits until the slice is there. install copies the last commit of this folder to all workers, with a Python of
-# its own. ssh runs a command on all of them, for instance one that mounts the disk or bucket where DIR lies: all
-# workers must see it. With several slices ssh cannot ask for a passphrase: run ssh-add before. run starts launch.py on all of them and starts it again, N times at most (default: 20), until it is
-# done; exit statuses 1 (an error to mend) and 2 (wrong arguments) end it. Ctrl-C leaves launch.py at work on the workers:
-# the next run stops it first, and goes on from what it saved. stop deletes the slice.
+# create   waits until the slice is ready
+# install  copies the last commit of this clone to all workers, with a Python of its own
+# ssh      runs a command on all workers, such as one that mounts the disk or bucket of DIR, which all must share;
+#          with several slices ssh cannot ask for a passphrase: run ssh-add before
+# run      runs launch.py on all workers and restarts it, at most N times (default: 20), until it is done; exit statuses
+#          1 (an error to mend, or any failure before the first training step) and 2 (wrong arguments) end it (see
+#          docs/architecture.md, section "Exit statuses"). Ctrl-C leaves launch.py running on the workers: the next run
+#          stops it first and resumes from its checkpoint
+# status   prints the state of the slice
+# stop     deletes the slice
 #
-# ACCELERATOR is v5litepod-N or v6e-N of N chips (v5e:16x16 is v5litepod-256), or v5p-N of N/2 chips.
-# Everywhere: --project PROJECT (default: gcloud's), and --dry-run, which prints the commands and runs none.
+# ACCELERATOR is v5litepod-N or v6e-N of N chips (v5e:16x16 is v5litepod-256), or v5p-N of N/2 chips. All commands take
+# --project PROJECT (default: gcloud's) and --dry-run, which only prints the gcloud commands.
 set -uo pipefail
 
 usage() {
@@ -50,7 +55,7 @@ while (($#)); do
     --spot) spot=true && continue ;;
     --dry-run) dry=true && continue ;;
     --name | --zone | --project | --accelerator | --runtime | --slices | --max-restarts) ;;
-    *) fail "unknown argument '$option'; what is meant for launch.py or the workers stands behind --" ;;
+    *) fail "unknown argument '$option'; arguments of launch.py or of the workers follow --" ;;
   esac
   (($#)) || fail "$option has no value"
   case $option in
@@ -92,23 +97,23 @@ on_all() {
   tpus ssh "$name" --node=all --worker=all "--command=$1"
 }
 
-# As many ssh at a time as there are slices, for one alone starts a command on 64 workers, and on others when it has ended
-# there; those of a job wait for each other. Ends with what says most: an error to mend, a stop, else the first that is
+# Runs a command on all workers with one ssh per slice: a single ssh starts it on 64 workers at a time only, and the
+# processes of a job wait for each other. Returns the most telling status: a user error, a stop, else the first that is
 # not 0.
 on_each_slice() {
-  local names count=$slices slice found status=0 started=()
+  local names count=$slices slice ended status=0 started=()
   if ! $dry; then
     names=$(tpus describe "$name" '--format=value(tpu.nodeSpec[].nodeId)') || return
     count=$(tr ';' '\n' <<< "$names" | grep -c .)
     ((count)) || return 1
   fi
-  if ((count == 1)); then # it may ask for a passphrase
+  if ((count == 1)); then # in the foreground, where it may ask for a passphrase
     tpus ssh "$name" --node=0 --worker=all "--command=$1"
     return
   fi
-  set -m # each is a group of its own, which a signal to this script reaches by the trap
+  set -m # each job is its own process group, which the trap signals
   for slice in INT:130 TERM:143 HUP:129; do
-    # shellcheck disable=SC2064  # the status of now
+    # shellcheck disable=SC2064  # the expansion of now
     trap "kill -${slice%:*} -- \"\${started[@]/#/-}\" 2> /dev/null; exit ${slice#*:}" "${slice%:*}"
   done
   for ((slice = 0; slice < count; slice++)); do
@@ -121,11 +126,11 @@ on_each_slice() {
   done
   for slice in "${started[@]}"; do
     wait -f "$slice"
-    found=$?
-    case $found,$status in
-      101,* | 102,*) status=$found ;;
+    ended=$?
+    case $ended,$status in
+      101,* | 102,*) status=$ended ;;
       *,101 | *,102) ;;
-      130,* | *,0) status=$found ;;
+      130,* | *,0) status=$ended ;;
     esac
   done
   trap - INT TERM HUP
@@ -150,7 +155,7 @@ create() {
     most=512
   fi
   ((${accelerator##*-} <= most)) ||
-    fail "--accelerator '$accelerator': over ssh a slice may have 64 hosts, as ${accelerator%-*}-$most has; for more, \
+    fail "--accelerator '$accelerator': ssh reaches at most 64 hosts per slice, as ${accelerator%-*}-$most has; for more, \
 see launch/gke"
   local options=("--accelerator-type=$accelerator" "--runtime-version=$runtime")
   if ((slices == 1)); then
@@ -176,7 +181,7 @@ see launch/gke"
     case $now in
       ACTIVE) ;;
       FAILED | SUSPENDING | SUSPENDED | DELETING)
-        echo "tpu.sh: there is no slice: $name is $now; see: gcloud compute tpus queued-resources describe $name" >&2
+        echo "tpu.sh: the slice was not created: $name is $now; see: gcloud compute tpus queued-resources describe $name" >&2
         exit 1
         ;;
       *) sleep "${CAPJAX_POLL_SECONDS:-30}" ;;
@@ -192,7 +197,7 @@ install() {
   trap "rm -rf '$(dirname "$archive")'" EXIT
   run git -C "$folder" archive --format=tar.gz "--output=$archive" HEAD || exit 1
   tpus scp "$archive" "$name:capjax.tgz" --node=all --worker=all || exit 1
-  # The workers' own Python is older than what capjax needs.
+  # The workers' own Python is too old for capjax.
   local steps=(
     'mkdir -p capjax'
     'tar -xzf capjax.tgz -C capjax'
@@ -214,19 +219,19 @@ train() {
     if $dry; then
       return
     fi
-    # worker.sh adds 100 to launch.py's 1 and 2, which gcloud itself ends with, too.
+    # worker.sh adds 100 to launch.py's 1 and 2, for gcloud itself exits with these, too.
     case $status in
       0 | 130) exit $status ;;
       101 | 102) exit $((status - 100)) ;;
     esac
     now=$(state)
     if [[ $now != ACTIVE ]]; then
-      echo "tpu.sh: exit status $status, and $name is ${now:-not to be reached}. Stop it, create and install it anew," \
-        "and the same run goes on from its last checkpoint" >&2
+      echo "tpu.sh: exit status $status, and $name is ${now:-unreachable}. Stop it, create and install it anew," \
+        "and the same run resumes from its last checkpoint" >&2
       exit 75
     fi
     if ((++restarts > max_restarts)); then
-      echo "tpu.sh: exit status $status after $max_restarts restarts: it is left at that" >&2
+      echo "tpu.sh: exit status $status after $max_restarts restarts: giving up" >&2
       exit "$status"
     fi
     echo "tpu.sh: exit status $status; restart $restarts of $max_restarts at most"
@@ -238,11 +243,11 @@ case $command in
   create) create ;;
   install) install ;;
   ssh)
-    ((${#rest[@]})) || fail "no command behind --"
+    ((${#rest[@]})) || fail "no command after --"
     on_all "${rest[*]}"
     ;;
   run)
-    [[ " ${rest[*]} " == *" --workdir"[=\ ]* ]] || fail "the arguments of launch.py stand behind --; --workdir is missing"
+    [[ " ${rest[*]} " == *" --workdir"[=\ ]* ]] || fail "the arguments of launch.py follow --; --workdir is missing"
     train
     ;;
   status) state ;;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What tpu.sh run starts on each worker: launch.py with the arguments given, after what an earlier start has left.
+# Runs launch.py with the given arguments on a worker; `tpu.sh run` starts it there.
 #
-# A connection may be lost while launch.py goes on; it holds the TPU, so it is stopped first, and may save. Exit
-# statuses are those of launch.py; 1 and 2 become 101 and 102.
+# A launch.py that an earlier, lost connection left running holds the TPU: it is stopped first and may save. Exit
+# statuses are those of launch.py, except that 1 and 2 become 101 and 102.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 102
 pid_file=.launch.pid
@@ -10,7 +10,7 @@ pid_file=.launch.pid
 if [[ -f $pid_file ]]; then
   old=$(<"$pid_file")
   if [[ $old =~ ^[0-9]+$ ]] && tr '\0' ' ' < "/proc/$old/cmdline" 2> /dev/null | grep -q 'launch\.py'; then
-    echo "worker.sh: stopping process $old, which an earlier start left"
+    echo "worker.sh: stopping process $old of an earlier start"
     kill -TERM "$old"
     for ((second = 0; second < ${CAPJAX_GRACE_SECONDS:-120}; second++)); do
       kill -0 "$old" 2> /dev/null || break

@@ -181,7 +181,7 @@ def test_what_crashed_or_lost_a_host_goes_back_into_the_queue_under_its_number(s
     job = submit("75 139 0")
     shown = job.end()
     assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "2")
-    assert "exit status 75; the job goes back into the queue" in job.log
+    assert "exit status 75; requeueing the job" in job.log
     listed = (job.folder / f"runs/x/crashes-{job.number}.txt").read_text()
     assert [line.split()[3] for line in listed.splitlines()] == ["75", "139"]
 
@@ -206,7 +206,7 @@ def test_before_its_time_is_up_a_job_saves_and_goes_on(submit):
     shown = job.end(240)
     assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1")
     assert job.log.count("start 0: task") == 2
-    assert "exit status 143; the job goes back into the queue" in job.log
+    assert "exit status 143; requeueing the job" in job.log
 
 
 def test_scancel_is_final(submit):
@@ -246,7 +246,7 @@ def test_two_tasks_train_one_model_and_go_on_when_one_is_killed(slurm, tiny, tmp
     shown = job.end(400)
     assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1"), job.log
     assert "2 cpu devices" in job.log
-    assert "goes back into the queue" in job.log
+    assert "requeueing the job" in job.log
     assert {row["step"] for row in rows(workdir) if "loss" in row} == set(range(1, STEPS + 1))
     assert len(predictions(workdir)) == 12
 
