@@ -12,6 +12,7 @@ import numpy as np
 from capjax import config as config_lib
 from capjax.decode.generator import Generator
 from capjax.evals.evaluate import means
+from capjax.evals.run_eval import EvalSplit, write_eval
 from capjax.files import local_path
 from capjax.models.build import make_pure_model
 from capjax.parallel import hosts
@@ -19,7 +20,9 @@ from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rendezvous import LostError
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.loop import NotFiniteError, Stopped, run_eval, train, write_eval
+from capjax.train.loop import train
+from capjax.train.stop_signals import Stopped
+from capjax.train.train_run import NotFiniteError
 from capjax.workdir.checkpoint import check_weights, load_weights
 from capjax.workdir.layout import Workdir
 
@@ -41,7 +44,7 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     if differences := generator.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
-    result = run_eval(generator, ({}, {}), config, generator.vocabulary, rules)
+    result = EvalSplit.open(config, generator.vocabulary, rules).evaluate(generator, {}, {})
     result.write(
         folder, step=generator.step, split=config.data.eval, samples=config.eval.samples,
         output_format=config.eval.output_format, external_data=generator.external_data,
@@ -71,7 +74,7 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
         pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
         xla_options=config.eval.xla_options,
     )  # fmt: skip
-    result = run_eval(generator, (params, batch_stats), config, vocabulary, rules)
+    result = EvalSplit.open(config, vocabulary, rules).evaluate(generator, params, batch_stats)
     if hosts.is_first():
         write_eval(result, config, workdir, step)
     return means(result.scores)

@@ -1,6 +1,6 @@
 """From a batch to captions or events: encoder, search and detokenization, with one jitted call per batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -210,6 +210,13 @@ class Generator:
         """See `CaptionGenerator`; `batch` holds device arrays as `Captioner.encode` takes them."""
         encoded = self._jitted_encode(params, batch_stats, batch)
         return {name: value for name, value in batch.items() if name != "frames"} | {"encoded": encoded}
+
+    def compile(self, params: Arrays, batch_stats: Arrays, batch: Batch, languages: Sequence[str]):
+        """Compiles the programs that decode a batch of this shape in these languages."""
+        if len(languages) > 1:
+            batch = self.encode(params, batch_stats, batch)
+        prefix = self.prefix(languages[0], batch["frame_mask"].shape[0])
+        self.generate.lower(params, batch_stats, batch, prefix, jax.random.key(0)).compile()
 
     def captions(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[Caption]:
         """Returns the best caption of every row.

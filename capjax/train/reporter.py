@@ -37,6 +37,12 @@ class Reporter:
     def advance(self, step: int):
         self._bar.update(step - self._bar.n)
 
+    def exclude(self, seconds: float):
+        """Leaves the last `seconds` out of the bar's rate and remaining time."""
+        if not self._bar.disable:
+            self._bar.start_t += seconds
+            self._bar.last_print_t += seconds
+
     def metrics(self, step: int, values: dict[str, float]):
         """Records training metrics; `seconds_per_step` gives images/s and the time left."""
         if "seconds_per_step" in values:
@@ -71,10 +77,13 @@ class Reporter:
             self._tensorboard.close()
 
 
-class Silent:
+class SilentReporter:
     """In place of a Reporter in all processes but the first."""
 
     def advance(self, step: int):
+        pass
+
+    def exclude(self, seconds: float):
         pass
 
     def metrics(self, step: int, values: dict[str, float]):

@@ -141,6 +141,12 @@ def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
     return step, {**(tree.get("frozen") or {}), **averaged}, tree.get("batch_stats") or {}
 
 
+def latest_step(workdir: Path) -> int | None:
+    """Returns the step of the latest training state in a workdir; None without one."""
+    latest = _latest(workdir / "checkpoints")
+    return latest and latest[0]
+
+
 def _latest(directory: Path) -> tuple[int, Path] | None:
     steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()] if directory.is_dir() else []
     return (max(steps), directory / str(max(steps))) if steps else None

@@ -1,5 +1,6 @@
 """Preparing a workdir: the files that make it independent of the dataset and the vocabulary it was started with."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,11 +14,44 @@ from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
 from capjax.files import write_bytes, write_text
+from capjax.parallel import hosts
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir
 
 # Keys of encoder.json that must agree: features of another encoder may have the same shape and mean something else.
 _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
+
+
+# What a run writes into its workdir before the first step.
+_START_FILES = (
+    "config.json", "vocabulary.model", "encoder", "encoder.partial", "neighbors.npz", "media.json", "metrics.jsonl",
+    "tensorboard", "checkpoints", "best",
+)  # fmt: skip
+
+
+class StartRecord:
+    """Remembers which files of a workdir exist before a start, so that a start that fails can remove the others."""
+
+    def __init__(self, workdir: Workdir):
+        self._workdir = workdir
+        self._existing = {path.name for path in workdir.path.glob("*")}
+        self._new_folders = [path for path in (workdir.path, *workdir.path.parents) if not path.exists()]
+
+    def remove(self):
+        """Removes what this start created, and the folder if it is then empty. Once anything is saved, all files stay,
+        and files that were there before stay in any case."""
+        if not hosts.is_first() or self._workdir.has_checkpoint():
+            return
+        for name in _START_FILES:
+            path = self._workdir.path / name
+            if name not in self._existing:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        for folder in self._new_folders:
+            with contextlib.suppress(OSError):  # not empty, or never created
+                folder.rmdir()
 
 
 def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource]) -> list[str]:

@@ -69,7 +69,7 @@ def run(tiny: Tiny, workdir: Path, signals, *more: str, reach: int = 12, seed: i
             process.send_signal(number)
         log = process.stderr.read()
         status = process.wait()
-        start = re.search(r"going on from step (\d+)", log)
+        start = re.search(r"resuming from step (\d+)", log)
         starts.append(Start(int(start[1]) if start else 0, _reached(workdir), latest(workdir), status, log))
     return starts
 

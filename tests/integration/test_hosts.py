@@ -175,5 +175,5 @@ def test_a_process_that_is_lost_is_named_within_a_minute_and_the_run_goes_on(tin
     seconds = time.monotonic() - lost
     rest = ended(process)
     assert seconds < 60, "".join(said)
-    assert "start 2 of at most 2" in rest and "going on from step" in rest
+    assert "start 2 of at most 2" in rest and "resuming from step" in rest
     assert_same_run(workdir, alone)

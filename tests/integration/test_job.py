@@ -123,7 +123,7 @@ def test_training_goes_on_over_other_devices(tiny, job, tmp_path, monkeypatch):
     eight = ("mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2")
     status, errors = job(workdir, "train.steps=16", "train.eval_every=0", "optimizer.schedule=constant", *eight)
     assert status == 0, errors
-    assert "8 cpu devices; going on from step 8" in errors
+    assert "8 cpu devices; resuming from step 8" in errors
     losses = [[row["loss"] for row in rows(path) if "loss" in row] for path in (whole, workdir)]
     assert losses[0][:8] == losses[1][:8]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)

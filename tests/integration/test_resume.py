@@ -22,7 +22,7 @@ def test_a_killed_and_a_stopped_run_end_bit_identical_to_one_left_alone(tiny, tm
     assert (killed.status, last.status) == (-signal.SIGKILL, 0), last.log
     # SIGTERM is a request: the step is finished and saved, and nothing is lost.
     assert stopped.status == 128 + signal.SIGTERM
-    assert f"stopped by SIGTERM at step {stopped.saved} and saved; the same command goes on from here" in stopped.log
+    assert f"stopped by SIGTERM at step {stopped.saved} and saved; the same command continues from here" in stopped.log
     assert stopped.reached == stopped.saved
     lost_steps(starts, EVERY)
     assert differences(alone, tmp_path / "run") == []
@@ -37,8 +37,8 @@ def test_a_finished_run_says_so_and_stays_as_it_is(tiny, tmp_path):
     workdir = copy(tiny.trained(), tmp_path / "run")
     done = tiny.launch(workdir, log_compiles=True)
     assert done.returncode == 0, done.stderr
-    assert f"going on from step {STEPS}" in done.stderr
-    assert "all 40 steps are done already; a larger train.steps goes on from here" in done.stderr
+    assert f"resuming from step {STEPS}" in done.stderr
+    assert "all 40 steps are done already; set a larger train.steps to continue from here" in done.stderr
     assert "jit(step)" not in done.stderr
     assert differences(tiny.trained(), workdir) == []
     assert rows(workdir) == rows(tiny.trained())

@@ -86,11 +86,11 @@ def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(loop, "to_device", interrupted)
     assert start() == status
     assert signal.getsignal(number) is before
-    message = f"stopped by {signal.Signals(number).name} at step 7 and saved; the same command goes on from here"
+    message = f"stopped by {signal.Signals(number).name} at step 7 and saved; the same command continues from here"
     assert message in capsys.readouterr().err
     assert latest(tmp_path / "run") == 7
     assert start() == 0
-    assert "going on from step 7" in capsys.readouterr().err
+    assert "resuming from step 7" in capsys.readouterr().err
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, 13))
 
 

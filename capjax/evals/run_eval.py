@@ -1,0 +1,79 @@
+"""Evaluation of a config's evaluation split, from training and from `--mode=eval`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+from ml_collections import ConfigDict
+
+from capjax.data.batch import to_device
+from capjax.data.pipeline import DataError, DatasetSplit, check_eval, make_eval_batches
+from capjax.data.record import RecordSource
+from capjax.decode.generator import CaptionGenerator
+from capjax.evals import dense, evaluate
+from capjax.models.pure_model import Arrays
+from capjax.parallel.sharding_rules import ShardingRules
+from capjax.text.vocabulary import Vocabulary
+from capjax.workdir.layout import Workdir
+
+
+@dataclass(frozen=True)
+class EvalSplit:
+    """The evaluation split of a config, opened and checked once.
+
+    Raises, when it is opened:
+      DataError, FileNotFoundError: the split has no records, or none in one of the languages.
+    """
+
+    config: ConfigDict
+    vocabulary: Vocabulary
+    rules: ShardingRules
+    source: RecordSource
+
+    @classmethod
+    def open(cls, config: ConfigDict, vocabulary: Vocabulary, rules: ShardingRules) -> "EvalSplit":
+        if not config.data.eval:
+            raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
+        source = DatasetSplit.parse(config.data.eval).open()
+        check_eval(config.data.eval, config.data.languages, config.data.buckets, source=source)
+        return cls(config, vocabulary, rules, source)
+
+    def evaluate(
+        self, generator: CaptionGenerator, params: Arrays, batch_stats: Arrays,
+        on_batch: Callable[[dict[str, jax.Array]], None] = lambda inputs: None,
+    ) -> evaluate.Evaluation | dense.DenseEvaluation:  # fmt: skip
+        """Captions and scores every record: events where the config's task is dense captioning.
+
+        Args:
+          on_batch: called with each batch on the devices, before it is captioned.
+        """
+        config = self.config
+        batches = make_eval_batches(
+            config.data.eval, self.vocabulary, config.data, batch_size=config.eval.batch_size, limit=config.eval.limit,
+            rows=self.rules.rows(config.eval.batch_size), source=self.source,
+        )  # fmt: skip
+
+        def place(batch: dict) -> dict[str, jax.Array]:
+            inputs = to_device(batch, self.rules, config.eval.batch_size)
+            on_batch(inputs)
+            return inputs
+
+        run = dense.evaluate if config.data.task == "dense" else evaluate.evaluate
+        result = run(
+            generator, params, batch_stats, batches, languages=config.data.languages, to_device=place,
+            metrics=config.eval.metrics, seed=config.seed,
+        )  # fmt: skip
+        if self.source.videos:
+            # A score on the videos that are left of a benchmark is another score: its signature says so.
+            available, listed = self.source.videos
+            for signatures in result.signatures.values():
+                signatures.update({name: f"{text}|videos:{available}/{listed}" for name, text in signatures.items()})
+        return result
+
+
+def write_eval(result, config: ConfigDict, workdir: Workdir, step: int):
+    """Writes the predictions, scores and samples of an evaluation of step `step` into the workdir."""
+    result.write(
+        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples,
+        output_format=config.eval.output_format, external_data=workdir.external_data(config),
+    )  # fmt: skip
