@@ -1,4 +1,4 @@
-"""Media and annotations to records: `python -m data_prep NAME --input DIR --output DIR`.
+"""Prepares datasets from media and annotations: `capjax prepare NAME --input DIR --output DIR`.
 
 python -m data_prep flickr8k --input downloads/flickr8k --output data/flickr8k
 python -m data_prep jsonl --input my_photos --output data/mine
@@ -19,15 +19,15 @@ from data_prep.readers import READERS
 from data_prep.readers.registry import add_arguments, read
 from data_prep.readers.translations import Source, Translations
 
-# Jobs that are no readers: modules with add_arguments(parser) and run(args) -> exit status, imported when asked for.
+# Commands that are not readers: modules with add_arguments(parser) and run(args) -> exit status, imported when used.
 _JOBS = {
-    "vocabulary": "captions of datasets to a SentencePiece vocabulary",
-    "features": "a dataset to the same with an encoder's features",
+    "vocabulary": "train a SentencePiece vocabulary on captions of datasets",
+    "features": "add the features of a frozen encoder to a dataset",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a job; returns the exit status: 0, 1 (failed), 2 (wrong arguments) or 130 (stopped)."""
+    """Runs a command and returns its exit status: 0, 1 (failed), 2 (wrong arguments) or 130 (stopped)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
@@ -94,16 +94,21 @@ def _build(name: str, argv: Sequence[str]) -> int:
         type=Path,
         required=True,
         metavar="DIR",
-        help="its folder; work goes on in DIR.partial until it is whole",
+        help="folder of the dataset; it is written in DIR.partial until it is complete",
     )
-    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    add("--overwrite", action="store_true", help="replace an existing dataset")
     add(
         "--short-side",
         type=_number(int, 1),
         default=256,
-        help="of photos and frames, in pixels (default: 256); smaller ones are not enlarged",
+        help="shorter side of stored photos and frames in pixels (default: 256); smaller ones are not enlarged",
     )
-    add("--quality", type=_number(int, 1, 100), default=95, help="of the JPEGs that are written anew (default: 95)")
+    add(
+        "--quality",
+        type=_number(int, 1, 100),
+        default=95,
+        help="JPEG quality of photos and frames that are encoded again (default: 95)",
+    )
     add(
         "--translations",
         type=_translations,
@@ -114,62 +119,67 @@ def _build(name: str, argv: Sequence[str]) -> int:
         "or NAME.jpg#zhc#0 TEXT; may be given again",
     )
     add = parser.add_argument_group("videos").add_argument
-    add("--fps", type=_number(float, 0.01, 60), default=2.0, help="frames kept of a second (default: 2)")
+    add("--fps", type=_number(float, 0.01, 60), default=2.0, help="frames per second to keep (default: 2)")
     add(
         "--clips",
         choices=CUTS,
         default="whole",
-        help="what becomes a record: the whole video (default), each of its events with the captions of that event, "
-        "windows that overlap, or each shot from one cut to the next",
+        help="the unit of a record: the whole video (default), each event with its captions, overlapping windows, or each "
+        "shot between two cuts",
     )
-    add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="of a window (default: 60)")
-    add("--overlap", type=_number(float, 0), default=5.0, metavar="SECONDS", help="of two windows (default: 5)")
+    add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="length of a window (default: 60)")
+    add("--overlap", type=_number(float, 0), default=5.0, metavar="SECONDS", help="overlap of two windows (default: 5)")
     add("--max-frames", type=_number(int, 1), default=1024, metavar="N",
-        help="of a record (default: 1024); what is longer is cut into windows")  # fmt: skip
+        help="largest number of frames of a record (default: 1024); longer videos are divided into windows")  # fmt: skip
     add = parser.add_argument_group("how it is written").add_argument
-    add("--workers", type=_number(int, 1), help="processes (default: all cores); the result does not depend on it")
+    add(
+        "--workers",
+        type=_number(int, 1),
+        help="number of processes (default: all cores); the result does not depend on it",
+    )
     add(
         "--max-bad",
         type=_number(float, 0, 1),
         default=0.01,
         metavar="SHARE",
-        help="go on while at most this share of the photos or videos, and of the captions, is bad (default: 0.01); "
-        "missing videos are listed and do not count",
+        help="largest accepted share of bad photos or videos, and of bad captions (default: 0.01); missing videos are "
+        "listed and do not count",
     )
     add("--strict", action="store_true", help="stop at the first bad input")
     add("--stage", metavar="URL", help="with --beam: a folder that this machine and the workers reach, such as "
-        "gs://BUCKET/FOLDER; media and shards go through it, and no other path need be theirs, too")  # fmt: skip
+        "gs://BUCKET/FOLDER; media and shards travel through it, and the workers need no other shared path")  # fmt: skip
     add(
         "--beam",
         nargs=argparse.REMAINDER,
         metavar="OPTION",
-        help="write it on Apache Beam; all that follows are Beam's own options, such as --runner=FlinkRunner; without "
-        "any, this machine's cores are used. Without --stage workers must see DIR and the media under the same paths",
+        help="write the dataset with Apache Beam. What follows are Beam's own options, such as --runner=FlinkRunner; "
+        "without any, the cores of this machine are used. Without --stage, workers must see DIR and the media under "
+        "the same paths",
     )
     args = parser.parse_args(argv)
     if args.beam is not None and args.workers:
-        parser.error("--workers does not go with --beam; say --beam --direct_num_workers=N")
+        parser.error("--workers cannot be combined with --beam; use --beam --direct_num_workers=N")
     if args.stage and args.beam is None:
-        parser.error("--stage goes with --beam, before it")
+        parser.error("--stage needs --beam, and is written before it")
     _check_beam(parser, args.beam or ())
     hint = f"What is finished is kept in {args.output}.partial; the same command goes on from there."
     return _guarded(name, lambda: _run(name, args), hint)
 
 
 def _check_beam(parser: argparse.ArgumentParser, words: Sequence[str]):
-    """Beam passes over what is not its own with a warning at most."""
-    before = "="
+    """Rejects words that are not options of Beam, which Beam itself would ignore."""
+    previous = "="
     for word in words:
-        if not word.startswith("--") and ("=" in before or not before.startswith("--")):
-            parser.error(f"{word!r} behind --beam is no option of Beam's; they are written --NAME=VALUE")
-        # Abbreviations of theirs are no concern: these are ours in full.
+        if not word.startswith("--") and ("=" in previous or not previous.startswith("--")):
+            parser.error(f"{word!r} after --beam is not an option of Beam; write --NAME=VALUE")
+        # Only our full names are rejected: an abbreviation may be an option of Beam.
         if word.partition("=")[0] in parser._option_string_actions:
-            parser.error(f"{word} is no option of Beam's, and goes before --beam")
-        before = word
+            parser.error(f"{word} is not an option of Beam; write it before --beam")
+        previous = word
 
 
 def _guarded(name: str, work: Callable[[], int], hint: str = "") -> int:
-    """Runs a job; what users can mend is told in a line, not as a traceback."""
+    """Runs a command. Errors that users can fix are printed in one line, without a traceback."""
     try:
         return work()
     except KeyboardInterrupt:
@@ -203,23 +213,22 @@ def _run(name: str, args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     builder.download_and_prepare()
-    _tell(builder, time.monotonic() - start)
+    _print_summary(builder, time.monotonic() - start)
     return 0
 
 
-def _tell(builder, seconds: float):
+def _print_summary(builder, seconds: float):
     report, noun = builder.report, builder.report.noun
     for split, counts in report.splits.items():
         captions = ", ".join(f"{count:,} in {lang}" for lang, count in counts["captions"].items())
         size = f"{counts['bytes'] / 2**20:,.1f} MB"
         print(f"{split:<6} {counts[noun + 's']:>9,} {noun}s   captions: {captions}   {size}")
-        if there := report.videos.get(split):
-            named = there["named"]
-            print(f"{'':<6} {there['there']:,} of the {named:,} videos that the annotations name are there")
+        if videos := report.videos.get(split):
+            print(f"{'':<6} {videos['there']:,} of the {videos['named']:,} videos in the annotations exist")
     for file, count in builder.report.translations.items():
-        print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos of this dataset")
+        print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos in this dataset")
     if builder.report.left_out:
-        print(f"{builder.report.left_out:,} {noun}s left out: they are in none of the dataset's splits")
+        print(f"{builder.report.left_out:,} {noun}s are in none of the splits and were left out")
     if builder.report.problems:
         print(f"{len(builder.report.problems):,} problems, listed in {builder.output_dir / 'report.json'}")
     records = sum(counts[noun + "s"] for counts in report.splits.values())
@@ -227,6 +236,6 @@ def _tell(builder, seconds: float):
 
 
 if __name__ == "__main__":
-    # Not by way of SIGINT, which is ignored in what a shell started in the background.
+    # SIGTERM as well: a shell starts background processes with SIGINT ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

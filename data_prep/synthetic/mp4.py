@@ -1,4 +1,4 @@
-"""Pictures to the bytes of an mp4 file."""
+"""Encodes pictures as an mp4 file."""
 
 import io
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ import av
 import cv2
 import numpy as np
 
-# No B-frames: frames are stored in the order in which they are shown. No look at frames ahead (trees of
-# macroblocks, scene cuts, weights of P-frames): of few macroblocks, what x264 finds depends on where its memory lies.
-_AHEAD = "rc-lookahead=0:mbtree=0:scenecut=0:weightp=0"
+# No B-frames: frames are stored in display order. No lookahead (macroblock trees, scene cuts, weighted P-frames): for
+# small pictures its results depend on memory addresses.
+_NO_LOOKAHEAD = "rc-lookahead=0:mbtree=0:scenecut=0:weightp=0"
 _CODECS = {
-    "libx264": {"preset": "veryfast", "bf": "0", "g": "50", "x264-params": _AHEAD},
+    "libx264": {"preset": "veryfast", "bf": "0", "g": "50", "x264-params": _NO_LOOKAHEAD},
     "mpeg4": {"qmin": "2", "qmax": "2", "bf": "0", "g": "50"},
 }
 
 
 def frame_rate(fps: float) -> Fraction:
-    """Frames a second as the fraction that the file states: 12.5 as 25/2, 29.97 as 30000/1001."""
+    """Frame rate as the fraction that the file stores: 12.5 as 25/2, 29.97 as 30000/1001."""
     rate = Fraction(fps).limit_denominator(100)
     if float(rate) == fps:
         return rate
@@ -27,16 +27,17 @@ def frame_rate(fps: float) -> Fraction:
 
 
 def encode(pictures: Iterable[np.ndarray], fps: float, crf: int = 12) -> bytes:
-    """RGB pictures, uint8 [h, w, 3] of even sides, as an mp4 file of constant frame rate.
+    """Encodes RGB pictures, uint8 [h, w, 3] with even sides, as an mp4 file with a constant frame rate.
 
-    h264 where this build of FFmpeg has an encoder of it, else MPEG-4. The same pictures give the same bytes: one
-    thread, no dates.
+    The codec is H.264 if this build of FFmpeg can encode it, otherwise MPEG-4. The same pictures give the same bytes,
+    because the encoder runs in one thread and stores no dates.
 
     Args:
-      crf: quality as x264 counts it; 0 is lossless, 23 its default.
+      fps: frames per second.
+      crf: constant rate factor of x264; 0 is lossless, 23 is its default.
 
     Raises:
-      ValueError: no pictures, or of another size than the first, or with an odd side.
+      ValueError: there are no pictures, their sizes differ, or a side is odd.
     """
     rate = frame_rate(fps)
     codec = next(name for name in _CODECS if name in av.codecs_available)
@@ -54,7 +55,7 @@ def encode(pictures: Iterable[np.ndarray], fps: float, crf: int = 12) -> bytes:
                 stream.codec_context.time_base = 1 / rate
             if picture.shape != shape:
                 raise ValueError(f"picture {index} is {picture.shape}, the first was {shape}")
-            # OpenCV's conversion takes a third of the time of FFmpeg's by way of PyAV.
+            # OpenCV converts faster than FFmpeg through PyAV.
             frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))

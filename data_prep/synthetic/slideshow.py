@@ -1,4 +1,4 @@
-"""Photos one after another as a video, with hard cuts and a slow pan or zoom over each."""
+"""Slideshows: photos one after another as a video, with hard cuts and a slow pan or zoom over each."""
 
 import functools
 import itertools
@@ -15,16 +15,20 @@ from capjax.data.record import RecordSource
 from data_prep.synthetic.mp4 import encode
 
 FPS = 12.5
-# The side of the window that is shown, as a share of the largest that the photo holds.
+# Side of the visible window, as a share of the largest window in the photo.
 _NEAR, _FAR = 0.75, 1.0
-# A pan goes over at most this share of the room that the window has.
+# Largest extent of a pan, as a share of the space that the window can move in.
 _PAN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A window of 4:3 in a photo: its side as a share of the largest one, and where it lies in the room that is left,
-    0 (left, top) to 1."""
+    """A window of 4:3 in a photo.
+
+    Attributes:
+      side: its side, as a share of the largest window.
+      x, y: its position in the remaining space, from 0 (left, top) to 1.
+    """
 
     side: float
     x: float
@@ -32,14 +36,16 @@ class View:
 
     def window(self, width: int, height: int) -> np.ndarray:
         """(x, y, width, height) in pixels of the photo."""
-        wide = self.side * min(width, height * 4 / 3)
-        high = wide * 3 / 4
-        return np.array([self.x * (width - wide), self.y * (height - high), wide, high])
+        window_width = self.side * min(width, height * 4 / 3)
+        window_height = window_width * 3 / 4
+        return np.array(
+            [self.x * (width - window_width), self.y * (height - window_height), window_width, window_height]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A photo (its number in the split), how many frames it is shown, and what of it at first and at last."""
+    """A photo (its number in the split), its number of frames, and its first and last view."""
 
     photo: int
     frames: int
@@ -48,11 +54,13 @@ class Shot:
 
 
 def make_shots(photos: int, split: str, seed: int, per_video: tuple[int, int], seconds: tuple[float, float]):
-    """Shots of one video after another without end. All photos of a split are dealt out before any comes again; in
-    one video none comes twice.
+    """Yields the shots of one video after another, without end. All photos of a split are shown before any is repeated,
+    and no video shows a photo twice.
 
     Args:
-      photos: how many there are; per_video: how many of them a video shows, from and to; seconds: of each.
+      photos: number of photos.
+      per_video: smallest and largest number of photos in a video.
+      seconds: shortest and longest time of a photo.
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
     pack: deque[int] = deque()
@@ -75,7 +83,7 @@ def _deal(rng, pack: deque[int], photos: int, count: int) -> list[int]:
 
 
 def _views(rng) -> tuple[View, View]:
-    """A pan, or a zoom in or out."""
+    """First and last view of a pan, or of a zoom in or out."""
     x, y = rng.uniform(0, 1, 2)
     to_x, to_y = np.clip((x, y) + rng.uniform(-_PAN, _PAN, 2), 0, 1)
     if rng.random() < 0.5:
@@ -86,7 +94,7 @@ def _views(rng) -> tuple[View, View]:
 
 
 def starts(shots: tuple[Shot, ...]) -> list[float]:
-    """Seconds at which each shot begins, and at which the last one ends."""
+    """Start of each shot and end of the last one, in seconds."""
     return [total / FPS for total in itertools.accumulate((shot.frames for shot in shots), initial=0)]
 
 
@@ -97,11 +105,13 @@ def _source(dataset_dir: str, split: str) -> RecordSource:
 
 @dataclass(frozen=True, slots=True)
 class Slideshow:
-    """Called, it reads the photos and gives the video as the bytes of an mp4 file; until then it is small.
+    """A video that is rendered when called: returns the bytes of an mp4 file. Small until then, and picklable.
 
     Attributes:
-      dataset_dir, split: where the photos are.
-      size: the video's height in pixels; it is 4:3.
+      dataset_dir: folder of the photos' dataset.
+      split: split of the photos.
+      shots: the shots of the video.
+      size: height of the video in pixels; its aspect ratio is 4:3.
     """
 
     dataset_dir: str
@@ -120,20 +130,20 @@ class Slideshow:
             photo = _reduced(photo, width, min(shot.first.side, shot.last.side))
             first, last = (view.window(*photo.shape[1::-1]) for view in (shot.first, shot.last))
             for k in range(shot.frames):
-                yield _cut(photo, first + k / shot.frames * (last - first), width, self.size)
+                yield _crop(photo, first + k / shot.frames * (last - first), width, self.size)
 
 
 def _reduced(photo: np.ndarray, width: int, side: float) -> np.ndarray:
-    """The photo no larger than the smallest window needs: what is reduced while it moves would shimmer."""
+    """The photo reduced to the size that the smallest window needs. Reducing it while it moves would shimmer."""
     share = width / View(side, 0, 0).window(*photo.shape[1::-1])[2]
     return photo if share >= 1 else cv2.resize(photo, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
 
 
-def _cut(photo: np.ndarray, window: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8 [height, width, 3]: what the window shows, at fractions of pixels."""
-    x, y, wide, high = window
-    scale = np.array([wide / width, high / height])
-    shift = np.array([x, y]) + (scale - 1) / 2  # a pixel's coordinates are those of its middle
+def _crop(photo: np.ndarray, window: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The content of the window with subpixel accuracy, uint8 [height, width, 3]."""
+    x, y, window_width, window_height = window
+    scale = np.array([window_width / width, window_height / height])
+    shift = np.array([x, y]) + (scale - 1) / 2  # coordinates of a pixel are those of its center
     matrix = np.array([(scale[0], 0, shift[0]), (0, scale[1], shift[1])])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(photo, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)

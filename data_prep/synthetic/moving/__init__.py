@@ -1,1 +1,1 @@
-"""The built-in videos: drawn things that move, with exact truth and exact times."""
+"""Generated videos: drawn things that move, with exact ground truth and exact times."""

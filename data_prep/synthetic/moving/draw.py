@@ -1,4 +1,4 @@
-"""Moving scenes to videos."""
+"""Draws moving scenes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from PIL import Image
 from data_prep.synthetic.moving.scene import Drawn, MovingScene
 from data_prep.synthetic.mp4 import encode
 
-# Drawn so many times larger, then reduced: smooth edges.
+# Scenes are drawn this many times larger, then reduced, for smooth edges.
 _OVERSAMPLE = 4
-# Bits of the fraction of a coordinate, so that slow things do not jump from pixel to pixel.
+# Fractional bits of a coordinate, so that slow things do not jump from pixel to pixel.
 _SHIFT = 8
 
 
 def background(seed: tuple[int, int], side: int) -> np.ndarray:
-    """uint8 [side, side, 3]: pale, darker to one side."""
+    """A pale background with a gradient, uint8 [side, side, 3]."""
     corners = np.random.default_rng([*seed, 1]).uniform(205, 255, (2, 2, 3)).astype(np.uint8)
     return np.array(Image.fromarray(corners).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def paint(ground: np.ndarray, things: Sequence[Drawn]) -> np.ndarray:
-    """A copy of the background, uint8 [h, h, 3], with things on it."""
+    """A copy of the background, uint8 [h, h, 3], with the things drawn on it."""
     picture = ground.copy()
     for thing in things:
         if thing.opacity == 0 or thing.size == 0:
             continue
-        # A pixel's coordinates are those of its middle.
+        # Coordinates of a pixel are those of its center.
         corners = np.round((thing.corners() * len(ground) - 0.5) * 2**_SHIFT).astype(np.int32)
         layer = picture if thing.opacity == 1 else picture.copy()
         cv2.fillPoly(layer, [corners], thing.rgb, cv2.LINE_AA, _SHIFT)
@@ -38,20 +38,20 @@ def paint(ground: np.ndarray, things: Sequence[Drawn]) -> np.ndarray:
 
 
 def frames(scene: MovingScene, size: int, fps: float) -> Iterator[np.ndarray]:
-    """RGB frames, uint8 [size, size, 3]: number k shows the scene at k / fps seconds."""
+    """Yields RGB frames, uint8 [size, size, 3]; frame k shows the scene at k / fps seconds."""
     ground = background(scene.seed, size * _OVERSAMPLE)
-    shown, picture = None, None
+    drawn_things: list[Drawn] | None = None
     for k in range(round(scene.duration * fps)):
         things = scene.state(k / fps)
-        if things != shown:
-            shown = things
+        if things != drawn_things:
+            drawn_things = things
             picture = cv2.resize(paint(ground, things), (size, size), interpolation=cv2.INTER_AREA)
         yield picture
 
 
 @dataclass(frozen=True, slots=True)
 class MovingVideo:
-    """Called, it gives the video as the bytes of an mp4 file; until then it is small, and can be sent to a worker."""
+    """A video that is rendered when called: returns the bytes of an mp4 file. Small until then, and picklable."""
 
     scene: MovingScene
     size: int = 64

@@ -1,13 +1,13 @@
-"""What happens to sentences, and back to whether a sentence is true."""
+"""Generates the sentences about a scene, and decides whether a sentence is true."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
 from data_prep.synthetic.moving.languages import LANGUAGES, MovingLanguage, Parts, join
-from data_prep.synthetic.moving.scene import Event, MovingScene
+from data_prep.synthetic.moving.scene import MovingEvent, MovingScene
 
-# For every kind of event and of text, in every language.
+# Number of sentences that every kind of event and text has in every language.
 PARAPHRASES = min(
     len(patterns)
     for language in LANGUAGES.values()
@@ -17,17 +17,16 @@ PARAPHRASES = min(
 
 def _language(lang: str) -> MovingLanguage:
     if lang not in LANGUAGES:
-        raise ValueError(f"no grammar for {lang!r}; there is one for {', '.join(LANGUAGES)}")
+        raise ValueError(f"no grammar for {lang!r}; available: {', '.join(LANGUAGES)}")
     return LANGUAGES[lang]
 
 
 def captions(scene: MovingScene, lang: str, count: int) -> list[str]:
-    """`count` different sentences about the whole: its only event, or that the first event was before the last.
-
-    Chosen by the scene's seed, as all that follows.
+    """`count` different sentences about the whole video, chosen by the scene's seed: its only event, or that the first
+    event was before the last.
 
     Raises:
-      ValueError: the language has no grammar here, or not so many sentences.
+      ValueError: the language has no grammar, or fewer sentences.
     """
     language, rng = _language(lang), np.random.default_rng([*scene.seed, 2])
     if scene.message == "direction":
@@ -36,7 +35,7 @@ def captions(scene: MovingScene, lang: str, count: int) -> list[str]:
 
 
 def events(scene: MovingScene, lang: str, count: int) -> list[list[str]]:
-    """For each event `count` different sentences.
+    """`count` different sentences for each event.
 
     Raises:
       ValueError: as `captions`.
@@ -60,37 +59,37 @@ def summaries(scene: MovingScene, lang: str, count: int) -> list[str]:
 
 def _check(count: int, most: int):
     if not 0 <= count <= most:
-        raise ValueError(f"{count} paraphrases asked for; there are {most} for each video")
+        raise ValueError(f"{count} paraphrases requested; there are {most} for each video")
 
 
 def _ways(rng, language: MovingLanguage, sentences: list[Parts], count: int) -> list[str]:
-    """Different ways to put the one sentence about an event."""
+    """`count` variants of the sentence about an event."""
     ((clauses, (period,)),) = sentences
     _check(count, len(clauses))
     return [join([clauses[i] + period], language.space) for i in rng.permutation(len(clauses))[:count]]
 
 
 def _texts(rng, language: MovingLanguage, texts: list[list[Parts]], count: int) -> list[str]:
-    """Different texts, each with one way to put each of its parts."""
+    """`count` different texts, each with one random variant of each of its parts."""
     _check(count, len(texts))
-    told = []
+    result = []
     for i in rng.permutation(len(texts))[:count]:
         sentences = ["".join(ways[rng.integers(len(ways))] for ways in parts) for parts in texts[i]]
-        told.append(join(sentences, language.space))
-    return told
+        result.append(join(sentences, language.space))
+    return result
 
 
 def is_true(scene: MovingScene, lang: str, text: str, kind: str = "caption") -> bool:
-    """Whether the text is one of those that say what happens, be it among the scene's captions or not.
+    """Whether the text is one of the texts of this kind, whether or not it is among the scene's captions.
 
-    Case, white space and the final period do not matter; every other character does. What is true besides but not
-    what is asked for (in a caption: that the second event was before the last) is none of them.
+    Case, white space and the final period are ignored; every other character counts. A text that is true but not of
+    this kind (for a caption: that the second event was before the last) does not count.
 
     Args:
-      kind: `caption` (of the whole), `event` (any of them), or `summary`.
+      kind: `caption` (of the whole video), `event` (any event), or `summary`.
 
     Raises:
-      ValueError: the language has no grammar here, or the kind is none of these.
+      ValueError: the language has no grammar, or the kind is unknown.
     """
     language = _language(lang)
     if kind == "event" or (kind == "caption" and scene.message == "direction"):
@@ -101,27 +100,27 @@ def is_true(scene: MovingScene, lang: str, text: str, kind: str = "caption") -> 
         texts = language.summary(scene)
     else:
         raise ValueError(f"kind {kind!r} should be caption, event or summary")
-    return any(_says(_plain(text), sentences, language.space) for sentences in texts)
+    return any(_matches(_normalized(text), sentences, language.space) for sentences in texts)
 
 
-def is_true_of(event: Event, lang: str, text: str) -> bool:
-    """Whether the text is one of those that say what happens in this event; otherwise as `is_true`."""
+def is_true_of(event: MovingEvent, lang: str, text: str) -> bool:
+    """Whether the text is one of the sentences about this event; otherwise as `is_true`."""
     language = _language(lang)
-    return _says(_plain(text), language.event(event), language.space)
+    return _matches(_normalized(text), language.event(event), language.space)
 
 
-def _says(text: str, sentences: list[Parts], space: str) -> bool:
-    """Whether plain text can be read as the sentences, part by part."""
+def _matches(text: str, sentences: list[Parts], space: str) -> bool:
+    """Whether normalized text can be split into the parts of the sentences."""
     parts: list[Iterable[str]] = []
     for sentence in sentences:
         parts += [(space,)] * bool(parts) + sentence
     ends = {0}
     for ways in parts[:-1]:
         ends = {end + len(way) for end in ends for way in map(str.casefold, ways) if text.startswith(way, end)}
-    # The last part ends in the period, which `text` has no more.
-    return any(text[end:] == _plain(way) for end in ends for way in parts[-1])
+    # The last part ends in the period, which normalized text does not have.
+    return any(text[end:] == _normalized(way) for end in ends for way in parts[-1])
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     text = " ".join(text.casefold().split())
     return text[:-1].rstrip() if text.endswith((".", "。")) else text

@@ -1,10 +1,10 @@
-"""What happens in a drawn video, free of any language: things, and events with exact times.
+"""Moving scenes, independent of language: things, and events with exact times.
 
-The unit square is the picture, x to the right, y down; times are seconds. One thing at a time does something, with
-constant speed from the event's start to its end; before and after nothing moves. Things keep apart, and no two ever
-look alike, so that what is said of an event is true of it alone.
+The picture is the unit square, with x to the right and y down; times are seconds. One thing moves at a time, at
+constant speed from the start to the end of an event; between events nothing moves. Things keep a distance, and no two
+ever look alike, so that a caption of an event is true of that event only.
 
-A scene is made from its own seed (dataset seed, index): a larger dataset begins with the smaller one.
+A scene is drawn from its own seed (dataset seed, index), so that a larger dataset begins with a smaller one.
 """
 
 import math
@@ -19,31 +19,33 @@ KINDS = ("appear", "leave", "move", "bounce", "turn", "grow", "shrink", "colour"
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 TURNS = {"clockwise": 1, "counterclockwise": -1}
 MAX_EVENTS = 6
-# Seconds. Durations are multiples of STEP: whole frames at 5, 10, 12.5, 20 and 25 frames a second.
+# Seconds. Durations are multiples of STEP: whole frames at 5, 10, 12.5, 20 and 25 frames per second.
 SHORTEST, LONGEST, STEP = 4.0, 20.0, 0.4
-# What a change is at least, and at most: of the picture's side, of the thing's size.
+# Smallest and largest change, as a share of the picture's side or of the thing's size.
 MOVE, BOUNCE, GROWTH = (0.25, 0.6), (0.15, 0.4), (1.6, 2.2)
 SIZES = (0.18, 0.42)
-# A slower move has no beginning and no end that one could see.
+# A slower move would have no visible start and end.
 _SLOWEST = 0.08
-# Seconds that going there and back takes at least.
+# Shortest time in seconds of one hop there and back.
 _HOP = 0.8
-# Circles around two things are at least so far apart.
+# Smallest distance of the circles around two things.
 _GAP = 0.03
-# After so many tries of a plan another is made.
+# Number of attempts at a plan before another is drawn.
 _TRIES = 500
-# How far the corners of a shape of size 1 reach.
+# Radius of the circle around a shape of size 1.
 _REACH = {shape: float(np.sqrt((outline(shape) ** 2).sum(1)).max()) for shape in SHAPES}
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn(Thing):
-    """A thing at one time. `becoming` is the colour it changes to, of which it has the `share`.
+    """A thing at one time.
 
     Attributes:
-      angle: degrees by which it is rotated clockwise.
-      opacity: 0 (not to be seen) to 1.
-      shade: how light its colour is.
+      angle: clockwise rotation in degrees.
+      opacity: from 0 (invisible) to 1.
+      becoming: the color that it changes to.
+      share: progress of the change of color, from 0 to 1.
+      shade: factor on the color's brightness.
     """
 
     angle: float = 0.0
@@ -64,7 +66,7 @@ class Drawn(Thing):
 
     @property
     def radius(self) -> float:
-        """Of the circle that holds it, however it is rotated."""
+        """Radius of the circle that contains it at any rotation."""
         return _REACH[self.shape] * self.size
 
     def corners(self) -> np.ndarray:
@@ -75,16 +77,17 @@ class Drawn(Thing):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What one thing does from `start` to `end`.
+class MovingEvent:
+    """The action of one thing from `start` to `end`, in seconds.
 
     Attributes:
-      thing: its number in the scene.
-      before, after: how it is at the start and at the end; who leaves is out of the picture then.
-      direction: of `move`, `leave` and `bounce` one of DIRECTIONS, of `turn` one of TURNS. A bounce without one goes
-        up and down, the others touch that edge of the picture and come back.
-      path: x and y of the farthest point of a bounce, from where it starts.
-      hops: how often it goes there and back.
+      kind: one of KINDS.
+      thing: number of the thing in the scene.
+      before, after: the thing at the start and at the end; after `leave` it is out of the picture.
+      direction: one of DIRECTIONS for `move`, `leave` and `bounce`, one of TURNS for `turn`. A bounce without a
+        direction goes up and down; other bounces touch that edge of the picture and return.
+      path: x and y of the farthest point of a bounce, relative to its start.
+      hops: number of hops of a bounce.
     """
 
     kind: str
@@ -99,11 +102,11 @@ class Event:
 
     @property
     def message(self) -> tuple[str, ...]:
-        """What is to be said of it; no two events of a scene have the same."""
+        """The content of its caption; no two events of a scene have the same."""
         return self.kind, *self.before.look, self.direction, self.after.colour
 
     def at(self, time: float) -> Drawn:
-        """The thing at a time between start and end."""
+        """The thing at a time between `start` and `end`."""
         share = (time - self.start) / (self.end - self.start)
         if self.kind == "colour":
             return replace(self.before, becoming=self.after.colour, share=share)
@@ -119,17 +122,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class MovingScene:
-    """Things as they are first seen, what they do in order, and how long it lasts. `seed` also settles the background
-    and the choice of sentences."""
+    """Things at their first appearance, their events in order, and the duration in seconds. `seed` also determines the
+    background and the choice of sentences."""
 
     things: tuple[Drawn, ...]
-    events: tuple[Event, ...]
+    events: tuple[MovingEvent, ...]
     duration: float
     seed: tuple[int, int]
 
     @property
     def message(self) -> str:
-        """What a caption of the whole says: `direction` (the only event) or `before` (the first and the last)."""
+        """The content of a caption of the whole video: `direction` (the only event) or `before` (the first and the
+        last)."""
         return "direction" if len(self.events) == 1 else "before"
 
     def state(self, time: float) -> list[Drawn]:
@@ -152,12 +156,12 @@ def make_moving_scene(seed: int, index: int) -> MovingScene:
     count = int(rng.integers(1, MAX_EVENTS + 1))
     spans, duration = _times(rng, count)
     while True:
-        # What happens is settled at first; only who does it, and where, is tried anew.
+        # The plan is kept; only the things that perform it, and their positions, are drawn again.
         plan, casts = _plan(rng, count)
         for _ in range(_TRIES):
-            if story := _Stage(rng, int(rng.choice(casts)), plan).play(spans):
+            if story := _Choreography(rng, int(rng.choice(casts)), plan).play(spans):
                 return MovingScene(*story, duration, (seed, index))
-        # For a few plans there is room on no stage.
+        # A few plans never fit; then another is drawn.
 
 
 def _times(rng, count: int) -> tuple[list[tuple[float, float]], float]:
@@ -176,9 +180,9 @@ def _times(rng, count: int) -> tuple[list[tuple[float, float]], float]:
 
 
 def _plan(rng, count: int) -> tuple[list[tuple[str, str]], list[int]]:
-    """(kind, direction) of each event, and with how many things that can be done: there is always one in the picture.
+    """(kind, direction) of each event, and the possible numbers of things, such that one is always in the picture.
 
-    A kind comes at most twice. All kinds are as likely, and so are the directions of each.
+    A kind occurs at most twice. All kinds are equally likely, and so are the directions of each.
     """
     while True:
         kinds = [KINDS[i % len(KINDS)] for i in rng.permutation(2 * len(KINDS))[:count]]
@@ -196,30 +200,30 @@ def _direction(rng, kind: str) -> str:
     return ""
 
 
-class _Stage:
-    """Lets things do what is planned, as long as there is room for it."""
+class _Choreography:
+    """Performs a plan of events with concrete things, as long as there is space for them."""
 
     def __init__(self, rng, size: int, plan: Sequence[tuple[str, str]]):
         self.rng, self.plan = rng, plan
         looks = rng.permutation(len(SHAPES) * len(COLOURS))[:size]
         self.looks = [(SHAPES[i % len(SHAPES)], list(COLOURS)[i // len(SHAPES)]) for i in looks.tolist()]
-        # A look is never another thing's, not even at another time.
+        # No two things ever have the same look, not even at different times.
         self.taken = set(self.looks)
         self.shades = rng.uniform(0.88, 1.1, size).tolist()
         self.hidden = list(range(size))[size - sum(kind == "appear" for kind, _ in plan) :]
         self.now: dict[int, Drawn] = {}
 
-    def play(self, spans) -> tuple[tuple[Drawn, ...], tuple[Event, ...]] | None:
-        """(things, events), or None where there is no room."""
+    def play(self, spans) -> tuple[tuple[Drawn, ...], tuple[MovingEvent, ...]] | None:
+        """(things, events), or None if there is not enough space."""
         for thing in range(len(self.looks) - len(self.hidden)):
             if (placed := self._place(thing)) is None:
                 return None
             self.now[thing] = placed
         first = dict(self.now)
-        events: list[Event] = []
+        events: list[MovingEvent] = []
         for (kind, direction), span in zip(self.plan, spans, strict=True):
             can = self.hidden[:1] if kind == "appear" else list(self.now)
-            # "A red circle grows before a red circle turns": are they one or two? Nobody shall have to ask.
+            # "A red circle grows before a red circle turns" would leave open whether it is one circle or two.
             if events and len(events) == len(self.plan) - 1:
                 can = [thing for thing in can if thing != events[0].thing]
             for thing in self.rng.permutation(can).tolist():
@@ -239,7 +243,7 @@ class _Stage:
         return tuple(first[thing] for thing in range(len(self.looks))), tuple(events)
 
     def _place(self, thing: int) -> Drawn | None:
-        """The thing somewhere where it is alone."""
+        """The thing at a random position away from the others; None if none was found."""
         for _ in range(20):
             size = float(self.rng.uniform(SIZES[0], 0.34))
             x, y = self.rng.uniform(0, 1, 2).tolist()
@@ -252,12 +256,12 @@ class _Stage:
         return [other for number, other in self.now.items() if number != thing]
 
     def _room(self, drawn: Drawn, thing: int) -> float:
-        """The radius that it may have where it is."""
+        """Largest radius that the thing may have at its position."""
         near = [math.dist((drawn.x, drawn.y), (o.x, o.y)) - o.radius - _GAP for o in self._others(thing)]
         return min(drawn.x - MARGIN, drawn.y - MARGIN, 1 - MARGIN - drawn.x, 1 - MARGIN - drawn.y, *near)
 
     def _way(self, thing: int, direction: str) -> float:
-        """How far it may go before it comes near another thing."""
+        """Distance that the thing may move before it comes near another."""
         me, (dx, dy), way = self.now[thing], DIRECTIONS[direction], math.inf
         for other in self._others(thing):
             x, y = other.x - me.x, other.y - me.y
@@ -267,7 +271,7 @@ class _Stage:
         return way
 
     def _edge(self, thing: int, direction: str, far: bool = False) -> float:
-        """From the foremost of its outline (`far`: the hindmost) to that edge of the picture."""
+        """Distance from its front (`far`: its back) to that edge of the picture."""
         (dx, dy), box = DIRECTIONS[direction], self.now[thing].box()
         low, high = (box[0], box[2]) if dx else (box[1], box[3])
         ahead = (1 - high, 1 - low) if dx + dy > 0 else (low, high)
@@ -276,30 +280,30 @@ class _Stage:
     def _between(self, low: float, high: float) -> float | None:
         return float(self.rng.uniform(low, high)) if low <= high else None
 
-    def _appear(self, thing, span, direction) -> Event | None:
+    def _appear(self, thing, span, direction) -> MovingEvent | None:
         if (after := self._place(thing)) is None:
             return None
         before = replace(after, opacity=0.0) if self.rng.random() < 0.5 else replace(after, size=0.0)
-        return Event("appear", thing, *span, before, after)
+        return MovingEvent("appear", thing, *span, before, after)
 
-    def _leave(self, thing, span, direction) -> Event | None:
+    def _leave(self, thing, span, direction) -> MovingEvent | None:
         if self._way(thing, direction) < math.inf:
             return None
         return self._go("leave", thing, span, direction, self._edge(thing, direction, far=True))
 
-    def _move(self, thing, span, direction) -> Event | None:
+    def _move(self, thing, span, direction) -> MovingEvent | None:
         me, (dx, dy) = self.now[thing], DIRECTIONS[direction]
         edge = (1 if dx + dy > 0 else 0) - (me.x if dx else me.y)
         room = min(self._way(thing, direction), abs(edge) - me.radius - MARGIN, MOVE[1])
         way = self._between(max(MOVE[0], _SLOWEST * (span[1] - span[0])), room)
-        return way and self._go("move", thing, span, direction, way)
+        return None if way is None else self._go("move", thing, span, direction, way)
 
-    def _go(self, kind, thing, span, direction, way: float) -> Event:
+    def _go(self, kind, thing, span, direction, way: float) -> MovingEvent:
         before, (dx, dy) = self.now[thing], DIRECTIONS[direction]
         after = replace(before, x=before.x + dx * way, y=before.y + dy * way)
-        return Event(kind, thing, *span, before, after, direction)
+        return MovingEvent(kind, thing, *span, before, after, direction)
 
-    def _bounce(self, thing, span, direction) -> Event | None:
+    def _bounce(self, thing, span, direction) -> MovingEvent | None:
         me, most = self.now[thing], int((span[1] - span[0]) / _HOP)
         if direction:
             way = self._edge(thing, direction)
@@ -312,31 +316,33 @@ class _Stage:
                 return None
             hops = int(self.rng.integers(1, min(most, 3) + 1))
         dx, dy = DIRECTIONS[direction or "up"]
-        return Event("bounce", thing, *span, me, me, direction, (dx * way, dy * way), hops)
+        return MovingEvent("bounce", thing, *span, me, me, direction, (dx * way, dy * way), hops)
 
-    def _turn(self, thing, span, direction) -> Event | None:
-        """By quarters, so that a square that rests is no diamond; at most one a second, lest a star seem to go back."""
+    def _turn(self, thing, span, direction) -> MovingEvent | None:
+        """Quarter turns, so that a resting square does not look like a diamond; at most one per second, because a
+        faster star
+        would seem to turn back."""
         me = self.now[thing]
         if me.shape == "circle":
             return None
         quarters = int(self.rng.integers(1, min(3, round(100 * (span[1] - span[0])) // 100) + 1))
         after = replace(me, angle=me.angle + 90.0 * quarters * TURNS[direction])
-        return Event("turn", thing, *span, me, after, direction)
+        return MovingEvent("turn", thing, *span, me, after, direction)
 
-    def _grow(self, thing, span, direction) -> Event | None:
+    def _grow(self, thing, span, direction) -> MovingEvent | None:
         me = self.now[thing]
         room = min(self._room(me, thing) / me.radius, SIZES[1] / me.size, GROWTH[1])
         factor = self._between(GROWTH[0], room)
-        return factor and Event("grow", thing, *span, me, replace(me, size=me.size * factor))
+        return None if factor is None else MovingEvent("grow", thing, *span, me, replace(me, size=me.size * factor))
 
-    def _shrink(self, thing, span, direction) -> Event | None:
+    def _shrink(self, thing, span, direction) -> MovingEvent | None:
         me = self.now[thing]
         factor = self._between(GROWTH[0], min(me.size / SIZES[0], GROWTH[1]))
-        return factor and Event("shrink", thing, *span, me, replace(me, size=me.size / factor))
+        return None if factor is None else MovingEvent("shrink", thing, *span, me, replace(me, size=me.size / factor))
 
-    def _colour(self, thing, span, direction) -> Event | None:
+    def _colour(self, thing, span, direction) -> MovingEvent | None:
         me = self.now[thing]
         free = [colour for colour in COLOURS if (me.shape, colour) not in self.taken]
         if not free:
             return None
-        return Event("colour", thing, *span, me, replace(me, colour=str(self.rng.choice(free))))
+        return MovingEvent("colour", thing, *span, me, replace(me, colour=str(self.rng.choice(free))))

@@ -1,1 +1,1 @@
-"""The built-in dataset: drawn scenes with exact truth, so that everything runs with no download."""
+"""Generated photos: drawn scenes with exact ground truth."""

@@ -1,4 +1,4 @@
-"""How many captions of drawn scenes are exactly true.
+"""Counts how many captions of the `shapes` dataset are exactly true.
 
 python -m data_prep.synthetic.shapes runs/demo/model/predictions.json
 """
@@ -13,18 +13,19 @@ from data_prep.synthetic.truth import main as command
 
 
 def truth(predictions: list[dict], lang: str, seed: int) -> dict[str, tuple[int, int]]:
-    """{kind of message: (true captions, captions)}, for predictions in COCO's results form.
+    """{kind of message: (true captions, captions)} for predictions in COCO's results format.
 
     Raises:
-      ValueError: no predictions, or an id that is none of a shapes dataset.
+      ValueError: there are no predictions, or an id is not of a shapes dataset.
     """
     if not predictions:
         raise ValueError("there are no predictions")
-    true, total = Counter(), Counter()
+    true: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for row in predictions:
         match = re.fullmatch(r"shapes-(\d+)", str(row["image_id"]))
         if match is None:
-            raise ValueError(f"{row['image_id']!r} is no id of a shapes dataset, such as 'shapes-0000018'")
+            raise ValueError(f"{row['image_id']!r} is not an id of a shapes dataset, such as 'shapes-0000018'")
         scene = make_scene(seed, int(match[1]))
         total[scene.message.kind] += 1
         true[scene.message.kind] += is_true(scene, lang, row["caption"])

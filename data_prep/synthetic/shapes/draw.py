@@ -1,4 +1,4 @@
-"""Scenes to pictures."""
+"""Draws scenes."""
 
 import io
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw
 
 from data_prep.synthetic.shapes.scene import COLOURS, Scene
 
-# Drawn so many times larger, then reduced: smooth edges.
+# Scenes are drawn this many times larger, then reduced, for smooth edges.
 _OVERSAMPLE = 3
 
 
 def draw(scene: Scene, size: int) -> Image.Image:
-    """An RGB picture of `size` pixels a side: flat shapes on a pale background that darkens to one side."""
+    """Draws an RGB picture of `size` x `size` pixels: flat shapes on a pale background with a gradient."""
     rng = np.random.default_rng([*scene.seed, 1])
     corners = rng.uniform(205, 255, (2, 2, 3)).astype(np.uint8)
     large = size * _OVERSAMPLE
@@ -28,13 +28,13 @@ def draw(scene: Scene, size: int) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class SceneImage:
-    """Called, it gives the picture as the bytes of a JPEG file; until then it is small, and can be sent to a worker."""
+    """A picture that is drawn when called: returns the bytes of a JPEG file. Small until then, and picklable."""
 
     scene: Scene
     size: int
 
     def __call__(self) -> bytes:
         file = io.BytesIO()
-        # Full colour resolution: at 64 pixels the usual halving bleeds colours into each other.
+        # Full chroma resolution: at 64 pixels, subsampled colors would bleed into each other.
         draw(self.scene, self.size).save(file, "JPEG", quality=92, subsampling=0)
         return file.getvalue()

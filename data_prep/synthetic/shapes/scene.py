@@ -1,7 +1,7 @@
-"""What is in a picture and how it lies, free of any language: things, and the message that is true of them.
+"""Scenes, independent of language: things in a picture, and a message that is true of them.
 
-The unit square is the picture, x to the right, y down. A scene is drawn from its own seed (dataset seed, index), so
-that a larger dataset begins with the smaller one.
+The picture is the unit square, with x to the right and y down. A scene is drawn from its own seed (dataset seed,
+index), so that a larger dataset begins with a smaller one.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ COLOURS = {
     "black": (25, 25, 25), "purple": (140, 50, 170),
 }  # fmt: skip
 PLACES = {"middle": (0.5, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78), "left": (0.22, 0.5), "right": (0.78, 0.5)}
-# Things that do not touch are at least so far apart: nobody has to guess.
+# Smallest distance of things that do not touch, so that relations are unambiguous.
 GAP = 0.08
-# What is left free along the edges of the picture.
+# Width of the empty border of the picture.
 MARGIN = 0.02
 
 
@@ -38,10 +38,10 @@ def outline(shape: str) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A coloured shape around (x, y); all lengths are fractions of the picture's side.
+    """A colored shape centered at (x, y). All lengths are fractions of the picture's side.
 
-    `size` is the side of the box that `outline` is drawn in. A shape need not fill it: a circle does, a diamond is
-    0.64 of it wide and as high as it is; `box()` gives the shape's own extent.
+    `size` is the side of the square in which `outline` is drawn. A circle fills it; a diamond is 0.64 of it wide and as
+    high. `box()` is the bounding box of the shape itself.
     """
 
     shape: str
@@ -60,15 +60,19 @@ class Thing:
 
     def box(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1)."""
-        corners = self.corners()
-        return (*map(float, corners.min(0)), *map(float, corners.max(0)))
+        (x0, y0), (x1, y1) = self.corners().min(0).tolist(), self.corners().max(0).tolist()
+        return x0, y0, x1, y1
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a caption says: `kind` names the sentence patterns, and its slots are filled by the things in order.
+    """The content of a caption.
 
-    kinds: `at` (one thing, at `place`), `left`, `above`, `touch` (two), `row` (three, from left to right).
+    Attributes:
+      kind: the sentence patterns: `at` (one thing, at `place`), `left`, `above`, `touch` (two things), `row` (three
+        things, from left to right).
+      things: the things that fill the slots of a pattern, in order.
+      place: a key of PLACES, for `at`.
     """
 
     kind: str
@@ -78,7 +82,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Things, and what is to be said of them. `seed` also settles the background and the choice of sentences."""
+    """Things and the message about them. `seed` also determines the background and the choice of sentences."""
 
     message: Message
     seed: tuple[int, int]
@@ -89,17 +93,19 @@ class Scene:
 
 
 def contact_distance(first: Thing, second: Thing) -> float:
-    """How far apart the centres are when `second` touches `first` from the right at the same height."""
+    """Distance of the centers when `second` touches `first` from the right at the same height."""
     rows = np.linspace(-0.5, 0.5, 201)
     reach = [_reach(thing, rows * 0.5) for thing in (first, second)]
     return float(np.nanmax(reach[0][:, 1] - reach[1][:, 0]))
 
 
 def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
-    """float [r, 2]: leftmost and rightmost x of the outline around its centre at each y in `rows` [r]; NaN: nothing."""
+    """float [r, 2]: leftmost and rightmost x of the outline, relative to its center, at each y in `rows` [r]; NaN if
+    the
+    row does not meet it."""
     corners = outline(thing.shape) * thing.size
     step = np.roll(corners, -1, axis=0) - corners
-    # Where the line through each edge [k] meets each row [r]; an edge along a row meets it in its neighbors.
+    # Intersection of the line through each edge [k] with each row [r]; an edge along a row meets it in its neighbors.
     along = rows[:, None] - corners[:, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = along / step[:, 1]
@@ -134,29 +140,29 @@ def _at(rng, looks) -> Message:
 
 
 def _inside(middle: float, size: float) -> float:
-    """The nearest place at which a thing of that size lies wholly in the picture."""
+    """The nearest position at which a thing of that size is completely in the picture."""
     return min(max(middle, size / 2 + MARGIN), 1 - size / 2 - MARGIN)
 
 
 def _apart(rng, looks, kind: str) -> Message:
-    """Two things in line, one before the other along an axis, hardly shifted across it."""
+    """Two things next to each other along an axis, with a small shift across it."""
     sizes = [float(rng.uniform(0.24, 0.34)) for _ in looks]
     free = 1 - 2 * MARGIN - sum(sizes) - GAP
     start = MARGIN + float(rng.uniform(0, 0.5)) * free
     first = start + sizes[0] / 2
     second = first + sum(sizes) / 2 + GAP + float(rng.uniform(0, 1)) * (1 - MARGIN - (start + sum(sizes) + GAP))
     across = 0.5 + _jitter(rng, 0.2)
-    places = [(first, across + _jitter(rng, 0.05)), (second, across + _jitter(rng, 0.05))]
+    positions = [(first, across + _jitter(rng, 0.05)), (second, across + _jitter(rng, 0.05))]
     if kind == "above":
-        places = [(y, x) for x, y in places]
-    things = (Thing(*look, *place, size) for look, place, size in zip(looks, places, sizes, strict=True))
+        positions = [(y, x) for x, y in positions]
+    things = (Thing(*look, *xy, size) for look, xy, size in zip(looks, positions, sizes, strict=True))
     return Message(kind, tuple(things))
 
 
 def _touch(rng, looks) -> Message:
     sizes = [float(rng.uniform(0.26, 0.34)) for _ in looks]
     left, right = (Thing(*look, 0.0, 0.0, size) for look, size in zip(looks, sizes, strict=True))
-    # A hair of overlap, so that no pixel of background is left between them.
+    # A slight overlap, so that no pixel of background remains between them.
     distance = contact_distance(left, right) - 0.01
     middle, y = 0.5 + _jitter(rng, 0.12), 0.5 + _jitter(rng, 0.25)
     things = (

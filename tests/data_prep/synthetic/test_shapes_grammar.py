@@ -130,7 +130,7 @@ def test_truth_does_not_hang_on_case_space_or_the_period():
 
 
 def test_an_unknown_language_or_too_many_captions_are_refused():
-    with pytest.raises(ValueError, match="no grammar for 'xx'; there is one for en, de"):
+    with pytest.raises(ValueError, match="no grammar for 'xx'; available: en, de"):
         captions(SCENES[0], "xx", 5)
     with pytest.raises(ValueError, match="no grammar for 'xx'"):
         is_true(SCENES[0], "xx", "")

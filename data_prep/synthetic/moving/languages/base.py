@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
-from data_prep.synthetic.moving.scene import Event, MovingScene, Thing
+from data_prep.synthetic.moving.scene import MovingEvent, MovingScene, Thing
 from data_prep.synthetic.shapes.languages import Language
 
 # What is said: sentences of parts, each with the ways in which it can be put.
@@ -37,7 +37,7 @@ class MovingLanguage:
         """The noun phrase of a thing that was told of before: `the red circle`."""
         raise TypeError(f"{type(self).__name__} should say how it forms a definite noun phrase")
 
-    def colours(self, event: Event) -> dict[str, str]:
+    def colours(self, event: MovingEvent) -> dict[str, str]:
         """What fills `{old}` and `{new}`."""
         old, new = (self.still.adjectives[thing.colour] for thing in (event.before, event.after))
         return {"old": old, "new": new}
@@ -46,14 +46,14 @@ class MovingLanguage:
         """A clause in one of the language's word orders."""
         return pattern.replace("{0}", subject)
 
-    def clauses_of(self, event: Event, form: str = "", known: bool = False) -> tuple[str, ...]:
+    def clauses_of(self, event: MovingEvent, form: str = "", known: bool = False) -> tuple[str, ...]:
         """All clauses that tell of the event."""
         kind = "rebound" if event.kind == "bounce" and event.direction else event.kind
         subject = self.known(event.before) if known else self.still.noun_phrase(event.before, "", False)
         words = {**self.words.get(event.direction, {}), **self.colours(event)}
         return tuple(self.clause(pattern, subject, form).format(**words) for pattern in self.clauses[kind])
 
-    def event(self, event: Event) -> list[Parts]:
+    def event(self, event: MovingEvent) -> list[Parts]:
         """The sentence about an event."""
         return [[self.clauses_of(event), (self.period,)]]
 
@@ -79,7 +79,7 @@ class MovingLanguage:
             )
         return paragraphs
 
-    def _parts(self, text: str, events: dict[str, Event], known: bool = False) -> Iterator[tuple[str, ...]]:
+    def _parts(self, text: str, events: dict[str, MovingEvent], known: bool = False) -> Iterator[tuple[str, ...]]:
         for literal, field, form, _ in Formatter().parse(text):
             if literal:
                 yield (literal,)
