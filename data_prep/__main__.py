@@ -124,13 +124,13 @@ def _build(name: str, argv: Sequence[str]) -> int:
         "--clips",
         choices=CUTS,
         default="whole",
-        help="the unit of a record: the whole video (default), each event with its captions, overlapping windows, or each "
-        "shot between two cuts",
+        help="the unit of a record: the whole video (default), each event with its captions, overlapping windows, or "
+        "each shot between two cuts",
     )
     add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="length of a window (default: 60)")
     add("--overlap", type=_number(float, 0), default=5.0, metavar="SECONDS", help="overlap of two windows (default: 5)")
     add("--max-frames", type=_number(int, 1), default=1024, metavar="N",
-        help="largest number of frames of a record (default: 1024); longer videos are divided into windows")  # fmt: skip
+        help="largest number of frames of a record (default: 1024); longer videos are split into windows")  # fmt: skip
     add = parser.add_argument_group("how it is written").add_argument
     add(
         "--workers",
@@ -147,7 +147,7 @@ def _build(name: str, argv: Sequence[str]) -> int:
     )
     add("--strict", action="store_true", help="stop at the first bad input")
     add("--stage", metavar="URL", help="with --beam: a folder that this machine and the workers reach, such as "
-        "gs://BUCKET/FOLDER; media and shards travel through it, and the workers need no other shared path")  # fmt: skip
+        "gs://BUCKET/FOLDER; media and shards travel through it, and workers need no other shared path")  # fmt: skip
     add(
         "--beam",
         nargs=argparse.REMAINDER,

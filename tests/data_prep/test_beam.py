@@ -55,11 +55,11 @@ def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsy
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["FlinkRunner"], "'FlinkRunner' behind --beam is no option of Beam's; they are written --NAME=VALUE"),
+        (["FlinkRunner"], "'FlinkRunner' after --beam is not an option of Beam; write --NAME=VALUE"),
         (["--runner=FlinkRunner", "x"], "'x' behind --beam"),
         (["--runner", "FlinkRunner", "x"], "'x' behind --beam"),
-        (["--runner=FlinkRunner", "--strict"], "--strict is no option of Beam's, and goes before --beam"),
-        (["--stage=gs://x/y"], "--stage=gs://x/y is no option of Beam's"),
+        (["--runner=FlinkRunner", "--strict"], "--strict is not an option of Beam; write it before --beam"),
+        (["--stage=gs://x/y"], "--stage=gs://x/y is not an option of Beam"),
     ],
 )
 def test_words_that_are_not_beams_are_not_passed_over(photos, tmp_path, capsys, words, message):
@@ -164,8 +164,8 @@ def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, ca
             1,
             "nothing answers at --flink_master=http://localhost:99999",
         ),
-        (["--workers", "2", "--beam"], 2, "--workers does not go with --beam"),
-        (["--stage", "x"], 2, "--stage goes with --beam, before it"),
+        (["--workers", "2", "--beam"], 2, "--workers cannot be combined with --beam"),
+        (["--stage", "x"], 2, "--stage needs --beam, and is written before it"),
         (["--beam", "--direct_num_workers=many"], 2, "--direct_num_workers: invalid int value"),
     ],
 )
