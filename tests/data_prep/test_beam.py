@@ -56,8 +56,8 @@ def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsy
     ("words", "message"),
     [
         (["FlinkRunner"], "'FlinkRunner' after --beam is not an option of Beam; write --NAME=VALUE"),
-        (["--runner=FlinkRunner", "x"], "'x' behind --beam"),
-        (["--runner", "FlinkRunner", "x"], "'x' behind --beam"),
+        (["--runner=FlinkRunner", "x"], "'x' after --beam"),
+        (["--runner", "FlinkRunner", "x"], "'x' after --beam"),
         (["--runner=FlinkRunner", "--strict"], "--strict is not an option of Beam; write it before --beam"),
         (["--stage=gs://x/y"], "--stage=gs://x/y is not an option of Beam"),
     ],

@@ -24,7 +24,7 @@ def test_translations_are_joined_and_counted(tmp_path, make_jsonl, capsys):
     (tmp_path / "more.txt").write_text("0003.jpg#0\tEin Foto.\nother.jpg#0\tEin anderes.\n")
     arguments = ["jsonl", "--input", str(folder), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--translations", f"{tmp_path / 'more.txt'}:de"]) == 0
-    assert "more.txt: 1 of 2 captions are of photos of this dataset" in capsys.readouterr().out
+    assert "more.txt: 1 of 2 captions are of photos in this dataset" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["splits"]["train"]["captions"] == {"de": 1, "en": 18}
     assert report["translations"] == {"more.txt": {"captions": 2, "joined": 1}}

@@ -134,7 +134,7 @@ def test_an_unknown_language_or_too_many_captions_are_refused():
         captions(SCENES[0], "xx", 5)
     with pytest.raises(ValueError, match="no grammar for 'xx'"):
         is_true(SCENES[0], "xx", "")
-    with pytest.raises(ValueError, match="11 paraphrases asked for; there are 10"):
+    with pytest.raises(ValueError, match="11 paraphrases requested; there are 10"):
         captions(SCENES[0], "en", 11)
 
 
