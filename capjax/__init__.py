@@ -9,6 +9,10 @@ __all__ = ["load"]
 
 def load(workdir, **decode):
     """The trained model of a workdir: see `capjax.predict.load`."""
-    from capjax.predict import load  # imported when used: it brings JAX
+    try:
+        from capjax.predict import load  # imported on use, since it imports JAX
+    except ModuleNotFoundError as error:
+        from capjax import extras
 
+        raise ModuleNotFoundError(extras.explain(error) or str(error), name=error.name) from error
     return load(workdir, **decode)

@@ -1,29 +1,72 @@
-"""The command `capjax`."""
+"""The command `capjax`: finds the sub-command and runs it. A sub-command is imported only when it is called."""
 
-import argparse
+import importlib
 import os
 import sys
+from collections.abc import Callable, Sequence
 
-from capjax.commands import caption
+from capjax import extras
+from capjax.registry import nearest
+
+# Name -> (MODULE:FUNCTION, which takes the arguments and returns the exit status; help).
+COMMANDS = {
+    "demo": ("capjax.commands.demo:main", "train a captioner on generated pictures, and write a page that shows it"),
+    "prepare": (
+        "data_prep.__main__:command",
+        "media and annotations to datasets; their vocabularies and features",
+    ),
+    "train": ("capjax.commands.launch:train", "train the model of a config"),
+    "eval": ("capjax.commands.launch:evaluate", "score a checkpoint, or an exported model"),
+    "caption": ("capjax.commands.caption:main", "caption photos and videos"),
+    "export": ("capjax.commands.launch:export", "export a trained model as SavedModel and StableHLO"),
+    "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),
+    "score": ("capjax.metrics.cli:main", "score predictions against references"),
+    "doctor": ("capjax.commands.doctor:main", "show versions, devices, extras and the compilation cache"),
+}
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="capjax", description="Captions for photos and videos, with a model trained by launch.py."
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    caption.add_parser(commands)
-    args = parser.parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `capjax COMMAND ...`; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["--version"]:
+        from capjax.metrics.signature import version
+
+        print(f"capjax {version()}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if argv else 2
+    name, arguments = argv[0], argv[1:]
+    if name not in COMMANDS:
+        print(f"capjax: unknown command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    module, _, function = COMMANDS[name][0].partition(":")
+    return run_guarded(f"capjax {name}", lambda: getattr(importlib.import_module(module), function)(arguments))
+
+
+def run_guarded(program: str, work: Callable[[], int]) -> int:
+    """Runs a command; prints an error that the user can correct in one line, and returns the exit status."""
     try:
-        return args.run(args)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python must not try to flush once more
+        return work()
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; Python must not flush to it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError) as error:
-        print(f"capjax: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        explanation = extras.explain(error)
+        if explanation is None:
+            raise
+        print(f"{program}: {explanation}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _overview() -> str:
+    commands = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    return f"usage: capjax COMMAND ...\n\ncommands (`capjax COMMAND --help` shows the options of each):\n{commands}"
 
 
 if __name__ == "__main__":

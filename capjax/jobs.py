@@ -86,7 +86,7 @@ CRASHED = 70
 
 def run(
     mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None,
-    output: str | None = None, model: str | None = None,
+    output: str | None = None, model: str | None = None, program: str = "launch.py",
 ) -> int:  # fmt: skip
     """Runs a job and returns its exit status.
 
@@ -103,10 +103,11 @@ def run(
       compiles: for `--mode=compile`, keyword arguments of `capjax.compile.compile_job.run`.
       output: for `--mode=export`, the folder to write.
       model: for `--mode=eval`, a SavedModel to score in place of the workdir's checkpoint.
+      program: name of the command, for messages.
     """
     status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model)
     if said:
-        print(f"launch.py: {said}", file=sys.stderr)
+        print(f"{program}: {said}", file=sys.stderr)
     hosts.shut_down(status, said)
     return status
 

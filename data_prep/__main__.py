@@ -235,7 +235,12 @@ def _print_summary(builder, seconds: float):
     print(f"{builder.output_dir}: written in {seconds:.1f} s ({records / seconds:,.0f} {noun}s/s)")
 
 
-if __name__ == "__main__":
+def command(argv: Sequence[str] | None = None) -> int:
+    """`main` of a process of its own, which SIGTERM stops as Ctrl-C does."""
     # SIGTERM as well: a shell starts background processes with SIGINT ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main())
+    return main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
-    ("metrics", "text", "registry", "config", "files", "runtime"),
+    ("metrics", "text", "registry", "config", "extras", "files", "runtime"),
     ("data", "parallel"),
     ("models",),
     ("decode",),
@@ -18,7 +18,7 @@ LAYERS = (
     ("predict",),
     ("compile", "export", "compress", "explain", "analyze"),
     ("serve",),
-    ("cli", "commands", "configs", "jobs"),
+    ("__main__", "cli", "commands", "configs", "jobs"),
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 

@@ -1,18 +1,23 @@
 """`capjax caption`: captions of photos and videos, or the events of videos."""
 
+import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Files of a folder that are taken for images.
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
 
-def add_parser(commands):
-    """Adds the parser of the command to those of `capjax`."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status."""
+    return run(_parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
     description = "Captions photos and videos. A model trained to find events lists the events of each video."
-    parser = commands.add_parser("caption", help="caption photos and videos", description=description)
+    parser = argparse.ArgumentParser(prog="capjax caption", description=description)
     add = parser.add_argument
     add("media", nargs="+", metavar="FILE", help="photos, videos, folders of them, or - for a photo on standard input")
     add("--workdir", required=True, type=Path, help="folder of a training run")
@@ -27,7 +32,7 @@ def add_parser(commands):
         "without this option")  # fmt: skip
     add("--window", type=float, metavar="SECONDS", help="length of a window (default: as in training)")
     add("--overlap", type=float, metavar="SECONDS", help="overlap of two windows (default: as in training)")
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args) -> int:

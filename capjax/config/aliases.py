@@ -74,7 +74,7 @@ def warn(source: str):
 @functools.cache  # a workdir's config is read several times in a run
 def _warn_once(source: str, names: Iterable[tuple[str, str]]):
     listed = "; ".join(f"{old} -> {new}" for old, new in names)
-    log.warning("%s has old names, which a later version will not accept. Rename: %s", source, listed)
+    log.warning("%s uses old names of settings: %s", source, listed)
 
 
 class AliasedConfigDict(ConfigDict):

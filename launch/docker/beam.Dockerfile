@@ -7,7 +7,7 @@
 ARG BEAM=2.77.0
 FROM apache/beam_python3.11_sdk:${BEAM}
 WORKDIR /app
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 RUN mkdir capjax data_prep \
     && touch capjax/__init__.py data_prep/__init__.py \
     && python -m pip install --no-cache-dir --editable ".[beam]"

@@ -12,7 +12,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 
 # What changes seldom comes first: with the packages empty, this layer depends on pyproject.toml alone.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 RUN mkdir capjax data_prep \
     && touch capjax/__init__.py data_prep/__init__.py \
     && python -m pip install --editable ".[${EXTRAS}]"

@@ -93,7 +93,7 @@ def test_old_names_in_a_stored_config(warnings):
     for _ in range(3):
         check_values(from_json(json.dumps(tree), "run/config.json"))
     check_warning(warnings())
-    assert "run/config.json has old names" in warnings()[0]
+    assert "run/config.json uses old names" in warnings()[0]
 
 
 def test_settings_that_a_stored_config_lacks_have_their_default(warnings):

@@ -86,7 +86,7 @@ def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
     given = ["seed=3", "data.languages=en,de"]
     assert run("--mode=eval", *(f"--config.{setting}" for setting in given))[0] == 0
     where, compiles = (str(SHAPES), str(tmp_path / "run")), {"topologies": [], "batches": None}
-    more = {"compiles": compiles, "output": None, "model": None}
+    more = {"compiles": compiles, "output": None, "model": None, "program": "launch.py"}
     assert seen == [("eval", *where, given, more)]
     assert run("--mode=eval", "--model=there")[0] == 0
     assert seen[-1] == ("eval", *where, [], more | {"model": "there"})

@@ -1,0 +1,82 @@
+"""The arguments of a job: `launch.py --mode=MODE`, and `capjax train|eval|export|compile`."""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+
+MODES = ("train", "eval", "compile", "export")
+_EPILOG = """\
+Any setting can be given as --config.KEY=VALUE; capjax/config/defaults.py lists them.
+
+Exit status: 0: done. 1: an error. 2: wrong arguments. 143 or 130: stopped by SIGTERM or Ctrl-C; training has saved, and
+the same command continues it. 70: an unforeseen error after the first step. 75: another process of the job was lost;
+start all again."""
+
+
+def main(argv: Sequence[str] | None = None, mode: str | None = None) -> int:
+    """Runs a job; returns the exit status.
+
+    Args:
+      mode: one of MODES; None: the option --mode chooses it.
+    """
+    parser = _parser(mode)
+    args, rest = parser.parse_known_args(argv)
+    mode = mode or args.mode
+    _check(parser, args, mode)
+    overrides = []
+    for text in rest:
+        if not text.startswith("--config."):
+            parser.error(f"unknown argument {text!r}; settings are given as --config.KEY=VALUE")
+        overrides.append(text.removeprefix("--config."))
+
+    from capjax import jobs, runtime
+
+    runtime.start(training=mode == "train", compiles_only=mode == "compile")
+    compiles = {"topologies": args.topology, "batches": args.batches if args.sweep else None}
+    return jobs.run(
+        mode, args.config, args.workdir, overrides, compiles=compiles, output=args.output, model=args.model,
+        program=parser.prog,
+    )  # fmt: skip
+
+
+train, evaluate, export, compile_ahead = (
+    partial(main, mode=mode) for mode in ("train", "eval", "export", "compile")
+)  # fmt: skip
+
+
+def _parser(mode: str | None) -> argparse.ArgumentParser:
+    """The parser of launch.py, or of one mode, which has only the options of that mode."""
+    parser = argparse.ArgumentParser(
+        prog=f"capjax {mode}" if mode else "launch.py", allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_EPILOG,
+        description="Trains or evaluates the model of a config, compiles it for a TPU slice, or exports a trained one.",
+    )  # fmt: skip
+    parser.set_defaults(topology=[], sweep=False, batches=[], model=None, output=None)
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of a config such as shapes"
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run")
+    if mode is None:
+        parser.add_argument("--mode", choices=MODES, default="train")
+    if mode in (None, "compile"):
+        group = parser.add_argument_group("--mode=compile", "reports on the programs, in DIR/compile; needs no TPU")
+        group.add_argument(
+            "--topology", action="append", metavar="NAME",
+            help="a slice such as v5e:16x16, or 4xv5e:16x16 for four; may be repeated; default: the config's",
+        )  # fmt: skip
+        group.add_argument("--sweep", action="store_true", help="compile for all meshes, and report the best")
+        group.add_argument("--batches", type=int, nargs="+", metavar="N", help="batch sizes to sweep over")
+    if mode in (None, "eval"):
+        parser.add_argument("--model", metavar="DIR", help="--mode=eval: a SavedModel to score, not the checkpoint")
+    if mode in (None, "export"):
+        parser.add_argument("--output", metavar="DIR", help="--mode=export: folder to write (default: WORKDIR/export)")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, mode: str):
+    if mode != "compile" and (args.topology or args.sweep or args.batches):
+        parser.error("--topology, --sweep and --batches go with --mode=compile")
+    if args.batches and not args.sweep:
+        parser.error("--batches goes with --sweep")
+    if (args.model and mode != "eval") or (args.output and mode != "export"):
+        parser.error("--model goes with --mode=eval, and --output with --mode=export")
