@@ -20,7 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # Modules of the Python reference, with the heading of each part.
 MODULES = {
     "Prediction": ["capjax.predict.predictor", "capjax.predict.localize", "capjax.decode.results"],
-    "Scores": ["capjax.metrics.score", "capjax.metrics.dense", "capjax.metrics.significance", "capjax.metrics.diversity"],
+    "Scores": [
+        "capjax.metrics.scoring",
+        "capjax.metrics.metric",
+        "capjax.metrics.registry",
+        "capjax.metrics.dense",
+        "capjax.metrics.significance",
+        "capjax.metrics.diversity",
+    ],
     "Config": ["capjax.config.loading", "capjax.config.settings"],
     "Data": ["capjax.data.record", "capjax.data.batch", "capjax.data.pipeline"],
     "Models": ["capjax.models.captioner", "capjax.models.memory", "capjax.models.pure_model", "capjax.models.build"],
