@@ -141,12 +141,11 @@ def _run(
     except KeyboardInterrupt:
         return 128 + signal.SIGINT, "interrupted"
     except Exception as error:
-        # JAX reports a broken exchange between processes as a ValueError, too.
-        is_broken_exchange = hosts.attribute_failure(error)
-        if not is_broken_exchange and isinstance(error, (ValueError, OSError, NotFiniteError)):
+        # JAX reports a collective that was cut off as a ValueError, too.
+        if not hosts.attribute_failure(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
             return 1, str(error)
         traceback.print_exc()
-        return CRASHED if hosts.has_stepped() or is_broken_exchange else 1, repr(error)
+        return CRASHED if hosts.has_stepped() else 1, repr(error)
     if hosts.is_first():
         for name, value in scores.items():
             print(f"{name:8} {value:.4f}")

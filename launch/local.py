@@ -5,7 +5,7 @@
 Process 0 writes to the terminal; lines of the others are prefixed with their number. When a process dies or hangs, the
 others end within a minute, and all are restarted from the last checkpoint. After an error that only you can mend, and
 after any failure before the first training step, nothing is restarted. The exit status is that of launch.py (see
-docs/architecture.md, section "Exit statuses").
+docs/guides/hosts.md, section "Exit statuses").
 """
 
 import argparse

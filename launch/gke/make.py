@@ -147,7 +147,7 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
         "podFailurePolicy": {
             "rules": [
                 {
-                    # docs/architecture.md, section "Exit statuses".
+                    # docs/guides/hosts.md, section "Exit statuses".
                     "action": "FailJob",
                     "onExitCodes": {"containerName": "train", "operator": "In", "values": [1, 2]},
                 }

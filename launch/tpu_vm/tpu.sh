@@ -14,7 +14,7 @@
 #          with several slices ssh cannot ask for a passphrase: run ssh-add before
 # run      runs launch.py on all workers and restarts it, at most N times (default: 20), until it is done; exit statuses
 #          1 (an error to mend, or any failure before the first training step) and 2 (wrong arguments) end it (see
-#          docs/architecture.md, section "Exit statuses"). Ctrl-C leaves launch.py running on the workers: the next run
+#          docs/guides/hosts.md, section "Exit statuses"). Ctrl-C leaves launch.py running on the workers: the next run
 #          stops it first and resumes from its checkpoint
 # status   prints the state of the slice
 # stop     deletes the slice
