@@ -87,11 +87,11 @@ def _run(count: int, devices: int | None, arguments: list[str], forwarder: _Sign
         environ |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags.strip()}
     processes, readers = [], []
     for index in range(count):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if index else {}
         process = subprocess.Popen(  # noqa: S603 - the arguments reach launch.py unchanged, through no shell
             [sys.executable, LAUNCH, *arguments], env=environ | {"CAPJAX_PROCESS": str(index)},
             start_new_session=True,  # so that Ctrl-C reaches each process once, from `forwarder`
-            **pipes,
+            stdout=subprocess.PIPE if index else None,
+            stderr=subprocess.STDOUT if index else None,
         )  # fmt: skip
         if index:
             readers.append(threading.Thread(target=_prefix_lines, args=(index, process.stdout)))

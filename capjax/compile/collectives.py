@@ -35,15 +35,15 @@ class Collective:
     source: str
 
 
-def kind_of(instruction: Instruction) -> str | None:
-    """Returns the kind of the collective that an instruction is, or starts; None for other instructions."""
+def kind_of(instruction: Instruction) -> str:
+    """Returns the kind of the collective that an instruction is, or starts; empty for other instructions."""
     kind = instruction.opcode.removesuffix("-start")
-    return kind if kind in KINDS else None
+    return kind if kind in KINDS else ""
 
 
 def inside(program: HloProgram, instruction: Instruction) -> tuple[Instruction, list[Instruction]] | None:
     """Returns (collective, all instructions) inside a fusion or asynchronous call; None without a collective."""
-    if instruction.opcode not in ("fusion", "async-start") or instruction.called("calls") is None:
+    if instruction.opcode not in ("fusion", "async-start") or not instruction.called("calls"):
         return None
     body = program.body_of(instruction)
     collective = next((one for one in body if kind_of(one)), None)
@@ -76,9 +76,8 @@ def describe(
     return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), source)
 
 
-def describe_transfer(program: HloProgram, send: Instruction, topology: Topology) -> Collective:
+def describe_transfer(program: HloProgram, send: Instruction, kind: str, topology: Topology) -> Collective:
     """Describes a transfer between slices, which starts with a `send`: each chip exchanges with its counterparts."""
-    kind, _ = send.host_transfer
     size, slices = max(sizes_of(send.shape)), topology.slices
     rounds = 2 * (slices - 1) / slices if kind == "all-reduce" else slices - 1
     seconds = rounds * size / topology.chip.network + 2 * (slices - 1) * NETWORK_HOP

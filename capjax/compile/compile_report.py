@@ -49,7 +49,7 @@ def make_report(config_name: str, topology: Topology, lowered: LoweredProgram, c
             "roofline": roofline,
             "utilization": lowered.model_flops / count / chip.flops / estimated.seconds,
             "items_per_second": lowered.batch_size / estimated.seconds,
-            "compute_by_source": dict(estimated.by_source.most_common(_LARGEST)),
+            "compute_by_source": dict(sorted(estimated.by_source.items(), key=lambda item: -item[1])[:_LARGEST]),
             "unknown_loops": estimated.unknown_loops,
         },
         "assumptions": [*ASSUMPTIONS, *lowered.assumptions],
@@ -90,7 +90,7 @@ def _arguments(lowered: LoweredProgram) -> list[dict]:
 
 
 def _temporaries(program: HloProgram) -> list[dict]:
-    sizes = {}
+    sizes: dict[tuple[str, str], int] = {}
     for instruction, _ in program.runs():
         # The root of a computation is its caller's array.
         if instruction.opcode in FREE or instruction.opcode.endswith(("-start", "-done")) or instruction.root:
@@ -107,7 +107,7 @@ def _temporaries(program: HloProgram) -> list[dict]:
 
 def _collectives(estimated: Estimate) -> list[dict]:
     """Collectives, those of the same kind, axes, size and source in one row, by their exposed time."""
-    totals = defaultdict(lambda: {"runs": 0, "seconds": 0.0, "exposed_seconds": 0.0})
+    totals: dict[tuple, dict[str, float]] = defaultdict(lambda: {"runs": 0, "seconds": 0.0, "exposed_seconds": 0.0})
     for timed in estimated.collectives:
         collective = timed.collective
         total = totals[collective.kind, collective.bytes, collective.axes, collective.source, timed.overlaps]

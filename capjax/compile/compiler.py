@@ -6,6 +6,7 @@ import time
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -123,6 +124,7 @@ def lower(config, mesh: Mesh, name: str) -> LoweredProgram:
             vocabulary, config.data, batch_size=size, feature_shape=shape
         ).items()
     }
+    arguments: tuple
     if name == "train":
         function, arguments = programs.step_fn, (programs.state, batch)
     else:
@@ -160,7 +162,8 @@ def compile_lowered(lowered: LoweredProgram) -> CompiledProgram:
             f"the TPU compiler fails on the {lowered.name} program with this mesh: {str(error)[:300]} ...\n"
             f"Another mesh, or other {SECTIONS[lowered.name]}.xla_options, may help"
         ) from error
-    seconds, stats = time.perf_counter() - started, compiled.memory_analysis()
+    seconds = time.perf_counter() - started
+    stats: Any = compiled.memory_analysis()
     memory = {
         "peak": stats.peak_memory_in_bytes,
         "arguments": stats.argument_size_in_bytes,
@@ -168,7 +171,7 @@ def compile_lowered(lowered: LoweredProgram) -> CompiledProgram:
         "temporaries": stats.temp_size_in_bytes,
         "program": stats.generated_code_size_in_bytes,
     }
-    return CompiledProgram(HloProgram.parse(compiled.as_text()), memory, seconds)
+    return CompiledProgram(HloProgram.parse(compiled.as_text() or ""), memory, seconds)
 
 
 def _vocabulary(config) -> tuple[Vocabulary, tuple[str, ...]]:

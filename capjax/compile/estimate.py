@@ -7,7 +7,7 @@ al. 2009), does without the compiler's cycles: the time of the counted operation
 peak, whichever is more.
 """
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from capjax.compile.collectives import Collective, describe, describe_transfer, inside, kind_of
@@ -52,7 +52,7 @@ class Estimate:
     exposed: float = 0.0
     memory_bytes: int = 0
     collectives: list[CollectiveTime] = field(default_factory=list)
-    by_source: Counter = field(default_factory=Counter)
+    by_source: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     unknown_loops: int = 0
 
     @property
@@ -90,11 +90,15 @@ class _Simulation:
 
     def run(self, computation: str, count: int) -> float:
         """Adds a computation that runs `count` times; returns the seconds of one run."""
-        in_flight = {}
+        in_flight: dict[str, _InFlight] = {}
         self.in_flight.append(in_flight)
-        seconds = sum(self._step(one, count, in_flight) for one in self.program.computations[computation].values())
+        seconds = 0.0
+        for instruction in self.program.computations[computation].values():
+            seconds += self._step(instruction, count, in_flight)
         self.in_flight.pop()
-        return seconds + sum(self._finish(collective, count) for collective in in_flight.values())
+        for collective in in_flight.values():
+            seconds += self._finish(collective, count)
+        return seconds
 
     def _step(self, instruction: Instruction, count: int, in_flight: dict[str, _InFlight]) -> float:
         """Adds an instruction with all that it runs; returns the seconds of one run."""
@@ -110,7 +114,8 @@ class _Simulation:
             branches = self.program.branches(instruction)
             return self._overlap(max(self.run(branch, count) for branch in branches), in_flight)
         if opcode == "send" and (transfer := instruction.host_transfer):
-            in_flight[transfer[1]] = _InFlight(describe_transfer(self.program, instruction, self.topology))
+            kind, key = transfer
+            in_flight[key] = _InFlight(describe_transfer(self.program, instruction, kind, self.topology))
             return 0.0
         if opcode.endswith("-done"):
             start = self.program.siblings(instruction).get(instruction.operands[0])

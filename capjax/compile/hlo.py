@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -74,9 +74,9 @@ class Instruction:
         """Whether `cycles` comes from the compiler's cost model; otherwise it is a rough count."""
         return '"cost_model_type":"COST_MODEL_TYPE_INVALID"' not in self.attributes
 
-    def called(self, attribute: str) -> str | None:
-        """The name of the computation in an attribute such as `body`."""
-        return self._find(rf"\b{attribute}=%?([\w.\-]+)")
+    def called(self, attribute: str) -> str:
+        """The name of the computation in an attribute such as `body`; empty where it has no such attribute."""
+        return self._find(rf"\b{attribute}=%?([\w.\-]+)") or ""
 
     @property
     def frame(self) -> int | None:
@@ -126,7 +126,9 @@ class HloProgram:
         Raises:
           ValueError: the text has no entry computation.
         """
-        computations, tables, entry = {}, {}, ""
+        computations: dict[str, dict[str, Instruction]] = {}
+        tables: dict[str, dict[int, str]] = {}
+        entry = ""
         computation, table = None, None
         for line in text.splitlines():
             if not line or line == "}":
@@ -151,7 +153,7 @@ class HloProgram:
         """Returns the instructions of an instruction's computation, by name."""
         return self.computations[self._homes[instruction.name]]
 
-    def body_of(self, fusion: Instruction) -> Sequence[Instruction]:
+    def body_of(self, fusion: Instruction) -> list[Instruction]:
         """Returns the instructions that a fusion or an asynchronous call is made of."""
         return list(self.computations[fusion.called("calls")].values())
 
@@ -182,7 +184,7 @@ class HloProgram:
         """The increment of the counter that a loop's condition reads under this name; 1 where it is not recognized."""
         body = self.computations[loop.called("body")]
         read = self.computations[loop.called("condition")].get(counter)
-        index = read and read._find(r"\bindex=(\d+)")
+        index = read._find(r"\bindex=(\d+)") if read else None
         root = _root(body.values())
         if index is None or root.opcode != "tuple":
             return 1
@@ -233,8 +235,7 @@ class HloProgram:
         while frame in self._frames:
             location, parent = self._frames[frame]
             match = re.search(r"file_name_id=(\d+) .*?\bline=(\d+)", locations.get(location, ""))
-            path = names.get(int(match[1]), "").strip('"') if match else ""
-            if package in path:
+            if match and package in (path := names.get(int(match[1]), "").strip('"')):
                 return f"{package}{path.rpartition(package)[2]}:{match[2]}"
             # Parents are counted from 1 up: a frame whose parent equals itself is the outermost.
             frame = parent - 1 if parent else None
@@ -275,7 +276,7 @@ class HloProgram:
         ):
             # The value comes from the loop's previous trip.
             root = _root(siblings.values())
-            index = int(instruction._find(r"\bindex=(\d+)"))
+            index = int(instruction._find(r"\bindex=(\d+)") or 0)
             operands += [siblings[root.operands[index]]] if root.opcode == "tuple" else []
         return operands
 
@@ -292,7 +293,7 @@ class HloProgram:
     @cached_property
     def _users(self) -> dict[str, dict[str, list[Instruction]]]:
         """{computation: {instruction: those that it is an operand of}}."""
-        users = {computation: {} for computation in self.computations}
+        users: dict[str, dict[str, list[Instruction]]] = {computation: {} for computation in self.computations}
         for computation, body in self.computations.items():
             for instruction in body.values():
                 for operand in dict.fromkeys(instruction.operands):

@@ -45,10 +45,14 @@ def _operations(program: HloProgram, instruction: Instruction) -> int | None:
         return None if weight is None else weight * elements_of(instruction.shape)
     body = program.body_of(instruction)
     shapes = {one.name: one.shape for one in body}
-    # A sum adds every element of its operand.
-    sums = sum(elements_of(shapes[one.operands[0]]) for one in body if one.opcode == "reduce")
-    counts = [_operations(program, one) for one in body if one.opcode != "reduce"]
-    return None if None in counts else sums + sum(counts)
+    total = 0
+    for one in body:
+        # A sum adds every element of its operand.
+        operations = elements_of(shapes[one.operands[0]]) if one.opcode == "reduce" else _operations(program, one)
+        if operations is None:
+            return None
+        total += operations
+    return total
 
 
 def _layout(shape: str) -> str:

@@ -118,7 +118,7 @@ class Topology:
         import jax
         from jax.experimental import topologies
 
-        options = {"num_slices": self.slices} if self.slices > 1 else {}
+        options: dict = {"num_slices": self.slices} if self.slices > 1 else {}
         if math.prod(self.shape) == 1:  # a host has four chips otherwise
             options["chips_per_host_bounds"] = (1, 1, 1)
         name = f"{self.kind}:{'x'.join(map(str, self.shape))}"

@@ -42,7 +42,7 @@ def join(environ: Mapping[str, str] = os.environ):
     _has_stepped = False
     info = process_info_of(environ)
     is_pod = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or int_from("MEGASCALE_NUM_SLICES", environ, 1) > 1
-    timeouts = {"heartbeat_timeout_seconds": _JAX_HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": 60}
+    timeouts: dict = {"heartbeat_timeout_seconds": _JAX_HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": 60}
     if info is not None:
         log.info("process %d of %d, coordinator %s", info.index, info.count, info.coordinator)
         rendezvous(info, _START_TIMEOUT)
@@ -126,10 +126,11 @@ def attribute_failure(error: Exception) -> bool:
     """Returns whether an error is that of a collective that was cut off. Where another process is lost, this one ends
     here with the status of that loss, and the function does not return."""
     # JAX reports a collective that was cut off as a ValueError, too.
-    cut_off = _monitor is not None and (isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error))
-    if cut_off:
-        _monitor.wait_for_detection()
-    return cut_off
+    cut_off = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+    if _monitor is None or not cut_off:
+        return False
+    _monitor.wait_for_detection()
+    return True
 
 
 def shut_down(status: int, reason: str = ""):

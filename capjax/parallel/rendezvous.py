@@ -73,14 +73,13 @@ def process_info_of(environ: Mapping[str, str]) -> ProcessInfo | None:
     count = int_from("SLURM_STEP_NUM_TASKS", environ)
     if count == 1:
         return None
-    first_node = re.match(r"([^,\[]+)(?:\[(\d+))?", environ["SLURM_STEP_NODELIST"])  # node7,..., node[07-12],...
+    name, number = re.findall(r"^([^,\[]+)(?:\[(\d+))?", environ["SLURM_STEP_NODELIST"])[0]  # node7, node[07-12,15]
     # Several jobs, or steps of one job, may run on one node at a time.
     port = 61440 + (7 * int_from("SLURM_JOB_ID", environ) + int_from("SLURM_STEP_ID", environ)) % 4096
     devices = None
     if count > int_from("SLURM_STEP_NUM_NODES", environ, count) and "," in environ.get("CUDA_VISIBLE_DEVICES", ","):
         devices = (int_from("SLURM_LOCALID", environ),)  # several tasks share a node and see all of its GPUs
-    coordinator = f"{first_node[1]}{first_node[2] or ''}:{port}"
-    return ProcessInfo(coordinator, count, int_from("SLURM_PROCID", environ), devices)
+    return ProcessInfo(f"{name}{number}:{port}", count, int_from("SLURM_PROCID", environ), devices)
 
 
 def int_from(name: str, environ: Mapping[str, str], default: int | None = None) -> int:
@@ -134,7 +133,7 @@ def _wait_for_all(info: ProcessInfo, timeout: float):
     """Process 0's part: waits for all others and answers them."""
     deadline = time.monotonic() + timeout
     present: dict[int, _Connection] = {}
-    answer = {"error": "process 0 was stopped", "lost": True}
+    answer: dict = {"error": "process 0 was stopped", "lost": True}
     with _listen(int(info.coordinator.rpartition(":")[2]), timeout) as server, selectors.DefaultSelector() as selector:
         server.setblocking(False)
         selector.register(server, selectors.EVENT_READ)
@@ -151,17 +150,17 @@ def _wait_for_all(info: ProcessInfo, timeout: float):
                             selector.register(accepted, selectors.EVENT_READ, _Connection(accepted))
                     elif not _receive(info, key.data, present):
                         selector.unregister(key.fileobj)
-                        key.fileobj.close()
+                        key.data.socket.close()
             answer = {"go": True}
         except (LostError, HostsError) as error:
             answer = {"error": str(error), "lost": isinstance(error, LostError)}
             raise
         finally:
             for key in list(selector.get_map().values()):
-                if key.fileobj is not server:
-                    if key.data.index is not None and not key.data.answered:
-                        key.data.send(answer)
-                    key.fileobj.close()
+                if connection := key.data:
+                    if connection.index is not None and not connection.answered:
+                        connection.send(answer)
+                    connection.socket.close()
 
 
 def _receive(info: ProcessInfo, connection: _Connection, present: dict[int, _Connection]) -> bool:
@@ -176,9 +175,11 @@ def _receive(info: ProcessInfo, connection: _Connection, present: dict[int, _Con
     received = b""
     with suppress(OSError):
         received = connection.socket.recv(_MAX_LINE)
-    if not received or connection.index is not None:
+    if connection.index is not None:
         if present.get(connection.index) is connection:
             del present[connection.index]
+        return False
+    if not received:
         return False
     connection.received += received
     if not connection.received.endswith(b"\n"):
@@ -240,7 +241,7 @@ def _report_to_coordinator(info: ProcessInfo, timeout: float):
                 with connection.makefile("rb") as lines:
                     answer = _parse(lines.readline(_MAX_LINE))
         except OSError as error:
-            cause = error
+            cause = str(error)
         if answer.get("go"):
             return
         if "error" in answer:

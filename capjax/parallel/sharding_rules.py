@@ -121,7 +121,7 @@ class ShardingRules:
             return assigned
 
         for name, size in zip(names, shape, strict=False):
-            spec.append(assign(self.logical_axis_rules.get(name, ()), size))
+            spec.append(assign(self.logical_axis_rules.get(name, ()) if name else (), size))
         return [assign(spare, size, assigned) or None for size, assigned in zip(shape, spec, strict=False)]
 
     def activate(self, function: Callable) -> Callable:

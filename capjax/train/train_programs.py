@@ -27,7 +27,7 @@ class Programs:
     pure_model: PureModel
     state: TrainState
     init_fn: Callable
-    step_fn: Callable
+    step_fn: jax.stages.Wrapped
 
 
 def make_programs(config, rules: ShardingRules, vocabulary: Vocabulary, *, feature_shape=None) -> Programs:

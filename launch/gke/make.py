@@ -73,7 +73,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         add("--name", type=_name, required=True, help="lower-case letters, digits and hyphens")
         add("--image", type=_image, required=True, help="with its tag or digest")
         add("--namespace", type=_name, help="default: kubectl's")
-        repeated = {"action": "append", "default": []}
+        repeated: dict = {"action": "append", "default": []}
         add("--env", type=_env, metavar="NAME=VALUE", help="an environment variable; repeatable", **repeated)
         add("--secret-env", type=_secret_env, metavar="NAME=SECRET:KEY", help="an environment variable from a key of a "
             "Secret; repeatable", **repeated)  # fmt: skip

@@ -1,10 +1,10 @@
-"""A config's mesh against plain data parallelism and plain FSDP on slices of TPU pods, as the TPU compiler sees them.
+"""Compares a config's mesh with plain data parallelism and plain FSDP on TPU slices, compiled by the TPU compiler.
 
     python tests/benchmarks/measure_meshes.py
     python tests/benchmarks/measure_meshes.py --config configs/pod_3b.py --slices v5e:16x16 --also fsdp=16,tensor=2
 
-The config takes a slice as its argument. Each mesh is compiled with the config's batch for the slice; what is below
---root already is not compiled again. Times are estimates. The last lines tell how the time grows from slice to slice.
+The config takes a slice as its argument. Each mesh is compiled with the config's batch for the slice, unless its report
+exists under --root. Times are experimental estimates. The last lines show how the time grows from slice to slice.
 """
 
 import argparse
@@ -21,17 +21,17 @@ SLICES = ("v5e:4x4", "v5e:16x16", "4xv5e:16x16", "v5p:4x4x4", "v6e:16x16")
 
 
 def meshes(config, topology, also) -> dict[str, list[str]]:
-    """Settings by name; what is equal to the config's own is left out."""
+    """{name: settings}, without meshes equal to the config's."""
     chips = topology.count // topology.slices
-    own = config.mesh.fsdp, config.mesh.tensor
-    found = {"the config's": own, "data parallel": (1, 1), "FSDP": (chips, 1)}
+    config_sizes = config.mesh.fsdp, config.mesh.tensor
+    candidates = {"the config's": config_sizes, "data parallel": (1, 1), "FSDP": (chips, 1)}
     for text in also:
         sizes = dict(part.split("=") for part in text.split(","))
-        found[text] = int(sizes.get("fsdp", 1)), int(sizes.get("tensor", 1))
+        candidates[text] = int(sizes.get("fsdp", 1)), int(sizes.get("tensor", 1))
     return {
         name: [f"mesh.fsdp={fsdp}", f"mesh.tensor={tensor}", f"mesh.data={chips // (fsdp * tensor)}"]
-        for name, (fsdp, tensor) in found.items()
-        if name == "the config's" or (fsdp, tensor) != own
+        for name, (fsdp, tensor) in candidates.items()
+        if name == "the config's" or (fsdp, tensor) != config_sizes
     }
 
 
@@ -48,16 +48,16 @@ def compiled(config, topology, path: Path) -> dict:
 
 def row(slice_name: str, name: str, batch: int, report: dict) -> dict[str, str]:
     sizes = " x ".join(f"{axis} {size}" for axis, size in report["mesh"].items() if size > 1)
-    found = {"slice": slice_name, "batch": f"{batch:,}", "mesh": f"{name}: {sizes}"}
-    found["GB a chip"] = f"{report['memory']['peak'] / 1e9:.1f}"
+    cells = {"slice": slice_name, "batch": f"{batch:,}", "mesh": f"{name}: {sizes}"}
+    cells["GB a chip"] = f"{report['memory']['peak'] / 1e9:.1f}"
     if not report["memory"]["fits"]:
-        found["GB a chip"] += ": does not fit"
-        return found | dict.fromkeys(("estimated", "of it waiting", "utilization"), "")
-    guess = report["estimated"]
-    return found | {
-        "estimated": f"{guess['seconds'] * 1e3:,.1f} ms",
-        "of it waiting": f"{guess['exposed_collective_seconds'] * 1e3:,.1f} ms",
-        "utilization": f"{guess['utilization']:.1%}",
+        cells["GB a chip"] += ": does not fit"
+        return cells | dict.fromkeys(("estimated", "of it waiting", "utilization"), "")
+    estimated = report["estimated"]
+    return cells | {
+        "estimated": f"{estimated['seconds'] * 1e3:,.1f} ms",
+        "of it waiting": f"{estimated['exposed_collective_seconds'] * 1e3:,.1f} ms",
+        "utilization": f"{estimated['utilization']:.1%}",
     }
 
 
@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--config", default=str(ROOT / "configs/pod_1b.py"), metavar="FILE")
     parser.add_argument("--slices", nargs="+", default=SLICES, metavar="NAME")
     parser.add_argument("--also", nargs="+", default=[], metavar="fsdp=N,tensor=N", help="further meshes")
-    parser.add_argument("--root", type=Path, default=ROOT / "runs/meshes", help="of the reports")
+    parser.add_argument("--root", type=Path, default=ROOT / "runs/meshes", help="folder of the reports")
     args = parser.parse_args()
     from capjax import config as config_lib
     from capjax import runtime

@@ -1,4 +1,4 @@
-"""launch.py that also notes in $ORDER_LOG.PROCESS which records each batch has: a line `number id id ...` a batch."""
+"""launch.py that also logs the records of each batch to $ORDER_LOG.PROCESS, as lines `number id id ...`."""
 
 import os
 import sys
@@ -9,11 +9,11 @@ if __name__ == "__main__":
     import launch
     from capjax.data.pipeline import TrainIterator
 
-    plain, path = TrainIterator.__next__, f"{os.environ['ORDER_LOG']}.{os.environ.get('CAPJAX_PROCESS', '0')}"
+    original, path = TrainIterator.__next__, f"{os.environ['ORDER_LOG']}.{os.environ.get('CAPJAX_PROCESS', '0')}"
 
     def logged(self):
         number = self.get_state()["next_index"]
-        batch = plain(self)
+        batch = original(self)
         with Path(path).open("a") as file:
             file.write(f"{number} {' '.join(batch['ids'])}\n")
         return batch

@@ -1,4 +1,4 @@
-"""One job as several processes: it computes what one process computes, and survives the loss of any."""
+"""Jobs of several processes: they compute the same as one process, and survive the loss of any."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.helpers.tiny_job import ROOT, Tiny, copy, predictions, rows
 
 LOCAL = ROOT / "launch/local.py"
 STEPS = 50
-# Adam makes whole steps of what is but rounding in a gradient: at the tiny job's own rate they would be of 0.02.
+# Adam turns rounding errors of tiny gradients into whole steps: they must stay below the tolerance of the comparisons.
 SETTINGS = (f"train.steps={STEPS}", "train.eval_every=25", "mesh.data=-1", "optimizer.learning_rate=0.0005")
 
 
@@ -29,7 +29,7 @@ def tiny(tmp_path_factory):
 def start(
     tiny: Tiny, workdir: Path, processes: int, devices: int, *more: str, restarts: int = 0, mode: str = "train"
 ) -> subprocess.Popen:
-    """A job of several processes, each with pretended devices; which records each has is noted beside the workdir."""
+    """Starts a job of several processes with simulated devices; the records of each are logged beside the workdir."""
     arguments, log = tiny.command(workdir, *SETTINGS, *more, mode=mode)[2:], workdir.with_suffix(".order")
     flags = "--xla_backend_optimization_level=0"
     env = tiny.environment() | {"XLA_FLAGS": flags, "ORDER_LOG": str(log)}
@@ -44,15 +44,15 @@ def start(
     )  # fmt: skip
 
 
-def ended(process: subprocess.Popen) -> str:
-    """What it said; it should have ended well."""
-    _, said = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    return said
+def finish(process: subprocess.Popen) -> str:
+    """Waits for a job that should succeed; returns its standard error."""
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors
+    return errors
 
 
 def pids(process: subprocess.Popen, count: int) -> list[int]:
-    """Process ids of launch.py's processes, in order."""
+    """Process ids of a job's processes, in order."""
     for _ in range(600):
         path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         children = [int(pid) for pid in path.read_text().split()]
@@ -70,13 +70,13 @@ def reach(process: subprocess.Popen, workdir: Path, step: int):
 
 
 def batches(workdir: Path) -> dict[int, set[str]]:
-    """Records of each batch, over all starts and processes; each process's rows of a batch are the same in each."""
-    found: dict[int, dict[str, None]] = {}
+    """Ids of the records of each batch, over all starts and processes."""
+    ids_of: dict[int, dict[str, None]] = {}
     for path in sorted(workdir.parent.glob(f"{workdir.name}.order.*")):
         for line in path.read_text().splitlines():
             number, *ids = line.split()
-            found.setdefault(int(number), {}).update(dict.fromkeys(ids))
-    return {number: set(ids) for number, ids in sorted(found.items()) if number < STEPS}
+            ids_of.setdefault(int(number), {}).update(dict.fromkeys(ids))
+    return {number: set(ids) for number, ids in sorted(ids_of.items()) if number < STEPS}
 
 
 def assert_same_run(one: Path, other: Path):
@@ -98,38 +98,38 @@ def assert_same_run(one: Path, other: Path):
 @pytest.fixture(scope="module")
 def alone(tiny, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("hosts") / "alone"
-    ended(start(tiny, workdir, 1, 1))
+    finish(start(tiny, workdir, 1, 1))
     return workdir
 
 
-def test_two_processes_of_four_devices_train_as_one_with_one(tiny, alone, tmp_path):
+def test_two_processes_of_four_devices_train_as_one_process_does(tiny, alone, tmp_path):
     workdir = tmp_path / "run"
-    said = ended(start(tiny, workdir, 2, 4, "mesh.fsdp=2"))
-    assert "8 cpu devices" in said
+    errors = finish(start(tiny, workdir, 2, 4, "mesh.fsdp=2"))
+    assert "8 cpu devices" in errors
     assert_same_run(workdir, alone)
 
 
-def test_two_processes_evaluate_as_one(tiny, alone, tmp_path):
+def test_two_processes_evaluate_as_one_process_does(tiny, alone, tmp_path):
     workdir = copy(alone, tmp_path / "run")
     for path in (*workdir.glob("*.json"), workdir / "samples.md"):
         if path.name not in ("config.json", "media.json"):
             path.unlink()
-    ended(start(tiny, workdir, 2, 2, "mesh.fsdp=2", mode="eval"))
+    finish(start(tiny, workdir, 2, 2, "mesh.fsdp=2", mode="eval"))
     for name in ("predictions.json", "predictions.de.json", "scores.json", "samples.md"):
         assert (workdir / name).read_bytes() == (alone / name).read_bytes(), name
 
 
-def test_processes_that_share_the_rows_of_a_batch_train_as_one(tiny, alone, tmp_path):
+def test_processes_that_share_rows_of_a_batch_train_as_one_process_does(tiny, alone, tmp_path):
     workdir = tmp_path / "run"
-    ended(start(tiny, workdir, 2, 1, "mesh.data=1", "mesh.tensor=2"))
+    finish(start(tiny, workdir, 2, 1, "mesh.data=1", "mesh.tensor=2"))
     assert_same_run(workdir, alone)
 
 
-def test_an_error_of_one_process_ends_all_and_is_not_tried_again(tiny, tmp_path):
+def test_an_error_of_one_process_ends_all_and_is_not_restarted(tiny, tmp_path):
     process = start(tiny, tmp_path / "run", 2, 1, "data.train=nowhere@train", restarts=2)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 1, said
-    assert "nowhere" in said and "start 2" not in said
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 1, errors
+    assert "nowhere" in errors and "start 2" not in errors
 
 
 def test_sigterm_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
@@ -137,14 +137,14 @@ def test_sigterm_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):
     process = start(tiny, workdir, 2, 1, "train.steps=100000")
     reach(process, workdir, 4)
     os.kill(pids(process, 2)[1], signal.SIGTERM)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 143, said
-    (step,) = {int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+) and saved", said)}
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 143, errors
+    (step,) = {int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+) and saved", errors)}
     assert latest(workdir) == step
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_numbers_of_processes_and_sees_the_same_records(tiny, alone, tmp_path):
+def test_a_run_resumes_with_other_numbers_of_processes_and_sees_the_same_records(tiny, alone, tmp_path):
     workdir = tmp_path / "run"
     for processes, until in ((4, 12), (2, 28)):
         process = start(tiny, workdir, processes, 1)
@@ -154,26 +154,26 @@ def test_a_run_goes_on_with_other_numbers_of_processes_and_sees_the_same_records
         process.communicate(timeout=200)
         assert process.returncode == 128 + signal.SIGKILL
         assert until <= latest(workdir) < STEPS
-    ended(start(tiny, workdir, 1, 1))
+    finish(start(tiny, workdir, 1, 1))
     assert_same_run(workdir, alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 2])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_process_that_is_lost_is_named_within_a_minute_and_the_run_goes_on(tiny, alone, tmp_path, which, end):
+def test_a_lost_process_is_named_within_a_minute_and_the_run_resumes(tiny, alone, tmp_path, which, end):
     workdir = tmp_path / "run"
     process = start(tiny, workdir, 4, 1, restarts=1)
     reach(process, workdir, 8)
     pid = pids(process, 4)[which]
     os.kill(pid, end)
-    lost, said = time.monotonic(), []
+    lost, lines = time.monotonic(), []
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if f"process {pid}, number {which} of 4)" in line:
             break
     seconds = time.monotonic() - lost
-    rest = ended(process)
-    assert seconds < 60, "".join(said)
+    rest = finish(process)
+    assert seconds < 60, "".join(lines)
     assert "start 2 of at most 2" in rest and "resuming from step" in rest
     assert_same_run(workdir, alone)

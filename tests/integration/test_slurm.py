@@ -1,4 +1,4 @@
-"""launch/slurm/train.sbatch on a SLURM that is started here: slurmctld, two slurmd and munged of Debian's packages.
+"""launch/slurm/train.sbatch on a SLURM that the tests start: slurmctld, two slurmd and munged from Debian's packages.
 
 apt-get install slurm-wlm munge   (as root)
 """
@@ -22,8 +22,10 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing), reason=f"no SLURM here: {', '.join(missing)} (apt-get install slurm-wlm munge)"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="slurmd wants to be root"),
+    pytest.mark.skipif(
+        bool(missing), reason=f"SLURM is not installed: {', '.join(missing)} (apt-get install slurm-wlm munge)"
+    ),
+    pytest.mark.skipif(os.geteuid() != 0, reason="slurmd must run as root"),
 ]
 
 CONFIG = """
@@ -54,8 +56,8 @@ NodeName=127.0.0.2 NodeHostname={host} Port={ports[1]} CPUs=4
 PartitionName=all Nodes=127.0.0.[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES
 """
 
-# Plays launch.py: each task says which it is, and ends as the plan has it for this start of the job.
-STAND_IN = """
+# In place of launch.py: each task prints which it is and exits with the plan's status for this start of the job.
+FAKE_LAUNCH = """
 import os, pathlib, signal, sys, time
 plan = pathlib.Path("plan").read_text().split()
 start = int(os.environ.get("SLURM_RESTART_COUNT", 0))
@@ -79,10 +81,10 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A SLURM of two nodes with four cores each; its environment."""
+    """The environment of a SLURM of two nodes with four cores each."""
     folder = tmp_path_factory.mktemp("slurm")
     host = socket.gethostname().split(".")[0]
-    nodes = ("127.0.0.1", "127.0.0.2")  # launch.py looks for the first task at the name of its node
+    nodes = ("127.0.0.1", "127.0.0.2")  # node names, at which launch.py finds the first task
     for name in ("state", *(f"spool-{node}" for node in nodes)):
         (folder / name).mkdir()
     key = folder / "munge.key"
@@ -119,18 +121,18 @@ def wait_until(true, seconds: float):
 
 @pytest.fixture
 def submit(slurm, tmp_path):
-    """Submits the script with a stand-in for launch.py; -> the job."""
-    (tmp_path / "launch.py").write_text(STAND_IN)
+    """(plan, options of sbatch) -> a job of the script with a fake launch.py."""
+    (tmp_path / "launch.py").write_text(FAKE_LAUNCH)
 
     def run(plan: str, *options: str, **env: str) -> "Job":
         (tmp_path / "plan").write_text(plan)
         argv = [*options, SBATCH, "--workdir", "runs/x", "--config=a b"]
-        return sent(argv, {**slurm, **env, "CAPJAX_PYTHON": "python3"}, tmp_path)
+        return submit_job(argv, {**slurm, **env, "CAPJAX_PYTHON": "python3"}, tmp_path)
 
     return run
 
 
-def sent(argv: list, env: dict, folder: Path, log_dir: Path | None = None) -> "Job":
+def submit_job(argv: list, env: dict, folder: Path, log_dir: Path | None = None) -> "Job":
     command = ["sbatch", "--parsable", "--nodes=2", f"--output={log_dir or folder}/capjax-%j.log", *argv]
     done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -138,38 +140,38 @@ def sent(argv: list, env: dict, folder: Path, log_dir: Path | None = None) -> "J
 
 
 class Job:
-    """A job that was submitted."""
+    """A submitted job."""
 
     def __init__(self, number: str, folder: Path, env: dict):
-        self.number, self.folder, self.env, self.hurried = number, folder, env, None
+        self.number, self.folder, self.env, self.rescheduled = number, folder, env, None
 
     @property
     def log(self) -> str:
         path = self.folder / f"capjax-{self.number}.log"
         return path.read_text() if path.exists() else ""
 
-    def ask(self, *argv: str) -> str:
+    def call(self, *argv: str) -> str:
         return subprocess.run(argv, env=self.env, capture_output=True, text=True, check=True).stdout
 
-    def shown(self) -> dict[str, str]:
-        told = self.ask("scontrol", "show", "job", "--oneliner", self.number)
-        return dict(part.split("=", 1) for part in told.split() if "=" in part)
+    def state(self) -> dict[str, str]:
+        fields = self.call("scontrol", "show", "job", "--oneliner", self.number)
+        return dict(field.split("=", 1) for field in fields.split() if "=" in field)
 
     def now(self) -> dict[str, str]:
-        """The job as it is; one that waits for its next start need not do so for SLURM's two minutes."""
-        shown = self.shown()
-        if shown["JobState"] == "PENDING" and shown["Reason"] == "BeginTime" and shown["Restarts"] != self.hurried:
-            self.hurried = shown["Restarts"]
-            self.ask("scontrol", "update", f"JobId={self.number}", "StartTime=now+3")
-        return shown
+        """The job's state; a requeued job is rescheduled at once, for SLURM would wait for two minutes."""
+        state = self.state()
+        if state["JobState"] == "PENDING" and state["Reason"] == "BeginTime" and state["Restarts"] != self.rescheduled:
+            self.rescheduled = state["Restarts"]
+            self.call("scontrol", "update", f"JobId={self.number}", "StartTime=now+3")
+        return state
 
     def end(self, seconds: float = 120) -> dict[str, str]:
         ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
         wait_until(lambda: self.now()["JobState"] in ends, seconds)
-        return self.shown()
+        return self.state()
 
 
-def test_the_tasks_of_a_job_get_the_arguments_as_they_are(submit):
+def test_the_tasks_of_a_job_get_the_arguments_unchanged(submit):
     job = submit("0")
     assert job.end()["JobState"] == "COMPLETED"
     for task in range(2):
@@ -177,34 +179,34 @@ def test_the_tasks_of_a_job_get_the_arguments_as_they_are(submit):
     assert job.log.count("['--workdir', 'runs/x', '--config=a b']") == 2
 
 
-def test_what_crashed_or_lost_a_host_goes_back_into_the_queue_under_its_number(submit):
+def test_after_a_crash_or_a_lost_host_a_job_is_requeued_under_its_number(submit):
     job = submit("75 139 0")
-    shown = job.end()
-    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "2")
+    state = job.end()
+    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "2")
     assert "exit status 75; requeueing the job" in job.log
     listed = (job.folder / f"runs/x/crashes-{job.number}.txt").read_text()
     assert [line.split()[3] for line in listed.splitlines()] == ["75", "139"]
 
 
 @pytest.mark.parametrize("status", [1, 2])
-def test_errors_to_mend_end_the_job(submit, status):
+def test_user_errors_end_the_job(submit, status):
     job = submit(f"{status} 0")
-    shown = job.end()
-    assert (shown["JobState"], shown["ExitCode"], shown["Restarts"]) == ("FAILED", f"{status}:0", "0")
+    state = job.end()
+    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", f"{status}:0", "0")
 
 
 def test_crashes_are_bounded(submit):
     job = submit("139 139 139", CAPJAX_MAX_CRASHES="1")
-    shown = job.end()
-    assert (shown["JobState"], shown["Restarts"]) == ("FAILED", "1")
+    state = job.end()
+    assert (state["JobState"], state["Restarts"]) == ("FAILED", "1")
     assert "2 crashes, listed in runs/x/crashes" in job.log
 
 
-def test_before_its_time_is_up_a_job_saves_and_goes_on(submit):
-    # SLURM looks at times once in a while, and limits are of whole minutes.
+def test_before_its_time_limit_a_job_saves_and_is_requeued(submit):
+    # SLURM checks time limits now and then, and limits are whole minutes.
     job = submit("sleep 0", "--time=1", "--signal=TERM@50")
-    shown = job.end(240)
-    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1")
+    state = job.end(240)
+    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "1")
     assert job.log.count("start 0: task") == 2
     assert "exit status 143; requeueing the job" in job.log
 
@@ -212,11 +214,11 @@ def test_before_its_time_is_up_a_job_saves_and_goes_on(submit):
 def test_scancel_is_final(submit):
     job = submit("sleep 0")
     wait_until(lambda: job.log.count("start 0: {") == 2, 30)
-    job.ask("scancel", job.number)
-    shown = job.end()
-    assert (shown["JobState"], shown["Restarts"]) == ("CANCELLED", "0")
+    job.call("scancel", job.number)
+    state = job.end()
+    assert (state["JobState"], state["Restarts"]) == ("CANCELLED", "0")
     time.sleep(3)
-    assert job.shown()["JobState"] == "CANCELLED"
+    assert job.state()["JobState"] == "CANCELLED"
 
 
 @pytest.fixture(scope="module")
@@ -226,25 +228,25 @@ def tiny(tmp_path_factory):
 
 def task_pid(job: Job, index: int) -> int:
     """The process of a task of launch.py."""
-    wanted = {f"SLURM_JOB_ID={job.number}".encode(), f"SLURM_PROCID={index}".encode()}
+    variables = {f"SLURM_JOB_ID={job.number}".encode(), f"SLURM_PROCID={index}".encode()}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             runs = b"launch.py" in (path / "cmdline").read_bytes().split(b"\0")
-            if runs and wanted <= set((path / "environ").read_bytes().split(b"\0")):
+            if runs and variables <= set((path / "environ").read_bytes().split(b"\0")):
                 return int(path.name)
     raise AssertionError(f"no task {index}")
 
 
-def test_two_tasks_train_one_model_and_go_on_when_one_is_killed(slurm, tiny, tmp_path):
+def test_two_tasks_train_one_model_and_resume_when_one_is_killed(slurm, tiny, tmp_path):
     workdir = tmp_path / "run"
     arguments = tiny.command(workdir, "mesh.data=2", "train.eval_every=40")[2:]
     env = tiny.environment() | slurm | {"CAPJAX_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     env["XLA_FLAGS"] = tiny.environment()["XLA_FLAGS"]
-    job = sent([SBATCH, *arguments], env, ROOT, tmp_path)
+    job = submit_job([SBATCH, *arguments], env, ROOT, tmp_path)
     wait_until(lambda: latest(workdir) >= 8, 240)
     os.kill(task_pid(job, 1), 9)
-    shown = job.end(400)
-    assert (shown["JobState"], shown["Restarts"]) == ("COMPLETED", "1"), job.log
+    state = job.end(400)
+    assert (state["JobState"], state["Restarts"]) == ("COMPLETED", "1"), job.log
     assert "2 cpu devices" in job.log
     assert "requeueing the job" in job.log
     assert {row["step"] for row in rows(workdir) if "loss" in row} == set(range(1, STEPS + 1))
@@ -252,7 +254,7 @@ def test_two_tasks_train_one_model_and_go_on_when_one_is_killed(slurm, tiny, tmp
 
 
 @pytest.mark.parametrize("argv", [["--config", "x"], []])
-def test_what_is_missing_is_told(slurm, tmp_path, argv):
+def test_a_missing_workdir_is_named(slurm, tmp_path, argv):
     (tmp_path / "launch.py").touch()
     done = subprocess.run(
         ["sbatch", "--wait", SBATCH, *argv], env=slurm, cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -1,4 +1,4 @@
-"""launch/tpu_vm: the commands that it would give, and when it starts again. A script plays gcloud, or gcloud checks."""
+"""launch/tpu_vm: its gcloud commands and restarts. A fake gcloud answers, or the real one checks the syntax."""
 
 import json
 import os
@@ -37,7 +37,7 @@ CASES = {
 }
 
 
-def test_a_slice_is_asked_for_as_a_queued_resource():
+def test_a_slice_is_created_as_a_queued_resource():
     create, describe = (shlex.split(line) for line in commands(*CASES["create"]))
     assert create == [
         "gcloud", "compute", "tpus", "queued-resources", "create", "run1", "--accelerator-type=v5litepod-256",
@@ -48,11 +48,11 @@ def test_a_slice_is_asked_for_as_a_queued_resource():
     assert {"--node-count=4", "--node-prefix=run1", "--spot", "--runtime-version=v2-alpha-tpuv6e"} <= set(create)
 
 
-def test_launch_py_runs_on_all_workers_with_its_arguments_as_they_are():
+def test_launch_py_runs_on_all_workers_with_its_arguments_unchanged():
     lines = commands("run", *PLACE, "--slices", "2", *JOB)
-    for slice_, told in enumerate(map(shlex.split, lines)):
-        assert told[4:8] == ["ssh", "run1", f"--node={slice_}", "--worker=all"]
-        remote = shlex.split(told[8].removeprefix("--command="))
+    for slice_, command in enumerate(map(shlex.split, lines)):
+        assert command[4:8] == ["ssh", "run1", f"--node={slice_}", "--worker=all"]
+        remote = shlex.split(command[8].removeprefix("--command="))
         assert remote == ["bash", "capjax/launch/tpu_vm/worker.sh", *JOB[1:]]
     assert len(lines) == 2
 
@@ -63,7 +63,7 @@ def test_gcloud_knows_every_command_and_option(case):
     for line in commands(*CASES[case]):
         if not line.startswith("gcloud"):
             continue
-        line = line.replace("value\\(state.state\\)", "json")  # the linter does not undo the shell's quoting
+        line = line.replace("value\\(state.state\\)", "json")  # the linter does not undo shell quoting
         checked = subprocess.run(
             ["gcloud", "meta", "lint-gcloud-commands", f"--command-string={line}", "--format=json"],
             capture_output=True, text=True, check=True,
@@ -98,14 +98,17 @@ def test_wrong_arguments_are_named(argv, message):
 
 @pytest.fixture
 def gcloud(tmp_path):
-    """Plays gcloud: each ssh to a slice ends with its next status, each describe says the next state; -> (run, what was
-    asked). The statuses of several slices are lists by slice."""
-    log = tmp_path / "asked"
+    """(statuses, states, arguments) -> (finished tpu.sh, subcommands) with a fake gcloud.
+
+    Each ssh to a slice exits with its next status, each describe prints the next state. The statuses of several slices
+    are lists by slice.
+    """
+    log = tmp_path / "calls"
 
     def run(statuses, states=(), *argv, nodes=None):
         several = statuses if statuses and isinstance(statuses[0], list) else [statuses]
-        for number, its in enumerate(several):
-            (tmp_path / f"ssh{number}").write_text("".join(f"{status}\n" for status in its))
+        for number, slice_statuses in enumerate(several):
+            (tmp_path / f"ssh{number}").write_text("".join(f"{status}\n" for status in slice_statuses))
         names = ";".join(f"run1-{number}" for number in range(len(several)))
         (tmp_path / "nodes").write_text(f"{names if nodes is None else nodes}\n")
         (tmp_path / "describe").write_text("".join(f"{state}\n" for state in states))
@@ -113,7 +116,7 @@ def gcloud(tmp_path):
         script.write_text(
             f"#!/usr/bin/env bash\ncd {tmp_path}\n"
             "if [[ $* == *nodeId* ]]; then cat nodes; exit; fi\n"
-            'echo "$4" >> asked\n'
+            'echo "$4" >> calls\n'
             'take() { head -n 1 "$1"; sed -i 1d "$1"; }\n'
             'case $4 in ssh) exit "$(take "ssh${6#--node=}")" ;; describe) take describe ;; esac\n'
         )
@@ -125,25 +128,25 @@ def gcloud(tmp_path):
 
 
 @pytest.mark.parametrize("status", [75, 143, 137, 255, 1])
-def test_what_was_stopped_crashed_or_lost_starts_again(gcloud, status):
-    done, asked = gcloud([status, status, 0], ["ACTIVE", "ACTIVE"])
+def test_after_a_stop_a_crash_or_a_lost_host_all_workers_restart(gcloud, status):
+    done, calls = gcloud([status, status, 0], ["ACTIVE", "ACTIVE"])
     assert done.returncode == 0
-    assert asked == ["ssh", "describe", "ssh", "describe", "ssh"]
+    assert calls == ["ssh", "describe", "ssh", "describe", "ssh"]
     assert f"exit status {status}; restart 2 of 20 at most" in done.stdout
 
 
-@pytest.mark.parametrize(("status", "told"), [(101, 1), (102, 2), (130, 130), (0, 0)])
-def test_errors_to_mend_do_not_start_again(gcloud, status, told):
-    done, asked = gcloud([status, 0])
-    assert (done.returncode, asked) == (told, ["ssh"])
+@pytest.mark.parametrize(("status", "expected"), [(101, 1), (102, 2), (130, 130), (0, 0)])
+def test_user_errors_are_not_restarted(gcloud, status, expected):
+    done, calls = gcloud([status, 0])
+    assert (done.returncode, calls) == (expected, ["ssh"])
 
 
 @pytest.mark.parametrize(
-    ("statuses", "told"), [((0, 0, 0), 0), ((75, 101, 75), 1), ((102, 130, 75), 2), ((75, 130, 143), 130)]
+    ("statuses", "expected"), [((0, 0, 0), 0), ((75, 101, 75), 1), ((102, 130, 75), 2), ((75, 130, 143), 130)]
 )
-def test_slices_start_together_and_the_one_that_says_most_is_heard(gcloud, statuses, told):
-    done, asked = gcloud([[status] for status in statuses])
-    assert (done.returncode, asked) == (told, ["ssh"] * 3)
+def test_slices_start_together_and_the_most_telling_status_counts(gcloud, statuses, expected):
+    done, calls = gcloud([[status] for status in statuses])
+    assert (done.returncode, calls) == (expected, ["ssh"] * 3)
 
 
 def alive(pid: str) -> bool:
@@ -152,7 +155,7 @@ def alive(pid: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_ends_what_reaches_the_slices(tmp_path, number):
+def test_a_signal_ends_the_connections_to_the_slices(tmp_path, number):
     script = tmp_path / "gcloud"
     script.write_text(
         f"#!/usr/bin/env bash\ncd {tmp_path}\n"
@@ -161,7 +164,7 @@ def test_ctrl_c_ends_what_reaches_the_slices(tmp_path, number):
     )
     script.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    # What started the tests may have signals ignored, and a shell cannot undo that.
+    # The tests may have been started with signals ignored, which a shell cannot undo.
     process = subprocess.Popen(["env", "--default-signal", "bash", FOLDER / "tpu.sh", *CASES["run"]], env=env)
     try:
         for name in ("pid0", "pid1"):
@@ -176,39 +179,39 @@ def test_ctrl_c_ends_what_reaches_the_slices(tmp_path, number):
         process.kill()
 
 
-def test_a_resource_without_slices_is_not_taken_for_a_job_that_is_done(gcloud, tmp_path):
+def test_a_resource_without_slices_does_not_count_as_done(gcloud, tmp_path):
     argv = ["run", *PLACE, "--max-restarts", "1", *JOB]
     done, _ = gcloud([[]], ["ACTIVE"] * 5, *argv, nodes="")
     assert done.returncode == 1
     assert "exit status 1 after 1 restarts" in done.stderr
 
 
-def test_slices_start_again_together(gcloud):
-    done, asked = gcloud([[75, 0], [0, 0]], ["ACTIVE"])
+def test_slices_restart_together(gcloud):
+    done, calls = gcloud([[75, 0], [0, 0]], ["ACTIVE"])
     assert done.returncode == 0, done.stderr
-    assert asked == ["ssh", "ssh", "describe", "ssh", "ssh"]
+    assert calls == ["ssh", "ssh", "describe", "ssh", "ssh"]
 
 
 def test_restarts_are_bounded(gcloud):
     argv = ["run", *PLACE, "--max-restarts", "2", *JOB]
-    done, asked = gcloud([137] * 5, ["ACTIVE"] * 5, *argv)
+    done, calls = gcloud([137] * 5, ["ACTIVE"] * 5, *argv)
     assert done.returncode == 137
-    assert asked.count("ssh") == 3
+    assert calls.count("ssh") == 3
     assert "exit status 137 after 2 restarts" in done.stderr
 
 
-def test_a_slice_that_was_taken_away_is_told(gcloud):
-    done, asked = gcloud([255, 0], ["SUSPENDED"])
+def test_a_suspended_slice_is_reported(gcloud):
+    done, calls = gcloud([255, 0], ["SUSPENDED"])
     assert done.returncode == 75
     assert "run1 is SUSPENDED. Stop it, create and install it anew" in done.stderr
-    assert asked == ["ssh", "describe"]
+    assert calls == ["ssh", "describe"]
 
 
-def test_create_waits_until_the_slice_is_there(gcloud):
+def test_create_waits_until_the_slice_is_active(gcloud):
     states = ["ACCEPTED", "WAITING_FOR_RESOURCES", "WAITING_FOR_RESOURCES", "ACTIVE"]
-    done, asked = gcloud([], states, *CASES["create"])
+    done, calls = gcloud([], states, *CASES["create"])
     assert done.returncode == 0
-    assert asked == ["create"] + ["describe"] * 4
+    assert calls == ["create"] + ["describe"] * 4
     assert [line.split(": ")[1] for line in done.stdout.splitlines()] == ["ACCEPTED", "WAITING_FOR_RESOURCES", "ACTIVE"]
     done, _ = gcloud([], ["FAILED"], *CASES["create"])
     assert done.returncode == 1
@@ -217,7 +220,7 @@ def test_create_waits_until_the_slice_is_there(gcloud):
 
 @pytest.fixture
 def worker(tmp_path):
-    """A folder with worker.sh and a launch.py that sleeps where told and ends with the status given."""
+    """(status, seconds) -> worker.sh with a fake launch.py that sleeps, then exits with the status."""
     (tmp_path / "launch/tpu_vm").mkdir(parents=True)
     shutil.copy(FOLDER / "worker.sh", tmp_path / "launch/tpu_vm")
     (tmp_path / "launch.py").write_text(
@@ -243,9 +246,9 @@ def wait_for(path: Path):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("status", "told"), [(0, 0), (1, 101), (2, 102), (75, 75), (137, 137)])
-def test_a_worker_tells_errors_to_mend_from_those_of_gcloud(worker, status, told):
-    assert worker(str(status), "0").wait(20) == told
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 101), (2, 102), (75, 75), (137, 137)])
+def test_user_errors_of_a_worker_differ_from_those_of_gcloud(worker, status, expected):
+    assert worker(str(status), "0").wait(20) == expected
     assert not (worker.folder / ".launch.pid").exists()
 
 
@@ -257,7 +260,7 @@ def test_a_stopped_worker_lets_launch_py_save(worker):
     assert (worker.folder / "saved").exists()
 
 
-def test_what_a_lost_connection_left_behind_saves_and_makes_room(worker):
+def test_a_launch_py_left_by_a_lost_connection_is_stopped_and_saves(worker):
     first = worker("0", "60")
     wait_for(worker.folder / "started")
     first.kill()  # launch.py goes on alone
