@@ -1,11 +1,13 @@
 """The Penn Treebank tokenization that caption scores are published with.
 
-pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (`-preserveLines -lowerCase`) in Java and drops punctuation. This is
-the same in Python: at each place the rule that matches most is taken, the earlier one among equals. What a rule looks
-ahead at counts for how much it matches, and is not part of the token. In Java that goes on into the next caption of the
-file: `vitamin C.` loses its dot where that begins with `A`, `The` and the like. Here it always does.
+pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (`-preserveLines -lowerCase`) in Java and drops punctuation. This
+module does the same in Python: at each position the rule with the longest match applies, the earlier one of equals. The
+lookahead of a rule counts towards the length of its match but is not part of the token. In Java the lookahead extends
+into the next caption of the file: `vitamin C.` loses its dot if that begins with `A`, `The` and the like. Here it
+always does.
 
-Plain words, which most are, need no rules; pieces between spaces that cannot reach beyond them are remembered.
+Most words consist of letters only and need no rules. Tokens of other segments between spaces are cached, if they do not
+depend on the text after the space.
 """
 
 import re
@@ -13,10 +15,10 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, lru_cache
 
-# What pycocoevalcap drops. Its -LRB- and the like never match: the text has been lower-cased to -lrb- by then.
+# Tokens that pycocoevalcap drops. It also lists -LRB- and the like, but they are lower-cased by then and stay.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 
-# Marks that are taken for letters within words, beside the letters of Unicode.
+# Marks that count as letters within words, besides the letters of Unicode.
 _MARKS = (
     "\u0237-\u024f\u02c2-\u02c5\u02d2-\u02df\u02e5-\u036f\u0370-\u037d\u0384\u0385\u03cf\u03f6\u03fc-\u03ff"
     "\u0483-\u0487\u04cf\u04f6-\u04ff\u0510-\u0525\u055a-\u055f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
@@ -26,7 +28,7 @@ _MARKS = (
     "\u0abc-\u0acf\u0b82\u0bbe-\u0bc2\u0bc6-\u0bc8\u0bca-\u0bcd\u0c01-\u0c03\u0c3e-\u0c56\u0d3e-\u0d44\u0d46-\u0d48"
     "\u0e30-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u1885\u1886"
 )
-# They stand for all letters, marks and digits that are not ASCII: see _Kinds.
+# Representatives of all letters, marks and digits that are not ASCII: see _CharacterClasses.
 _LETTER, _MARK, _DIGIT = "\u03bb", "\u0300", "\u0663"
 _SPACE = " \t\u00a0\u2000-\u200a\u3000"
 _SPACE_OR_LINE = _SPACE + "\r\n\u2028\u2029\x0b\x0c\x85"
@@ -41,11 +43,11 @@ _SYMBOLS = (
 _MONTHS_AND_DAYS = "jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|wed|thu|thurs|fri"
 _STATES = (
     "(?i:ala|ariz|calif|colo|conn|ct|dak|fla|ga|ind|kans?|ky|md|mich|minn|mo|mont|neb|nev|okla|penn|tenn|va|vt|wisc?|wyo)"
-    # Those that are words too need their capital.
+    # Abbreviations that are also words need a capital.
     "|A[zZ]|A(?i:rk)|D(?i:el)|I(?i:ll)|L[aA]|M(?i:ass)|M(?i:iss)|O(?i:re)|P[aA]|T(?i:ex)|W(?i:ash)"
 )
 _COMPANIES = "inc|cos?|corp|ltd|plc|rt|bancorp|bhd|assn|univ|intl|sys"
-# Usually followed by a small letter: before a capital they end their sentence.
+# Usually followed by a lower-case letter: before a capital they end a sentence.
 _ABBREVIATION_1 = (
     rf"(?:(?i:{_MONTHS_AND_DAYS}|{_COMPANIES}|tel|est|ext|sq|jr|sr|bros|(?:ed|ph)\.d|esq|blvd|rd|etc|al|seq|bldg)|{_STATES}"
     r"|(?i:pp?t)[ye][sS]?)\."
@@ -113,26 +115,26 @@ def _nothing(text: str) -> str:
     return ""
 
 
-class _Kinds(dict):
-    """What the rules see of each character that is not ASCII: all letters as one, as they do marks and digits."""
+class _CharacterClasses(dict):
+    """Maps characters that are not ASCII to a representative for the rules: letters, marks and digits to one each."""
 
     def __missing__(self, code: int) -> int:
         character = chr(code)
         category = unicodedata.category(character)
-        kind = code
+        representative = code
         if code > 0xFFFF:
-            kind = 0xE000  # no rule knows it
+            representative = 0xE000  # in no rule
         elif category[0] == "L":
-            kind = ord(_LETTER)
+            representative = ord(_LETTER)
         elif category == "Nd" or "\u07c0" <= character <= "\u07c9":
-            kind = ord(_DIGIT)
+            representative = ord(_DIGIT)
         elif code != 0xAD and _mark().match(character):
-            kind = ord(_MARK)
-        self[code] = kind
-        return kind
+            representative = ord(_MARK)
+        self[code] = representative
+        return representative
 
 
-_KINDS = _Kinds({code: code for code in range(128)})
+_CLASSES = _CharacterClasses({code: code for code in range(128)})
 
 
 @cache
@@ -142,7 +144,7 @@ def _mark() -> re.Pattern:
 
 @cache
 def _rules() -> list[tuple[Callable, Callable[[str], str]]]:
-    """(match, what becomes of the token) in the order of preference. The group t is the token, the rest is context."""
+    """Returns (match, token -> token) in the order of preference. The group t is the token, the rest is lookahead."""
     alpha, digit = "A-Za-z" + _LETTER, "0-9" + _DIGIT
     letter = rf"(?:[{alpha}{_MARK}\u00ad]|&[aeiouAEIOU](?i:acute|grave|uml);)"
     inner = rf"(?:[{alpha}{_MARK}\u00ad{digit}]|&[aeiouAEIOU](?i:acute|grave|uml);)"
@@ -254,56 +256,56 @@ def _rules() -> list[tuple[Callable, Callable[[str], str]]]:
     return [(re.compile(f"(?P<t>{token})(?:{context})").match, action) for token, context, action in table]
 
 
-# Pieces of letters that are more than a word, in small letters.
+# Segments of letters that are two tokens, in lower case.
 _TWO_WORDS = frozenset(["cannot", "gonna", "wanna", "gotta", "lemme", "gimme"])
 _WORD = re.compile(r"([A-Za-z]{2,})([.,!?;:]?)")
 _DOTTED = re.compile(rf"{_ABBREVIATION_1}|{_ABBREVIATION_4}\.|{_BEFORE_NUMBERS}")
-# Where a piece may reach beyond the space after it: tags, dots with spaces between, numbers in parts.
-_REACHES = re.compile(r"<|\. \.|[.\d)] \d|[^\S ]")
+# Text with tokens that may contain spaces: tags, dots separated by spaces, numbers in parts.
+_SPACED = re.compile(r"<|\. \.|[.\d)] \d|[^\S ]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-cased Penn Treebank tokens without punctuation.
+    """Returns lower-cased Penn Treebank tokens without punctuation.
 
     >>> tokenize("A dog's ball isn't (very) red.")
     ['a', 'dog', "'s", 'ball', 'is', "n't", '-lrb-', 'very', '-rrb-', 'red']
     """
     text = text.replace("\n", " ")
-    if _REACHES.search(text):
+    if _SPACED.search(text):
         return _line(text)
     tokens: list[str] = []
-    for piece in text.split(" "):
-        if piece:
-            found = _piece(piece)
-            if found is None:
+    for segment in text.split(" "):
+        if segment:
+            segment_tokens = _segment(segment)
+            if segment_tokens is None:
                 return _line(text)
-            tokens += found
+            tokens += segment_tokens
     return tokens
 
 
 @lru_cache(maxsize=1 << 18)
-def _piece(piece: str) -> tuple[str, ...] | None:
-    """The tokens of a piece of text between spaces; None where they depend on what follows the space."""
-    word = _WORD.fullmatch(piece)
-    if word and word[1].lower() not in _TWO_WORDS and not (word[2] == "." and _DOTTED.fullmatch(piece)):
+def _segment(segment: str) -> tuple[str, ...] | None:
+    """Returns the tokens of a segment between spaces, or None if they depend on the text after the space."""
+    word = _WORD.fullmatch(segment)
+    if word and word[1].lower() not in _TWO_WORDS and not (word[2] == "." and _DOTTED.fullmatch(segment)):
         return (word[1].lower(),)
-    last, within = _line(piece), _line(piece, before=" other")
-    return tuple(last) if last == within else None
+    at_end, within = _line(segment), _line(segment, following=" other")
+    return tuple(at_end) if at_end == within else None
 
 
-def _line(text: str, *, before: str = "\nA caption") -> list[str]:
-    """The tokens of a line by the rules alone, in a file that goes on so."""
-    tokens, at, rules, length = [], 0, _rules(), len(text)
-    seen = (text if text.isascii() else text.translate(_KINDS)) + before
-    while at < length:
-        stop, end, action = at, at + 1, _nothing  # what no rule knows is left out
-        for match, becomes in rules:
-            found = match(seen, at)
-            if found and found.end() > stop:
-                stop, end, action = found.end(), found.end("t"), becomes
-        if token := action(text[at:end]).lower():
+def _line(text: str, *, following: str = "\nA caption") -> list[str]:
+    """Returns the tokens of a line by the rules alone; `following` is the text after it."""
+    tokens, position, rules, length = [], 0, _rules(), len(text)
+    classes = (text if text.isascii() else text.translate(_CLASSES)) + following
+    while position < length:
+        stop, end, action = position, position + 1, _nothing  # characters without a rule are dropped
+        for match, rule_action in rules:
+            matched = match(classes, position)
+            if matched and matched.end() > stop:
+                stop, end, action = matched.end(), matched.end("t"), rule_action
+        if token := action(text[position:end]).lower():
             tokens.append(token)
-        at = end
+        position = end
     if tokens:
-        tokens[-1] = tokens[-1].rstrip()  # pycocoevalcap strips lines, of no-break spaces too
+        tokens[-1] = tokens[-1].rstrip()  # pycocoevalcap strips lines, including no-break spaces
     return [token for token in tokens if token and token not in PUNCTUATION]

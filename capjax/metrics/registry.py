@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from capjax.metrics.bleu import Bleu
 from capjax.metrics.cider import Cider
-from capjax.metrics.meteor.scorer import Meteor
+from capjax.metrics.meteor import Meteor
 from capjax.metrics.metric import FunctionMetric, Metric
 from capjax.metrics.names import DENSE_FAMILIES, FAMILIES, dense_metric_names
 from capjax.metrics.rouge import RougeL

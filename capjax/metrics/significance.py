@@ -1,11 +1,11 @@
-"""How far a figure would move on other items, and whether two systems differ by more than that.
+"""Confidence intervals of scores and significance of the difference between two systems.
 
-Confidence intervals are percentiles of the bootstrap over items (Efron 1979); those of a difference draw the same items
-for both systems (Koehn, "Statistical significance tests for machine translation evaluation", 2004). The p-value is that
-of approximate randomization (Noreen 1989; Riezler & Maxwell 2005): how often systems whose captions are exchanged at
-random, item by item, differ at least as much.
+Confidence intervals are percentiles of the bootstrap over items (Efron 1979); the interval of a difference draws the
+same items for both systems (Koehn, "Statistical significance tests for machine translation evaluation", 2004). p-values
+are from approximate randomization (Noreen 1989; Riezler & Maxwell 2005): the share of random exchanges of captions
+between the systems, item by item, after which they differ at least as much.
 
-Nothing is scored again: a metric is made of statistics that are summed over items.
+Nothing is scored again: scores follow from statistics that add up over items (see capjax.metrics.metric).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# What a metric is made of: float64 [k, items], and what makes it of sums over items, [k, ...] -> [...].
+# {metric: (statistics float64 [k, items], function of their sums, [k, ...] -> [...])}
 Resampled = Mapping[str, tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
 
-_LEAST = 100  # samples
-_AT_ONCE = 1 << 22  # numbers in a table of draws: 32 MB
-# Sums in another order differ by this much at most, relative to the figure: no difference.
+_MIN_SAMPLES = 100
+_TABLE_SIZE = 1 << 22  # numbers in a table of draws: 32 MB
+# A smaller difference, relative to the score, may come from the order of additions and does not count.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Attributes:
-    low, high: the ends of the confidence interval.
+    """A confidence interval.
+
+    Attributes:
+      low, high: its ends.
     """
 
     low: float
@@ -34,10 +36,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Attributes:
-    difference: the first system's figure less the second's.
-    low, high: the confidence interval of the difference.
-    p_value: probability of a difference as large if the two systems were alike, two-sided.
+    """The difference between two systems by one metric.
+
+    Attributes:
+      difference: score of the first system minus score of the second.
+      low, high: confidence interval of the difference.
+      p_value: two-sided probability of a difference at least as large between equal systems.
     """
 
     difference: float
@@ -49,10 +53,15 @@ class Comparison:
 def confidences(
     resampled: Resampled, *, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """The interval of each metric; all from the same draws of items.
+    """Returns the confidence interval of each metric, all from the same draws of items.
+
+    Args:
+      samples: number of draws.
+      level: confidence level.
 
     Raises:
-      ValueError: fewer than two items or 100 samples; a level that is not between 0 and 1; metrics of different items.
+      ValueError: there are fewer than two items or 100 samples, the level is not between 0 and 1, or the metrics have
+        different numbers of items.
     """
     items = _items(resampled, samples, level)
     drawn = _metrics(resampled, _draws(items, samples, seed))
@@ -62,10 +71,10 @@ def confidences(
 def comparisons(
     first: Resampled, second: Resampled, *, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:
-    """The first system against the second on the same items, by each metric that both have.
+    """Compares two systems on the same items by each metric that both have.
 
     Raises:
-      ValueError: as `confidences`, or the systems have different numbers of items or no metric in common.
+      ValueError: as `confidences`; or the systems have different numbers of items or no metric in common.
     """
     names = [name for name in first if name in second]
     if not names:
@@ -75,50 +84,51 @@ def comparisons(
     if _items(second, samples, level) != items:
         raise ValueError(f"{items} items of the first system, {_items(second, samples, level)} of the second")
 
-    ours, theirs = (_metrics(system, [np.ones((1, items))]) for system in (first, second))
+    first_scores, second_scores = (_metrics(system, [np.ones((1, items))]) for system in (first, second))
     drawn = [_metrics(system, _draws(items, samples, seed)) for system in (first, second)]
-    exchanged = [_metrics(system, parts) for system, parts in zip(
-        (_both(first, second), _both(second, first)), (_exchanges(items, samples, seed) for _ in range(2)), strict=True
-    )]  # fmt: skip
-    found = {}
+    exchanged = [
+        _metrics(system, _exchanges(items, samples, seed))
+        for system in (_concatenate(first, second), _concatenate(second, first))
+    ]
+    compared = {}
     for name in names:
-        difference = float(ours[name][0] - theirs[name][0])
+        difference = float(first_scores[name][0] - second_scores[name][0])
         by_chance = np.abs(exchanged[0][name] - exchanged[1][name])
-        least = abs(difference) - _ROUNDING * max(1.0, abs(float(ours[name][0])))
-        p_value = (1 + int((by_chance >= least).sum())) / (samples + 1)
-        found[name] = Comparison(difference, *_ends(drawn[0][name] - drawn[1][name], level), p_value)
-    return found
+        threshold = abs(difference) - _ROUNDING * max(1.0, abs(float(first_scores[name][0])))
+        p_value = (1 + int((by_chance >= threshold).sum())) / (samples + 1)
+        compared[name] = Comparison(difference, *_ends(drawn[0][name] - drawn[1][name], level), p_value)
+    return compared
 
 
 def _items(resampled: Resampled, samples: int, level: float) -> int:
-    """How many items there are, after all is checked."""
+    """Validates the arguments and returns the number of items."""
     counts = {name: statistics.shape[-1] for name, (statistics, _) in resampled.items()}
     if not counts:
-        raise ValueError("there is no metric that can be resampled")
+        raise ValueError("none of the metrics can be resampled")
     if len(set(counts.values())) > 1:
-        raise ValueError(f"the metrics are of different numbers of items: {counts}")
+        raise ValueError(f"the metrics have different numbers of items: {counts}")
     for name, (statistics, _) in resampled.items():
         if not np.isfinite(statistics).all():
-            raise ValueError(f"{name}: statistics that are not finite numbers cannot be resampled")
+            raise ValueError(f"{name}: expected finite statistics to resample, found infinite ones or NaN")
     items = next(iter(counts.values()))
     if items < 2:
-        raise ValueError(f"resampling takes at least two items, and there is {items}")
-    if samples < _LEAST:
-        raise ValueError(f"resampling takes at least {_LEAST} samples, not {samples}")
+        raise ValueError(f"resampling takes two items or more, found {items}")
+    if samples < _MIN_SAMPLES:
+        raise ValueError(f"resampling takes {_MIN_SAMPLES} samples or more, found {samples}")
     if not 0 < level < 1:
-        raise ValueError(f"a confidence level lies between 0 and 1, such as 0.95; not {level}")
+        raise ValueError(f"expected a confidence level between 0 and 1, such as 0.95, found {level}")
     return items
 
 
 def _tables(items: int, samples: int) -> Iterator[int]:
-    """Rows of each table of draws."""
-    rows = max(1, _AT_ONCE // items)
+    """Yields the number of rows of each table of draws."""
+    rows = max(1, _TABLE_SIZE // items)
     for begin in range(0, samples, rows):
         yield min(rows, samples - begin)
 
 
 def _draws(items: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each item is drawn, float64 [rows, items] a table."""
+    """Yields tables of how often each item is drawn, float64 [rows, items]."""
     rng = np.random.default_rng(seed)
     for rows in _tables(items, samples):
         yield np.stack([np.bincount(rng.integers(items, size=items), minlength=items) for _ in range(rows)]).astype(
@@ -127,14 +137,14 @@ def _draws(items: int, samples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _exchanges(items: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """What of [a system's own statistics, the other's] is taken, float64 [rows, 2 items] a table."""
+    """Yields tables of the share, 0 or 1, of [own statistics, the other system's], float64 [rows, 2 * items]."""
     rng = np.random.default_rng(seed)
     for rows in _tables(2 * items, samples):
         own = rng.integers(2, size=(rows, items)).astype(float)
         yield np.concatenate([own, 1 - own], axis=1)
 
 
-def _both(own: Resampled, other: Resampled) -> Resampled:
+def _concatenate(own: Resampled, other: Resampled) -> Resampled:
     return {
         name: (np.concatenate([statistics, other[name][0]], axis=1), aggregate)
         for name, (statistics, aggregate) in own.items()
@@ -142,7 +152,7 @@ def _both(own: Resampled, other: Resampled) -> Resampled:
 
 
 def _metrics(resampled: Resampled, tables) -> dict[str, np.ndarray]:
-    """Each metric of each row of the tables. float64 [samples]."""
+    """Returns each metric of each row of the tables, float64 [samples]."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in resampled}
     for table in tables:
         for name, (statistics, aggregate) in resampled.items():

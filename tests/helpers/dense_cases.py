@@ -1,4 +1,4 @@
-"""Dense captions at random, and plain, slow programs of what is scored: what capjax.metrics.dense is held against."""
+"""Random dense captions, and slow programs written from the definitions: the oracles of capjax.metrics.dense."""
 
 import itertools
 import random
@@ -37,30 +37,30 @@ def sentence(rng) -> str:
 
 def events(rng, count, duration, whole):
     """Events in whole seconds, so that overlaps are often equal to a threshold and starts to each other, or not."""
-    found = []
+    drawn = []
     for _ in range(count):
         start = rng.choice([0.0, rng.uniform(0, duration)])
         end = rng.uniform(start, duration)
         if whole:
             start, end = float(int(start)), float(int(end))
-        found.append(TimedSentence(start, end, sentence(rng)))
-    return found
+        drawn.append(TimedSentence(start, end, sentence(rng)))
+    return drawn
 
 
 def near(rng, annotated, duration, whole):
-    """Predictions some of which are almost an annotated event, or one that was there before."""
-    found = []
+    """Predictions, some of them close to an annotated event or repeated."""
+    predicted = []
     for event in annotated:
         if rng.random() < 0.7 and event.end >= event.start:
             shift = (lambda: float(rng.randint(-2, 2))) if whole else (lambda: rng.gauss(0, 2))
             start = max(0.0, event.start + shift())
             text = rng.choice([event.sentence, sentence(rng), event.sentence + " " + sentence(rng)])
-            found.append(TimedSentence(start, max(start, event.end + shift()), text))
-    found += events(rng, rng.randint(0, 2), duration, whole)
-    if found and rng.random() < 0.2:
-        found.append(rng.choice(found))
-    rng.shuffle(found)
-    return found
+            predicted.append(TimedSentence(start, max(start, event.end + shift()), text))
+    predicted += events(rng, rng.randint(0, 2), duration, whole)
+    if predicted and rng.random() < 0.2:
+        predicted.append(rng.choice(predicted))
+    rng.shuffle(predicted)
+    return predicted
 
 
 def case(seed, *, whole=None):
@@ -72,10 +72,11 @@ def case(seed, *, whole=None):
     for number in range(rng.randint(1, 4)):
         video, duration = f"v{number}", rng.uniform(10, 60)
         for annotations in rng.sample(sets, rng.randint(1, len(sets))):
-            found = events(rng, rng.randint(1, 4), duration, whole)
+            annotated = events(rng, rng.randint(1, 4), duration, whole)
             if rng.random() < 0.1:
-                found[0] = TimedSentence(found[0].end, found[0].start, found[0].sentence)
-            annotations[video] = Annotation(duration, found)
+                first = annotated[0]
+                annotated[0] = TimedSentence(first.end, first.start, first.sentence)
+            annotations[video] = Annotation(duration, annotated)
         if rng.random() < 0.9:
             own = next(annotations[video] for annotations in sets if video in annotations)
             predictions[video] = near(rng, own.events, duration, whole) if rng.random() < 0.9 else []
@@ -127,22 +128,22 @@ def harmonic(precision, recall) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def plain_text(name, predictions, sets, tiou, metric=coco, words=words, garbage=GARBAGE) -> float:
+def oracle_text(name, predictions, sets, tiou, metric=coco, words=words, garbage=GARBAGE) -> float:
     """densevid_eval's score at a threshold."""
     scores = []
     for video in videos_of(sets):
         pairs = []
         for event in predictions.get(video, ()):
-            found = [
+            matches = [
                 words(other.sentence) for annotations in sets if video in annotations
                 for other in annotations[video].events if iou(event, other) >= tiou
             ]  # fmt: skip
-            pairs += [(words(event.sentence), [text]) for text in found or [words(garbage)]]
+            pairs += [(words(event.sentence), [text]) for text in matches or [words(garbage)]]
         scores.append(metric(name, pairs)[0] if pairs else 0.0)
     return mean(scores)
 
 
-def plain_localization(predictions, sets, tiou) -> tuple[float, float]:
+def oracle_localization(predictions, sets, tiou) -> tuple[float, float]:
     """densevid_eval's precision and recall."""
     precisions, recalls = [], []
     for video in videos_of(sets):
@@ -158,9 +159,9 @@ def plain_localization(predictions, sets, tiou) -> tuple[float, float]:
     return mean(precisions), mean(recalls)
 
 
-def plain_paragraph(name, predictions, sets, metric=coco) -> float:
-    def paragraph(found) -> str:
-        return letters(". ".join(event.sentence for event in sorted(found, key=lambda event: event.start)))
+def oracle_paragraph(name, predictions, sets, metric=coco) -> float:
+    def paragraph(events) -> str:
+        return letters(". ".join(event.sentence for event in sorted(events, key=lambda event: event.start)))
 
     pairs = [
         (paragraph(predictions.get(video, ())), [paragraph(a[video].events) for a in sets if video in a])
@@ -191,18 +192,21 @@ def overlaps_times(name, metric=coco):
     """SODA_c's, by a text metric. The program scores an annotated sentence against all predicted ones at a time."""
 
     def values(ours, theirs, swapped):
-        said, true = [words(event.sentence) for event in ours], [words(event.sentence) for event in theirs]
+        predicted, true = [words(event.sentence) for event in ours], [words(event.sentence) for event in theirs]
         if swapped:
-            text = [metric(name, [(hypothesis, [other]) for other in said])[1] if said else [] for hypothesis in true]
+            text = [
+                metric(name, [(hypothesis, [other]) for other in predicted])[1] if predicted else []
+                for hypothesis in true
+            ]
             text = [list(row) for row in zip(*text, strict=True)]
         else:
-            text = [metric(name, [(hypothesis, [other]) for other in true])[1] for hypothesis in said]
+            text = [metric(name, [(hypothesis, [other]) for other in true])[1] for hypothesis in predicted]
         return [[iou(a, b) * text[i][j] for j, b in enumerate(theirs)] for i, a in enumerate(ours)]
 
     return values
 
 
-def plain_soda(predictions, sets, how, values, *, swapped=True) -> list[float]:
+def oracle_soda(predictions, sets, how, values, *, swapped=True) -> list[float]:
     """SODA's precision, recall and F."""
     if how == "merged":
         sets = [{v: Annotation(1.0, [event for a in sets if v in a for event in a[v].events]) for v in videos_of(sets)}]
@@ -227,7 +231,7 @@ def plain_soda(predictions, sets, how, values, *, swapped=True) -> list[float]:
     return [mean(column) for column in zip(*by_set, strict=True)]
 
 
-def plain_temporal(predictions, sets) -> dict[str, float]:
+def oracle_temporal(predictions, sets) -> dict[str, float]:
     """Every matching is tried. Only for events without two best matchings: those in broken seconds."""
     annotated, tious, errors, taus = 0, [], [], []
     for annotations in sets:
@@ -240,11 +244,11 @@ def plain_temporal(predictions, sets) -> dict[str, float]:
             errors += [abs(a[end] - b[end]) for a, b in matched for end in (0, 1)]
             taus.append(tau([(a[0], b[0]) for a, b in matched]))
     taus = [value for value in taus if value is not None]
-    found = {"matched events": len(tious) / annotated}
+    figures = {"matched events": len(tious) / annotated}
     if tious:
-        found |= {"matched tIoU": mean(tious), "boundary error median (s)": quantile(errors, 0.5)}
-        found["boundary error p90 (s)"] = quantile(errors, 0.9)
-    return found | ({"Kendall tau": mean(taus)} if taus else {})
+        figures |= {"matched tIoU": mean(tious), "boundary error median (s)": quantile(errors, 0.5)}
+        figures["boundary error p90 (s)"] = quantile(errors, 0.9)
+    return figures | ({"Kendall tau": mean(taus)} if taus else {})
 
 
 def matchings(rows: int, columns: int):

@@ -1,4 +1,4 @@
-"""The Java program of METEOR 1.5, which pycocoevalcap carries: what ours is held against."""
+"""The Java program of METEOR 1.5, from pycocoevalcap: the oracle of capjax.metrics.meteor."""
 
 import shutil
 import subprocess
@@ -19,15 +19,15 @@ def _command(*arguments: str) -> list[str]:
 
 
 def java(*arguments: str, lines: list[str]) -> list[str]:
-    """What one of the jar's programs answers to lines."""
+    """Runs one of the jar's programs on lines of input and returns the lines of its output."""
     text = "\n".join(lines) + "\n"
-    done = subprocess.run(_command(*arguments), input=text, capture_output=True, encoding="utf-8", check=True)
-    return done.stdout.removesuffix("\n").split("\n")
+    process = subprocess.run(_command(*arguments), input=text, capture_output=True, encoding="utf-8", check=True)
+    return process.stdout.removesuffix("\n").split("\n")
 
 
 @contextmanager
 def conversation(*arguments: str) -> Iterator[Callable[..., list[str]]]:
-    """Says a line to one of the jar's programs and gives its `answers` lines, as often as is wanted."""
+    """Starts one of the jar's programs; yields a function that sends it a line and returns `answers` lines."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(_command(*arguments), encoding="utf-8", **pipes) as process:
 

@@ -17,10 +17,10 @@ from tests.helpers.dense_cases import (
     coco,
     harmonic,
     mean,
-    plain_localization,
-    plain_paragraph,
-    plain_temporal,
-    plain_text,
+    oracle_localization,
+    oracle_paragraph,
+    oracle_temporal,
+    oracle_text,
 )
 from tests.helpers.java_meteor import conversation, needs_java
 
@@ -40,9 +40,9 @@ def test_text_and_localization_are_those_of_a_plain_program(first):
         found = scored(predictions, sets).corpus
         for tiou in TIOUS:
             for name in NAMES:
-                expected = plain_text(name, predictions, sets, tiou)
+                expected = oracle_text(name, predictions, sets, tiou)
                 assert found[f"{name}@{tiou:g}"] == pytest.approx(expected, abs=1e-9), (seed, name, tiou)
-            precision, recall = plain_localization(predictions, sets, tiou)
+            precision, recall = oracle_localization(predictions, sets, tiou)
             assert found[f"Precision@{tiou:g}"] == pytest.approx(precision), (seed, tiou)
             assert found[f"Recall@{tiou:g}"] == pytest.approx(recall), (seed, tiou)
             assert found[f"F1@{tiou:g}"] == pytest.approx(harmonic(precision, recall)), (seed, tiou)
@@ -57,7 +57,7 @@ def test_paragraphs_are_all_sentences_of_a_video_in_time(first):
         predictions, sets = case(seed)
         found = scored(predictions, sets).corpus
         for name in NAMES:
-            expected = plain_paragraph(name, predictions, sets)
+            expected = oracle_paragraph(name, predictions, sets)
             assert found[f"paragraph {name}"] == pytest.approx(expected, abs=1e-9), (seed, name)
 
 
@@ -66,7 +66,7 @@ def test_temporal_figures_are_those_of_every_matching(first):
     for seed in range(first, first + 20):
         predictions, sets = case(seed, whole=False)
         found = scored(predictions, sets)
-        expected = plain_temporal(predictions, sets)
+        expected = oracle_temporal(predictions, sets)
         names = TEMPORAL_FIGURES.keys()
         assert {name: found.corpus[name] for name in names if name in found.corpus} == pytest.approx(expected), seed
         assert names - expected.keys() == names & found.absent.keys(), seed
@@ -103,9 +103,9 @@ def test_everything_with_meteor_is_that_of_the_published_programs_in_java(shared
         found = score_dense(predictions, [first, second], metrics=["meteor", "cider"], missing="zero", garbage=garbage)
         for name, metric in (("METEOR", java), ("CIDEr", coco)):
             for tiou in TIOUS:
-                expected = plain_text(name, predictions, [first, second], tiou, metric, split.get, garbage)
+                expected = oracle_text(name, predictions, [first, second], tiou, metric, split.get, garbage)
                 assert found.corpus[f"{name}@{tiou:g}"] == pytest.approx(expected, abs=1e-6), (name, tiou)
-            expected = plain_paragraph(name, predictions, [first, second], metric)
+            expected = oracle_paragraph(name, predictions, [first, second], metric)
             assert found.corpus[f"paragraph {name}"] == pytest.approx(expected, abs=1e-6), name
 
 

@@ -110,7 +110,7 @@ def test_many_made_up_captions_are_tokenized_as_by_stanford(stanford, seed):
     assert_same(made_up(seed, 20_000), stanford)
 
 
-def test_pieces_tokenized_one_by_one_are_those_of_the_line():
+def test_segments_tokenized_one_by_one_are_those_of_the_line():
     for line in made_up(7, 3000):
         assert tokenize(line) == _line(line), line
 

@@ -11,7 +11,7 @@ from capjax.metrics import meteor
 from capjax.metrics.activitynet import Annotation, TimedSentence
 from capjax.metrics.dense import score_dense
 from capjax.metrics.soda import best_matching, best_matching_score, combine, soda_video
-from tests.helpers.dense_cases import case, overlaps, overlaps_times, plain_soda
+from tests.helpers.dense_cases import case, oracle_soda, overlaps, overlaps_times
 
 matrices = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31)).map(
     lambda it: np.where(
@@ -79,7 +79,7 @@ def test_soda_d_of_videos_is_that_of_every_alignment(how):
     for seed in range(100):
         predictions, sets = case(seed)
         found = score_dense(predictions, sets, missing="zero", soda_sets=how).corpus
-        expected = plain_soda(predictions, sets, how, overlaps)
+        expected = oracle_soda(predictions, sets, how, overlaps)
         assert figures(found, "SODA_d") == pytest.approx(expected, abs=1e-9), seed
 
 
@@ -93,7 +93,7 @@ def test_soda_c_is_the_best_matching_by_tiou_times_text(name, swapped):
         found = score_dense(
             predictions, sets, missing="zero", soda_metric=name, soda_sets=how, soda_swapped=swapped
         ).corpus
-        expected = plain_soda(predictions, sets, how, values, swapped=swapped)
+        expected = oracle_soda(predictions, sets, how, values, swapped=swapped)
         assert figures(found, f"SODA_c ({name})") == pytest.approx(expected, abs=1e-9), (seed, how)
 
 
@@ -106,7 +106,7 @@ def test_soda_c_by_meteor_weighs_its_arguments_as_it_is_told(swapped):
     for seed in range(8):
         predictions, sets = case(seed)
         found = score_dense(predictions, sets, missing="zero", metrics=["meteor"], soda_swapped=swapped).corpus
-        expected = plain_soda(predictions, sets, "mean", overlaps_times("METEOR", plain), swapped=swapped)
+        expected = oracle_soda(predictions, sets, "mean", overlaps_times("METEOR", plain), swapped=swapped)
         assert figures(found, "SODA_c") == pytest.approx(expected, abs=1e-9), seed
 
 

@@ -1,8 +1,8 @@
 """METEOR 1.5 for English, of hypotheses with one reference or more.
 
 Denkowski & Lavie, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language" (2014), with the
-parameters of the task `rank`: what pycocoevalcap asks of the Java program (`-l en -norm`). Equal to it, sentence by
-sentence.
+parameters of the task `rank`, as pycocoevalcap runs the Java program (`-l en -norm`). Scores equal the program's,
+sentence by sentence.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from capjax.metrics.meteor import resources, text
-from capjax.metrics.meteor.matches import Vocabulary, find, sentences
+from capjax.metrics.meteor.matches import WordIndex, concatenate, find_matches
 from capjax.metrics.meteor.search import align
 from capjax.metrics.metric import Captions, Metric
 from capjax.metrics.ragged import offsets, ranges
 
-# alpha weighs recall against precision; beta and gamma shape the penalty of fragments; delta weighs content words
+# alpha weighs recall against precision, beta and gamma shape the penalty of fragments, delta weighs content words
 # against function words.
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.20, 0.60, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])  # of exact, stem, synonym, paraphrase
 _MODULES = len(_WEIGHTS)
-# Rows of the statistics: words of hypothesis and reference, function words of both, chunks (0 where both match as one,
-# in full: that is no fragment); then words that matched, by [hypothesis, reference], [content, function], module.
+# Rows of the statistics: words of hypothesis and reference; function words of both; chunks (0 if both match completely
+# as one chunk, which is not a fragment); matched words by [hypothesis, reference], [content, function], module.
 _LENGTHS, _FUNCTIONS, _CHUNKS, _MATCHED = slice(0, 2), slice(2, 4), 4, 5
 STATISTICS = _MATCHED + 4 * _MODULES
 _PAIRS = 2048  # aligned at a time
@@ -45,33 +45,33 @@ class Meteor(Metric):
 
 
 def statistics(hypotheses: Sequence[Sequence[str]], groups: Sequence[Sequence[Sequence[str]]]) -> np.ndarray:
-    """What METEOR is made of, of each hypothesis with the best of its references. float64 [STATISTICS, items].
+    """Returns METEOR's statistics of each hypothesis with the best of its references, float64 [STATISTICS, items].
 
     Args:
-      hypotheses: words of each.
-      groups: references of each, each a sequence of words.
+      hypotheses: words of each hypothesis.
+      groups: words of each reference of each hypothesis.
 
     Raises:
       ModuleNotFoundError: pycocoevalcap, which has the data, is not installed.
     """
     data = resources.load()
-    vocabulary = Vocabulary(data)
+    index = WordIndex(data)
     out = np.zeros((STATISTICS, len(hypotheses)))
     begin, count = 0, 0
     for end, group in enumerate(groups, 1):
         count += len(group)
         if count >= _PAIRS or end == len(groups):
-            out[:, begin:end] = _best(hypotheses[begin:end], groups[begin:end], vocabulary, data)
+            out[:, begin:end] = _best(hypotheses[begin:end], groups[begin:end], index, data)
             begin, count = end, 0
     return out
 
 
 def aggregate(sums: np.ndarray) -> np.ndarray:
-    """METEOR of statistics, of an item's or summed over items. [STATISTICS, ...] -> float64 [...]."""
+    """Turns sums of statistics [STATISTICS, ...] into METEOR, float64 [...]."""
     lengths, functions = sums[_LENGTHS], sums[_FUNCTIONS]
     matched = sums[_MATCHED:].reshape(2, 2, _MODULES, *sums.shape[1:])
     weighted = np.zeros(lengths.shape)
-    # In the order of the program, so that references of equal worth are equal to the last bit.
+    # In the order of the program, so that references with equal scores are equal to the last bit.
     for kind, factor in ((0, _DELTA), (1, 1.0 - _DELTA)):
         for module in range(_MODULES):
             weighted = weighted + matched[:, kind, module] * _WEIGHTS[module] * factor
@@ -84,40 +84,48 @@ def aggregate(sums: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores), 0.0, np.maximum(scores, 0.0))
 
 
-def _best(hypotheses, groups, vocabulary: Vocabulary, data: resources.Resources) -> np.ndarray:
-    """Statistics of each hypothesis with the first of its references that score highest."""
+def _best(hypotheses, groups, index: WordIndex, data: resources.Resources) -> np.ndarray:
+    """Returns the statistics of each hypothesis with the first of its highest-scoring references."""
 
     def numbered(sentence: Sequence[str]) -> list[int]:
-        return vocabulary.numbers(text.words(" ".join(sentence), data.prefixes))
+        return index.numbers(text.words(" ".join(sentence), data.prefixes))
 
-    ours = [numbered(hypothesis) for hypothesis in hypotheses]
-    theirs = [numbered(reference) for group in groups for reference in group]
+    hypothesis_words = [numbered(hypothesis) for hypothesis in hypotheses]
+    reference_words = [numbered(reference) for group in groups for reference in group]
     item = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-    every = _pairs(ours, theirs, item, vocabulary, data)
-    scores = aggregate(every)
+    statistics = _pair_statistics(hypothesis_words, reference_words, item, index, data)
+    scores = aggregate(statistics)
     order = np.lexsort((np.arange(len(item)), -scores, item))
     best = order[offsets(np.bincount(item, minlength=len(groups)))[:-1]]
-    return every[:, best]
+    return statistics[:, best]
 
 
-def _pairs(ours, theirs, item, vocabulary: Vocabulary, data: resources.Resources) -> np.ndarray:
-    """Statistics of each reference with the hypothesis of its item. float64 [STATISTICS, references]."""
-    identical = np.array([ours[row] == their for row, their in zip(item.tolist(), theirs, strict=True)], bool)
-    hypotheses, references = sentences(ours), sentences(theirs)
+def _pair_statistics(
+    hypothesis_words: list[list[int]],
+    reference_words: list[list[int]],
+    item: np.ndarray,
+    index: WordIndex,
+    data: resources.Resources,
+) -> np.ndarray:
+    """Returns the statistics of each reference with the hypothesis of its item, float64 [STATISTICS, references]."""
+    identical = np.array(
+        [hypothesis_words[i] == words for i, words in zip(item.tolist(), reference_words, strict=True)], bool
+    )
+    hypotheses, references = concatenate(hypothesis_words), concatenate(reference_words)
     # The words of these few sentences get small numbers.
-    known, places = np.unique(np.concatenate([hypotheses.words, references.words]), return_inverse=True)
-    facts = vocabulary.facts(known)
-    hypotheses.words[:], references.words[:] = np.split(places, [len(hypotheses.words)])
-    function = np.array([fact[2] for fact in facts], bool)
+    distinct, numbers = np.unique(np.concatenate([hypotheses.words, references.words]), return_inverse=True)
+    facts = index.facts(distinct)
+    hypotheses.words[:], references.words[:] = np.split(numbers, [len(hypotheses.words)])
+    is_function = np.array([fact[2] for fact in facts], bool)
 
-    matches = find(hypotheses, references, item, identical, facts, data)
+    matches = find_matches(hypotheses, references, item, identical, facts, data)
     alignments = align(matches, hypotheses.lengths[item], references.lengths)
     chosen = matches.select(alignments.chosen)
-    return _counted(hypotheses, references, item, function, chosen, alignments.chunks)
+    return _count(hypotheses, references, item, is_function, chosen, alignments.chunks)
 
 
-def _counted(hypotheses, references, item, function, chosen, chunks) -> np.ndarray:
-    """The statistics of alignments."""
+def _count(hypotheses, references, item, is_function, chosen, chunks) -> np.ndarray:
+    """Returns the statistics of alignments, float64 [STATISTICS, pairs]."""
     pairs = len(item)
     out = np.zeros((STATISTICS, pairs))
     sides = (
@@ -126,10 +134,10 @@ def _counted(hypotheses, references, item, function, chosen, chunks) -> np.ndarr
     )
     for side, (lines, row, start, length) in enumerate(sides):
         out[side] = lines.lengths[row]
-        functions = np.bincount(lines.owners, function[lines.words], minlength=len(lines.starts) - 1)
+        functions = np.bincount(lines.owners, is_function[lines.words], minlength=len(lines.starts) - 1)
         out[_FUNCTIONS.start + side] = functions[row]
         words = lines.words[ranges(lines.starts[row[chosen.pair]] + start, length)]
-        kinds = function[words] * _MODULES + np.repeat(chosen.module, length)
+        kinds = is_function[words] * _MODULES + np.repeat(chosen.module, length)
         counts = np.bincount(np.repeat(chosen.pair, length) * 2 * _MODULES + kinds, minlength=pairs * 2 * _MODULES)
         begin = _MATCHED + side * 2 * _MODULES
         out[begin : begin + 2 * _MODULES] = counts.reshape(pairs, 2 * _MODULES).T

@@ -1,10 +1,11 @@
 """The alignment of a hypothesis and a reference: the best set of matches that do not overlap, by beam search.
 
-As METEOR 1.5 searches: from the first word of the reference to its last, keeping the 40 partial alignments that cover
-the most, then have the fewest chunks, then the least distance. Ties are broken by the order in which they were made,
-and the distance of a match counts for the alignments made after it, not for its own: so does the program.
+As in METEOR 1.5, the search goes from the first word of the reference to its last and keeps the 40 partial alignments
+that cover most words; among these, those with fewest chunks, then with least distance. Two peculiarities of the program
+are kept: ties are broken by the order of creation, and the distance of a match counts for the alignments created after
+its own, not for its own.
 
-All pairs advance by a word at a time together, each partial alignment being a row of flat arrays.
+All pairs advance together, one word at a time; each partial alignment is a row of flat arrays.
 """
 
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ _BITS = 64
 
 @dataclass(frozen=True, eq=False)
 class Alignments:
-    """Attributes:
-    chosen: places of the matches that were chosen, of all pairs, in no order.
-    chunks: int64 [pairs], runs of matches that are adjacent and in the same order on both sides.
+    """The best alignments of pairs of a hypothesis and a reference.
+
+    Attributes:
+      chosen: indices of the chosen matches of all pairs, unordered.
+      chunks: int64 [pairs], number of runs of matches that are adjacent and in the same order on both sides.
     """
 
     chosen: np.ndarray
@@ -30,49 +33,52 @@ class Alignments:
 
 
 def align(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: np.ndarray) -> Alignments:
-    """The best alignment of each pair.
+    """Finds the best alignment of each pair.
 
     Args:
+      matches: the matches of all pairs.
       hypothesis_lengths, reference_lengths: int64 [pairs], in words.
     """
-    board = _board(matches, hypothesis_lengths, reference_lengths)
-    states = _start(len(reference_lengths), board.masks.shape[1])
-    # The matches that were taken, each with the one before it in its alignment, or -1.
-    taken, before, done = [], [], []
+    tables = _tables(matches, hypothesis_lengths, reference_lengths)
+    states = _start(len(reference_lengths), tables.masks.shape[1])
+    # The matches taken, each with the previous one of its alignment, or -1.
+    taken, previous, finished = [], [], []
     count = 0
     for current in range(int(reference_lengths.max(initial=0)) + 1):
         states = _best(states, BEAM)
-        over = reference_lengths[states.pair] == current
-        done.append(states.take(over))
-        states, match = _advance(states.take(~over), board, current)
+        is_finished = reference_lengths[states.pair] == current
+        finished.append(states.take(is_finished))
+        states, match = _advance(states.take(~is_finished), tables, current)
         new = np.flatnonzero(match >= 0)
         taken.append(match[new])
-        before.append(states.last[new])
+        previous.append(states.last[new])
         states.last[new] = count + np.arange(len(new))
         count += len(new)
-    final = _States.join(done)
+    final = _States.join(finished)
     final.chunks += final.end >= 0
     final = _best(final, 1)
 
-    taken, before = np.concatenate(taken), np.concatenate(before)
-    chosen, last = [np.flatnonzero(board.fixed)], final.last
+    taken, previous = np.concatenate(taken), np.concatenate(previous)
+    chosen, last = [np.flatnonzero(tables.fixed)], final.last
     while len(last := last[last >= 0]):
         chosen.append(taken[last])
-        last = before[last]
+        last = previous[last]
     return Alignments(np.concatenate(chosen), final.chunks)
 
 
 @dataclass(eq=False)
 class _States:
-    """Partial alignments, sorted by pair; int64 [states] each.
+    """Partial alignments, sorted by pair.
 
-    Attributes:
-      score: words covered, on both sides, matches other than exact counting half; chunks: those that have ended.
-      next: the first word of the reference that is not yet decided.
-      end: the word of the hypothesis after the last match, if that ended just before `next`; else -1.
-      distance: of matches tried, in words.
-      last: the match taken last, of those that are not fixed, or -1.
-      used: uint64 [states, width], the words of the hypothesis in matches that were taken.
+    Attributes (int64 [states] unless noted):
+      pair: the pair that is aligned.
+      score: words covered on both sides; matches other than exact ones count half.
+      chunks: number of chunks that have ended.
+      next: the first undecided word of the reference.
+      end: the word of the hypothesis after the last match if it ended just before `next`, else -1.
+      distance: sum of the distances of matches tried, in words.
+      last: the last match taken that is not fixed, or -1.
+      used: uint64 [states, width], a bit for each word of the hypothesis that is matched.
     """
 
     pair: np.ndarray
@@ -100,7 +106,7 @@ def _start(pairs: int, width: int) -> _States:
 
 
 def _best(states: _States, limit: int) -> _States:
-    """At most so many of each pair, the best first; the order stays where they are alike."""
+    """Returns the `limit` best states of each pair, the best first; equal ones keep their order."""
     keys = (states.distance, states.chunks, states.score.max(initial=0) - states.score, states.pair)
     sizes = [int(key.max(initial=0)).bit_length() for key in keys]
     if sum(sizes) < _BITS:
@@ -117,16 +123,19 @@ def _best(states: _States, limit: int) -> _States:
 
 
 @dataclass(frozen=True, eq=False)
-class _Board:
-    """What the search looks up. Of each match, and of none in the last place: int64 [matches + 1].
+class _Tables:
+    """Data on matches and words that the search looks up; the last entry [matches] stands for no match.
 
     Attributes:
-      gain: what it adds to the score; distance, in words; start, end: of its words in the hypothesis; length: in the
-        reference.
-      masks: uint64 [matches + 1, width], its words in the hypothesis as bits.
-      fixed: bool [matches], whether it is part of every alignment.
-      words: int64 [pairs], where each reference's words begin in
-      first, count: int64 [words], its matches; definite: bool [words], whether the one is fixed.
+      gain: int64 [matches + 1], addition to the score.
+      distance: int64 [matches + 1], between the positions in hypothesis and reference, in words.
+      start, end: int64 [matches + 1], the words of the hypothesis.
+      length: int64 [matches + 1], number of words of the reference.
+      masks: uint64 [matches + 1, width], the words of the hypothesis as bits.
+      fixed: bool [matches], whether the match is part of every alignment.
+      words: int64 [pairs + 1], the offset of each reference's words in the three arrays below.
+      first, count: int64 [words], the matches that begin at the word.
+      definite: bool [words], whether the match of the word is fixed.
     """
 
     gain: np.ndarray
@@ -142,7 +151,7 @@ class _Board:
     definite: np.ndarray
 
 
-def _board(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: np.ndarray) -> _Board:
+def _tables(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: np.ndarray) -> _Tables:
     starts = offsets(reference_lengths)
     words = starts[matches.pair] + matches.start
     counts = np.bincount(words, minlength=starts[-1])
@@ -153,50 +162,50 @@ def _board(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: 
     gain = np.where(matches.module == EXACT, length + own, length // 2 + own // 2)
     start = matches.hypothesis_start
     columns = (gain, np.abs(matches.start - start), start, start + own, length)
-    return _Board(
+    return _Tables(
         *(np.append(column, 0) for column in columns), _masks(matches, hypothesis_lengths), fixed,
         starts, offsets(counts)[:-1], counts, definite,
     )  # fmt: skip
 
 
-def _advance(states: _States, board: _Board, current: int) -> tuple[_States, np.ndarray]:
+def _advance(states: _States, tables: _Tables, current: int) -> tuple[_States, np.ndarray]:
     """Decides on the current word of the references in every way that a state allows.
 
     Returns:
-      The new states, those of a state together: first with each match that is free, then without one. And the match
-      that each took, -1 where none or a fixed one.
+      The new states, grouped by the state that they extend: first with each match that is free, then without one. And
+      the match that each took, -1 for none or a fixed one.
     """
-    word = board.words[states.pair] + current
-    waiting = states.next > current  # within a match of several words
-    definite = board.definite[word] & ~waiting
-    branches = np.where(waiting | definite, 0, board.count[word])
+    word = tables.words[states.pair] + current
+    waiting = states.next > current  # the word is inside a match of several words
+    definite = tables.definite[word] & ~waiting
+    branches = np.where(waiting | definite, 0, tables.count[word])
     parent = np.repeat(np.arange(len(word)), branches + 1)
     choice = ranges(np.zeros(len(word), np.int64), branches + 1)
     tries = choice < branches[parent]
-    match = np.where(tries | definite[parent], board.first[word][parent] + choice, len(board.fixed))
-    free = ~(tries & (states.used[parent] & board.masks[match]).any(1))
+    match = np.where(tries | definite[parent], tables.first[word][parent] + choice, len(tables.fixed))
+    free = ~(tries & (states.used[parent] & tables.masks[match]).any(1))
     parent, match, tries = parent[free], match[free], tries[free]
 
     new = states.take(parent)
-    matched = match < len(board.fixed)
+    matched = match < len(tables.fixed)
     skipped = ~matched & ~waiting[parent]
-    # A match counts its distance for the alternatives after it; a fixed one, which has none, for itself.
-    distance = board.distance[match]
+    # The distance of a match counts for the alternatives after it; that of a fixed match, which has none, for itself.
+    distance = tables.distance[match]
     tried = np.where(tries, distance, 0)
     sums = np.cumsum(tried) - tried
     _, first, counts = group(parent)
     new.distance += sums - np.repeat(sums[first], counts) + (distance - tried)
-    new.score += board.gain[match]
-    broken = (new.end >= 0) & (skipped | (matched & (board.start[match] != new.end)))
+    new.score += tables.gain[match]
+    broken = (new.end >= 0) & (skipped | (matched & (tables.start[match] != new.end)))
     new.chunks += broken
-    new.end = np.where(matched, board.end[match], np.where(skipped, -1, new.end))
-    new.next = np.where(matched, current + board.length[match], np.where(skipped, current + 1, new.next))
-    new.used |= np.where(tries[:, None], board.masks[match], np.uint64(0))
+    new.end = np.where(matched, tables.end[match], np.where(skipped, -1, new.end))
+    new.next = np.where(matched, current + tables.length[match], np.where(skipped, current + 1, new.next))
+    new.used |= np.where(tries[:, None], tables.masks[match], np.uint64(0))
     return new, np.where(tries, match, -1)
 
 
 def _fixed(matches: Matches, hypothesis_lengths, reference_lengths) -> np.ndarray:
-    """Matches that no other touches: they are part of every alignment. bool [matches]."""
+    """Returns bool [matches], whether no other match overlaps it: then it is part of every alignment."""
     alone = np.ones(len(matches.pair), bool)
     sides = (
         (reference_lengths, matches.start, matches.length),
@@ -212,7 +221,7 @@ def _fixed(matches: Matches, hypothesis_lengths, reference_lengths) -> np.ndarra
 
 
 def _masks(matches: Matches, hypothesis_lengths) -> np.ndarray:
-    """The words of the hypothesis that each match takes, as bits, and none: uint64 [matches + 1, width]."""
+    """Returns the words of the hypothesis of each match as bits, the last row empty: uint64 [matches + 1, width]."""
     width = max(1, -(-int(hypothesis_lengths.max(initial=1)) // _BITS))
     masks = np.zeros((len(matches.pair) + 1, width), np.uint64)
     rows = np.repeat(np.arange(len(matches.pair)), matches.hypothesis_length)

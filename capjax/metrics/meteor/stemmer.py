@@ -1,7 +1,7 @@
-"""The English (Porter2) stemmer, as METEOR 1.5 has it.
+"""The English (Porter2) stemmer of METEOR 1.5.
 
-Martin Porter, "The English (Porter2) stemming algorithm", snowballstem.org, in its form of 2010, of whose exceptions
-later releases have more.
+Martin Porter, "The English (Porter2) stemming algorithm", snowballstem.org, in its version of 2010; later releases have
+more exceptions.
 """
 
 import re
@@ -16,7 +16,7 @@ _PREFIX = re.compile("gener|commun|arsen")
 _REGION = re.compile("[aeiouy][^aeiouy]")
 _CONSONANT_Y = re.compile("([aeiouy])y")
 _HAS_VOWEL = re.compile("[aeiouy]")
-# A syllable is short that ends so.
+# The end of a short syllable.
 _SHORT = re.compile("(?:[^aeiouy][aeiouy][^aeiouywxY]|^[aeiouy][^aeiouy])$")
 _DOUBLES = frozenset(["bb", "dd", "ff", "gg", "mm", "nn", "pp", "rr", "tt"])
 _LI = frozenset("cdeghkmnrt")
@@ -26,7 +26,7 @@ def _longest_first(rules: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
 
 
-# Suffixes, what replaces them, within R1.
+# {suffix: replacement} within R1.
 _STEP_2 = _longest_first({
     "tional": "tion", "enci": "ence", "anci": "ance", "abli": "able", "entli": "ent", "izer": "ize", "ization": "ize",
     "ational": "ate", "ation": "ate", "ator": "ate", "alism": "al", "aliti": "al", "alli": "al", "fulness": "ful",
@@ -45,7 +45,7 @@ _STEP_4 = (
 
 
 def stem(word: str) -> str:
-    """The stem of a lower-case word."""
+    """Returns the stem of a lower-case word."""
     if word in _WHOLE:
         return _WHOLE[word]
     if len(word.encode("utf-16-le")) < 6:
@@ -101,7 +101,7 @@ def _step_1b(word: str, r1: int) -> str:
                 return rest + "e"
             if rest[-2:] in _DOUBLES:
                 return rest[:-1]
-            # R1 is compared as a place: where it lay beyond what is left, the word is not short.
+            # R1 is compared as a position: if it was beyond the rest, the word is not short.
             return rest + "e" if len(rest) == r1 and _SHORT.search(rest) else rest
     return word
 

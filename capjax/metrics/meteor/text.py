@@ -1,18 +1,18 @@
-"""Words as METEOR 1.5 finds them in English text (its option -norm): after the tokenizer of Moses.
+"""METEOR 1.5's tokenization of English text (its option -norm), which follows the tokenizer of Moses.
 
-Punctuation is set apart, contractions are split (`it 's`), dashes within words and the dots of acronyms are dropped,
-quotes are made alike. Denkowski & Lavie, "Meteor Universal" (2014), section 2, and the program's documentation.
+Punctuation is separated, contractions are split (`it 's`), dashes within words and the dots of acronyms are dropped,
+quotes are unified. Denkowski & Lavie, "Meteor Universal" (2014), section 2, and the program's documentation.
 """
 
 import re
 from collections.abc import Mapping
 
-# Latin and Cyrillic letters, as the program has them.
+# Latin and Cyrillic letters, as in the program.
 _ALPHA = "A-Za-z\u0160\u017d\u0178À-ÖØ-öø-\u017e\u0400-\u0527\ua640-\ua66e\ua67e-\ua697\u1d00-\u1d7f"
 _ALNUM = "0-9" + _ALPHA
-# Where nothing else occurs, words are what stands between blanks.
-_PLAIN = re.compile("[a-z0-9 ]*")
-# In the order in which they apply. Digits are 0 to 9, blanks those of ASCII.
+# Text of these characters alone is split at blanks.
+_SIMPLE = re.compile("[a-z0-9 ]*")
+# In the order of application. Digits are 0 to 9, blanks those of ASCII.
 _RULES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -38,17 +38,17 @@ _BLANKS = re.compile("[ \t\n\r\f]+")
 _SPACES = re.compile("[ \u2000-\u200a\u202f\u205f\u3000\xa0]+")
 _CONTROLS = "".join(map(chr, range(33)))
 
-# Kinds of words that a dot after them belongs to: always, or before a number.
+# When the dot after a word belongs to it: always, or before a number.
 ALWAYS, BEFORE_NUMBERS = 1, 2
 
 
 def words(text: str, prefixes: Mapping[str, int]) -> list[str]:
-    """Lower-case words of a text.
+    """Returns the lower-case words of a text.
 
     Args:
-      prefixes: {word: ALWAYS or BEFORE_NUMBERS} of words whose dot is their own, such as `Mr`.
+      prefixes: {word: ALWAYS or BEFORE_NUMBERS} for words with a dot of their own, such as `Mr`.
     """
-    if _PLAIN.fullmatch(text):
+    if _SIMPLE.fullmatch(text):
         return text.split()
     text = f" {text} "
     for pattern, replacement in _RULES:
@@ -61,7 +61,7 @@ def words(text: str, prefixes: Mapping[str, int]) -> list[str]:
 
 
 def _dotted(word: str, following: str, prefixes: Mapping[str, int]) -> str:
-    """A word with its last dot set apart, dropped or kept."""
+    """Returns a word with its last dot separated, dropped or kept."""
     if len(word) < 2 or not word.endswith(".") or not word.strip("."):
         return word
     before = word[:-1]

@@ -68,18 +68,18 @@ def test_meanings_are_of_the_word_and_of_its_base_form(package):
     assert data.prefixes == {"Mr": 1, "No": 2}
 
 
-def test_the_data_is_gathered_once(package, capsys, monkeypatch):
+def test_the_data_is_converted_once(package, capsys, monkeypatch):
     first = resources.load()
     assert "once" in capsys.readouterr().err
     resources.load.cache_clear()
-    monkeypatch.setattr(resources, "_trie", None)
+    monkeypatch.setattr(resources, "_read_paraphrases", None)
     again = resources.load()
     assert capsys.readouterr().err == ""
     assert again.synsets == first.synsets
     assert np.array_equal(again.paraphrases.edges, first.paraphrases.edges)
 
 
-def test_other_files_are_gathered_anew(package):
+def test_other_files_are_converted_again(package):
     resources.load()
     write_table(package, [("a sofa", "a couch")])
     resources.load.cache_clear()
@@ -103,17 +103,17 @@ def test_a_damaged_cache_is_named_and_a_folder_that_cannot_be_written_too(packag
     resources.load.cache_clear()
     tails = next((tmp_path / "cache").glob("*/tails.npy"))
     tails.write_bytes(tails.read_bytes()[:-5])
-    with pytest.raises(ValueError, match="is damaged.*delete it, and it is made again"):
+    with pytest.raises(ValueError, match="is damaged.*delete it to have it made again"):
         resources.load()
     (tmp_path / "file").touch()
     monkeypatch.setenv("CAPJAX_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OSError, match=r"cannot be kept: .*\$CAPJAX_CACHE may name a folder"):
+    with pytest.raises(OSError, match=r"cannot be cached: .*set \$CAPJAX_CACHE to a folder"):
         resources.load()
 
 
 def test_a_broken_package_is_named(package):
     (package / "meteor-1.5.jar").write_bytes(b"not a jar")
-    with pytest.raises(ValueError, match="meteor-1.5.jar is not METEOR 1.5.*install pycocoevalcap anew"):
+    with pytest.raises(ValueError, match="meteor-1.5.jar is not METEOR 1.5.*reinstall pycocoevalcap"):
         resources.load()
 
 
