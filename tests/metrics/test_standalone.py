@@ -13,7 +13,7 @@ METRICS = Path(__file__).parents[2] / "capjax" / "metrics"
 PROGRAM = """
 import pkgutil, runpy, sys, capjax
 NEEDED = {"numpy", "scipy", "icu4py", "capjax", *sys.stdlib_module_names}
-hidden = [module.name for module in pkgutil.iter_modules() if module.name not in NEEDED]
+hidden = [module.name for module in pkgutil.iter_modules() if module.name not in NEEDED and module.name[0] != "_"]
 hidden += [f"capjax.{module.name}" for module in pkgutil.iter_modules(capjax.__path__) if module.name != "metrics"]
 sys.modules.update(dict.fromkeys(hidden))
 runpy.run_module("capjax.metrics", run_name="__main__")
