@@ -1,9 +1,9 @@
-# Workers of Apache Beam that make records: python -m data_prep NAME ... --beam --runner=... with
+# Image for Apache Beam workers that build records: python -m data_prep NAME ... --beam --runner=... with
 # --environment_config=IMAGE (Flink, Spark) or --sdk_container_image=IMAGE (Dataflow).
 #
 #   docker build -f launch/docker/beam.Dockerfile -t REPOSITORY/capjax-beam:TAG .
 #
-# BEAM is the version that the command runs with. The user is the one of Beam's image, for runners mount what is its.
+# BEAM must be the version that the command runs with. The user stays that of Beam's image, whose folders runners mount.
 ARG BEAM=2.77.0
 FROM apache/beam_python3.11_sdk:${BEAM}
 WORKDIR /app

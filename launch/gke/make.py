@@ -35,8 +35,8 @@ try:
     from capjax.compile.topology import Topology, TopologyError
 except ModuleNotFoundError as error:
     sys.exit(
-        f"make.py: {error.name} is not installed: pip install pyyaml, and pip install -e . in the clone; or start it "
-        "with: uv run launch/gke/make.py"
+        f"make.py: {error.name} is not installed: in the clone, pip install -e '.[gke]'; or start it with: "
+        "uv run launch/gke/make.py"
     )
 
 # GKE's names of the chips (cloud.google.com/kubernetes-engine/docs/concepts/tpus).
