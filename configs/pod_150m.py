@@ -1,13 +1,14 @@
 """A captioner of 150 million parameters for TPU pods: ViT-B/16 and 4 layers of a decoder, 768 wide.
 
-    python launch.py --config configs/pod_150m.py --workdir runs/pod --mode=compile    # what the compiler says of it
+    python launch.py --config configs/pod_150m.py --workdir runs/pod --mode=compile
     python launch.py --config configs/pod_150m.py:v5p:4x4x4,video --workdir runs/pod --mode=compile
     python launch.py --config configs/pod_150m.py --workdir runs/pod --config.data.train=data/mine@train \\
         --config.data.eval=data/mine@val --config.data.vocabulary=data/mine.model
 
-The argument is a slice (v5e:16x16 where none is given), or `video` for clips of 16 frames in place of photos, or both:
-SLICE,video. Batches grow with the chips and with their memory. configs/pod_1b.py and configs/pod_3b.py are larger and
-take the same.
+The argument is a slice (default: v5e:16x16), or `video` for clips of 16 frames in place of photos, or both:
+SLICE,video. The batch size grows with the number of chips and with their memory. configs/pod_1b.py and
+configs/pod_3b.py are larger and take the same arguments. docs/results.md, section "Settings of the pod configs", lists
+the estimated gain of each setting.
 """
 
 import math
@@ -53,7 +54,7 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     config.model.decoder.options = {"layers": layers, "heads": heads, "remat": remat}
     if media == "video":
         config.data.num_frames = FRAMES
-        # Frames exchange what they saw; words look at all places of all frames.
+        # Attention over time between frames; the decoder attends to all grid cells of all frames.
         config.model.temporal.name = "transformer"
         config.model.temporal.options = {"layers": 2, "heads": heads, "space": "added", "remat": remat}
     config.mesh.fsdp = min(fsdp, math.prod(topology.shape))
@@ -61,10 +62,8 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
     config.train.steps = 100_000
     config.train.log_every = 50
     config.train.eval_every = 5000
-    # Gradients are exchanged while the next layer's are computed, and kernels gathered: on v5e the compiler does the
-    # latter by itself, on v6e a step of pod_3b was estimated at 383 ms without, and at 304 ms so. Fusing sums into
-    # computing takes the compiler a minute more on v6e, and helps little: pod_3b 280 ms in place of 288, pod_1b 294 in
-    # place of 285.
+    # Overlap with computation: all-reduces of gradients, and all-gathers of kernels, which only the compiler for v5e
+    # overlaps by itself. Fusing reductions into computation takes much longer to compile on v6e and gains little there.
     fuses = topology.kind != "v6e"
     config.train.xla_options = {
         "xla_enable_async_all_gather": True,
@@ -77,8 +76,7 @@ def make(name, arg, *, width, depth, layers, per_chip, fsdp, remat="light"):
         "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": fuses,
         "xla_tpu_enable_async_collective_fusion_fuse_reduce_scatter": fuses,
         "xla_tpu_scoped_vmem_limit_kib": 24576,
-        # Kernels are gathered whole, a layer ahead. Computed in 16 windows a kernel, a step of pod_1b on v5e:4x4 was
-        # estimated at 846 ms, and at 339 ms so.
+        # Gathers kernels whole, a layer ahead; by default products are computed in windows of their kernels.
         "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1 << 20,
     }
     config.optimizer.learning_rate = 5e-4

@@ -59,7 +59,8 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
     if mode is None:
         parser.add_argument("--mode", choices=MODES, default="train")
     if mode in (None, "compile"):
-        group = parser.add_argument_group("--mode=compile", "reports on the programs, in DIR/compile; needs no TPU")
+        group = parser.add_argument_group("--mode=compile", "reports on the programs, in DIR/compile; needs "
+            "no TPU. Memory is the TPU compiler's figure; times are experimental estimates")  # fmt: skip
         group.add_argument(
             "--topology", action="append", metavar="NAME",
             help="a slice such as v5e:16x16, or 4xv5e:16x16 for four; may be repeated; default: the config's",

@@ -235,7 +235,7 @@ _MESH = Group(
 )
 
 _COMPILE = Group(
-    "Compilation for a TPU slice ahead of time, by --mode=compile.",
+    "Compilation for a TPU slice ahead of time, by --mode=compile. Its time estimates are experimental.",
     topologies=Setting(("v5e:1x1",), "TPU slices, KIND:SIDES, such as v5e:16x16, or 4xv5e:16x16 for four slices."),
     vocabulary=Setting(8000, "Size of the vocabulary, where `data.vocabulary` does not exist.", positive),
 )
