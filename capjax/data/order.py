@@ -1,16 +1,16 @@
-"""Which records make up the n-th batch, decided on indices alone.
+"""The records of each training batch, decided on indices alone.
 
-In a stage, each pool of records is shuffled by seed and epoch, and the pools are mixed by weight: an endless order of
-places. Without buckets the batches are its runs of b places. (Grain's own shuffle takes 50 microseconds a record, and
-8000 where there are three; numpy shuffles an epoch at once.)
+In a stage of the curriculum, each pool of records is shuffled by seed and epoch, and the pools are mixed by weight.
+This gives an endless sequence of records. Without buckets, a batch is b consecutive positions of the sequence. (Grain's
+own shuffle computes one index at a time, which is slow for small pools; numpy shuffles an epoch at once.)
 
-With buckets, a batch holds records of like length. The order is cut into windows of whole batches, an epoch each, or an
-equal part of a long one; in a window the places are sorted into buckets and these cut into batches. What is left of a
-bucket goes up into the next larger one, so that a window has exactly its own places, in batches of full size; the
-batches are then shuffled. The places of an epoch's end that make up no whole batch are in the next window. So every
-record comes as often as without buckets, and any batch can be made without those before it.
+With buckets, a batch holds records of similar length. The sequence is divided into spans of whole batches: an epoch
+each, or an equal part of a long epoch. Within a span, the positions are sorted into buckets, which are divided into
+batches; the remainder of a bucket moves to the next larger one, so that a span consists of exactly its own positions
+in full batches, which are then shuffled. Positions at the end of an epoch that do not fill a batch belong to the next
+span. So every record comes as often as without buckets, and any batch can be computed without the ones before it.
 
-b: batch.
+b: batch, n: positions or records.
 """
 
 import threading
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Int
 
 from capjax.data.curriculum import CurriculumStage, halves, hardness, stage_at
 
-# Places in a window, at most. Beyond it buckets fill no better, and a plan takes more time and room.
-_WINDOW = 2**16
+# Largest number of positions in a span. Larger spans fill buckets no better, but planning takes more time and memory.
+_MAX_SPAN = 2**16
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class RecordPool:
 
     Attributes:
       picks: int [n, 2], (source, index).
-      weight: of the dataset in the mixture.
-      sizes: of each, as `RecordSource.sizes`; None where the dataset has none and nothing asks for them.
+      weight: Weight of the dataset in the mixture.
+      sizes: Sizes of the records, see `RecordSource.sizes`; None if no setting needs them.
     """
 
     picks: np.ndarray
@@ -41,7 +42,7 @@ class RecordPool:
     sizes: dict[str, np.ndarray] | None = None
 
     def split(self, hard: float | None) -> list[tuple[np.ndarray, float]]:
-        """[(places in the pool, share)]: all, or the two halves, without one that has no share."""
+        """Returns [(indices into the pool, share)]: the whole pool, or its halves with a share above 0."""
         if hard is None or len(self.picks) < 2:
             return [(np.arange(len(self.picks)), 1.0)]
         easier, harder = halves(hardness(self.sizes))
@@ -50,7 +51,13 @@ class RecordPool:
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Rows of a batch: the batch's stage, how many frames it is padded to, and (source, index) of each row."""
+    """Rows of a batch.
+
+    Attributes:
+      stage: Stage of the curriculum.
+      frames: Number of frames that the batch is padded to.
+      picks: (source, index) of each row.
+    """
 
     stage: CurriculumStage
     frames: int
@@ -61,8 +68,8 @@ class BatchOrder:
     """The batches of a run.
 
     Args:
-      pools: of the datasets of the mixture.
-      stages: of the curriculum.
+      pools: The datasets of the mixture.
+      stages: The stages of the curriculum.
       batch_size: b, over all processes.
     """
 
@@ -70,10 +77,10 @@ class BatchOrder:
         self.stages = stages
         self._orders = [_StageOrder(pools, stage, batch_size, seed) for stage in stages]
 
-    def rows(self, number: int, wanted: np.ndarray) -> BatchRows:
-        """The rows `wanted`, int [n], of batch `number`."""
+    def rows(self, number: int, rows: Int[np.ndarray, " n"]) -> BatchRows:
+        """Returns the given rows of batch `number`."""
         stage = stage_at(self.stages, number)
-        frames, picks = self._orders[stage.number].rows(number - stage.first, wanted)
+        frames, picks = self._orders[stage.number].rows(number - stage.first, rows)
         return BatchRows(stage, frames, list(map(tuple, picks.tolist())))
 
 
@@ -85,71 +92,72 @@ class _StageOrder:
         self._mixture = _Mixture(pools, stage, seed)
         self._buckets = np.asarray(stage.buckets)
         records = sum(len(pool.picks) for pool in pools)
-        # A window has span / parts places, cut down to whole batches: an epoch, or several where a batch is longer.
-        self._span, self._parts = records * -(-batch_size // records), -(-records // max(_WINDOW, batch_size))
-        self._plan = lru_cache(maxsize=2)(self._make_plan)  # one is in use, the next may be prefetched from
+        # A span has epochs / parts positions, rounded down to whole batches: part of an epoch, an epoch, or several
+        # epochs if a batch is larger than one.
+        self._epochs, self._parts = records * -(-batch_size // records), -(-records // max(_MAX_SPAN, batch_size))
+        self._plan = lru_cache(maxsize=2)(self._make_plan)  # the current span, and the next one for prefetching
         self._lock = threading.Lock()
 
-    def rows(self, number: int, wanted: np.ndarray) -> tuple[int, np.ndarray]:
-        """(frames, picks) of rows of a batch."""
-        with self._lock:  # several threads ask at once, and one shall work an epoch or a window out
+    def rows(self, number: int, rows: np.ndarray) -> tuple[int, np.ndarray]:
+        """Returns (frames, picks) of rows of a batch."""
+        with self._lock:  # called from several threads, of which one should compute an epoch or a plan
             if not len(self._buckets):
-                places = np.arange(number * self._b, (number + 1) * self._b)[wanted]
-                return self._stage.data.num_frames, self._picks(*self._mixture(places))
-            window = ((number + 1) * self._b * self._parts - 1) // self._span  # the last that has begun
-            frames, picks = self._plan(window)[number - self._begin(window)]
-        return frames, picks[wanted]
+                positions = np.arange(number * self._b, (number + 1) * self._b)[rows]
+                return self._stage.data.num_frames, self._picks(*self._mixture(positions))
+            span = ((number + 1) * self._b * self._parts - 1) // self._epochs  # the last one that has started
+            frames, picks = self._plan(span)[number - self._first_batch(span)]
+        return frames, picks[rows]
 
-    def _picks(self, pools: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """[n, 2] of places in the pools."""
-        return np.stack([self._pools[pool].picks[place] for pool, place in zip(pools, places, strict=True)])
+    def _picks(self, pools: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Returns the picks [n, 2] at indices into pools."""
+        return np.stack([self._pools[pool].picks[index] for pool, index in zip(pools, indices, strict=True)])
 
-    def _begin(self, window: int) -> int:
-        """The number of the first batch of a window."""
-        return window * self._span // (self._parts * self._b)
+    def _first_batch(self, span: int) -> int:
+        """Returns the number of the first batch of a span."""
+        return span * self._epochs // (self._parts * self._b)
 
-    def _make_plan(self, window: int) -> list[tuple[int, np.ndarray]]:
-        """(frames, picks) of each batch of a window."""
-        first, stop = (self._begin(number) * self._b for number in (window, window + 1))
-        pools, places = self._mixture(np.arange(first, stop))
-        counts = np.zeros(len(places), int)
+    def _make_plan(self, span: int) -> list[tuple[int, np.ndarray]]:
+        """Returns (frames, picks) of each batch of a span."""
+        first, stop = (self._first_batch(number) * self._b for number in (span, span + 1))
+        pools, indices = self._mixture(np.arange(first, stop))
+        counts = np.zeros(len(indices), int)
         for number, pool in enumerate(self._pools):
-            of_pool = pools == number
-            counts[of_pool] = pool.sizes["frames"][places[of_pool]]
-        picks = self._picks(pools, places)
+            in_pool = pools == number
+            counts[in_pool] = pool.sizes["frames"][indices[in_pool]]
+        picks = self._picks(pools, indices)
         batches = [(int(frames), picks[rows]) for frames, rows in cut_into_batches(counts, self._buckets, self._b)]
-        rng = np.random.default_rng([self._seed, self._stage.number, window])
+        rng = np.random.default_rng([self._seed, self._stage.number, span])
         return [batches[number] for number in rng.permutation(len(batches))]
 
 
 class _Mixture:
-    """The endless order of a stage: places in it -> (pools, places in these)."""
+    """The endless sequence of a stage: maps positions in it to (pools, indices into these)."""
 
     def __init__(self, pools: Sequence[RecordPool], stage: CurriculumStage, seed: int):
         self._pools, weights, self._shuffles = [], [], []
         for number, pool in enumerate(pools):
-            for half, (places, share) in enumerate(pool.split(stage.hard)):
+            for half, (indices, share) in enumerate(pool.split(stage.hard)):
                 self._pools.append(number)
-                self._shuffles.append(_Shuffle(places, [seed, stage.number, number, half]))
+                self._shuffles.append(_Shuffle(indices, [seed, stage.number, number, half]))
                 weights.append(pool.weight * share)
         self._proportions = [round(1000 * weight / min(weights)) for weight in weights]
 
-    def __call__(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A part has its share of any run of places, to within one or two: they lie evenly."""
-        pools, found = np.zeros(len(places), int), np.zeros(len(places), int)
-        # Each part in turn takes its share of the places that the parts before it left.
-        rows, left, rest = np.arange(len(places)), places.astype(np.int64), sum(self._proportions)
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions are distributed evenly: any run of positions has the share of each part to within one or two."""
+        pools, indices = np.zeros(len(positions), int), np.zeros(len(positions), int)
+        # Each part in turn takes its share of the positions that the parts before it left.
+        rows, remaining, rest = np.arange(len(positions)), positions.astype(np.int64), sum(self._proportions)
         for number, shuffle, proportion in zip(self._pools, self._shuffles, self._proportions, strict=True):
-            others, others_next = (n * (rest - proportion) // rest for n in (left, left + 1))
+            others, others_next = (n * (rest - proportion) // rest for n in (remaining, remaining + 1))
             taken = others == others_next
             pools[rows[taken]] = number
-            found[rows[taken]] = shuffle((left - others)[taken])
-            rows, left, rest = rows[~taken], others[~taken], rest - proportion
-        return pools, found
+            indices[rows[taken]] = shuffle((remaining - others)[taken])
+            rows, remaining, rest = rows[~taken], others[~taken], rest - proportion
+        return pools, indices
 
 
 class _Shuffle:
-    """Indices over and over, each epoch in an order of its own: places in it -> indices."""
+    """Repeats indices endlessly, each epoch in another order: maps positions to indices."""
 
     def __init__(self, indices: np.ndarray, seed: Sequence[int]):
         self._indices, self._seed = indices, seed
@@ -158,27 +166,32 @@ class _Shuffle:
     def _make_epoch(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([*self._seed, epoch]).permutation(self._indices)
 
-    def __call__(self, places: np.ndarray) -> np.ndarray:
-        epochs, at = np.divmod(places, len(self._indices))
-        found = np.zeros(len(places), int)
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        epochs, offsets = np.divmod(positions, len(self._indices))
+        indices = np.zeros(len(positions), int)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            found[here] = self._epoch(int(epoch))[at[here]]
-        return found
+            in_epoch = epochs == epoch
+            indices[in_epoch] = self._epoch(int(epoch))[offsets[in_epoch]]
+        return indices
 
 
-def cut_into_batches(counts: np.ndarray, buckets: np.ndarray, b: int) -> list[tuple[int, np.ndarray]]:
-    """[(bucket, b rows)]: rows in batches of like length, with what is left of a bucket in the next larger one.
+def cut_into_batches(
+    counts: Int[np.ndarray, " n"], buckets: Int[np.ndarray, " buckets"], b: int
+) -> list[tuple[int, np.ndarray]]:
+    """Divides rows into batches of similar length; the remainder of a bucket moves to the next larger one.
 
     Args:
-      counts: frames of each row, a multiple of b rows; those above the last bucket are in it.
-      buckets: frame counts, rising.
+      counts: Number of frames of each row; n is a multiple of b. Rows above the last bucket belong to it.
+      buckets: Frame counts, ascending.
+
+    Returns:
+      [(bucket, int [b] rows)].
     """
     level = np.minimum(np.searchsorted(buckets, counts), len(buckets) - 1)
-    left, batches = np.zeros(0, int), []
+    remainder, batches = np.zeros(0, int), []
     for number, bucket in enumerate(buckets):
-        rows = np.concatenate([left, np.flatnonzero(level == number)])
+        rows = np.concatenate([remainder, np.flatnonzero(level == number)])
         whole = len(rows) // b * b
         batches += [(bucket, batch) for batch in rows[:whole].reshape(-1, b)]
-        left = rows[whole:]
+        remainder = rows[whole:]
     return batches

@@ -1,7 +1,7 @@
-"""A photo of any kind to one RGB JPEG: what a record holds, and what prediction does with a raw photo.
+"""Converts photos of any format to an RGB JPEG, for records and for prediction.
 
-Whatever comes in (turned by EXIF, CMYK, grey, 16 bit, palette, transparent, animated) goes out as upright 8-bit RGB,
-so that nothing behind this file needs to know. Colour profiles are not applied, here or in prediction.
+EXIF orientation, CMYK, grayscale, 16-bit, palette, transparent and animated images are handled here: the output is
+always upright 8-bit RGB. Color profiles are not applied, neither here nor in prediction.
 """
 
 import io
@@ -14,10 +14,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-# Twice what Pillow warns at. 179 million pixels take half a gigabyte as RGB.
+# Twice Pillow's warning threshold; half a gigabyte as RGB.
 MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 512 * 2**20
-# What a JPEG file can be, less a margin.
+# Largest side of a JPEG, with a margin.
 _MAX_SIDE = 65_000
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
 
@@ -32,12 +32,12 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# MAX_PIXELS decides, with an error; Pillow's warning at half of it would only be noise.
+# MAX_PIXELS is checked with an error, so Pillow's warning is redundant.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class MediaError(ValueError):
-    """A media file that cannot be used. `kind` is a short name to count by."""
+    """A media file cannot be used. `kind` is a short name of the problem, by which reports count."""
 
     def __init__(self, kind: str, message: str):
         super().__init__(message)
@@ -46,11 +46,11 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """How media are stored.
+    """How pictures are stored.
 
     Attributes:
-      size: short side in pixels; smaller pictures are not enlarged.
-      quality: of the JPEG files that are written, 1 to 100 as in libjpeg.
+      size: Short side in pixels; smaller pictures are not enlarged.
+      quality: JPEG quality of files that are written, 1 to 100 as in libjpeg.
     """
 
     size: int = 256
@@ -64,13 +64,17 @@ class MediaSettings:
 
 
 def check_file(path: Path, what: str = "photo", limit: int | None = MAX_FILE_BYTES) -> tuple[int, int]:
-    """(bytes, time of change in ns) of a file that is there and has a sane size. Nothing is opened.
+    """Checks that a file exists and has a plausible size, without opening it.
 
     Args:
-      what: `photo` or `video`, for the kind of the error; limit: bytes at most, None: any number.
+      what: `photo` or `video`, for the kind of the error.
+      limit: Largest size in bytes; None for no limit.
+
+    Returns:
+      (size in bytes, modification time in ns).
 
     Raises:
-      MediaError: missing, no file, empty, or too large.
+      MediaError: The path is missing, not a file, empty, or too large.
     """
     try:
         status = path.stat()
@@ -89,10 +93,10 @@ def check_file(path: Path, what: str = "photo", limit: int | None = MAX_FILE_BYT
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a media file.
+    """Returns the bytes of a media file.
 
     Raises:
-      MediaError: as `check_file`, or it may not be read.
+      MediaError: See `check_file`; or the file is not readable.
     """
     check_file(path)
     try:
@@ -102,10 +106,14 @@ def read_file(path: Path) -> bytes:
 
 
 def to_jpeg(image, settings: MediaSettings) -> bytes:
-    """`photo_to_jpeg` of an image in any form: a path, the bytes of a file, a PIL image, or uint8 [h, w, 3].
+    """Converts an image to JPEG with `photo_to_jpeg`.
+
+    Args:
+      image: A path, the bytes of a file, a PIL image, or an array uint8 [h, w, 3].
 
     Raises:
-      MediaError: as `photo_to_jpeg`; TypeError: none of these forms.
+      MediaError: See `photo_to_jpeg`.
+      TypeError: The image has another type.
     """
     if isinstance(image, str | Path):
         return photo_to_jpeg(read_file(Path(image)), settings)
@@ -118,7 +126,7 @@ def to_jpeg(image, settings: MediaSettings) -> bytes:
     if not isinstance(image, Image.Image):
         raise TypeError(f"an image is a path, bytes, a PIL image or an array, not {type(image).__name__}")
     file = io.BytesIO()
-    # Lossless and fast; the JPEG is made once, from these pixels.
+    # An uncompressed intermediate file, so that pixels are encoded as JPEG only once.
     image.save(
         file,
         "TIFF" if image.mode in ("CMYK", "F") else "PNG",
@@ -128,17 +136,17 @@ def to_jpeg(image, settings: MediaSettings) -> bytes:
 
 
 def photo_to_jpeg(data: bytes, settings: MediaSettings) -> bytes:
-    """An image file as an upright RGB JPEG file whose short side is at most `settings.size` pixels.
+    """Converts an image file to an upright RGB JPEG file with a short side of at most `settings.size` pixels.
 
-    A JPEG that is so already, and whole, comes back byte for byte. Of an animation the first frame is taken;
-    transparency is put on white; of 16 bits the upper 8 are kept.
+    An intact JPEG that already satisfies this is returned byte for byte. Of an animation, the first frame is used;
+    transparency is composed on white; of 16-bit samples, the upper 8 bits are kept.
 
     Args:
-      data: the file. JPEG, PNG, GIF, WebP, TIFF, BMP, PPM or AVIF.
+      data: A JPEG, PNG, GIF, WebP, TIFF, BMP, PPM or AVIF file.
 
     Raises:
-      MediaError: not an image, damaged, cut short, or of more than MAX_PIXELS pixels, which is seen before anything
-        is decoded.
+      MediaError: The file is not an image, is damaged or truncated, or has more than MAX_PIXELS pixels; the size is
+        checked before decoding.
     """
     if not data:
         raise MediaError("empty_file", "the image has no bytes")
@@ -154,20 +162,20 @@ def photo_to_jpeg(data: bytes, settings: MediaSettings) -> bytes:
     if max(image.size) > _MAX_SIDE:
         raise MediaError("too_large", f"{image.width} x {image.height} pixels after scaling; a JPEG cannot hold it")
     file = io.BytesIO()
-    # An empty comment, or Pillow would hand the source's on.
+    # An explicit empty comment: Pillow would copy the source's.
     image.save(file, "JPEG", quality=settings.quality, comment=b"")
     return file.getvalue()
 
 
 def _open(data: bytes) -> Image.Image:
-    """Reads the header and judges the size by it."""
+    """Opens an image and checks its size by the header."""
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise MediaError("too_large", f"more than {MAX_PIXELS:,} pixels by its header") from error
     except UnidentifiedImageError as error:
-        known = ", ".join(_FORMATS)
-        raise MediaError("not_an_image", f"not an image, or damaged at its head; known formats: {known}") from error
+        formats = ", ".join(_FORMATS)
+        raise MediaError("not_an_image", f"not an image, or damaged at its head; known formats: {formats}") from error
     except Exception as error:  # as above
         raise MediaError("damaged", f"the image's header cannot be read: {error or type(error).__name__}") from error
     if image.width * image.height > MAX_PIXELS:
@@ -182,11 +190,11 @@ def _is_fine(image: Image.Image, data: bytes, size: int) -> bool:
     """Whether the file can be stored as it is."""
     if image.format != "JPEG" or image.mode != "RGB" or min(image.size) > size or max(image.size) > _MAX_SIDE:
         return False
-    # More than its raw pixels: that is a camera's preview and notes, not the picture.
+    # A file larger than its raw pixels carries previews or metadata that need not be stored.
     if len(data) > 3 * image.width * image.height + 2**16 or _orientation(image) != 1:
         return False
     try:
-        # The decoder that training will use; strict: nothing missing, nothing odd.
+        # The decoder of training; `strict` also rejects files with warnings, such as truncated ones.
         simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError:
         return False
@@ -194,7 +202,7 @@ def _is_fine(image: Image.Image, data: bytes, size: int) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; a damaged EXIF block says nothing."""
+    """Returns the EXIF orientation, 1 to 8; 1 if the EXIF block is damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # as above
@@ -202,18 +210,18 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image, size: int) -> Image.Image:
-    """Decodes, scales, turns upright; mode RGB."""
+    """Decodes and scales an image and turns it upright, in mode RGB."""
     scale = min(1.0, size / min(image.size))
-    wanted = tuple(max(1, round(side * scale)) for side in image.size)
-    # libjpeg decodes at 1/2, 1/4 or 1/8 with little loss (48 dB against decoding all) at four times the speed.
-    image.draft(None, wanted)
+    size_out = tuple(max(1, round(side * scale)) for side in image.size)
+    # libjpeg decodes at 1/2, 1/4 or 1/8 of the size faster, with little loss.
+    image.draft(None, size_out)
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))  # after load: TIFF files are turned by then
+    turn = _UPRIGHT.get(_orientation(image))  # after load, which turns TIFF files upright itself
     image = _eight_bit_rgb(image)
     if scale < 1:
-        # TIFF may have swapped its sides in load.
-        wanted = wanted if (image.width > image.height) == (wanted[0] > wanted[1]) else wanted[::-1]
-        image = image.resize(wanted, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        # `load` may have swapped the sides of a TIFF file.
+        size_out = size_out if (image.width > image.height) == (size_out[0] > size_out[1]) else size_out[::-1]
+        image = image.resize(size_out, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return image.transpose(turn) if turn is not None else image
 
 

@@ -1,10 +1,10 @@
-"""The record: what data_prep writes and the input pipeline reads.
+"""The record, which data_prep writes and the input pipeline reads.
 
-One record is one image or one video clip with all that is known of it. An image is a video with one frame at time 0.
-Times are seconds from the start of the record; languages are BCP-47 (`en`, `pt-BR`).
+A record is one image or video clip with its annotations. An image is a video with one frame at time 0. Times are
+seconds from the start of the record; languages are BCP-47 (`en`, `pt-BR`).
 
-On disk a record is a TFDS example in ArrayRecord files. Frames are stored as encoded JPEG bytes and are never touched
-on the way, so neither writing nor reading needs TensorFlow.
+On disk, a record is a TFDS example in ArrayRecord files. Frames are stored as JPEG files and never re-encoded, so
+neither writing nor reading needs TensorFlow.
 """
 
 import functools
@@ -16,16 +16,23 @@ from pathlib import Path
 
 import numpy as np
 
-# Beside the shards of a split: frames, seconds, events and words of each record, by which batches are made.
+# Beside the shards of a split: frames, seconds, words and captions of each record, used to make batches.
 SIZES_FILE = "sizes-{}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class RecordCaption:
-    """A sentence about a record. `start` and `end` (s) bound the event it tells of; None: the whole record.
+    """A human or machine text that describes a record or an event in it.
 
-    `kind` is the task it answers: `caption`, `event` or `summary`. `set` numbers the annotation sets of events: what
-    one person saw in the video is one set (ActivityNet's val_1 and val_2 are two).
+    Attributes:
+      text: One or more sentences.
+      lang: Language of the text.
+      start, end: Interval of the event in seconds; None for the whole record.
+      kind: The task that it answers: `caption`, `event` or `summary`.
+      set: Number of the annotation set of an event. The events that one annotator marked form a set (ActivityNet's
+        val_1 and val_2 are two sets).
+      origin: `human`, `machine-translated` or `generated`.
+      source_lang: The language that it was translated from; empty if it is no translation, or unknown.
     """
 
     text: str
@@ -34,42 +41,65 @@ class RecordCaption:
     end: float | None = None
     kind: str = "caption"
     set: int = 0
+    origin: str = "human"
+    source_lang: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """An object in the picture. `box` is (x0, y0, x1, y1) as fractions of width and height; None: somewhere in it."""
+    """An object in the picture.
+
+    Attributes:
+      name: Its class.
+      box: (x0, y0, x1, y1) as fractions of width and height; None if unknown.
+    """
 
     name: str
     box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Speech:
-    """A stretch of transcript, `start` to `end` in seconds."""
+class TranscriptSegment:
+    """A segment of a transcript.
+
+    Attributes:
+      text: The words.
+      start, end: Interval in seconds.
+      lang: Language of the text.
+      kind: `spoken` (recognized in the audio), `on-screen` (read in the picture) or `given` (part of the source data).
+      confidence: Confidence of the tool, from 0 to 1; None if unknown.
+      tool: Name of the tool that made it; empty for given text.
+    """
 
     text: str
     start: float
     end: float
     lang: str = "en"
+    kind: str = "given"
+    confidence: float | None = None
+    tool: str = ""
 
 
 @dataclass(slots=True)
 class Record:
-    """One image or clip, as read from disk.
+    """An image or a clip.
 
     Attributes:
-      id: unique within the dataset.
-      media: the name of the file it came from, for people to find it.
-      frames: t JPEG files; empty where only features are kept.
+      id: Unique within the dataset.
+      media: Name of the source file.
+      captions: Texts that describe it.
+      frames: t JPEG files; empty if only features are stored.
       frame_times: float32 [t], seconds.
-      duration: seconds; 0 for an image.
-      video: the id of the video it is a part of; empty: it is all of it. `start`: where in that video, in seconds. An
-        event may begin before such a part, or end after it.
-      audio: a FLAC file, or empty; `audio_rate` in Hz.
-      features: float16 [views, t, n, d], or None. View 0 is what the encoder saw of the whole frame; further
-        views are other crops of it, for training. n = rows * columns of `feature_grid`.
+      duration: Seconds; 0 for an image.
+      labels: Objects in the picture.
+      transcript: Spoken or written words with their times, in order.
+      audio: A FLAC file, or empty.
+      audio_rate: Sample rate of `audio`, in Hz.
+      features: float16 [views, t, n, d], or None. View 0 shows the whole frame to the encoder; further views are crops,
+        for training. n = rows * columns of `feature_grid`.
       feature_grid: (rows, columns) of a feature map, or None.
+      video: Id of the video that the record is a window of; empty if it is the whole video.
+      start: Start of the window in that video, in seconds. An event may start before the window or end after it.
     """
 
     id: str
@@ -79,7 +109,7 @@ class Record:
     frame_times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
     duration: float = 0.0
     labels: tuple[Label, ...] = ()
-    transcript: tuple[Speech, ...] = ()
+    transcript: tuple[TranscriptSegment, ...] = ()
     audio: bytes = b""
     audio_rate: int = 0
     features: np.ndarray | None = None
@@ -89,7 +119,7 @@ class Record:
 
 
 def tfds_features():
-    """The schema, as tfds features."""
+    """Returns the schema of a record as TFDS features."""
     from tensorflow_datasets.core import features as f
 
     text, number = f.Text(), f.Scalar(np.float32)
@@ -101,13 +131,32 @@ def tfds_features():
             "frame_times": f.Sequence(number),
             "duration": number,
             "captions": f.Sequence(
-                {"text": text, "lang": text, "start": number, "end": number, "kind": text, "set": f.Scalar(np.int32)}
+                {
+                    "text": text,
+                    "lang": text,
+                    "start": number,
+                    "end": number,
+                    "kind": text,
+                    "set": f.Scalar(np.int32),
+                    "origin": text,
+                    "source_lang": text,
+                }
             ),
             "labels": f.Sequence({"name": text, "box": f.Tensor(shape=(4,), dtype=np.float32)}),
-            "transcript": f.Sequence({"text": text, "start": number, "end": number, "lang": text}),
+            "transcript": f.Sequence(
+                {
+                    "text": text,
+                    "start": number,
+                    "end": number,
+                    "lang": text,
+                    "kind": text,
+                    "confidence": number,
+                    "tool": text,
+                }
+            ),
             "audio": text,
             "audio_rate": f.Scalar(np.int32),
-            # float16 is not a tf.Example type: raw little-endian bytes, and their shape beside them.
+            # tf.Example has no float16: raw little-endian bytes, with the shape in a column of its own.
             "features": text,
             "features_shape": f.Sequence(f.Scalar(np.int32)),
             "feature_grid": f.Sequence(f.Scalar(np.int32)),
@@ -119,7 +168,7 @@ def tfds_features():
 
 @functools.cache
 def _protos():
-    """The modules of tf.Example; with them comes all of TFDS, so not before they are needed."""
+    """Returns the modules of tf.Example. The import loads all of TFDS, so it is delayed until needed."""
     from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
     return tf_example_pb2, tf_feature_pb2
@@ -132,7 +181,7 @@ def _texts(values: Iterable[str | bytes]):
 
 
 def _numbers(values: Iterable[float | None]):
-    """None is stored as NaN."""
+    """Returns a feature of floats, with NaN for None."""
     _, proto = _protos()
     return proto.Feature(float_list=proto.FloatList(value=[math.nan if value is None else value for value in values]))
 
@@ -143,11 +192,11 @@ def _integers(values: Iterable[int]):
 
 
 def serialize(record: Record) -> bytes:
-    """A Record as the tf.Example that TFDS would write for `tfds_features()`, at a tenth of its time."""
+    """Serializes a record as the tf.Example that TFDS writes for `tfds_features()`, but faster."""
     features, shape = b"", ()
     if record.features is not None:
         features, shape = record.features.astype("<f2", copy=False).tobytes(), record.features.shape
-    captions, labels, speech = record.captions, record.labels, record.transcript
+    captions, labels, segments = record.captions, record.labels, record.transcript
     columns = {
         "id": _texts([record.id]),
         "media": _texts([record.media]),
@@ -160,12 +209,17 @@ def serialize(record: Record) -> bytes:
         "captions/end": _numbers(c.end for c in captions),
         "captions/kind": _texts(c.kind for c in captions),
         "captions/set": _integers(c.set for c in captions),
+        "captions/origin": _texts(c.origin for c in captions),
+        "captions/source_lang": _texts(c.source_lang for c in captions),
         "labels/name": _texts(x.name for x in labels),
         "labels/box": _numbers(v for x in labels for v in x.box or [None] * 4),
-        "transcript/text": _texts(s.text for s in speech),
-        "transcript/start": _numbers(s.start for s in speech),
-        "transcript/end": _numbers(s.end for s in speech),
-        "transcript/lang": _texts(s.lang for s in speech),
+        "transcript/text": _texts(s.text for s in segments),
+        "transcript/start": _numbers(s.start for s in segments),
+        "transcript/end": _numbers(s.end for s in segments),
+        "transcript/lang": _texts(s.lang for s in segments),
+        "transcript/kind": _texts(s.kind for s in segments),
+        "transcript/confidence": _numbers(s.confidence for s in segments),
+        "transcript/tool": _texts(s.tool for s in segments),
         "audio": _texts([record.audio]),
         "audio_rate": _integers([record.audio_rate]),
         "features": _texts([features]),
@@ -174,15 +228,15 @@ def serialize(record: Record) -> bytes:
         "video": _texts([record.video]),
         "start": _numbers([record.start]),
     }
-    # A tf.Example is a map, and protobuf writes maps in another order in every process unless told not to.
+    # A tf.Example is a map, which protobuf serializes in an order that differs between processes by default.
     example, proto = _protos()
     return example.Example(features=proto.Features(feature=columns)).SerializeToString(deterministic=True)
 
 
 def parse(example: bytes) -> Record:
-    """The Record of a serialized tf.Example; `features` is a view of the bytes read.
+    """Parses a serialized tf.Example; `features` of the record is a view of its bytes.
 
-    TFDS's own decoding takes half a millisecond a record, and holds the interpreter lock all the while.
+    TFDS's own decoding is slower and holds the interpreter lock.
     """
     columns = _protos()[0].Example.FromString(example).features.feature
 
@@ -195,15 +249,19 @@ def parse(example: bytes) -> Record:
     def integers(name: str) -> tuple[int, ...]:
         return tuple(columns[name].int64_list.value)
 
-    sentences = texts("captions/text")
+    # Older datasets lack some columns: their entries have the default.
+    count = len(columns["captions/text"].bytes_list.value)
     captions = zip(
-        sentences, texts("captions/lang"), numbers("captions/start"), numbers("captions/end"), texts("captions/kind"),
-        integers("captions/set") or [0] * len(sentences), strict=True,
+        texts("captions/text"), texts("captions/lang"), numbers("captions/start"), numbers("captions/end"),
+        texts("captions/kind"), integers("captions/set") or [0] * count, texts("captions/origin") or ["human"] * count,
+        texts("captions/source_lang") or [""] * count, strict=True,
     )  # fmt: skip
     boxes = iter(numbers("labels/box"))
-    speech = zip(
+    count = len(columns["transcript/text"].bytes_list.value)
+    segments = zip(
         texts("transcript/text"), numbers("transcript/start"), numbers("transcript/end"), texts("transcript/lang"),
-        strict=True,
+        texts("transcript/kind") or ["given"] * count, numbers("transcript/confidence") or [None] * count,
+        texts("transcript/tool") or [""] * count, strict=True,
     )  # fmt: skip
     shape = integers("features_shape")
     return Record(
@@ -217,12 +275,12 @@ def parse(example: bytes) -> Record:
             Label(name, None if box[0] is None else tuple(box))
             for name, *box in zip(texts("labels/name"), boxes, boxes, boxes, boxes, strict=True)
         ),
-        transcript=tuple(Speech(*row) for row in speech),
+        transcript=tuple(TranscriptSegment(*row) for row in segments),
         audio=columns["audio"].bytes_list.value[0],
         audio_rate=integers("audio_rate")[0],
         features=np.frombuffer(columns["features"].bytes_list.value[0], "<f2").reshape(shape) if shape else None,
         feature_grid=integers("feature_grid") or None,
-        # Datasets of photos that were written before there were videos have no such columns.
+        # Datasets of photos written before videos were supported lack these columns.
         video=(texts("video") or [""])[0],
         start=(numbers("start") or [0.0])[0],
     )
@@ -232,12 +290,12 @@ class RecordSource:
     """Random access to the records of one split: `len(source)`, `source[i]`.
 
     Args:
-      dataset_dir: a folder written by data_prep.
-      split: a split's name, such as `train`.
+      dataset_dir: A folder written by data_prep.
+      split: Name of a split, such as `train`.
 
     Raises:
-      FileNotFoundError: there is no finished dataset in the folder.
-      ValueError: there is no such split; the message names those there are. Of a record: its file is damaged.
+      FileNotFoundError: The folder has no finished dataset.
+      ValueError: There is no such split, or, when a record is read, its file is damaged.
     """
 
     def __init__(self, dataset_dir: str | Path, split: str):
@@ -263,26 +321,31 @@ class RecordSource:
 
     @property
     def languages(self) -> set[str] | None:
-        """The languages of the split's captions, as the dataset's report has them; None where it has no report."""
+        """Languages of the split's captions, from the dataset's report; None without a report."""
         report = self._report
         return set(report["splits"][self.split]["captions"]) if report else None
 
     @property
     def media(self) -> dict:
-        """How media were stored: `short_side` (pixels) and `quality` of pictures, `fps`, and `window` and `overlap`
-        (seconds) by which what is too long for a record was cut. What is not known is not there."""
+        """How media were stored, as far as known.
+
+        Keys: `short_side` (pixels) and `quality` of pictures; `fps`, `window` and `overlap` (seconds) of videos that
+        were split because they were too long for a record.
+        """
         return self._report.get("media", {})
 
     @property
     def videos(self) -> tuple[int, int] | None:
-        """How many of the split's videos are there, and how many the annotations name; None: these are photos."""
+        """Number of the split's videos in the dataset, and in the annotations; None for photos."""
         counts = self._report.get("there", {}).get(self.split)
         return (counts["there"], counts["named"]) if counts else None
 
     def sizes(self) -> dict[str, np.ndarray] | None:
-        """Of each record in order, without reading it: `frames`, `seconds`, `words` (in a caption, on average), and how
-        many it has of each kind of caption: `caption`, `summary`, and `event` (of the largest annotation set). None:
-        the dataset was written before these were noted."""
+        """Returns sizes of all records, in order, without reading them.
+
+        Keys: `frames`, `seconds`, `words` (mean per caption), and the number of captions by kind: `caption`, `summary`
+        and `event` (in the largest annotation set). None for datasets written before sizes were stored.
+        """
         path = self.dataset_dir / SIZES_FILE.format(self.split)
         if not path.is_file():
             return None
@@ -294,13 +357,13 @@ class RecordSource:
     def __getitem__(self, index: int) -> Record:
         try:
             example = self._source[index]
-        except RuntimeError as error:  # ArrayRecord's, which names no file
+        except RuntimeError as error:  # ArrayRecord's error names no file
             file = self._files[np.searchsorted(self._ends, index, side="right")]
             raise ValueError(
-                f"{file} is missing, cut short or damaged ({error}); copy it anew, or write the dataset again: the "
-                "same `python -m data_prep` command, with --overwrite"
+                f"{file} is missing, cut short or damaged ({error}); copy it again, or write the dataset again with "
+                "the same `python -m data_prep` command and --overwrite"
             ) from error
         return parse(example)
 
-    def __repr__(self) -> str:  # Grain puts this in the iterator's state, so it must name no address
+    def __repr__(self) -> str:  # part of the iterator's state in Grain, so without an absolute path
         return f"RecordSource({self.dataset_dir.name}/{self.split}, {len(self)} records)"

@@ -1,7 +1,7 @@
-"""JPEG bytes to the pixels that a model sees.
+"""JPEG files to the pixels that a model sees.
 
-Evaluation sees the whole picture, squashed to a square: a caption may speak of any corner. Training sees random crops.
-Both go through `view`, so that features, training, evaluation and prediction agree to the pixel.
+Evaluation sees the whole picture, resized to a square, because a caption may describe any part of it. Training sees
+random crops. Both use `view`, so that features, training, evaluation and prediction agree to the pixel.
 """
 
 import math
@@ -9,18 +9,19 @@ import math
 import cv2
 import numpy as np
 import simplejpeg
+from jaxtyping import Int, UInt8
 
 Box = tuple[float, float, float, float]
 
-# Decoding runs in Grain's threads; more threads inside each would only fight over the cores.
+# Decoding already runs in Grain's threads.
 cv2.setNumThreads(1)
 
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int]:
-    """(height, width) from the header.
+    """Returns (height, width) from the header.
 
     Raises:
-      ValueError: not a JPEG.
+      ValueError: The file is not a JPEG.
     """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
@@ -36,20 +37,21 @@ def view(
     out: np.ndarray | None = None,
     *,
     shape: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """A part of a picture as uint8 [size, size, 3] RGB.
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Decodes a part of a picture to a square of RGB pixels.
 
-    Decodes at 1/2, 1/4 or 1/8 scale (the fast cases of libjpeg-turbo) where that still has 0.8 pixels a side for each
-    one wanted, and interpolates the rest bilinearly. A little enlarging costs less likeness than shrinking without a
-    filter: with 0.8, crops are nearer to an antialiased resize than with 1, and faster.
+    The JPEG is decoded at 1/2, 1/4 or 1/8 scale (the fast cases of libjpeg-turbo) as long as the part keeps at least
+    0.8 times `size` pixels per side, and is then resized bilinearly. Enlarging slightly loses less than shrinking
+    without a filter: with 0.8, crops are closer to an antialiased resize than with 1, and faster.
 
     Args:
-      box: (x0, y0, x1, y1) in pixels of the full picture; None: all of it.
-      out: where to write, uint8 [size, size, 3].
-      shape: (height, width) of the full picture, where it is known already.
+      size: Height and width of the result.
+      box: (x0, y0, x1, y1) in pixels of the full picture; None for all of it.
+      out: Array to write to.
+      shape: (height, width) of the full picture, if known.
 
     Raises:
-      ValueError: not a JPEG, or a damaged one.
+      ValueError: The file is not a JPEG, or is damaged.
     """
     height, width = shape or jpeg_size(jpeg)
     x0, y0, x1, y1 = box or (0.0, 0.0, float(width), float(height))
@@ -64,21 +66,28 @@ def view(
     return cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-def pick_frames(count: int, most: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Which of `count` frames to take if `most` may be: all, or one of each of `most` equal stretches, its middle, or
-    with `rng` any of it (Wang et al. 2016, temporal segments)."""
+def pick_frames(count: int, most: int, rng: np.random.Generator | None = None) -> Int[np.ndarray, " picked"]:
+    """Picks at most `most` of `count` frames, as temporal segment networks do (Wang et al. 2016).
+
+    If there are more, the frames are divided into `most` equal segments. The middle frame of each is picked, or with
+    `rng` a random one.
+    """
     if count <= most:
         return np.arange(count)
-    place = 0.5 if rng is None else rng.random(most)
-    return np.floor((np.arange(most) + place) * (count / most)).astype(int)
+    offsets = 0.5 if rng is None else rng.random(most)
+    return np.floor((np.arange(most) + offsets) * (count / most)).astype(int)
 
 
 def random_box(
     rng: np.random.Generator, height: int, width: int, *, scale: tuple[float, float], aspect: tuple[float, float]
 ) -> Box:
-    """A random crop as in Inception training (Szegedy et al. 2015): a share of the area in `scale`, a ratio of width to
-    height in `aspect` (log-uniform), anywhere; if ten draws do not fit, the whole picture."""
-    least, most = math.log(aspect[0]), math.log(aspect[1])  # math: numpy takes ten times as long for one number
+    """Draws a random crop as in Inception training (Szegedy et al. 2015); the whole picture if ten draws do not fit.
+
+    Args:
+      scale: Range of the fraction of the area.
+      aspect: Range of width / height, sampled log-uniformly.
+    """
+    least, most = math.log(aspect[0]), math.log(aspect[1])  # math is faster than numpy for single numbers
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
         ratio = math.exp(rng.uniform(least, most))
@@ -91,8 +100,8 @@ def random_box(
 
 def training_view(
     jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False, out=None
-) -> np.ndarray:
-    """A random crop, uint8 [size, size, 3]; mirrored half of the time if `flip`."""
+) -> UInt8[np.ndarray, "size size 3"]:
+    """Decodes a random crop; mirrored half of the time if `flip`. Arguments as `view` and `random_box`."""
     height, width = jpeg_size(jpeg)
     box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)
     pixels = view(jpeg, size, box, out, shape=(height, width))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from capjax.data.record import Label, RecordCaption, Speech
+from capjax.data.record import Label, RecordCaption, TranscriptSegment
 
 # Common spellings of the standard splits.
 _SPLITS = {
@@ -43,7 +43,7 @@ class Item:
     captions: tuple[RecordCaption, ...]
     labels: tuple[Label, ...] = ()
     clip: tuple[float, float] | None = None
-    transcript: tuple[Speech, ...] = ()
+    transcript: tuple[TranscriptSegment, ...] = ()
     where: str = ""
     name: str = ""
     video: bool = False

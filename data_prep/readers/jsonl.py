@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax.data.photo import MediaError, check_file
-from capjax.data.record import Label, RecordCaption, Speech
+from capjax.data.record import Label, RecordCaption, TranscriptSegment
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
 from data_prep.readers.item import (
     Item,
@@ -195,7 +195,7 @@ def _labels(rows: object) -> tuple[Label, ...] | None:
     return tuple(labels)
 
 
-def _transcript(rows: object, lang: str) -> tuple[Speech, ...] | None:
+def _transcript(rows: object, lang: str) -> tuple[TranscriptSegment, ...] | None:
     """The transcript, or None if it does not have the documented form."""
     speech = []
     for row in rows if isinstance(rows, list) else [None]:
@@ -205,5 +205,5 @@ def _transcript(rows: object, lang: str) -> tuple[Speech, ...] | None:
         )  # fmt: skip
         if isinstance(sentence, Problem):
             return None
-        speech.append(Speech(sentence.text, sentence.start, sentence.end, sentence.lang))
+        speech.append(TranscriptSegment(sentence.text, sentence.start, sentence.end, sentence.lang))
     return tuple(speech)

@@ -81,7 +81,7 @@ def test_a_batch_longer_than_an_epoch_has_each_record_as_often_in_the_end(count,
 
 
 def test_long_epochs_are_planned_in_equal_parts(monkeypatch):
-    monkeypatch.setattr(order_lib, "_WINDOW", 30)
+    monkeypatch.setattr(order_lib, "_MAX_SPAN", 30)
     order, plain = make(pool(100)), make(pool(100), buckets=())
     # Four windows of 25 places, cut down to whole batches.
     for stop in (6, 12, 18, 25, 31):

@@ -11,17 +11,31 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.core import example_serializer
+from tensorflow_datasets.proto import tf_example_pb2
 
-from capjax.data.record import Label, Record, RecordCaption, RecordSource, Speech, parse, serialize, tfds_features
+from capjax.data.record import (
+    Label,
+    Record,
+    RecordCaption,
+    RecordSource,
+    TranscriptSegment,
+    parse,
+    serialize,
+    tfds_features,
+)
 from data_prep.shards import write_records
 
 seconds = st.none() | st.floats(0, 1e4, width=32)
 captions = st.builds(
-    RecordCaption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text(), st.integers(0, 3)
-)
+    RecordCaption, st.text(), st.sampled_from(["en", "pt-BR", "zh"]), seconds, seconds, st.text(), st.integers(0, 3),
+    st.sampled_from(["human", "generated"]), st.sampled_from(["", "de"]),
+)  # fmt: skip
 fraction = st.floats(0, 1, width=32)
 labels = st.builds(Label, st.text(), st.none() | st.tuples(fraction, fraction, fraction, fraction))
-speech = st.builds(Speech, st.text(), st.floats(0, 99, width=32), st.floats(0, 99, width=32))
+segments = st.builds(
+    TranscriptSegment, st.text(), st.floats(0, 99, width=32), st.floats(0, 99, width=32), st.sampled_from(["en", "de"]),
+    st.sampled_from(["given", "spoken"]), st.none() | st.floats(0, 1, width=32), st.text(),
+)  # fmt: skip
 many = {"max_size": 3}
 
 
@@ -40,7 +54,7 @@ def records(draw) -> Record:
         frame_times=np.arange(len(frames), dtype=np.float32) / 3,
         duration=draw(st.floats(0, 1e5, width=32)),
         labels=tuple(draw(st.lists(labels, **many))),
-        transcript=tuple(draw(st.lists(speech, **many))),
+        transcript=tuple(draw(st.lists(segments, **many))),
         audio=draw(st.binary()),
         audio_rate=draw(st.sampled_from([0, 16_000, 48_000])),
         features=features,
@@ -118,11 +132,24 @@ def plain(record: Record) -> dict:
                 "end": number(c.end),
                 "kind": c.kind,
                 "set": c.set,
+                "origin": c.origin,
+                "source_lang": c.source_lang,
             }
             for c in record.captions
         ],
         "labels": [{"name": x.name, "box": np.asarray(x.box or [nan] * 4, np.float32)} for x in record.labels],
-        "transcript": [{"text": s.text, "start": s.start, "end": s.end, "lang": s.lang} for s in record.transcript],
+        "transcript": [
+            {
+                "text": s.text,
+                "start": s.start,
+                "end": s.end,
+                "lang": s.lang,
+                "kind": s.kind,
+                "confidence": number(s.confidence),
+                "tool": s.tool,
+            }
+            for s in record.transcript
+        ],
         "audio": record.audio,
         "audio_rate": record.audio_rate,
         "features": b"" if features is None else features.tobytes(),
@@ -146,6 +173,16 @@ def test_the_bytes_are_those_of_tfds(record):
 @given(records())
 def test_parsing_undoes_serializing(record):
     assert_equal(parse(serialize(record)), record)
+
+
+def test_records_of_older_datasets_have_defaults_for_columns_that_came_later():
+    caption, segment = RecordCaption("a dog", "en", 1.0, 2.0, "event", 1), TranscriptSegment("sit", 0.0, 1.0, "en")
+    record = Record("1", "a.mp4", (caption,), transcript=(segment,), duration=5.0)
+    example = tf_example_pb2.Example.FromString(serialize(record))
+    for column in ("captions/origin", "captions/source_lang", "transcript/kind", "transcript/confidence",
+                   "transcript/tool", "video", "start"):  # fmt: skip
+        del example.features.feature[column]
+    assert_equal(parse(example.SerializeToString()), record)
 
 
 def test_features_are_a_view_of_what_was_read():

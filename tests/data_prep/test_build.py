@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from capjax.data.record import Label, RecordCaption, RecordSource, Speech
+from capjax.data.record import Label, RecordCaption, RecordSource, TranscriptSegment
 from data_prep import shards as shards_module
 from data_prep.build import BuildError, RecordBuilder
 from data_prep.media import MediaSettings, Storage
@@ -54,7 +54,7 @@ def test_it_is_a_tfds_dataset(tmp_path, make_jsonl):
 
 
 def test_labels_transcripts_and_drawn_media_arrive(tmp_path):
-    speech = Speech("hello", 0.0, 1.0)
+    speech = TranscriptSegment("hello", 0.0, 1.0)
     item = Item("1", Drawing(), "train", (RecordCaption("x"),), (Label("cat"),), None, (speech,), "scene 0", "1.png")
     build(tmp_path, tmp_path / "out", [item], settings=Storage(MediaSettings(size=20)))
     record = RecordSource(tmp_path / "out", "train")[0]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from capjax.data.record import RecordCaption, Speech
+from capjax.data.record import RecordCaption, TranscriptSegment
 from data_prep.readers import READERS
 from tests.helpers.reader_results import found, put
 
@@ -41,7 +41,7 @@ def test_all_that_a_line_of_a_video_may_say(tmp_path):
         RecordCaption("Er läuft.", "de", 0.0, 2.5, "event", 1),
         RecordCaption("All of it.", "en", kind="summary"),
     )  # fmt: skip
-    assert item.transcript == (Speech("Platz!", 1.0, 2.0, "de"), Speech("Sit!", 3.0, 4.0, "en"))
+    assert item.transcript == (TranscriptSegment("Platz!", 1.0, 2.0, "de"), TranscriptSegment("Sit!", 3.0, 4.0, "en"))
 
 
 def test_clips_of_one_video_are_of_one_split(tmp_path):
