@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
         )  # fmt: skip
         decode["num_neighbors"] = 0
     model_config = files.config()
-    model_config.decode = ConfigDict(decode)
+    model_config.decode.update(decode)
     aside, old = (output.with_name(f".{output.name}.{end}") for end in ("partial", "old"))
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

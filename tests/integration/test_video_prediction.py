@@ -110,7 +110,7 @@ def test_windows_can_be_asked_for(tiny, load):
     assert looked[-1] == pytest.approx(found.duration)
     assert set(opened) == {found.duration}
     for wrong in ({"window": 0.0}, {"window": -1.0}, {"window": 2.0, "overlap": 2.0}, {"overlap": -1.0}):
-        with pytest.raises(ValueError, match="windows of .* s that share .* s"):
+        with pytest.raises(ValueError, match="windows of .* s with an overlap of .* s"):
             model.events([path], **wrong)
 
 
