@@ -90,7 +90,7 @@ class Extractor:
         from capjax.models.pretrained import sha256_of
 
         self.settings = settings
-        self.encoder, self.path = FrozenEncoder.pretrained(
+        self.encoder, self.path = FrozenEncoder.from_pretrained(
             settings.encoder, settings.weights, image_size=settings.image_size, options=settings.options,
             clip_frames=settings.clip,
         )  # fmt: skip

@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float16, Float32, UInt8
 
 from capjax.data.batch import empty_media, set_frames, set_times
 from capjax.files import write_bytes, write_text
+from capjax.models import pretrained
 from capjax.models.build import make_encoder
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
-from capjax.models.pretrained import load_pretrained
 from capjax.models.pure_model import Arrays, batch_stats_of, params_of
 
 # Files in the folder of a frozen encoder.
@@ -53,7 +53,7 @@ class FrozenEncoder:
         self.feature_shape = (*encoder.grid(image_size, image_size), encoder.width)
 
     @classmethod
-    def pretrained(
+    def from_pretrained(
         cls, name: str, source: str, *, image_size: int, options: Mapping | None = None, clip_frames: int = 1
     ) -> tuple["FrozenEncoder", Path]:
         """Returns an encoder with pretrained weights, and the weight file.
@@ -65,7 +65,7 @@ class FrozenEncoder:
           WeightsError: The weights cannot be found, or are not of this encoder.
         """
         module = make_encoder_module(name, image_size=image_size, options=options)
-        path = load_pretrained(module, source)
+        path = pretrained.load_pretrained(module, source)
         weights = params_of(module) | batch_stats_of(module)
         return cls(name, weights, image_size=image_size, options=options, clip_frames=clip_frames), path
 

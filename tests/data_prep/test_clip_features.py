@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from capjax.data.record import Record, RecordCaption
-from capjax.models import frozen_encoder
+from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.frozen_encoder import FrozenEncoder
 from data_prep.features import Extractor, FeatureSettings, add_arguments, make_settings, take_view, with_features
@@ -36,7 +36,7 @@ def extractor(tmp_path_factory):
 
     settings = FeatureSettings("i3d_slim", OPTIONS, str(path), SIZE, views=2, batch=8, clip=CLIP)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frozen_encoder, "load_pretrained", draw)
+        patch.setattr(pretrained, "load_pretrained", draw)
         return Extractor(settings)
 
 
