@@ -86,11 +86,11 @@ def test_the_vocabulary_of_the_workdir_takes_precedence(tiny, config, tmp_path, 
     monkeypatch.setattr(compile_job, "write_report", lambda *_: tmp_path)
     monkeypatch.setattr(compile_job, "to_markdown", lambda _: "")
     compile_job.run(config, tmp_path, (), batches=None, say=lambda _: None)
-    own = tmp_path / "vocabulary.model"
-    own.write_bytes((tiny.path / "vocabulary.model").read_bytes())
+    path = tmp_path / "vocabulary.model"
+    path.write_bytes((tiny.path / "vocabulary.model").read_bytes())
     compile_job.run(config, tmp_path, (), batches=None, say=lambda _: None)
-    assert vocabularies == ["", "", str(own), str(own)]
-    config.data.vocabulary = str(own)
+    assert vocabularies == ["", "", str(path), str(path)]
+    config.data.vocabulary = str(path)
     config.compile.topologies = ()
     lowered = lower(config, mesh_of(config, SMALL), "train")
     assert not lowered.assumptions
@@ -131,7 +131,7 @@ def test_gradients_of_kernels_are_reduce_scattered_within_slices(config):
 @pytest.mark.slow
 @needs_compiler
 def test_a_mesh_whose_fsdp_divides_the_heads_compiles():
-    # Cut by heads, the sums of the gradient of attention's last kernel made the compiler fail.
+    # With the gradient of attention's output kernel sharded by heads, the compiler failed on its all-reduce.
     config = load(
         str(ROOT / "configs/pod_3b.py"),
         ["model.encoder.options.depth=2", "model.decoder.options.layers=2", "train.batch_size=512", "mesh.fsdp=8"],
@@ -173,7 +173,7 @@ def test_scanned_and_unrolled_layers_are_estimated_alike_and_not_faster_than_the
 
 @needs_compiler
 def test_the_step_that_is_compiled_for_a_slice_is_the_step_that_is_trained(tiny, tmp_path, monkeypatch):
-    """The training loop's on eight devices here, and that for a slice of eight chips: equal to the letter."""
+    """The text of the training loop's step on eight CPU devices equals that of the step for a slice of eight chips."""
     settings = ("mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", "train.steps=1", "data.eval=", "model.width=32")
     config = tiny.config(*settings)
     captured, make_programs = [], loop.make_programs
@@ -265,12 +265,12 @@ def test_the_report_of_a_program_that_does_not_fit_names_settings_that_do(config
 
 
 def _small_memory(config):
-    """A compiler that refuses training as the config has it."""
-    asked = []
+    """A compiler for which the first training program does not fit."""
+    compiled = []
 
     def compiles(lowered):
-        asked.append(lowered.name)
-        if asked == ["train"]:
+        compiled.append(lowered.name)
+        if compiled == ["train"]:
             raise DoesNotFitError(3e9, 2e9, [(2.5e9, "the table")])
         return compile_lowered(lowered)
 
