@@ -1,7 +1,6 @@
-"""A page that shows what a run has learned: python -m capjax.evals.page --workdir DIR --output index.html.
+"""Results page of a run: python -m capjax.evals.page --workdir DIR --output index.html.
 
-Pictures of the evaluation split with the captions that were generated and those of people, scores, and the loss
-curve. One file, with the pictures inside.
+One HTML file with photos of the evaluation split, their generated and true captions, the scores, and the loss curve.
 """
 
 import argparse
@@ -11,7 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+from capjax.data.media_reader import MediaReader
+from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.pipeline import DatasetSplit
+from capjax.data.record import Record, RecordSource
 from capjax.files import write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
@@ -31,13 +33,15 @@ figcaption b{display:block;margin:.3rem 0}ul{margin:.2rem 0;padding-left:1.1rem;
 svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans-serif;fill:currentColor}
 """
 
-_NO_PICTURES = (
-    "<p>The records hold features alone. <code>data_prep features --keep-frames</code> keeps the pictures too.</p>"
+_NO_PHOTOS = (
+    "<p>The dataset holds features without photos. Give <code>--photos</code> the dataset that the features were "
+    "extracted from or a folder with the photos, or keep the photos with <code>data_prep features --keep-frames</code>."
+    "</p>"
 )
 
 
 def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
-    """Loss by step as an SVG."""
+    """Returns the loss by step as an SVG; empty with fewer than two points."""
     points = [(row["step"], row["loss"]) for row in metrics if "loss" in row]
     if len(points) < 2:
         return ""
@@ -52,16 +56,63 @@ def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
         f'<path d="M{left} 8V{bottom}H{width - 8}" fill="none" stroke="currentColor" opacity=".4"/>'
         f'<polyline points="{line}" fill="none" stroke="#2a7de1" stroke-width="2"/>'
         f'<text x="4" y="16">{top:.1f}</text><text x="4" y="{bottom}">0</text>'
-        f'<text x="{left}" y="{height - 6}">training loss, nats a piece</text>'
+        f'<text x="{left}" y="{height - 6}">training loss, nats per token</text>'
         f'<text x="{width - 60}" y="{height - 6}">step {last}</text></svg>'
     )
 
 
-def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
-    """The HTML of a run that has been evaluated.
+class PhotoFinder:
+    """Finds the photo of a record: its own first frame, or else the frame in `folder`.
+
+    Args:
+      split: name of the split.
+      folder: a dataset with photos of the same records, or a folder that has the records' media files anywhere in it;
+        None: neither.
 
     Raises:
-      FileNotFoundError: the run has no predictions yet.
+      FileNotFoundError: there is no such folder.
+      ValueError: the dataset has no such split.
+    """
+
+    def __init__(self, split: str, folder: Path | None = None):
+        self._source, self._files = None, {}
+        if folder is None:
+            return
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--photos {folder}: no such folder")
+        if (folder / "dataset_info.json").is_file():
+            self._source = RecordSource(folder, split)
+        else:
+            self._files = {path.name: path for path in sorted(folder.rglob("*")) if path.is_file()}
+        # Large enough for the page.
+        self._reader = MediaReader(MediaSettings(256, 90), 1.0, 1)
+
+    def find(self, record: Record, index: int) -> bytes | None:
+        """Returns the photo as JPEG; None if there is none. `index` is the record's place in the split."""
+        if record.frames:
+            return record.frames[0]
+        # Extraction of features keeps the order of records.
+        if self._source is not None and index < len(self._source):
+            original = self._source[index]
+            return original.frames[0] if original.id == record.id and original.frames else None
+        path = self._files.get(Path(record.media).name)
+        try:
+            return self._reader.read(path).frames[0] if path else None
+        except MediaError:
+            return None
+
+
+def make_page(workdir: Workdir, *, max_photos: int = 24, photos: Path | None = None) -> str:
+    """Returns the HTML page of a run that has been evaluated.
+
+    Args:
+      workdir: the run.
+      max_photos: largest number of photos on the page.
+      photos: for datasets of features, see `PhotoFinder`.
+
+    Raises:
+      FileNotFoundError: the run has no scores yet, or there is no folder `photos`.
+      ValueError: the model finds events.
     """
     config, scores_path = workdir.config(), workdir.path / "scores.json"
     if not scores_path.is_file():
@@ -69,9 +120,10 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
     report = json.loads(scores_path.read_text())
     lang, scores = next(iter(report["scores"].items()))
     if config.data.task == "dense":
-        raise ValueError(f"{workdir.path}: a model that finds events; the page shows captions. See samples.md")
+        raise ValueError(f"{workdir.path}: the page shows captions, and this model finds events; see samples.md")
     predictions = {str(id): text for id, text in read_predictions(workdir.path / "predictions.json").items()}
-    source = DatasetSplit.parse(report["split"]).open()
+    split = DatasetSplit.parse(report["split"])
+    source, finder = split.open(), PhotoFinder(split.split, photos)
     references, figures = {}, []
     for index in range(len(source)):
         record = source[index]
@@ -79,30 +131,28 @@ def make_page(workdir: Workdir, *, pictures: int = 24) -> str:
         if record.id not in predictions or not texts:
             continue
         references[record.id] = texts
-        if len(figures) < pictures and record.frames:
-            figures.append(_figure(record.frames[0], predictions[record.id], texts))
+        if len(figures) < max_photos and (jpeg := finder.find(record, index)):
+            figures.append(_figure(jpeg, predictions[record.id], texts))
     people = leave_one_out(references, lang=lang) if any(len(r) > 1 for r in references.values()) else {}
-    metrics = read_metrics(workdir.metrics_path)
-    rows = "".join(
-        f"<tr><td>{name}</td><td>{value:.3f}</td><td>{_cell(people.get(name))}</td>"
-        f"<td>{f'{100 * value / people[name]:.0f} %' if people.get(name) else ''}</td></tr>"
-        for name, value in scores.items()
-    )
+    rows = "".join(_row(name, value, people.get(name)) for name, value in scores.items())
     title = html.escape(f"{config.name or workdir.path.name}: captions after {report['step']} steps")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style><h1>{title}</h1>'
-        f"<p>{report['items'][lang]} pictures that training has not seen, captioned in <i>{html.escape(lang)}</i> with "
-        f"{html.escape(config.decode.method)} search. <b>Bold</b>: the model. Below it: the true captions.</p>"
+        f"<p>{report['items'][lang]} pictures outside the training data, captioned in <i>{html.escape(lang)}</i> with "
+        f"{html.escape(config.decode.method)} search. <b>Bold</b>: the model. Below: the true captions.</p>"
         f'<div class="top"><table><tr><th>metric</th><th>model</th><th>true captions</th><th>ratio</th></tr>{rows}'
-        f"</table>{loss_curve(metrics)}</div>"
+        f"</table>{loss_curve(read_metrics(workdir.metrics_path))}</div>"
         f"<p>True captions: each scored against the others of its picture.</p>"
-        f'<div class="grid">{"".join(figures) or _NO_PICTURES}</div></html>\n'
+        f'<div class="grid">{"".join(figures) or _NO_PHOTOS}</div></html>\n'
     )
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _row(name: str, value: float, reference: float | None) -> str:
+    """A row of the table; without a ratio where the reference score is missing or zero to the digits shown."""
+    shown = "" if reference is None else f"{reference:.3f}"
+    ratio = f"{100 * value / reference:.0f} %" if reference is not None and abs(reference) >= 5e-4 else ""
+    return f"<tr><td>{name}</td><td>{value:.3f}</td><td>{shown}</td><td>{ratio}</td></tr>"
 
 
 def _figure(jpeg: bytes, caption: str, references: list[str]) -> str:
@@ -116,11 +166,13 @@ def _figure(jpeg: bytes, caption: str, references: list[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m capjax.evals.page", description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of a run that has been evaluated")
+    parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="for datasets of features without photos: the "
+                        "dataset that they were extracted from, or a folder with the photos")  # fmt: skip
     args = parser.parse_args()
     try:
-        page = make_page(Workdir(args.workdir))
+        page = make_page(Workdir(args.workdir), photos=args.photos)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.output, page)
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""A trained workdir to what serves without it: a TensorFlow SavedModel, and StableHLO for those without TensorFlow."""
+"""Export of a trained model: a TensorFlow SavedModel, and StableHLO programs for JAX alone."""

@@ -1,4 +1,4 @@
-"""The model card that travels inside an export: what the model is, what it learned from, its scores, how to ask it."""
+"""The model card of an export: the model, its training data, its scores, and how to call it."""
 
 import json
 from collections.abc import Mapping
@@ -8,21 +8,21 @@ from ml_collections import ConfigDict
 from capjax.config import flatten
 from capjax.workdir.layout import Workdir
 
-_WHAT = {
-    "caption": "captions {of}",
-    "summary": "summarises videos",
-    "dense": "finds events in videos and captions each",
+_TASKS = {
+    "caption": "captions {media}",
+    "summary": "summarizes videos",
+    "dense": "finds events in videos and captions each of them",
 }
 _INPUTS = {
     "image_bytes": "JPEG files",
-    "frames_bytes": "JPEG files of a video's frames in order, an empty string where there is none",
-    "frame_times": "seconds of the frames from the beginning",
-    "frame_mask": "True where there is a frame",
-    "pixels": "RGB, 0 to 255, the whole picture squashed to a square",
-    "features": "of the frozen encoder; rounded to float16",
-    "duration": "seconds of the video",
+    "frames_bytes": "JPEG files of a video's frames in order; an empty string for no frame",
+    "frame_times": "times of the frames in seconds from the start",
+    "frame_mask": "true for frames, false for padding",
+    "pixels": "RGB, 0 to 255, the whole picture resized to a square",
+    "features": "output of the frozen encoder; rounded to float16",
+    "duration": "duration of the video in seconds",
     "lang": 'the language to write; "" for the first',
-    "key": "two numbers that choose the samples",
+    "key": "two numbers, the seed of sampling",
 }
 
 _PROGRAM = """\
@@ -41,35 +41,37 @@ vocabulary = SentencePieceProcessor("vocabulary.model")
 print(vocabulary.decode(np.asarray(out["tokens"])[0].tolist()))"""
 
 
-def make(about: Mapping, config: ConfigDict, files: Workdir) -> str:
-    """The card as Markdown.
+def make(metadata: Mapping, config: ConfigDict, files: Workdir) -> str:
+    """Returns the card as Markdown.
 
     Args:
-      about: what export.json holds; config: the model's, with the decoding options that it was exported with.
+      metadata: contents of export.json.
+      config: config of the model, with the decoding options of the export.
+      files: workdir of the training run.
     """
     data, decode = config.data, config.decode
-    what = _WHAT[data.task].format(of="photos" if data.num_frames == 1 else "photos and videos")
-    of = f"{data.num_frames} frames of {about['image_size']} x {about['image_size']} pixels"
+    task = _TASKS[data.task].format(media="photos" if data.num_frames == 1 else "photos and videos")
+    size = f"{data.num_frames} frames of {metadata['image_size']} x {metadata['image_size']} pixels"
     if data.num_frames == 1:
-        of = f"{about['image_size']} x {about['image_size']} pixels"
+        size = f"{metadata['image_size']} x {metadata['image_size']} pixels"
     encoder = f"{config.model.encoder.name}{' (frozen)' if data.features or config.model.encoder.frozen else ''}"
     lines = [
         f"# {config.name or 'captioner'}", "",
-        f"This model {what}, in {', '.join(about['languages'])}. It is step {about['step']} of a training with capjax: "
-        f"{encoder}, {config.model.decoder.name} decoder of width {config.model.width}, {about['parameters']:,} "
-        f"parameters, {of}. Exported for {', '.join(about['platforms'])}.",
+        f"This model {task}, in {', '.join(metadata['languages'])}. It is step {metadata['step']} of a run of capjax: "
+        f"{encoder}, {config.model.decoder.name} decoder of width {config.model.width}, {metadata['parameters']:,} "
+        f"parameters, input of {size}. Exported for {', '.join(metadata['platforms'])}.",
         "", "## Data", "",
         f"Trained on {', '.join(f'`{part}`' for part in data.train)}; evaluated on `{data.eval}`."
-        + (f" From elsewhere: {about['external_data']['details']}." if about["external_data"]["used"] else ""),
+        + (f" Other data: {metadata['external_data']['details']}." if metadata["external_data"]["used"] else ""),
         "", *_scores(config, files),
         "## Settings", "", "| setting | value |", "|---|---|",
         *(f"| decode.{name} | {value} |" for name, value in flatten(decode)),
-        "", "All others are in `config.json`.", "",
-        *_signatures(about),
-        *_serving(about, config),
-        *_stablehlo(about),
+        "", "All other settings are in `config.json`.", "",
+        *_signatures(metadata),
+        *_serving(metadata, config),
+        *_stablehlo(metadata),
         "## Limits", "",
-        *_limits(about, config),
+        *_limits(metadata, config),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -78,29 +80,29 @@ def _scores(config: ConfigDict, files: Workdir) -> list[str]:
     path = files.path / "scores.json"
     lines = ["## Scores", ""]
     if not path.is_file():
-        return [*lines, "None: the workdir had no `scores.json` when the model was exported.", ""]
-    found = json.loads(path.read_text())
+        return [*lines, "None: the workdir had no `scores.json` at export.", ""]
+    report = json.loads(path.read_text())
     trained = files.config().decode.to_dict()
     changed = [f"{name} = {value!r}" for name, value in trained.items() if config.decode.to_dict().get(name) != value]
-    lines += [f"Of the checkpoint on `{found['split']}` (step {found['step']})."]
+    lines += [f"Scores of the checkpoint on `{report['split']}` (step {report['step']})."]
     if changed:
         lines[-1] += (
-            f" They were decoded with {', '.join(f'decode.{each}' for each in changed)}, and this export decodes with "
-            "other options: its own scores are what `launch.py --mode=eval --model=EXPORT` gives."
+            f" They were computed with {', '.join(f'decode.{each}' for each in changed)}; this export has other "
+            "options, and `launch.py --mode=eval --model=EXPORT` computes its own scores."
         )
     lines += ["", "| language | metric | score | signature |", "|---|---|---|---|"]
-    for lang, scores in found["scores"].items():
-        signatures = found["signatures"].get(lang, {})
+    for lang, scores in report["scores"].items():
+        signatures = report["signatures"].get(lang, {})
         whole = signatures.get("dense", "")
         for key, value in scores.items():
-            signature = signatures.get(key, whole).replace("|", "\\|")  # which would end a column
+            signature = signatures.get(key, whole).replace("|", "\\|")  # a bare | would end the column
             lines.append(f"| {lang} | {key} | {value:.4f} | {signature} |")
-    return [*lines, "", *(f"- {warning}" for warning in found["warnings"]), ""]
+    return [*lines, "", *(f"- {warning}" for warning in report["warnings"]), ""]
 
 
-def _signatures(about: Mapping) -> list[str]:
-    lines = ["## Signatures", "", "| signature | input | shape | type | what |", "|---|---|---|---|---|"]
-    for name, inputs in about["signatures"].items():
+def _signatures(metadata: Mapping) -> list[str]:
+    lines = ["## Signatures", "", "| signature | input | shape | type | meaning |", "|---|---|---|---|---|"]
+    for name, inputs in metadata["signatures"].items():
         for key, (shape, dtype) in inputs.items():
             shown = ", ".join("any" if size is None else str(size) for size in shape)
             lines.append(f"| {name} | {key} | {shown} | {dtype} | {_INPUTS[key]} |")
@@ -108,55 +110,58 @@ def _signatures(about: Mapping) -> list[str]:
     return lines
 
 
-def _serving(about: Mapping, config: ConfigDict) -> list[str]:
+def _serving(metadata: Mapping, config: ConfigDict) -> list[str]:
     dense = config.data.task == "dense"
     out = (
         "`caption`, `score`, `start` and `end` (seconds), each [batch, events], of which the first `count` [batch] are "
-        "events, in order of start; the others are empty"
+        "events in order of start; the others are empty"
         if dense
         else "`caption`, strings in UTF-8, and `score`, the length-normalized log-probability, each [batch]"
     )
-    first = next(iter(about["signatures"]["serving_default"]))
+    first = next(iter(metadata["signatures"]["serving_default"]))
     body = '{"b64": "..."}'
     if first == "frames_bytes":
         body = f'{{"frames_bytes": [{body}], "frame_times": [0.0]' + (', "duration": 4.0' if dense else "") + "}"
     return [
-        "", f"All give {out}.", "", "TensorFlow Serving takes this folder as a version of a model:", "", "```sh",
+        "", f"All return {out}.", "", "TensorFlow Serving loads this folder as a version of a model:", "", "```sh",
         'docker run -p 8501:8501 -v "$PWD":/models/captioner/1 -e MODEL_NAME=captioner tensorflow/serving',
         "curl http://localhost:8501/v1/models/captioner:predict -d "
         f"'{{\"instances\": [{body}]}}'", "```", "",
-        "Each batch size is compiled when it first comes; `assets.extra` has requests that compile a batch of 1 at "
-        "loading. With batching, name few `allowed_batch_sizes`.", "",
+        "Each batch size is compiled at its first request; the warm-up requests in `assets.extra` compile a batch of 1 "
+        "when the model is loaded. With batching, set few `allowed_batch_sizes`.", "",
     ]  # fmt: skip
 
 
-def _stablehlo(about: Mapping) -> list[str]:
-    file = next(name for name in ("pixels.jax_export", "features.jax_export") if name in about["stablehlo"])
-    inputs = about["stablehlo"][file]
-    lang, prefix = next(iter(about["prefixes"].items()))
+def _stablehlo(metadata: Mapping) -> list[str]:
+    file = next(name for name in ("pixels.jax_export", "features.jax_export") if name in metadata["stablehlo"])
+    inputs = metadata["stablehlo"][file]
+    lang, prefix = next(iter(metadata["prefixes"].items()))
     values = {"frame_mask": "np.ones", "duration": "np.ones"}
     arrays = [
         f'    "{name}": {values.get(name, "np.zeros")}({[1 if size == "b" else size for size in shape]}, "{dtype}"),'
         for name, (shape, dtype) in inputs.items() if name != "prefix"
     ]  # fmt: skip
-    arrays.append(f'    "prefix": np.array([{prefix}], "int32"),  # of {lang}')
+    arrays.append(f'    "prefix": np.array([{prefix}], "int32"),  # {lang}')
     return [
-        "## Without TensorFlow", "", "JAX alone runs `stablehlo/`, at any batch size:", "", "```python",
+        "## Without TensorFlow", "", "JAX runs the programs in `stablehlo/` at any batch size:", "", "```python",
         _PROGRAM.format(file=file, arrays="\n".join(arrays)), "```", "",
-        f"Prefixes of all languages: {', '.join(f'{lang} {ids}' for lang, ids in about['prefixes'].items())}.", "",
+        f"Prefixes of all languages: {', '.join(f'{lang} {ids}' for lang, ids in metadata['prefixes'].items())}.", "",
     ]  # fmt: skip
 
 
-def _limits(about: Mapping, config: ConfigDict) -> list[str]:
+def _limits(metadata: Mapping, config: ConfigDict) -> list[str]:
     lines = [
-        "- It says what its training captions would have said: it knows their objects, words and mistakes alone.",
-        "- Pictures are JPEG files; they are turned upright by EXIF. Those in printers' colours (CMYK) differ a little "
-        "from what the training saw, all others give the very pixels that it would have seen.",
+        "- Captions resemble the training captions: the model knows only their objects and words, and repeats their "
+        "mistakes.",
+        "- Photos are JPEG files, turned upright by their EXIF orientation. Their pixels equal those of training, "
+        "except for CMYK files, which differ slightly.",
     ]
     if config.decode.method == "sample":
-        lines += ["- Words are drawn at random: the same `key` and batch give the same captions, another key others. "
-                  "`serving_default` always draws with the same key."]  # fmt: skip
+        lines.append(
+            "- Captions are sampled: the same `key` and batch give the same captions. `serving_default` always uses "
+            "the same key."
+        )
     if config.data.num_frames > 1 or config.data.task == "dense":
-        lines += [f"- From more than {config.data.num_frames} frames, that many are taken at even distances. A video "
-                  "far longer than those of the training is better cut into windows first."]  # fmt: skip
+        lines += [f"- Of more than {config.data.num_frames} frames, that many evenly spaced ones are used. Divide "
+                  "videos that are much longer than the training videos into windows."]  # fmt: skip
     return lines

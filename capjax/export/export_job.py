@@ -1,7 +1,7 @@
-"""`--mode=export`: the best checkpoint of a workdir to a folder that serves without it.
+"""`--mode=export`: exports the best checkpoint of a workdir to a folder that serves without it.
 
-saved_model.pb variables/ assets.extra/    the SavedModel, with requests that warm it up
-stablehlo/                                 the same for JAX alone, with the weights as safetensors
+saved_model.pb variables/ assets.extra/    the SavedModel, with warm-up requests
+stablehlo/                                 the programs for JAX alone, with the weights as safetensors
 config.json vocabulary.model export.json README.md
 """
 
@@ -23,20 +23,23 @@ from capjax.workdir.layout import Workdir
 
 log = logging.getLogger("capjax")
 
-# What tells an export from any other folder.
-ABOUT_FILE = "export.json"
-NEEDS = ("tensorflow", "orbax.export")
+# Its presence marks a folder as an export.
+METADATA_FILE = "export.json"
+REQUIRED_PACKAGES = ("tensorflow", "orbax.export")
 
 
 def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: Callable = print) -> Path:
     """Exports the best checkpoint of a workdir with the config's decoding options; returns the export's folder.
 
     Args:
-      output: where to; None: `export` in the workdir. An older export there is replaced.
+      config: a config of the same model.
+      workdir: folder of a training run.
+      output: folder of the export; None: `export` in the workdir. An older export there is replaced.
+      say: called with a message when the export is complete.
 
     Raises:
-      FileNotFoundError: nothing was trained there.
-      ConfigError: the config is of another model, the folder holds something else, or a package is missing.
+      FileNotFoundError: the workdir has no trained model.
+      ConfigError: the config is of another model, the output folder is not an export, or a package is missing.
     """
     check_installed("--mode=export")
     files = Workdir(workdir)
@@ -48,8 +51,8 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
     if decode["num_neighbors"]:
         log.warning(
             "decode.num_neighbors = %d is not exported: reranking compares words with the training captions on the "
-            "host. The exported model takes the search's best hypothesis, as `--config.decode.num_neighbors=0` does; "
-            "its scores are those of --mode=eval with that", decode["num_neighbors"],
+            "host. The exported model returns the best hypothesis of the search; its scores are those of --mode=eval "
+            "with --config.decode.num_neighbors=0", decode["num_neighbors"],
         )  # fmt: skip
         decode["num_neighbors"] = 0
     model_config = files.config()
@@ -66,17 +69,17 @@ def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: C
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    say(f"{output}: a SavedModel of step {about(output)['step']}; README.md there tells how to serve it")
+    say(f"{output}: a SavedModel of step {read_metadata(output)['step']}; its README.md describes how to serve it")
     return output
 
 
 def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: Path):
-    """Writes an export into an empty folder. `config` is the model's, with the decoding options it is exported with."""
+    """Writes an export into an empty folder. `config` is the model's, with the decoding options of the export."""
     from capjax.export import card, saved_model, stablehlo
-    from capjax.export.jax_programs import take_apart
+    from capjax.export.jax_programs import make_export_model
 
-    model = take_apart(predictor, config.decode.to_dict())
-    description = {
+    model = make_export_model(predictor, config.decode.to_dict())
+    metadata = {
         "capjax": version(),
         "step": predictor.step,
         "languages": list(predictor.languages),
@@ -90,41 +93,45 @@ def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: P
     }
     (directory / "config.json").write_text(config_lib.to_json(config))
     shutil.copyfile(files.vocabulary_path, directory / "vocabulary.model")
-    (directory / ABOUT_FILE).write_text(json.dumps(description, indent=1) + "\n")
-    (directory / "README.md").write_text(card.make(description, config, files))
+    (directory / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n")
+    (directory / "README.md").write_text(card.make(metadata, config, files))
 
 
-def about(directory: Path) -> dict:
-    """What an export tells of itself.
+def read_metadata(directory: Path) -> dict:
+    """Returns the contents of an export's `export.json`.
 
     Raises:
-      FileNotFoundError: it is none.
+      FileNotFoundError: the folder is not an export.
     """
-    path = directory / ABOUT_FILE
+    path = directory / METADATA_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{directory} is no export of capjax ({ABOUT_FILE} is missing); make one with "
+            f"{directory} is not an export of capjax ({METADATA_FILE} is missing); make one with "
             "`launch.py --config CONFIG --workdir DIR --mode=export`"
         )
     return json.loads(path.read_text())
 
 
 def check_replaceable(output: Path):
-    """Raises ConfigError if there is something that is no export, which would be lost."""
-    if output.exists() and not (output / ABOUT_FILE).is_file() and not (output.is_dir() and not any(output.iterdir())):
+    """Raises ConfigError if the path holds anything but an export, which would be lost."""
+    if (
+        output.exists()
+        and not (output / METADATA_FILE).is_file()
+        and not (output.is_dir() and not any(output.iterdir()))
+    ):
         raise ConfigError(
-            f"{output} is there already and is no export of capjax; give another folder with --output, or remove it"
+            f"{output} exists and is not an export of capjax; give another folder with --output, or remove it"
         )
 
 
-def check_installed(what: str):
-    """Raises ConfigError if the packages of the extra `export` are not there."""
-    missing = [name for name in NEEDS if not _found(name)]
+def check_installed(option: str):
+    """Raises ConfigError if packages of the extra `export` are missing. `option` is what needs them."""
+    missing = [name for name in REQUIRED_PACKAGES if not _is_installed(name)]
     if missing:
-        raise ConfigError(f"{what} needs {' and '.join(missing)}: pip install 'capjax[export]'")
+        raise ConfigError(f"{option} needs {' and '.join(missing)}: pip install 'capjax[export]'")
 
 
-def _found(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:

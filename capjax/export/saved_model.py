@@ -1,6 +1,6 @@
-"""A model as a TensorFlow SavedModel, with requests that warm it up.
+"""Writes a TensorFlow SavedModel, with warm-up requests.
 
-Weights are variables in its checkpoint, never constants of the graph, which could not hold more than 2 GB.
+Weights are variables in its checkpoint: constants of a graph are limited to 2 GB.
 """
 
 import io
@@ -17,19 +17,19 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from capjax.export import warmup
-from capjax.export.jax_programs import Model
+from capjax.export.jax_programs import ExportModel
 from capjax.export.signatures import Signatures
 from capjax.files import write_bytes
 
-# The version that TensorFlow 2.21 reads, and all after it.
-STABLEHLO = "1.13.7"
+# The newest version of StableHLO that TensorFlow 2.21 reads.
+STABLEHLO_VERSION = "1.13.7"
 
 
-def write(model: Model, directory: Path) -> dict[str, dict]:
+def write(model: ExportModel, directory: Path) -> dict[str, dict]:
     """Writes the SavedModel into `directory`.
 
     Returns:
-      What each signature takes: {signature: {input: (shape, dtype)}}.
+      Inputs of each signature: {signature: {input: (shape, dtype)}}.
     """
     programs = model.programs
     symbolic = {
@@ -43,7 +43,7 @@ def write(model: Model, directory: Path) -> dict[str, dict]:
     )  # fmt: skip
     signatures = Signatures(model, module.methods).all
     tf.saved_model.save(module.export_module(), str(directory), signatures=signatures)
-    _restate(directory)
+    _convert_programs(directory)
     requests = [(name, _request(call.input_signature)) for name, call in signatures.items()]
     warmup.write(requests, directory / "assets.extra" / "tf_serving_warmup_requests")
     return {
@@ -52,30 +52,30 @@ def write(model: Model, directory: Path) -> dict[str, dict]:
     }
 
 
-def _restate(directory: Path):
-    """Says the programs of a SavedModel in words that TensorFlow knows: JAX writes a newer version of StableHLO, and
-    composite operations, whose parts TensorFlow leaves at any batch size."""
+def _convert_programs(directory: Path):
+    """Converts the programs of a SavedModel to StableHLO that TensorFlow reads: JAX writes a newer version, and
+    composite operations, inside which TensorFlow does not refine the batch size."""
     path = directory / "saved_model.pb"
     saved = SavedModel.FromString(path.read_bytes())
     for function in saved.meta_graphs[0].graph_def.library.function:
         for node in function.node_def:
             if node.op == "XlaCallModule":
-                node.attr["module"].s = _plain(node.attr["module"].s)
+                node.attr["module"].s = _convert(node.attr["module"].s)
     write_bytes(path, saved.SerializeToString(deterministic=True))
-    (directory / "fingerprint.pb").unlink(missing_ok=True)  # of what was there before
+    (directory / "fingerprint.pb").unlink(missing_ok=True)  # it is the fingerprint of the former file
 
 
-def _plain(program: bytes) -> bytes:
-    """A serialized program without composite operations, in the version STABLEHLO."""
+def _convert(program: bytes) -> bytes:
+    """Returns a serialized program in STABLEHLO_VERSION, without composite operations."""
     stablehlo.register_stablehlo_passes()
     with make_ir_context():
         module = ir.Module.parse(stablehlo.deserialize_portable_artifact_str(program))
         PassManager.parse("builtin.module(func.func(stablehlo-legalize-composite-to-call))").run(module.operation)
-        return stablehlo.serialize_portable_artifact_str(module.operation.get_asm(binary=True), STABLEHLO)
+        return stablehlo.serialize_portable_artifact_str(module.operation.get_asm(binary=True), STABLEHLO_VERSION)
 
 
 def _request(specs) -> dict[str, np.ndarray]:
-    """Inputs of a signature for one grey picture, or one video of one frame."""
+    """Inputs of a signature for one gray photo, or one video of one frame."""
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(file, "JPEG")
 

@@ -29,8 +29,8 @@ class SavedModelGenerator:
 
     def __init__(self, directory: Path):
         export_job.check_installed("--model")
-        about = export_job.about(directory)
-        self.step, self.external_data = about["step"], about["external_data"]
+        metadata = export_job.read_metadata(directory)
+        self.step, self.external_data = metadata["step"], metadata["external_data"]
         self.config = config_lib.from_json((directory / "config.json").read_text(), str(directory / "config.json"))
         self.vocabulary = Vocabulary.load(directory / "vocabulary.model")
         import tensorflow as tf

@@ -1,12 +1,11 @@
-"""A model as StableHLO, for JAX alone: `jax.export` programs that take their weights, which lie beside them, as
-arguments.
+"""Writes StableHLO programs for JAX alone: `jax.export` programs that take their weights as an argument.
 
     pixels.jax_export      weights, {frames, frame_times, frame_mask, prefix, ...} -> {tokens, scores, ...}
-    features.jax_export    of a model that is fed features: the same from `features` in place of `frames`
-    extract.jax_export     of such a model: weights, {frames, frame_times, frame_mask} -> {features}
+    features.jax_export    for models that take features: the same with `features` in place of `frames`
+    extract.jax_export     for models that take features: weights, {frames, frame_times, frame_mask} -> {features}
     weights.safetensors
 
-A model that is fed features has pixels.jax_export where its encoder sees one frame at a time.
+A model that takes features has pixels.jax_export only if its encoder sees one frame at a time.
 """
 
 from pathlib import Path
@@ -16,14 +15,14 @@ import numpy as np
 from jax import export
 from safetensors.numpy import save_file
 
-from capjax.export.jax_programs import Model, Program
+from capjax.export.jax_programs import ExportModel, JaxProgram
 
 
-def write(model: Model, directory: Path) -> dict[str, dict]:
+def write(model: ExportModel, directory: Path) -> dict[str, dict]:
     """Writes the programs and the weights.
 
     Returns:
-      What each program takes: {file: {input: (shape, dtype)}}.
+      Inputs of each program: {file: {input: (shape, dtype)}}.
     """
     directory.mkdir(parents=True)
     programs = dict(model.programs)
@@ -41,12 +40,12 @@ def write(model: Model, directory: Path) -> dict[str, dict]:
         (directory / f"{name}.jax_export").write_bytes(exported.serialize())
     path = directory / "weights.safetensors"
     save_file(weights, path)
-    path.chmod(0o644)  # it is made for its owner alone
+    path.chmod(0o644)  # safetensors makes it readable for its owner only
     return {f"{name}.jax_export": program.inputs for name, program in programs.items()}
 
 
-def _joined(model: Model, extract: Program, generate: Program) -> Program:
-    """Pixels to hypotheses by way of features."""
+def _joined(model: ExportModel, extract: JaxProgram, generate: JaxProgram) -> JaxProgram:
+    """The program from pixels through features to hypotheses."""
 
     def call(weights, batch):
         batch = dict(batch)
@@ -58,5 +57,5 @@ def _joined(model: Model, extract: Program, generate: Program) -> Program:
         return generate.call(weights, batch)
 
     inputs = {name: value for name, value in generate.inputs.items() if name != "features"}
-    (_, *of_frame), dtype = extract.inputs["frames"][0][1:], extract.inputs["frames"][1]
-    return Program(call, {"frames": (("b", model.frames, *of_frame), dtype)} | inputs)
+    (_, *frame_shape), dtype = extract.inputs["frames"][0][1:], extract.inputs["frames"][1]
+    return JaxProgram(call, {"frames": (("b", model.frames, *frame_shape), dtype)} | inputs)

@@ -1,6 +1,6 @@
-"""Pieces to text in TensorFlow: what `Vocabulary.decode` and `TimeTokens.decode` give, with no op beyond its core.
+"""Tokens to text in TensorFlow, equal to `Vocabulary.decode` and `TimeTokens.decode`, with ops of its core only.
 
-b: batch, e: events, l: pieces.
+b: batch, e: events, l: tokens.
 """
 
 from typing import NamedTuple
@@ -13,21 +13,21 @@ from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import EOS, PAD, Vocabulary
 
 _UNKNOWN = "\ufffd".encode()
-# What `str.split` splits at, and nothing else.
+# The characters that `str.split` splits at.
 _SPACES = "".join(f"\\x{{{ord(char):x}}}" for char in map(chr, range(0x110000)) if char.isspace())
 
 
 class Detokenizer:
-    """Pieces of a vocabulary to texts."""
+    """Converts tokens of a vocabulary to texts."""
 
     def __init__(self, vocabulary: Vocabulary):
         spelled = vocabulary.spellings
         self._spelled, self._lowercase = spelled, vocabulary.lowercase
-        # Of pieces of one byte that byte; what several bytes spell is whole characters.
+        # The byte of a one-byte piece, or -1; longer pieces spell whole characters.
         self._byte = np.array([piece[0] if len(piece) == 1 else -1 for piece in spelled], np.int32)
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
-        """int32 [..., l], of text up to the first <eos> -> strings [...]."""
+        """Returns the texts, strings [...], of tokens int32 [..., l] up to the first <eos>."""
         alive = before_end(tokens)
         byte = tf.where(alive, tf.gather(tf.constant(self._byte), tokens), -1)
         pieces = tf.where(alive, tf.gather(tf.constant(self._spelled), tokens), b"")
@@ -39,14 +39,14 @@ class Detokenizer:
 
 
 def before_end(tokens: tf.Tensor) -> tf.Tensor:
-    """bool [..., l]: pieces before the first <eos>."""
+    """Returns which tokens are before the first <eos>, bool [..., l]."""
     return tf.cumsum(tf.cast(tokens == EOS, tf.int32), axis=-1) == 0
 
 
 def _is_whole(byte: tf.Tensor) -> tf.Tensor:
-    """int32 [..., l], bytes or -1 -> bool [..., l]: not a byte of a sequence that is no UTF-8 (Unicode 16, table 3-7).
+    """Returns which of int32 [..., l], bytes or -1, are not in invalid UTF-8 (Unicode 16, table 3-7), bool [..., l].
 
-    No byte that begins a sequence may stand inside another, so that each can be looked at by itself.
+    A byte that begins a sequence never occurs inside another, so that each sequence can be checked by itself.
     """
 
     def moved(x, by: int, fill):
@@ -75,11 +75,14 @@ def _is_whole(byte: tf.Tensor) -> tf.Tensor:
     return (byte < 0x80) | begins[0] | inside[0] | inside[1] | inside[2]
 
 
-class Told(NamedTuple):
-    """Events of each row, those that are none last.
+class EventTensors(NamedTuple):
+    """Events of each row; entries that are not events come last.
 
     Attributes:
-      valid: bool [b, e]; start, end: float64 [b, e], seconds; text: strings [b, e]; score: float32 [b, e].
+      valid: bool [b, e], whether the entry is an event.
+      start, end: float64 [b, e], seconds.
+      text: strings [b, e].
+      score: float32 [b, e].
     """
 
     valid: tf.Tensor
@@ -90,47 +93,55 @@ class Told(NamedTuple):
 
 
 class EventReader:
-    """Events whose times are written among their words, see `TimeTokens.decode`."""
+    """Reads events whose times are written into the text, see `TimeTokens.decode`."""
 
     def __init__(self, times: TimeTokens, detokenize: Detokenizer):
         self._detokenize, self._last = detokenize, times.bins - 1
         self._bin = np.full(times.vocabulary.size, -1, np.int32)
         self._bin[times.ids] = np.arange(times.bins)
 
-    def __call__(self, tokens: tf.Tensor, log_probs: tf.Tensor, duration: tf.Tensor) -> Told:
-        """Pieces int32 [b, l] and the log-probability of each, float32 [b, l]; duration float32 [b] in seconds."""
+    def __call__(self, tokens: tf.Tensor, log_probs: tf.Tensor, duration: tf.Tensor) -> EventTensors:
+        """Returns the events of tokens int32 [b, l].
+
+        Args:
+          tokens: int32 [b, l].
+          log_probs: float32 [b, l], log-probability of each token.
+          duration: float32 [b], seconds.
+        """
         length = tokens.shape[-1]
-        alive, place = before_end(tokens), tf.range(length)
-        moment = tf.where(alive, tf.gather(tf.constant(self._bin), tokens), -1)
-        is_time, is_text = moment >= 0, alive & (moment < 0)
-        # Of a run of times each two are an event's; its words follow, up to the next time.
-        before = tf.where(is_text[:, None] & (place[None, :] < place[:, None]), place, -1)
-        begins = is_time & ((place - tf.reduce_max(before, -1) - 1) % 2 == 0)
+        alive, position = before_end(tokens), tf.range(length)
+        time_bin = tf.where(alive, tf.gather(tf.constant(self._bin), tokens), -1)
+        is_time, is_text = time_bin >= 0, alive & (time_bin < 0)
+        # Each pair of a run of times begins an event, whose words follow up to the next time.
+        before = tf.where(is_text[:, None] & (position[None, :] < position[:, None]), position, -1)
+        begins = is_time & ((position - tf.reduce_max(before, -1) - 1) % 2 == 0)
         event = tf.cumsum(tf.cast(begins, tf.int32), axis=-1) - 1
-        mine = (event[:, None] == tf.range(max(length // 2, 1))[:, None]) & alive[:, None]  # [b, e, l]
+        in_event = (event[:, None] == tf.range(max(length // 2, 1))[:, None]) & alive[:, None]  # [b, e, l]
 
-        def the(which):
-            return tf.reduce_max(tf.where(mine & which[:, None], moment[:, None], -1), axis=-1)
+        def bin_of_event(mask):
+            return tf.reduce_max(tf.where(in_event & mask[:, None], time_bin[:, None], -1), axis=-1)
 
-        first, second = the(begins), the(is_time & ~begins)
-        text = self._detokenize(tf.where(mine & is_text[:, None], tokens[:, None], PAD))
-        count = tf.maximum(tf.reduce_sum(tf.cast(mine, tf.float32), -1), 1.0)
-        score = tf.exp(tf.reduce_sum(tf.where(mine, log_probs[:, None], 0.0), -1) / count)
+        first, second = bin_of_event(begins), bin_of_event(is_time & ~begins)
+        text = self._detokenize(tf.where(in_event & is_text[:, None], tokens[:, None], PAD))
+        count = tf.maximum(tf.reduce_sum(tf.cast(in_event, tf.float32), -1), 1.0)
+        score = tf.exp(tf.reduce_sum(tf.where(in_event, log_probs[:, None], 0.0), -1) / count)
         start, end = (
             tf.cast(each, tf.float64) / self._last * tf.cast(duration, tf.float64)[:, None] for each in (first, second)
         )
-        return in_order(Told((first >= 0) & (second > first) & (text != ""), start, end, text, score), by_time=False)
+        return in_order(
+            EventTensors((first >= 0) & (second > first) & (text != ""), start, end, text, score), by_time=False
+        )
 
 
-def in_order(told: Told, *, by_time: bool) -> Told:
-    """Those that are events first, `by_time` by start, then end; what is none is 0 and empty."""
-    order = tf.argsort(tf.where(told.valid, told.end if by_time else 0.0, np.inf), axis=-1, stable=True)
+def in_order(events: EventTensors, *, by_time: bool) -> EventTensors:
+    """Moves events to the front, `by_time` in order of start, then end; other entries become 0 and empty."""
+    order = tf.argsort(tf.where(events.valid, events.end if by_time else 0.0, np.inf), axis=-1, stable=True)
     if by_time:
-        start = tf.where(told.valid, told.start, np.inf)
+        start = tf.where(events.valid, events.start, np.inf)
         by_start = tf.argsort(tf.gather(start, order, batch_dims=1), axis=-1, stable=True)
         order = tf.gather(order, by_start, batch_dims=1)
-    valid, start, end, text, score = (tf.gather(each, order, batch_dims=1) for each in told)
-    return Told(
+    valid, start, end, text, score = (tf.gather(each, order, batch_dims=1) for each in events)
+    return EventTensors(
         valid,
         tf.where(valid, start, 0.0),
         tf.where(valid, end, 0.0),

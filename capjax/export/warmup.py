@@ -1,8 +1,8 @@
-"""Requests that TensorFlow Serving answers itself when it loads a model, so that the first client waits for no
-compilation: `assets.extra/tf_serving_warmup_requests`, TFRecords of its PredictionLog.
+"""Warm-up requests, which TensorFlow Serving runs when it loads a model, so that no client waits for compilation:
+`assets.extra/tf_serving_warmup_requests`, TFRecords of PredictionLog.
 
-Its messages come in a package that brings a TensorFlow of its own; the fields that are needed are described here, as
-tensorflow_serving/apis has them (prediction_log.proto, predict.proto, model.proto).
+The package with Serving's messages depends on its own TensorFlow, so the fields needed are declared here, as in
+tensorflow_serving/apis (prediction_log.proto, predict.proto, model.proto).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,13 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-# Of a model's name, which is for the server to give, only that there is one matters.
+# A model name is required; Serving ignores which.
 _NAME = "capjax"
 _PACKAGE = "tensorflow.serving"
 
 
 def write(requests: Iterable[tuple[str, Mapping[str, np.ndarray]]], path: Path):
-    """Writes requests, (signature, {input: array}) each."""
+    """Writes requests, each (signature, {input: array})."""
     path.parent.mkdir(parents=True, exist_ok=True)
     message = _message()
     with tf.io.TFRecordWriter(str(path)) as file:
@@ -33,18 +33,18 @@ def write(requests: Iterable[tuple[str, Mapping[str, np.ndarray]]], path: Path):
 
 
 def read(path: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """What `write` wrote."""
-    message, found = _message(), []
+    """Reads the requests that `write` wrote."""
+    message, requests = _message(), []
     for record in tf.compat.v1.io.tf_record_iterator(str(path)):
         request = message.FromString(record).predict_log.request
         protos = {name: value.SerializeToString() for name, value in request.inputs.items()}
         inputs = {name: tf.make_ndarray(TensorProto.FromString(value)) for name, value in protos.items()}
-        found.append((request.model_spec.signature_name, inputs))
-    return found
+        requests.append((request.model_spec.signature_name, inputs))
+    return requests
 
 
 def _message() -> type:
-    """The class of PredictionLog, with the fields of a prediction alone."""
+    """The class of PredictionLog, with the fields of a prediction only."""
     tensor = TensorProto.DESCRIPTOR
     file = descriptor_pb2.FileDescriptorProto(
         name="capjax/prediction_log.proto", package=_PACKAGE, syntax="proto3", dependency=[tensor.file.name]
@@ -58,10 +58,10 @@ def _message() -> type:
     request.field[-1].label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
     _add(file, "PredictLog", {"request": (1, f"{_PACKAGE}.PredictRequest")})
     _add(file, "PredictionLog", {"predict_log": (6, f"{_PACKAGE}.PredictLog")})
-    # A pool of its own: a program may have Serving's messages too, and names may be taken once a pool.
+    # A separate pool: the process may have Serving's messages too, and a pool holds each name once.
     pool = descriptor_pool.DescriptorPool()
-    for each in (*_with_dependencies(tensor.file), file.SerializeToString()):
-        pool.AddSerializedFile(each)
+    for serialized in (*_with_dependencies(tensor.file), file.SerializeToString()):
+        pool.AddSerializedFile(serialized)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.PredictionLog"))
 
 
@@ -82,13 +82,13 @@ def _fields(message, fields: Mapping[str, tuple[int, str]]):
 
 
 def _with_dependencies(file) -> list[bytes]:
-    """A file's description after those of all that it needs, serialized."""
-    found = {}
+    """A file's serialized descriptor, after those of its dependencies."""
+    serialized = {}
 
-    def visit(each):
-        for needed in each.dependencies:
-            visit(needed)
-        found.setdefault(each.name, each.serialized_pb)
+    def visit(descriptor):
+        for dependency in descriptor.dependencies:
+            visit(dependency)
+        serialized.setdefault(descriptor.name, descriptor.serialized_pb)
 
     visit(file)
-    return list(found.values())
+    return list(serialized.values())

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -78,3 +79,27 @@ def test_a_run_without_scores_is_told_what_to_do(tiny, tmp_path, monkeypatch, ca
     assert page.main() == 1
     assert "no scores.json; evaluate first with `launch.py --mode=eval`" in capsys.readouterr().err
     assert not (tmp_path / "index.html").exists()
+
+
+@pytest.mark.parametrize(("reference", "ratio"), [(0.5, "50 %"), (0.0, ""), (1e-9, ""), (None, "")])
+def test_there_is_no_ratio_to_a_reference_score_of_zero(reference, ratio):
+    cells = re.findall(r"<td>(.*?)</td>", page._row("BLEU-4", 0.25, reference))
+    assert cells[-1] == ratio
+    assert cells[:2] == ["BLEU-4", "0.250"]
+
+
+def test_photos_of_records_without_frames_are_found_in_their_dataset_or_in_a_folder(tiny, tmp_path):
+    source = RecordSource(tiny.data, "val")
+    (tmp_path / "deep").mkdir()
+    shutil.copy(tiny.photos / source[1].media, tmp_path / "deep")
+    (tmp_path / source[2].media).write_text("no photo")
+    in_dataset, in_folder = page.PhotoFinder("val", tiny.data), page.PhotoFinder("val", tmp_path)
+    for index in range(4):
+        record = source[index]
+        photo, record.frames = record.frames[0], ()
+        assert in_dataset.find(record, index) == photo
+        assert in_dataset.find(record, index + 1) is None, "another record"
+        assert page.PhotoFinder("val").find(record, index) is None
+        assert bool(in_folder.find(record, index)) == (index == 1)
+    with pytest.raises(FileNotFoundError, match=r"--photos .*none: no such folder"):
+        page.PhotoFinder("val", tmp_path / "none")

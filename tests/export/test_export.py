@@ -26,7 +26,7 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
 from capjax.export import export_job, warmup  # noqa: E402
-from capjax.export.pictures import pictures  # noqa: E402
+from capjax.export.jpeg import decode_jpegs  # noqa: E402
 from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
 
 PHOTOS = {
@@ -137,9 +137,9 @@ def signature(folder: Path, name: str):
 def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported):
     model, folder = exported("photo")
     jpegs = [exported.photos[i].frames[0] for i in range(5)]
-    seen = pictures(tf.constant(jpegs), 32, model.parts().picture)
+    pixel_batch = decode_jpegs(tf.constant(jpegs), 32, model.parts().picture)
     pixels, photo, default = (signature(folder, name) for name in ("pixels", "photo", "serving_default"))
-    by_lang = {lang: pixels(pixels=seen, lang=[lang] * 5) for lang in ("en", "de")}
+    by_lang = {lang: pixels(pixels=pixel_batch, lang=[lang] * 5) for lang in ("en", "de")}
     assert by_lang["en"]["caption"] != by_lang["de"]["caption"]
     for lang in by_lang:
         assert photo(image_bytes=jpegs, lang=[lang] * 5)["caption"] == by_lang[lang]["caption"]
@@ -168,7 +168,9 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
     frames = [[*clip, *[b""] * (n - len(clip))] for clip in clips]
     times = np.stack([np.pad(each, (0, n - len(each))) for each in times])
     found = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
-    seen = pictures(tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, gaps=True).numpy()
+    pixel_batch = decode_jpegs(
+        tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, allow_empty=True
+    ).numpy()
     batch = {
         "frames": np.zeros((3, 6, 32, 32, 3), np.uint8), "frame_times": np.zeros((3, 6), np.float32),
         "frame_mask": np.zeros((3, 6), bool),
@@ -177,7 +179,7 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
         count = len(clip)
         picked = range(count) if count <= 6 else [int((i + 0.5) * count / 6) for i in range(6)]
         for place, i in enumerate(picked):
-            batch["frames"][row, place] = seen[row * n + i]
+            batch["frames"][row, place] = pixel_batch[row * n + i]
             batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
     parts = model.parts()
     wanted = parts.generator.captions(parts.params, parts.batch_stats, batch, "en")
@@ -238,10 +240,10 @@ def test_stablehlo_gives_the_pieces_that_the_checkpoint_gives(exported):
     program = jax.export.deserialize(bytearray((folder / "stablehlo/pixels.jax_export").read_bytes()))
     assert set(program.platforms) == {"cpu", "cuda", "tpu"}
     weights = load_file(folder / "stablehlo/weights.safetensors")
-    parts, about = model.parts(), export_job.about(folder)
+    parts, metadata = model.parts(), export_job.read_metadata(folder)
     inputs = model_inputs(batches(model, 3)[0])
-    inputs = {name: inputs[name] for name in about["stablehlo"]["pixels.jax_export"] if name != "prefix"}
-    prefix = np.tile(np.array(about["prefixes"]["de"], np.int32), (3, 1))
+    inputs = {name: inputs[name] for name in metadata["stablehlo"]["pixels.jax_export"] if name != "prefix"}
+    prefix = np.tile(np.array(metadata["prefixes"]["de"], np.int32), (3, 1))
     made = program.call(weights, inputs | {"prefix": prefix})
     wanted, *_ = parts.generator.generate(parts.params, parts.batch_stats, inputs, prefix, jax.random.key(0))
     np.testing.assert_array_equal(made["tokens"], wanted.tokens[:, 0])
@@ -299,7 +301,7 @@ def test_evaluation_of_an_export_is_that_of_its_checkpoint(exported, tmp_path, c
     assert jobs.run("export", source, str(run), settings) == 0
     assert not (run / "export/more").exists()
     assert jobs.run("export", source, str(run), settings, output=str(run / "best")) == 1
-    assert "best is there already and is no export of capjax; give another folder" in capsys.readouterr().err
+    assert "best exists and is not an export of capjax; give another folder" in capsys.readouterr().err
     assert any((run / "best").iterdir())
     assert not [path.name for path in run.iterdir() if path.name.startswith(".")]
 
@@ -329,7 +331,7 @@ def test_another_model_s_config_is_refused(exported, tmp_path):
 
 
 def test_what_is_no_export_is_an_error(tmp_path, exported):
-    with pytest.raises(FileNotFoundError, match="is no export of capjax .export.json is missing."):
+    with pytest.raises(FileNotFoundError, match="is not an export of capjax .export.json is missing."):
         SavedModelGenerator(tmp_path)
     broken = shutil.copytree(exported("photo")[1], tmp_path / "broken")
     (weights,) = broken.glob("variables/variables.data*")

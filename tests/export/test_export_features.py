@@ -23,7 +23,7 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
 from capjax.export import export_job  # noqa: E402
-from capjax.export.pictures import pictures  # noqa: E402
+from capjax.export.jpeg import decode_jpegs  # noqa: E402
 from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
 
 CLIPS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1, 1)}
@@ -103,7 +103,7 @@ def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
     model, folder = photos
     parts, source = model.parts(), RecordSource(tiny_photos.data, "val")
     jpegs = [source[i].frames[0] for i in range(6)]
-    seen = pictures(tf.constant(jpegs), 32, parts.picture).numpy()
+    seen = decode_jpegs(tf.constant(jpegs), 32, parts.picture).numpy()
     times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
     features = parts.extractor(seen[:, None], times, mask)
     batch = {"features": features, "frame_times": times, "frame_mask": mask}

@@ -42,6 +42,7 @@ def trained(tiny, tmp_path_factory):
         done = tiny.launch(folder / "run", *settings)
         assert done.returncode == 0, (done.returncode, done.stderr)
         (folder / "page.html").write_text(make_page(Workdir(folder / "run")))
+        (folder / "page_with_photos.html").write_text(make_page(Workdir(folder / "run"), photos=tiny.data))
         (folder / "features.json").write_text(json.dumps(RecordSource(data, "val")[0].features[0].tolist()))
         shutil.rmtree(data)
 
@@ -91,3 +92,4 @@ def test_a_page_without_pictures_says_why(trained):
     text = (trained / "page.html").read_text()
     assert "<figure>" not in text
     assert "--keep-frames" in text
+    assert "<figure>" in (trained / "page_with_photos.html").read_text()

@@ -11,7 +11,7 @@ from capjax.data.transforms import view
 
 tf = pytest.importorskip("tensorflow")
 
-from capjax.export.pictures import orientation, pictures  # noqa: E402
+from capjax.export.jpeg import decode_jpegs, orientation  # noqa: E402
 
 
 def drawn(height: int, width: int, *, mode: str = "RGB", turn: int = 1, order: str = "<", quality: int = 90) -> bytes:
@@ -31,7 +31,7 @@ def drawn(height: int, width: int, *, mode: str = "RGB", turn: int = 1, order: s
 
 
 def seen(jpegs: list[bytes], size: int, settings: MediaSettings, **options) -> np.ndarray:
-    return pictures(tf.constant(jpegs), size, settings, **options).numpy().astype(int)
+    return decode_jpegs(tf.constant(jpegs), size, settings, **options).numpy().astype(int)
 
 
 def expected(jpeg: bytes, size: int, settings: MediaSettings) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_printers_colours_become_rgb_nearly_alike():
 
 def test_a_batch_may_have_gaps_where_they_are_allowed():
     settings, jpeg = MediaSettings(256), drawn(50, 60)
-    both = seen([b"", jpeg], 32, settings, gaps=True)
+    both = seen([b"", jpeg], 32, settings, allow_empty=True)
     assert not both[0].any()
     np.testing.assert_array_equal(both[1], seen([jpeg], 32, settings)[0])
     with pytest.raises(tf.errors.InvalidArgumentError):
