@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from capjax.config.aliases import OLD_NAMES
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.windows import WindowSettings
@@ -30,8 +31,6 @@ from capjax.workdir.layout import Workdir
 
 # For datasets that were prepared before these were recorded: frames per second; seconds of a window and of an overlap.
 _FPS, _WINDOW, _OVERLAP = 2.0, 512.0, 5.0
-# Names of decoding options in capjax 0.1.
-_OLD_OPTIONS = {"beams": "num_beams", "neighbours": "num_neighbors", "consensus": "consensus_weight"}
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,10 @@ class Predictor:
         """The generator for these decoding options; each is made once."""
         options = ConfigDict(self.config.decode.to_dict())
         for name, value in decode.items():
-            if name in _OLD_OPTIONS:
-                warnings.warn(
-                    f"the decoding option {name!r} is now {_OLD_OPTIONS[name]!r}", DeprecationWarning, stacklevel=3
-                )
-                name = _OLD_OPTIONS[name]
+            if new_name := OLD_NAMES.get(f"decode.{name}"):
+                new_name = new_name.removeprefix("decode.")
+                warnings.warn(f"the decoding option {name!r} is now {new_name!r}", DeprecationWarning, stacklevel=3)
+                name = new_name
             if name not in options:
                 raise ValueError(f"unknown decoding option {name!r}; expected one of {', '.join(options)}")
             options[name] = value
