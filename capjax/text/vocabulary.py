@@ -1,15 +1,15 @@
 """Text to tokens and back, with SentencePiece (Kudo & Richardson 2018): byte-pair encoding (Sennrich et al. 2016).
 
-Nothing is out of vocabulary: what no piece covers is spelled in UTF-8 bytes. Text comes back from its tokens as it
-went in, but for this normalization, `normalize`, applied before encoding and after decoding:
+Every text can be encoded: characters without a token are spelled in UTF-8 bytes. Decoding returns the encoded text up
+to this normalization (`normalize`), which is applied before encoding and after decoding:
 
-- Unicode NFC (not NFKC, which would turn Chinese full-width punctuation into ASCII);
-- runs of white space become one space, none at the ends; U+2581, SentencePiece's own mark of a space, is a space too;
-- what cannot be UTF-8 (lone surrogates) and U+0000 become U+FFFD;
-- lower case, if the vocabulary was made so.
+- Unicode NFC (not NFKC, which would replace Chinese full-width punctuation by ASCII);
+- runs of white space become one space, and none at the ends; U+2581, SentencePiece's space mark, counts as a space;
+- lone surrogates, which UTF-8 cannot represent, and U+0000 become U+FFFD;
+- lower case, if the vocabulary was made with it.
 
-Reserved pieces stand for tasks, languages and times. They are SentencePiece control pieces: text can never produce
-them, not even text that spells `<lang:de>`.
+Reserved tokens stand for tasks, languages and times. They are SentencePiece control symbols: text never produces them,
+not even text that spells `<lang:de>`. A *piece* is the text of a token, as in SentencePiece.
 """
 
 import io
@@ -25,12 +25,12 @@ from capjax.registry import nearest
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 TASKS = ("summary", "dense")
-# A flag inside the model file, so that the one file is the whole vocabulary.
+# A flag in the model file, so that the file is the whole vocabulary.
 _LOWERCASE = "<normalize:lowercase>"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
-# Changed by NFKC, by case folding, by stripping accents, and by a model that cannot spell what it has not seen.
+# Text that is altered by NFKC, case folding, accent stripping, or a model without byte fallback.
 _PROBE = "\uff21b\u2460\ufb01 \u00c9e\u0301 \u4e00\U0001f600"
-_UNLIMITED = 1 << 21  # more pieces than Unicode has characters
+_UNLIMITED = 1 << 21  # more tokens than Unicode has characters
 _MAKE = "make one with `python -m data_prep vocabulary --input DATASET --output FILE`"
 
 
@@ -39,7 +39,7 @@ class VocabularyError(ValueError):
 
 
 def normalize(text: str, *, lowercase: bool = False) -> str:
-    """The normalization of the module's docstring."""
+    """Normalizes a text as the module's docstring describes."""
     text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     text = unicodedata.normalize("NFC", text.replace("\0", "\ufffd").replace("\u2581", " "))
     text = " ".join(text.split())
@@ -47,14 +47,18 @@ def normalize(text: str, *, lowercase: bool = False) -> str:
 
 
 class Vocabulary:
-    """A SentencePiece model with the project's reserved pieces.
+    """A SentencePiece model with capjax's reserved tokens.
 
     Args:
-      model: the bytes of a model file.
-      where: names it in errors.
+      model: The bytes of a model file.
+      where: Name of the file for errors.
+
+    Attributes:
+      size: Number of tokens.
+      lowercase: Whether text is converted to lower case.
 
     Raises:
-      VocabularyError: the bytes are no such model, or one made for something else.
+      VocabularyError: The bytes are not a SentencePiece model, or it was not made by capjax.
     """
 
     pad_id, bos_id, eos_id = PAD, BOS, EOS
@@ -67,7 +71,7 @@ class Vocabulary:
             raise VocabularyError(f"{where} is not a SentencePiece model ({error}); {_MAKE}") from error
         self.size = self._model.GetPieceSize()
         self._control = {self._model.IdToPiece(i): i for i in range(self.size) if self._model.IsControl(i)}
-        if missing := self._foreign():
+        if missing := self._missing():
             raise VocabularyError(f"{where} is a SentencePiece model, but not one of capjax's: {missing}; {_MAKE}")
         self.lowercase = _LOWERCASE in self._control
 
@@ -76,26 +80,26 @@ class Vocabulary:
         """Reads a model file.
 
         Raises:
-          FileNotFoundError: no such file.
-          VocabularyError: not a vocabulary.
+          FileNotFoundError: The file does not exist.
+          VocabularyError: The file is not a vocabulary of capjax.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no vocabulary {path}; {_MAKE.replace('FILE', str(path))}")
         return cls(path.read_bytes(), str(path))
 
-    def _foreign(self) -> str:
-        """What a model made for something else lacks; empty if nothing."""
+    def _missing(self) -> str:
+        """Describes what a model of another project lacks; empty for one of capjax's."""
         ids = (self._model.pad_id(), self._model.bos_id(), self._model.eos_id(), self._model.unk_id())
         if ids != (PAD, BOS, EOS, UNK):
             return f"its pad, bos, eos and unk are {ids}, not {(PAD, BOS, EOS, UNK)}"
         if sum(self._model.IsByte(i) for i in range(self.size)) != 256:
-            return "it has no byte fallback, so that text with rare characters would not come back"
+            return "it has no byte fallback, so that rare characters would be lost"
         if self._model.Decode(self._model.EncodeAsIds(_PROBE)) != _PROBE:
-            return "it normalizes text in another way"
+            return "it normalizes text differently"
         if lacking := [piece for piece in map("<task:{}>".format, TASKS) if piece not in self._control]:
-            return f"it has no piece {lacking[0]}"
-        return "" if self._reserved("lang") else "it has no language pieces, such as <lang:en>"
+            return f"it has no token {lacking[0]}"
+        return "" if self._reserved("lang") else "it has no language tokens, such as <lang:en>"
 
     @cached_property
     def languages(self) -> list[str]:
@@ -107,7 +111,7 @@ class Vocabulary:
 
     @cached_property
     def num_time_tokens(self) -> int:
-        """How many time pieces there are."""
+        """Number of time tokens."""
         return len(self._reserved("time"))
 
     def _reserved(self, kind: str) -> list[str]:
@@ -118,8 +122,8 @@ class Vocabulary:
         piece = f"<{kind}:{name}>"
         if piece not in self._control:
             raise VocabularyError(
-                f"the vocabulary has no {kind} piece {name!r}; {nearest(str(name), self._reserved(kind))}. "
-                "Pieces are reserved when the vocabulary is made."
+                f"the vocabulary has no {kind} token {name!r}; {nearest(str(name), self._reserved(kind))}. "
+                "Tokens are reserved when the vocabulary is made."
             )
         return self._control[piece]
 
@@ -134,47 +138,51 @@ class Vocabulary:
 
     @cached_property
     def text_ids(self) -> list[int]:
-        """The pieces that text is made of: neither reserved nor unknown."""
+        """Ids of the tokens of text: neither reserved nor unknown."""
         return [i for i in range(self.size) if not self._model.IsControl(i) and i != UNK]
 
     @cached_property
     def spellings(self) -> list[bytes]:
-        """What each piece adds to a text, in UTF-8, before `normalize`; reserved and unknown ones nothing. Only pieces
-        that are bytes may be no whole characters."""
+        """The UTF-8 text of each token, before `normalize`; empty for reserved and unknown tokens.
 
-        def spelling(piece: int) -> bytes:
-            name = self._model.IdToPiece(piece)
-            return bytes([int(name[1:-1], 16)]) if self._model.IsByte(piece) else name.replace("\u2581", " ").encode()
+        Only byte tokens may be incomplete characters.
+        """
+
+        def spelling(id: int) -> bytes:
+            piece = self._model.IdToPiece(id)
+            return bytes([int(piece[1:-1], 16)]) if self._model.IsByte(id) else piece.replace("\u2581", " ").encode()
 
         text = set(self.text_ids)
         return [spelling(i) if i in text else b"" for i in range(self.size)]
 
     @cached_property
     def blank_ids(self) -> list[int]:
-        """Pieces of text of which several together may be no more than white space: spaces, and bytes that white space
-        is spelled with. Any text with another piece in it has something to read."""
+        """Ids of text tokens that may decode to white space alone: spaces, and the bytes of white-space characters.
+
+        Text with any other token has visible characters.
+        """
         spaces = [char for char in map(chr, range(0x3001)) if not normalize(char)]
-        spelled = {byte for char in spaces for byte in char.encode()}
-        names = {i: self._model.IdToPiece(i) for i in self.text_ids if self._model.IsByte(i)}
-        spelling = {i for i, name in names.items() if int(name[1:-1], 16) in spelled}
-        return [i for i in self.text_ids if i in spelling or not self.decode([i])]
+        space_bytes = {byte for char in spaces for byte in char.encode()}
+        byte_pieces = {i: self._model.IdToPiece(i) for i in self.text_ids if self._model.IsByte(i)}
+        blank_bytes = {i for i, piece in byte_pieces.items() if int(piece[1:-1], 16) in space_bytes}
+        return [i for i in self.text_ids if i in blank_bytes or not self.decode([i])]
 
     def prefix(self, lang: str, task: str | None = None) -> list[int]:
-        """What every target starts with: <bos>, the task unless it is plain captioning, the language."""
+        """Returns the first tokens of a target: <bos>, the task (none for plain captions), the language."""
         return [BOS, *([self.task_id(task)] if task else []), self.lang_id(lang)]
 
     def encode(self, text: str) -> list[int]:
-        """Pieces of the text, without <bos> and <eos>."""
+        """Returns the tokens of a text, without <bos> and <eos>."""
         return self._model.EncodeAsIds(normalize(text, lowercase=self.lowercase))
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         return self._model.EncodeAsIds([normalize(text, lowercase=self.lowercase) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text up to the first <eos>, without reserved pieces; bytes that are no UTF-8 become U+FFFD.
+        """Returns the text up to the first <eos>, without reserved tokens; invalid UTF-8 becomes U+FFFD.
 
-        It is normalized as what goes in is: `decode(encode(text)) == normalize(text)`, and whatever the pieces, the
-        result has single spaces and none at its ends.
+        The result is normalized: `decode(encode(text)) == normalize(text)`, and any tokens decode to a text with single
+        spaces and none at its ends.
         """
         text = []
         for i in map(int, ids):
@@ -186,10 +194,10 @@ class Vocabulary:
 
 
 def balance(sentences: Mapping[str, Sequence[str]], temperature: float) -> list[str]:
-    """Sentences of all languages, each language's share proportional to count ** (1 / temperature).
+    """Resamples sentences so that each language's share is proportional to count ** (1 / temperature).
 
-    As many sentences as went in; small languages are repeated and large ones thinned evenly. 1 keeps the counts; mT5
-    (Xue et al. 2021) uses 1 / 0.3.
+    The total is kept: sentences of small languages are repeated, those of large ones thinned out evenly. Temperature 1
+    keeps the counts; mT5 (Xue et al. 2021) uses 1 / 0.3.
     """
     total = sum(map(len, sentences.values()))
     shares = {lang: len(texts) ** (1.0 / temperature) for lang, texts in sentences.items() if texts}
@@ -205,21 +213,22 @@ def train(
     sentences: Mapping[str, Sequence[str]], *, size: int, lowercase: bool = False, temperature: float = 10 / 3,
     languages: Iterable[str] = (), time_tokens: int = 0,
 ) -> bytes:  # fmt: skip
-    """Makes a vocabulary; the same sentences give the same bytes.
+    """Trains a vocabulary, deterministically.
 
     Args:
-      sentences: captions by language.
-      size: pieces at most; a small corpus gives fewer.
-      lowercase: fold case, at the cost of not writing it.
-      temperature: see `balance`; 1 or more.
-      languages: BCP-47 codes to reserve beside those of the sentences.
-      time_tokens: how many pieces to reserve for times.
+      sentences: Captions by language.
+      size: Largest number of tokens; a small corpus gives fewer.
+      lowercase: Convert text to lower case; captions are then written in lower case.
+      temperature: See `balance`; 1 or more.
+      languages: BCP-47 codes to reserve in addition to those of the sentences.
+      time_tokens: Number of tokens to reserve for times.
 
     Returns:
       The bytes of the model file.
 
     Raises:
-      VocabularyError: a bad argument, no sentences, or `size` is too small for the characters and reserved pieces.
+      VocabularyError: An argument is invalid, there are no sentences, or `size` is too small for the characters and
+        reserved tokens.
     """
     languages = {*sentences, *languages}
     check_arguments(size, temperature, languages, time_tokens)
@@ -237,20 +246,20 @@ def train(
     try:
         return _sentencepiece(texts, control, "bpe", size)
     except RuntimeError as error:
-        # A model of single characters holds exactly what none can do without.
+        # A character model has exactly the tokens that any model needs.
         least = spm.SentencePieceProcessor(
             model_proto=_sentencepiece(texts, control, "char", _UNLIMITED)
         ).GetPieceSize()
         if size >= least:
-            raise VocabularyError(f"SentencePiece cannot make a vocabulary of {size} pieces: {error}") from error
+            raise VocabularyError(f"SentencePiece cannot make a vocabulary of {size} tokens: {error}") from error
         raise VocabularyError(
-            f"a vocabulary of {size} pieces is too small for these captions: {least} are needed, of which 256 for "
+            f"a vocabulary of {size} tokens is too small for these captions: {least} are needed, of which 256 for "
             f"bytes, {len(control) + 4} reserved and the others for common characters; ask for {2 * least} or more"
         ) from error
 
 
 def check_arguments(size: int, temperature: float, languages: Iterable[str], time_tokens: int):
-    """Raises VocabularyError for what `train` could not use."""
+    """Raises VocabularyError for invalid arguments of `train`."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise VocabularyError(f"size {size!r} should be a whole number, 1 or more")
     if isinstance(time_tokens, bool) or not isinstance(time_tokens, int) or time_tokens < 0:
@@ -265,17 +274,17 @@ def check_arguments(size: int, temperature: float, languages: Iterable[str], tim
 
 
 def _sentencepiece(texts: Iterable[str], control: Sequence[str], kind: str, size: int) -> bytes:
-    """The bytes of a model of `kind` bpe or char."""
+    """Returns the bytes of a model of `kind` bpe or char."""
     model = io.BytesIO()
     spm.SentencePieceTrainer.Train(
         sentence_iterator=iter(texts),
         model_writer=model,
-        # The unigram model wants a large corpus to guess from; byte pairs do well with a few hundred captions.
+        # Byte-pair encoding works with a few hundred captions; the unigram model needs a large corpus.
         model_type=kind,
         vocab_size=size,
         hard_vocab_limit=False,
         byte_fallback=True,
-        # Rarer characters are spelled in bytes rather than taking up pieces.
+        # Rarer characters are spelled in bytes rather than given tokens.
         character_coverage=0.9999,
         normalization_rule_name="identity",
         control_symbols=list(control),

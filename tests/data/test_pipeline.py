@@ -294,9 +294,9 @@ def test_a_language_that_nobody_speaks_is_an_error_that_lists_those_there_are(tr
         train(records(3))
 
 
-def test_a_language_without_a_piece_is_an_error(train, data):
+def test_a_language_without_a_token_is_an_error(train, data):
     data.languages = ("fr",)
-    with pytest.raises(ValueError, match="no lang piece 'fr'"):
+    with pytest.raises(ValueError, match="no lang token 'fr'"):
         train(records(3, langs=("fr",)))
 
 

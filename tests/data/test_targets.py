@@ -43,7 +43,7 @@ def fill(targets, one: Record, seed: int = 0) -> dict:
 
 
 def learned(row: dict, *place) -> list[int]:
-    """The pieces that count, which come after the prefix and before padding."""
+    """The tokens that count, which come after the prefix and before padding."""
     target, mask = row["target"][place], row["loss_mask"][place]
     assert (target[mask.nonzero()[0].max(initial=0) + 1 :] == PAD).all() or not mask.any()
     return target[mask].tolist()
@@ -90,9 +90,9 @@ def test_a_text_that_is_too_long_is_cut_and_has_no_end_to_learn():
 
 def test_events_that_reach_beyond_a_part_end_at_its_edge():
     one = record(event(-3, 4, TEXTS[0]), event(8, 13, TEXTS[1]), duration=10.0)
-    pieces = learned(fill(TimedTextTargets(PIECES, data(time_bins=21)), one))
+    tokens = learned(fill(TimedTextTargets(PIECES, data(time_bins=21)), one))
     times = [PIECES.time_id(i) for i in range(21)]
-    assert [times.index(p) for p in pieces if p in times] == [0, 8, 16, 20]
+    assert [times.index(token) for token in tokens if token in times] == [0, 8, 16, 20]
 
 
 # ---- Events as a set
@@ -151,7 +151,7 @@ def test_references_keep_their_annotation_sets_and_have_the_videos_times():
     assert found["en"][3] == [(100, 101, TEXTS[0])]
 
 
-def test_a_summary_is_asked_for_by_its_piece():
+def test_a_summary_is_asked_for_by_its_token():
     one = record(RecordCaption("a whole"), RecordCaption(TEXTS[4], kind="summary"), *EVENTS)
     targets = make_targets(PIECES, data(task="summary"))
     row = fill(targets, one)

@@ -50,7 +50,7 @@ def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
         (("--languages", "deu,fr"), "no captions in --languages deu,fr; did you mean 'de'? known: de, en"),
         (("--split", "dev"), "no split 'dev'; it has test, train, val"),
         (("--size", "0"), "size 0 should be a whole number, 1 or more"),
-        (("--size", "100"), "a vocabulary of 100 pieces is too small for these captions"),
+        (("--size", "100"), "a vocabulary of 100 tokens is too small for these captions"),
         (("--temperature", "0"), "temperature 0.0 should be a number, 1 or more"),
         (("--time-tokens", "-1"), "time_tokens -1 should be a whole number, 0 or more"),
     ],

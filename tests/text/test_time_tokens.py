@@ -1,4 +1,4 @@
-"""Events to pieces and back."""
+"""Events to tokens and back."""
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +39,7 @@ def test_events_come_back_within_half_a_bin_and_in_order(bins, duration, events)
         )
 
 
-def test_the_first_and_the_last_moment_have_pieces_of_their_own():
+def test_the_first_and_the_last_moment_have_tokens_of_their_own():
     assert TIMES[10].quantize(0.0, 20.0, 20.0) == (0, 9)
     assert TIMES[10].encode([(0.0, 20.0, "")], 20.0) == [PIECES.time_id(0), PIECES.time_id(9)]
 
@@ -67,7 +67,7 @@ def test_a_text_that_spells_a_time_is_text():
     assert (event.start, event.end, event.text) == (0.0, 9.0, "<time:3> now")
 
 
-def test_pieces_that_may_be_blank_are_those_of_white_space():
+def test_tokens_that_may_be_blank_are_those_of_white_space():
     for char in (" ", "\u00a0", "\u3000", "\u2003", "\t"):
         ids = PIECES._model.EncodeAsIds(f"a{char}a")  # as it is, not normalized
         assert not set(ids) <= set(PIECES.blank_ids)

@@ -1,4 +1,4 @@
-"""Text to tokens and back, for text of any kind; reserved pieces; what may be asked for."""
+"""Text to tokens and back, for text of any kind; reserved tokens; what may be asked for."""
 
 import io
 import random
@@ -49,7 +49,7 @@ def test_text_comes_back_as_it_went_in_but_for_the_normalization(text):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, VOCABULARY.size - 1), max_size=20))
-def test_any_pieces_are_text_with_single_spaces_and_none_at_its_ends(ids):
+def test_any_tokens_are_text_with_single_spaces_and_none_at_its_ends(ids):
     text = VOCABULARY.decode(ids)
     assert text == " ".join(text.split())
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == text
@@ -61,7 +61,7 @@ def test_a_batch_is_encoded_as_its_texts_are():
     assert VOCABULARY.encode_batch(texts) == [VOCABULARY.encode(text) for text in texts]
 
 
-def test_decoding_stops_at_the_first_eos_and_drops_reserved_pieces():
+def test_decoding_stops_at_the_first_eos_and_drops_reserved_tokens():
     cat, dog = VOCABULARY.encode("a cat"), VOCABULARY.encode("a dog")
     row = [*VOCABULARY.prefix("en", "dense"), VOCABULARY.time_id(2), *cat, VOCABULARY.eos_id, *dog, VOCABULARY.pad_id]
     assert VOCABULARY.decode(row) == "a cat"
@@ -77,7 +77,7 @@ def test_an_unknown_language_names_those_known():
         VOCABULARY.prefix("dee")
 
 
-def test_reserved_pieces_are_counted():
+def test_reserved_tokens_are_counted():
     vocabulary = Vocabulary(train(SENTENCES, size=600, languages=["pt-BR", "en"], time_tokens=12))
     assert vocabulary.languages == ["ar", "de", "en", "pt-BR", "zh"]
     assert (vocabulary.num_time_tokens, vocabulary.tasks) == (12, ["dense", "summary"])
@@ -90,7 +90,7 @@ def test_the_same_sentences_give_the_same_bytes_in_any_order():
     assert train(shuffled, size=600, time_tokens=5) == MODEL
 
 
-def test_words_of_a_small_corpus_become_whole_pieces():
+def test_words_of_a_small_corpus_become_whole_tokens():
     vocabulary = Vocabulary(train({"en": SENTENCES["en"]}, size=600))
     caption = "A red cat is left of the dog."
     assert len(vocabulary.encode(caption)) == len(caption.split()) + 1  # the period
@@ -99,14 +99,14 @@ def test_words_of_a_small_corpus_become_whole_pieces():
 @pytest.mark.parametrize(
     "sentences", [{"en": ["a"]}, {"zh": ["一"]}, {"en": ["x"] * 3}, {"en": ["<lang:de> <pad>"] * 5}]
 )
-def test_a_tiny_corpus_gives_fewer_pieces(sentences):
+def test_a_tiny_corpus_gives_fewer_tokens(sentences):
     vocabulary = Vocabulary(train(sentences, size=8192))
     assert 256 < vocabulary.size < 300
     assert vocabulary.decode(vocabulary.encode("something else, 狗")) == "something else, 狗"
 
 
-def test_too_small_a_size_says_how_many_pieces_are_needed():
-    with pytest.raises(VocabularyError, match=r"of 100 pieces is too small.* (\d+) are needed") as caught:
+def test_too_small_a_size_says_how_many_tokens_are_needed():
+    with pytest.raises(VocabularyError, match=r"of 100 tokens is too small.* (\d+) are needed") as caught:
         train(SENTENCES, size=100)
     least = int(str(caught.value).split(" are needed")[0].split()[-1])
     assert Vocabulary(train(SENTENCES, size=least)).size == least
@@ -171,10 +171,10 @@ def foreign(**options) -> bytes:
         ({"pad_id": -1, "unk_id": 0}, "pad, bos, eos and unk are"),
         ({"pad_id": 3, "unk_id": 0}, "pad, bos, eos and unk are"),
         ({"byte_fallback": False}, "no byte fallback"),
-        ({"normalization_rule_name": "nmt_nfkc"}, "normalizes text in another way"),
-        ({"normalization_rule_name": "nmt_nfkc_cf"}, "normalizes text in another way"),
-        ({"control_symbols": []}, "no piece <task:summary>"),
-        ({"control_symbols": ["<task:summary>", "<task:dense>"]}, "no language pieces"),
+        ({"normalization_rule_name": "nmt_nfkc"}, "normalizes text differently"),
+        ({"normalization_rule_name": "nmt_nfkc_cf"}, "normalizes text differently"),
+        ({"control_symbols": []}, "no token <task:summary>"),
+        ({"control_symbols": ["<task:summary>", "<task:dense>"]}, "no language tokens"),
     ],
 )
 def test_models_made_for_something_else_are_refused(options, told):
