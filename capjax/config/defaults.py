@@ -76,6 +76,11 @@ _MODEL = Group(
         frozen=Setting(False, "Do not train the encoder."),
         options=Setting({}, "Keyword arguments of the encoder."),
     ),
+    encoders=Setting(
+        {},
+        'Further encoders by name, such as {"audio": {"name": NAME, "input": KEY}}: name of the encoder, batch entry that '
+        "it reads, and optionally weights, frozen and options as above.",
+    ),
     frame_difference=Setting(False, "Add the differences to the frames before and after to each frame's features."),
     frame_similarity=Setting(
         0,

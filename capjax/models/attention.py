@@ -10,64 +10,57 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Bool, Float
 
-from capjax.models.layers import PRODUCT, Linear, by_platform, flat_product
+from capjax.models.gradients import by_platform, custom_gradient
+from capjax.models.layers import PRODUCT, Linear, flat_product
 from capjax.parallel.sharding_rules import constrain
 
 
 def _scores(query, key, mask, *, transposed: bool = False) -> jax.Array:
-    # The query is scaled, not the scores, of which there are more.
+    # The query is scaled rather than the scores, which are more numerous.
     query = query * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     axes = "bhqk,bhkn->bhqn" if transposed else "bhqk,bhnk->bhqn"
     scores = jnp.einsum(axes, query, key, preferred_element_type=jnp.float32)
     return scores if mask is None else jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
 
 
-def attention_weights(query, key, mask=None, *, transposed: bool = False) -> jax.Array:
-    """softmax(q k / sqrt(d_k)): [b, h, q, k] x [b, h, n, k], or [b, h, k, n] if `transposed` -> float32 [b, h, q, n].
+def attention_weights(query: Float[Array, "b h q k"], key, mask=None, *, transposed: bool = False) -> jax.Array:
+    """softmax(q k / sqrt(d_k)) as float32 [b, h, q, n].
 
-    `mask` is boolean and broadcasts to [b, h, q, n]; True = may be seen.
+    Args:
+      key: [b, h, n, k], or [b, h, k, n] if `transposed`.
+      mask: bool, broadcasts to [b, h, q, n]; True = the key is visible to the query.
     """
     return jax.nn.softmax(_scores(query, key, mask, transposed=transposed), axis=-1)
 
 
 def _row_stats(scores) -> tuple[jax.Array, jax.Array]:
-    """Of each row of scores: its largest, and the sum of exp(score - largest); both [b, h, q, 1]."""
-    most = scores.max(-1, keepdims=True)
-    return most, jnp.exp(scores - most).sum(-1, keepdims=True)
+    """The maximum of each row of scores and the sum of exp(score - maximum), both [b, h, q, 1]."""
+    maximum = scores.max(-1, keepdims=True)
+    return maximum, jnp.exp(scores - maximum).sum(-1, keepdims=True)
 
 
 def _no_stats(scores) -> tuple[jax.Array, jax.Array]:
-    none = jnp.zeros((*scores.shape[:3], 1))
-    return none, none
+    zeros = jnp.zeros((*scores.shape[:3], 1))
+    return zeros, zeros
 
 
-def _weights_by_stats(scores, stats) -> jax.Array:
-    most, total = stats
-    return jnp.exp(scores - most) * (1.0 / total)
+def _weights_from_stats(scores, stats) -> jax.Array:
+    maximum, total = stats
+    return jnp.exp(scores - maximum) * (1.0 / total)
 
 
-def _weights_anew(scores, stats) -> jax.Array:
+def _weights_from_scores(scores, stats) -> jax.Array:
     del stats
     return jax.nn.softmax(scores, axis=-1)
 
 
-@jax.custom_vjp
-def attend(query, key, value, mask=None) -> jax.Array:
-    """Attention output [b, h, q, k] (Vaswani et al. 2017, equation 1); arguments as `attention_weights`.
-
-    The backward pass keeps the weights alone of all [q, n] arrays, and takes the softmax's row sums from the output
-    (Dao et al. 2022, section 3.1): on CPU half the time of what autodiff finds. Where a layer is computed anew in the
-    backward pass, two numbers a row are kept (elsewhere than on CPU), from which the weights follow in one pass.
-    """
-    return _attend(query, key, value, mask)[0]
-
-
-def _attend(query, key, value, mask):
+def _attend(query, key, value, mask=None):
     scores = _scores(query, key, mask)
     stats = jax.lax.platform_dependent(scores, cpu=_no_stats, default=_row_stats)
     stats = jax.tree.map(lambda each: checkpoint_name(each, PRODUCT), stats)
-    weights = jax.lax.platform_dependent(scores, stats, cpu=_weights_anew, default=_weights_by_stats)
+    weights = jax.lax.platform_dependent(scores, stats, cpu=_weights_from_scores, default=_weights_from_stats)
     weights = weights.astype(value.dtype)
     out = checkpoint_name(jnp.einsum("bhqn,bhnk->bhqk", weights, value), PRODUCT)
     return out, (query, key, value, mask, weights, out)
@@ -75,19 +68,29 @@ def _attend(query, key, value, mask):
 
 def _attend_backward(saved, dout):
     query, key, value, mask, weights, out = saved
-    row = (dout.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+    row_sum = (dout.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
     dvalue = jnp.einsum("bhqn,bhqk->bhnk", weights, dout)
     dweights = jnp.einsum("bhqk,bhnk->bhqn", dout, value, preferred_element_type=jnp.float32)
-    of_scores = weights * (dweights - row) * query.shape[-1] ** -0.5
+    dscores = weights * (dweights - row_sum) * query.shape[-1] ** -0.5
     if mask is not None:
-        of_scores = jnp.where(mask, of_scores, 0.0)  # where all is masked the weights are not 0
-    of_scores = of_scores.astype(query.dtype)
-    of_query = jnp.einsum("bhqn,bhnk->bhqk", of_scores, key)
-    of_key = jnp.einsum("bhqn,bhqk->bhnk", of_scores, query)
-    return of_query, of_key, dvalue, None
+        dscores = jnp.where(mask, dscores, 0.0)  # in a row that is masked throughout, the weights are not 0
+    dscores = dscores.astype(query.dtype)
+    dquery = jnp.einsum("bhqn,bhnk->bhqk", dscores, key)
+    dkey = jnp.einsum("bhqn,bhqk->bhnk", dscores, query)
+    return dquery, dkey, dvalue, None
 
 
-attend.defvjp(_attend, _attend_backward)
+@custom_gradient(_attend, _attend_backward)
+def attend(
+    query: Float[Array, "b h q k"], key: Float[Array, "b h n k"], value: Float[Array, "b h n k"], mask=None
+) -> Float[Array, "b h q k"]:
+    """Attention output (Vaswani et al. 2017, equation 1); arguments as in `attention_weights`.
+
+    Of all [q, n] arrays the backward pass keeps the weights alone, and it takes the softmax's row sums from the output
+    (Dao et al. 2022, section 3.1). If a layer is recomputed in the backward pass, two numbers per row are kept (except
+    on CPU), from which the weights follow in one pass.
+    """
+    return _attend(query, key, value, mask)[0]
 
 
 def _flat_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, ...]:
@@ -99,7 +102,7 @@ def _flat_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, 
 def _direct_heads(x, kernel, bias, *, parts: int, heads: int) -> tuple[jax.Array, ...]:
     kernel, bias = (each.reshape(*each.shape[:-1], parts, heads, -1) for each in (kernel, bias))
     kernels = [constrain(kernel[:, i], "embed", "heads") for i in range(parts)]
-    # Heads that do not fill a tile's 128 are faster as autodiff has them.
+    # Heads that do not fill the 128 lanes of a tile are faster with the gradient that JAX derives.
     to_heads = _to_heads if kernel.shape[-1] % 128 else _to_wide_heads
     return tuple(to_heads(x, kernels[i]) + bias[i][:, None] for i in range(parts))
 
@@ -111,88 +114,100 @@ def _to_heads(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _to_heads_backward(saved, dout):
     x, kernel = saved
-    # As the kernel lies, see `layers.product`.
+    # The kernel's gradient has the layout of the kernel, see `layers.product`.
     return jnp.einsum("bhnk,dhk->bnd", dout, kernel), jnp.tensordot(x, dout, ((0, 1), (0, 2)))
 
 
-_to_wide_heads = jax.custom_vjp(_to_heads)
-_to_wide_heads.defvjp(lambda x, kernel: (_to_heads(x, kernel), (x, kernel)), _to_heads_backward)
+_to_wide_heads = custom_gradient(lambda x, kernel: (_to_heads(x, kernel), (x, kernel)), _to_heads_backward)(_to_heads)
 
 
-def project_heads(linear: Linear, x: jax.Array, parts: int, heads: int, *, keys: int | None = None) -> list[jax.Array]:
-    """x [b, n, d] through a linear layer of parts * h * k outputs -> `parts` arrays [b, h, n, k].
+def project_heads(
+    linear: Linear, x: Float[Array, "b n d"], parts: int, heads: int, *, keys: int | None = None
+) -> list[Float[Array, "b h n k"]]:
+    """Applies a linear layer of parts * h * k outputs and returns its `parts` arrays.
 
-    On CPU by one product whose result is taken apart; elsewhere, where that would copy, by one product a part.
+    On CPU by one product whose result is split; elsewhere, where the split would copy, by one product for each part.
 
     Args:
-      keys: which part is the keys, if any. Their bias moves all scores of a row alike, which the softmax does not see:
-        its gradient is 0 but for rounding, which Adam would scale up to full steps. So it stays as it is.
+      keys: index of the part that holds keys, if any. A bias of the keys shifts all scores of a row alike, which the
+        softmax ignores: its gradient is 0 but for rounding, which Adam would scale up to full steps. So that bias gets
+        no gradient.
     """
     kernel, bias = linear.arrays()
     if keys is not None:
-        of_keys = np.arange(parts).repeat(bias.size // parts) == keys
-        bias = jnp.where(of_keys, jax.lax.stop_gradient(bias), bias)
-    how = {"parts": parts, "heads": heads}
-    out = by_platform(partial(_flat_heads, **how), partial(_direct_heads, **how))(x.astype(linear.dtype), kernel, bias)
+        is_key = np.arange(parts).repeat(bias.size // parts) == keys
+        bias = jnp.where(is_key, jax.lax.stop_gradient(bias), bias)
+    shape = {"parts": parts, "heads": heads}
+    project = by_platform(partial(_flat_heads, **shape), partial(_direct_heads, **shape))
+    out = project(x.astype(linear.dtype), kernel, bias)
     return [checkpoint_name(constrain(each, "batch", "heads"), PRODUCT) for each in out]
 
 
 def _flat_join(x, kernel) -> jax.Array:
-    return flat_product(_join_heads(x), kernel)
+    b, h, n, k = x.shape
+    return flat_product(x.swapaxes(1, 2).reshape(b, n, h * k), kernel)
 
 
 def _direct_join(x, kernel) -> jax.Array:
     return jnp.einsum("bhnk,hkd->bnd", x, constrain(kernel.reshape(*x.shape[1::2], -1), "heads", None, "embed"))
 
 
-def join_heads(linear: Linear, x: jax.Array) -> jax.Array:
-    """Heads [b, h, n, k] through a linear layer of h * k inputs: [b, n, d]."""
+def join_heads(linear: Linear, x: Float[Array, "b h n k"]) -> Float[Array, "b n d"]:
+    """Applies a linear layer of h * k inputs to the concatenated heads."""
     kernel, bias = linear.arrays()
-    # JAX remembers what a function traces to: one that says where arrays lie is made anew for each program.
+    # A new partial for each program: JAX caches the trace of a function, and this one depends on the active mesh.
     joined = by_platform(_flat_join, partial(_direct_join))(x.astype(linear.dtype), kernel)
     return checkpoint_name(joined + bias, PRODUCT)
 
 
-def _join_heads(x: jax.Array) -> jax.Array:
-    """[b, h, n, k] -> [b, n, h * k]."""
-    b, h, n, k = x.shape
-    return x.swapaxes(1, 2).reshape(b, n, h * k)
+def _attend_with_weights(query, key, value, mask, *, transposed: bool = False):
+    """(output [b, h, q, k], weights float32 [b, h, q, n])."""
+    weights = attention_weights(query, key, mask, transposed=transposed)
+    return jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value), weights
 
 
 class SelfAttention(nnx.Module):
-    """Queries, keys and values from one sequence."""
+    """Attention with queries, keys and values from one sequence."""
 
     def __init__(self, d: int, heads: int, *, dtype=jnp.float32, rngs):
         self.qkv = Linear(d, 3 * d, axes=("embed", "heads"), dtype=dtype, rngs=rngs)
         self.out = Linear(d, d, axes=("heads", "embed"), dtype=dtype, rngs=rngs)
         self.heads = heads
 
-    def project(self, x: jax.Array):
-        """[b, n, d] -> query, key, value, each [b, h, n, k]."""
+    def project(self, x: Float[Array, "b n d"]) -> list[Float[Array, "b h n k"]]:
+        """Query, key and value."""
         return project_heads(self.qkv, x, 3, self.heads, keys=1)
 
-    def __call__(self, x: jax.Array, *, causal: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """x [b, n, d]; mask bool [b, n], True where a position may be seen."""
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | None = None, *, causal: bool = False,
+        return_weights: bool = False,
+    ) -> tuple[Float[Array, "b n d"], Float[Array, "b h n n"] | None]:  # fmt: skip
+        """Returns the output, and the weights in float32 if they are requested.
+
+        Args:
+          mask: True = the position is visible.
+          causal: a position sees itself and those before it only.
+        """
         query, key, value = self.project(x)
         mask = None if mask is None else mask[:, None, None]
         if causal:
             before = jnp.tri(x.shape[1], dtype=bool)
             mask = before if mask is None else before & mask
-        return join_heads(self.out, attend(query, key, value, mask))
-
-    def with_weights(self, x: jax.Array, mask: jax.Array | None, return_weights: bool = True):
-        """x [b, n, d], mask bool [b, n] or None -> [b, n, d], weights float32 [b, h, n, n], or None without
-        `return_weights`."""
-        if not return_weights:
-            return self(x, mask=mask), None
-        query, key, value = self.project(x)
-        weights = attention_weights(query, key, None if mask is None else mask[:, None, None])
-        out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
+        if return_weights:
+            out, weights = _attend_with_weights(query, key, value, mask)
+        else:
+            out, weights = attend(query, key, value, mask), None
         return join_heads(self.out, out), weights
 
-    def step(self, x: jax.Array, cache: dict, index: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict]:
-        """One new position for each beam: x [b, m, d]; cache key and value [b, h, l * m, k], of which the m places of
-        `index` are to be filled; mask [b, m, l * m], True where a beam may read a place."""
+    def step(
+        self, x: Float[Array, "b m d"], cache: dict, index: jax.Array, mask: Bool[Array, "b m slots"]
+    ) -> tuple[jax.Array, dict]:
+        """One new position for each beam.
+
+        Args:
+          cache: key and value [b, h, l * m, k]; the m slots of position `index` are filled.
+          mask: True = the beam reads that slot of the cache.
+        """
         m = x.shape[1]
         query, key, value = self.project(x)
         key, value = (
@@ -203,7 +218,10 @@ class SelfAttention(nnx.Module):
 
 
 class CrossAttention(nnx.Module):
-    """Queries from the text, keys and values from the memory. Beams are queries too, so that memory is never copied."""
+    """Attention with queries from one sequence, keys and values from another, the memory.
+
+    All beams of an item are queries of its one memory, so that the memory is never copied.
+    """
 
     def __init__(self, d: int, heads: int, *, dtype=jnp.float32, rngs):
         self.query = Linear(d, d, axes=("embed", "heads"), dtype=dtype, rngs=rngs)
@@ -211,30 +229,34 @@ class CrossAttention(nnx.Module):
         self.out = Linear(d, d, axes=("heads", "embed"), dtype=dtype, rngs=rngs)
         self.heads = heads
 
-    def project(self, memory: jax.Array):
-        """[b, n, d] -> key, value, each [b, h, n, k]."""
+    def project(self, memory: Float[Array, "b n d"]) -> list[Float[Array, "b h n k"]]:
+        """Key and value."""
         return project_heads(self.key_value, memory, 2, self.heads, keys=0)
 
-    def __call__(self, x: jax.Array, memory: jax.Array, mask: jax.Array, *, return_weights: bool = False):
-        """x [b, q, d], memory [b, n, d], mask [b, n] -> [b, q, d], weights [b, q, n] (mean over heads) or None."""
+    def __call__(
+        self, x: Float[Array, "b q d"], memory: Float[Array, "b n d"], mask: Bool[Array, "b n"], *,
+        return_weights: bool = False,
+    ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q n"] | None]:  # fmt: skip
+        """Returns the output, and the weights in float32 if they are requested."""
         key, value = self.project(memory)
         if return_weights:
-            return self._with_weights(x, key, value, mask, transposed=False)
-        return join_heads(self.out, attend(self._query(x), key, value, mask[:, None, None])), None
+            out, weights = _attend_with_weights(self._query(x), key, value, mask[:, None, None])
+        else:
+            out, weights = attend(self._query(x), key, value, mask[:, None, None]), None
+        return join_heads(self.out, out), weights
 
-    def prepare(self, memory: jax.Array):
-        """(key [b, h, k, n], value [b, h, n, k]) of memory [b, n, d], as `step` reads them."""
+    def prepare(self, memory: Float[Array, "b n d"]) -> tuple[Float[Array, "b h k n"], Float[Array, "b h n k"]]:
+        """Key and value as `step` reads them: with few queries a CPU reads transposed keys faster."""
         key, value = self.project(memory)
         return key.swapaxes(2, 3), value
 
-    def step(self, x: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array):
-        """The same for few queries, with what `prepare` gave: on CPU keys that lie so are read three times faster."""
-        return self._with_weights(x, key, value, mask, transposed=True)
-
-    def _with_weights(self, x, key, value, mask, *, transposed: bool):
-        weights = attention_weights(self._query(x), key, mask[:, None, None], transposed=transposed)
-        out = jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value)
-        return join_heads(self.out, out), weights.mean(1)
+    def step(
+        self, x: Float[Array, "b q d"], key: Float[Array, "b h k n"], value: Float[Array, "b h n k"],
+        mask: Bool[Array, "b n"],
+    ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q n"]]:  # fmt: skip
+        """As `__call__`, for few queries and with the result of `prepare`. Returns the output and the weights."""
+        out, weights = _attend_with_weights(self._query(x), key, value, mask[:, None, None], transposed=True)
+        return join_heads(self.out, out), weights
 
     def _query(self, x: jax.Array) -> jax.Array:
         return project_heads(self.query, x, 1, self.heads)[0]

@@ -1,7 +1,6 @@
-"""A config to a model."""
+"""From a config to a model."""
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,32 +11,36 @@ from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.data.batch import media_shapes
-from capjax.models.captioner import Captioner
+from capjax.models.captioner import VISION, Captioner, EncoderSpec
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.parts import BatchNorm
+from capjax.models.parameter_aliases import matches
 from capjax.models.pure_model import Arrays, PureModel, batch_stats_of, params_of
 from capjax.models.temporal import TEMPORAL
 from capjax.registry import Registry, nearest
 
-# Room for <bos>, a task piece and a language piece before the first word.
+# Room for <bos>, a task token and a language token before the first word.
 PREFIX_ROOM = 3
-# What the captioner says itself, and a config's `options` cannot.
+# Arguments that the captioner sets itself, and that a config's `options` cannot set.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
 _GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
+# Keys of an entry of model.encoders, with their defaults.
+_ENCODER_DEFAULTS = {"name": "", "weights": "", "frozen": False, "options": {}, "input": ""}
 
 
 def _check_options(registry: Registry, name: str, options: Mapping, given: set[str], where: str = ""):
-    """ConfigError for an option that the class behind `name` does not have, or of another type than its default.
+    """Raises ConfigError for an option that the class `name` does not have, or of another type than its default.
 
     Args:
-      where: the config's key of the options; empty: that of the registry's kind.
+      given: arguments that are not options.
+      where: the config key of the options; empty: that of the registry's kind.
     """
     where = where or f"model.{registry.kind}.options"
     maker = registry.get(name)
     cls, preset = (maker.func, maker.keywords) if isinstance(maker, partial) else (maker, {})
-    # Of __init__: the class itself shows the signature of its metaclass.
+    # Of __init__, because the class itself shows the signature of its metaclass.
     parameters = inspect.signature(cls.__init__).parameters
     defaults = {key: preset.get(key, p.default) for key, p in parameters.items() if key not in given}
     for key, value in options.items():
@@ -52,41 +55,80 @@ def _check_options(registry: Registry, name: str, options: Mapping, given: set[s
 
 
 def _freeze_norms(model: nnx.Module, patterns: Iterable[str]):
-    """Batch norms of which nothing learns keep their running statistics, and normalize by them in training too: what
-    lies above a frozen part then sees in training what it will see later."""
+    """Marks batch norms whose scale and bias are both frozen: they keep their running statistics and normalize by them
+    in training too, so that the layers above see the same features in training and afterwards."""
     for path, norm in nnx.iter_modules(model):
         if isinstance(norm, BatchNorm):
             names = ["/".join(map(str, (*path, leaf))) for leaf in ("scale", "bias")]
-            norm.frozen = all(any(re.search(pattern, name) for pattern in patterns) for name in names)
+            norm.frozen = all(matches(name, patterns) for name in names)
 
 
 def _has_queries(config) -> bool:
-    """Whether events are found by queries: the other way is to write their times into the text."""
+    """Whether queries find the events; otherwise their times are written into the text."""
     return config.data.task == "dense" and not config.data.time_bins
+
+
+def encoder_configs(config) -> dict[str, dict]:
+    """The settings of each encoder by name: name, weights, frozen, options and input.
+
+    `vision` is described by model.encoder and is absent if the model reads features; model.encoders describes others.
+
+    Raises:
+      ConfigError: a setting of model.encoders is missing or unknown, or has another type than its default.
+    """
+    encoders = {}
+    if not config.data.features:
+        vision = config.model.encoder
+        encoders[VISION] = {key: vision[key] for key in ("name", "weights", "frozen")}
+        encoders[VISION] |= {"options": dict(vision.options), "input": "frames"}
+    for name, given in config.model.encoders.items():
+        where = f"model.encoders.{name}"
+        if name in (VISION, "temporal"):
+            raise ConfigError(f"{where}: this name is taken; choose another, such as 'audio'")
+        for key, value in given.items():
+            if key not in _ENCODER_DEFAULTS:
+                raise ConfigError(f"{where}.{key}: an encoder has no such setting; {nearest(key, _ENCODER_DEFAULTS)}")
+            kind = type(_ENCODER_DEFAULTS[key])
+            if not (hasattr(value, "items") if kind is dict else isinstance(value, kind)):
+                raise ConfigError(f"{where}.{key} = {value!r}: expected {kind.__name__}")
+        if missing := [key for key in ("name", "input") if not given.get(key)]:
+            raise ConfigError(
+                f"{where}: {' and '.join(missing)} missing; name is that of an encoder, input the batch entry it reads"
+            )
+        encoders[name] = _ENCODER_DEFAULTS | dict(given)
+        encoders[name]["options"] = dict(encoders[name]["options"])
+    return encoders
+
+
+def frozen_patterns(config) -> list[str]:
+    """Regular expressions over the names of parameters that do not learn: optimizer.freeze and the frozen encoders."""
+    frozen = [name for name, encoder in encoder_configs(config).items() if encoder["frozen"]]
+    return [*config.optimizer.freeze, *(f"^encoders/{name}/" for name in frozen)]
 
 
 def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequence[int] = ()) -> PureModel:
     """The captioner of a config as pure functions.
 
     Args:
-      vocab: pieces in the vocabulary.
-      feature_shape: (rows, columns, channels), for a model that is fed features.
-      time_ids: the vocabulary's time pieces, for a model that is to learn and writes times.
+      vocab: number of tokens in the vocabulary.
+      feature_shape: (rows, columns, channels), for a model that reads features.
+      time_ids: the time tokens of the vocabulary, for a model that is trained to write times.
 
     Raises:
-      ConfigError: unknown encoder or decoder, or an option that it does not have or cannot take.
+      ConfigError: an encoder or a decoder is unknown, or an option is unknown or has an impossible value.
     """
     model = config.model
-    encoder = None
-    if not config.data.features:
-        encoder = {"name": model.encoder.name, **model.encoder.options}
 
     def make(key) -> Captioner:
         captioner = Captioner(
             vocab=vocab,
             width=model.width,
             max_len=max(config.data.target_len, config.decode.max_len + PREFIX_ROOM),
-            encoder=encoder,
+            encoder={"name": vision["name"], **vision["options"]} if vision else None,
+            encoders={
+                name: EncoderSpec(each["name"], each["options"], each["frozen"], each["input"])
+                for name, each in others.items()
+            },
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
             frame_difference=model.frame_difference,
             frame_similarity=model.frame_similarity,
@@ -106,8 +148,13 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
         return captioner
 
     try:
-        if encoder is not None:
-            _check_options(ENCODERS, model.encoder.name, model.encoder.options, _GIVEN_TO_ENCODER)
+        others = encoder_configs(config)
+        vision = others.pop(VISION, None)
+        if vision:
+            _check_options(ENCODERS, vision["name"], vision["options"], _GIVEN_TO_ENCODER)
+        for name, each in others.items():
+            where = f"model.encoders.{name}.options"
+            _check_options(ENCODERS, each["name"], each["options"], _GIVEN_TO_ENCODER, where)
         if model.temporal.name:
             _check_options(TEMPORAL, model.temporal.name, model.temporal.options, _GIVEN_TO_TEMPORAL)
         _check_options(DECODERS, model.decoder.name, model.decoder.options, _GIVEN_TO_DECODER)
@@ -119,9 +166,14 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
 
 
 def check_stages(pure_model: PureModel, config, feature_shape=None):
-    """Raises ConfigError for a stage of the curriculum, or a bucket, that a captioner of `make_pure_model` cannot take:
-    at the start, and not when it comes."""
+    """Checks before training that the model can take each stage of the curriculum and each bucket.
+
+    Raises:
+      ConfigError: it cannot take one; the message says which.
+    """
     data, checked = config.data, {(config.data.num_frames, config.data.image_size)}
+    if set(encoder_configs(config)) - {VISION}:
+        return  # the sizes of what further encoders read are known only from a batch
     for first, changes in data.curriculum or ((0, {}),):
         frames, size = (changes.get(name, data[name]) for name in ("num_frames", "image_size"))
         for t in sorted({min(bucket, frames) for bucket in data.buckets or (frames,)}):
@@ -150,23 +202,24 @@ def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=
     return PureModel.of(make)
 
 
-def load_encoder(config) -> tuple[Arrays, Arrays]:
-    """(parameters, running statistics) of a config's pretrained encoder, under the names they have in the captioner;
-    empty where the config names no weights."""
-    encoder = config.model.encoder
-    if not encoder.weights or config.data.features:
-        return {}, {}
-    from capjax.models.pretrained import load_pretrained
+def load_encoders(config) -> tuple[Arrays, Arrays]:
+    """(parameters, running statistics) of the pretrained encoders of a config, under their names in the captioner.
 
-    # Abstract: nothing is drawn at random only to be thrown away.
-    module = nnx.eval_shape(
-        lambda: ENCODERS.make(
-            encoder.name, image_size=config.data.image_size, rngs=nnx.Rngs(0), **dict(encoder.options)
-        )
-    )
-    source = encoder.weights if encoder.weights.startswith("pip:") else Path(encoder.weights)
-    load_pretrained(module, source)
-    return tuple(
-        {f"encoder/{name}": jax.device_get(value) for name, value in arrays.items()}
-        for arrays in (params_of(module), batch_stats_of(module))
-    )
+    Encoders without weights are left out.
+    """
+    params, batch_stats = {}, {}
+    for name, encoder in encoder_configs(config).items():
+        if not encoder["weights"]:
+            continue
+        from capjax.models.pretrained import load_pretrained
+
+        def make(encoder=encoder):
+            size = config.data.image_size
+            return ENCODERS.make(encoder["name"], image_size=size, rngs=nnx.Rngs(0), **encoder["options"])
+
+        module = nnx.eval_shape(make)  # abstract: no random values are drawn only to be replaced
+        weights = encoder["weights"]
+        load_pretrained(module, weights if weights.startswith("pip:") else Path(weights))
+        for arrays, loaded in ((params, params_of(module)), (batch_stats, batch_stats_of(module))):
+            arrays |= {f"encoders/{name}/{path}": jax.device_get(value) for path, value in loaded.items()}
+    return params, batch_stats

@@ -1,272 +1,256 @@
-"""The one model: encoder -> connector -> decoder.
+"""The one model: encoders -> connectors -> memory -> decoder.
 
 A task is a vocabulary, a target format and a config, never another model.
 
-b: batch, t: frames, h w: picture, n: memory positions, d: width, l: target positions, v: vocabulary, m: beams.
+b: batch, t: frames, h w: height and width of a frame, n: memory positions, d: width, c: captions of an item, l: target
+positions, v: vocabulary, e: events.
 """
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
 
+from capjax.models.connector import Connector, time_token_embeddings
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
-from capjax.models.encoders.clip import SpaceTimeAttention, time_stride
+from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.events import EventQueries, EventSet, FrameEvents, event_memory, match
-from capjax.models.frame_difference import FrameDifference, FrameSimilarity
-from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
-from capjax.models.memory import DecoderOutput, Memory
+from capjax.models.layers import split
+from capjax.models.memory import DecoderOutput, Memory, concatenate
 from capjax.models.temporal import TEMPORAL
 
-# Radians of the fastest sinusoid in the whole of a video.
-SHARE_SCALE = 100.0
+# The encoder of pictures and videos, which every captioner has, if only as the features that it once computed.
+VISION = "vision"
+# Batch entries whose times and mask are those of the frames.
+_FRAME_ENTRIES = ("frames", "features")
 
 
-class Connector(nnx.Module):
-    """Feature grids of t frames -> memory: projected to d, with learned rows and columns and the sinusoid of the time.
+class EncoderSpec(NamedTuple):
+    """An encoder of a captioner.
 
-    Args:
-      channels: of the features.
-      grid: (rows, columns) of one frame's features.
-      resizable: pictures are square, and of another size they give another square grid: rows and columns are
-        interpolated linearly. Otherwise another grid is an error.
-      feature_dropout: on the normalized features, before the projection.
-      relative: half of the time's channels are of its share of the duration.
-      changes: tell what differs from the frames before and after.
-      similarities: frames before and after that each is told its likeness to.
+    Attributes:
+      name: in ENCODERS.
+      options: keyword arguments of the encoder.
+      frozen: it does not learn, and its running statistics stay as they are.
+      input: the batch entry that it reads. Its times and mask are `{input}_times` [b, t] and `{input}_mask` [b, t], or
+        `frame_times` and `frame_mask` of `frames`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        width: int,
-        grid,
-        *,
-        rate: float,
-        feature_dropout: float,
-        relative: bool = False,
-        resizable: bool = False,
-        frame_difference: bool = False,
-        frame_similarity: int = 0,
-        dtype,
-        rngs,
-    ):
-        rows, columns = grid
-        normal = nnx.initializers.normal(0.5)
-        self.norm = LayerNorm(channels, dtype=dtype)
-        self.project = Linear(channels, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
-        self.out_norm = LayerNorm(width, dtype=dtype)
-        self.frame_difference = FrameDifference(channels, width, dtype=dtype, rngs=rngs) if frame_difference else None
-        self.frame_similarity = (
-            FrameSimilarity(frame_similarity, width, dtype=dtype, rngs=rngs) if frame_similarity else None
-        )
-        # Not small beside the normalized features: "left of" must be learned from these.
-        self.row = nnx.Param(normal(rngs.params(), (rows, width)), out_sharding=(None, "embed"))
-        self.column = nnx.Param(normal(rngs.params(), (columns, width)), out_sharding=(None, "embed"))
-        self.grid, self.rate, self.feature_dropout, self.dtype = (rows, columns), rate, feature_dropout, dtype
-        self.relative, self.resizable = relative, resizable
-
-    def __call__(self, features, times, mask, key=None, *, duration=None) -> Memory:
-        """features [b, t, n, channels], times float32 [b, t] (s), mask bool [b, t], duration float32 [b] (s) -> Memory
-        of t * n positions."""
-        b, t, n, channels = features.shape
-        rows, columns = self._grid_of(n)
-        feature_key, out_key = split(key, 2)
-        normal = self.norm(features.reshape(b * t * n, channels))
-        x = dropout(normal, self.feature_dropout, feature_key)
-        x = self.out_norm(self.project(x)).reshape(b, t, n, -1)
-        if self.frame_difference is not None:
-            x = x + self.frame_difference(normal.reshape(b, t, n, channels), mask)
-        if self.frame_similarity is not None:
-            x = x + self.frame_similarity(normal.reshape(b, t, n, channels), mask)[:, :, None]
-        place = (_resized(self.row[...], rows)[:, None] + _resized(self.column[...], columns)[None]).reshape(n, -1)
-        x = x + place.astype(x.dtype) + self._time(times, duration, x.shape[-1])[:, :, None].astype(x.dtype)
-        frame, position = jnp.divmod(jnp.arange(t * n), n)
-        return Memory(
-            x=dropout(x.reshape(b, t * n, -1), self.rate, out_key),
-            mask=jnp.repeat(mask, n, axis=1),
-            time=jnp.repeat(times, n, axis=1),
-            grid_index=jnp.stack([frame, position // columns, position % columns], axis=-1),
-        )
-
-    def _grid_of(self, n: int) -> tuple[int, int]:
-        """(rows, columns) of n positions."""
-        rows, columns = self.grid
-        if n == rows * columns:
-            return rows, columns
-        side = math.isqrt(n)
-        if not self.resizable or rows != columns or side * side != n:
-            raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
-        return side, side
-
-    def _time(self, times, duration, d: int):
-        """[b, t, d]."""
-        if not self.relative:
-            return sinusoid(times * TIME_SCALE, d)
-        shares = sinusoid(times / duration[:, None] * SHARE_SCALE, d - d // 2)
-        return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), shares], axis=-1)
+    name: str
+    options: Mapping = {}
+    frozen: bool = False
+    input: str = "frames"
 
 
-def _moment_pieces(count: int, d: int) -> jax.Array:
-    """Embeddings [count, d] of length 1 of evenly spaced moments, in the channels where the memory has the share of the
-    duration."""
-    shares = sinusoid(jnp.linspace(0.0, 1.0, count) * SHARE_SCALE, d - d // 2)
-    pieces = jnp.concatenate([jnp.zeros((count, d // 2)), shares], axis=-1)
-    return pieces / jnp.linalg.norm(pieces, axis=-1, keepdims=True)
+@struct.dataclass
+class Features:
+    """Output of an encoder: feature grids of n positions each, with the times (in seconds) and mask of their frames."""
 
-
-def _resized(embedding: jax.Array, count: int) -> jax.Array:
-    """Embeddings [r, d] of evenly spaced places -> of `count` places over the same stretch."""
-    if len(embedding) == count:
-        return embedding
-    return jax.image.resize(embedding, (count, embedding.shape[1]), "linear", antialias=False)
+    x: Float[Array, "b t n channels"]
+    times: Float[Array, "b t"]
+    mask: Bool[Array, "b t"]
+    attention: SpaceTimeAttention | None = None
 
 
 class Captioner(nnx.Module):
-    """Pictures, or features extracted beforehand, to captions.
+    """Writes captions of pictures, videos and what else its encoders read, or of features extracted beforehand.
 
     Args:
-      vocab: v, pieces in the vocabulary.
-      width: d of memory and decoder.
-      max_len: the longest target, prefix included.
-      encoder: name and options of an encoder, or None for a model that is fed features.
-      temporal: name and options of attention over time, or None.
-      decoder: name and options of a decoder.
-      changes: tell what differs from frame to frame.
-      similarities: frames before and after each, whose likeness is told.
-      dense: events with their times are asked for: the memory tells the share of the duration beside the seconds.
-      events: options of EventQueries, or None where no queries find events.
-      time_ids: the pieces of evenly spaced moments, where times are written: each begins as the memory tells its
-        moment, so that who attends to a frame can name its time.
-      image_size: pixels a side of what the encoder sees.
-      feature_shape: (rows, columns, channels) of the features; needed without an encoder.
-      frozen_encoder: the encoder learns nothing, and its running statistics stay as they are.
-      dropout: of connector and decoder.
+      vocab: v, number of tokens in the vocabulary.
+      width: d, of memory and decoder.
+      max_len: maximum length of a target, prefix included.
+      encoder: name and options of the encoder `vision`, or None for a model that reads features.
+      frozen_encoder: the encoder `vision` does not learn, and its running statistics stay as they are.
+      encoders: further encoders by name.
+      decoder: name and options of the decoder.
+      temporal: name and options of attention over time above the encoder `vision`, or None.
+      frame_difference, frame_similarity: of the connector `vision`.
+      dense: the model describes events with their times, for which the memory encodes the share of the duration beside
+        the seconds.
+      events: options of EventQueries, or None if no queries find events.
+      time_ids: tokens of evenly spaced times, for a model that writes times. Their embeddings start as the memory
+        encodes the same times, so that a decoder that attends to a frame can name its time.
+      image_size: pixels per side of the encoders' input.
+      feature_shape: (rows, columns, channels) of the features; required without an encoder.
+      dropout: of connectors, temporal attention, events and decoder.
+      feature_dropout: of the connectors, on features.
     """
 
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        temporal: Mapping | None = None, frame_difference: bool = False, frame_similarity: int = 0, dense: bool = False,
-        events: Mapping | None = None,
-        time_ids: Sequence[int] = (), image_size: int = 224, feature_shape=None, frozen_encoder: bool = False,
-        dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
+        encoders: Mapping[str, EncoderSpec] | None = None, temporal: Mapping | None = None,
+        frame_difference: bool = False, frame_similarity: int = 0, dense: bool = False, events: Mapping | None = None,
+        time_ids: Sequence[int] = (), image_size: int = 224, feature_shape: tuple[int, int, int] | None = None,
+        frozen_encoder: bool = False, dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        if encoder is None:
-            self.encoder = None
-        else:
+        common = {"dtype": dtype, "rngs": rngs}
+        specs = dict(encoders or {})
+        if encoder is not None:
             options = dict(encoder)
-            self.encoder = ENCODERS.make(options.pop("name"), image_size=image_size, dtype=dtype, rngs=rngs, **options)
-            rows, columns = self.encoder.grid(image_size, image_size)
-            feature_shape = (rows, columns, self.encoder.width)
-        *grid, channels = feature_shape
-        self.connector = Connector(
-            channels, width, grid, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-            resizable=encoder is not None, frame_difference=frame_difference, frame_similarity=frame_similarity,
-            dtype=dtype, rngs=rngs,
-        )  # fmt: skip
-        if temporal is None:
-            self.temporal = None
-        else:
-            options = {"dropout": dropout} | dict(temporal)
-            self.temporal = TEMPORAL.make(options.pop("name"), width=width, dtype=dtype, rngs=rngs, **options)
-        if events is None:
-            self.events = None
-        else:
-            self.events = EventQueries(width=width, dtype=dtype, rngs=rngs, **{"dropout": dropout} | dict(events))
+            specs = {VISION: EncoderSpec(options.pop("name"), options, frozen_encoder), **specs}
+        names = tuple(dict.fromkeys([VISION, *specs]))
+        self.encoders, self.connectors = nnx.Dict(), nnx.Dict()
+        for name in names:
+            if name in specs:
+                spec = specs[name]
+                made = ENCODERS.make(spec.name, image_size=image_size, **common, **spec.options)
+                self.encoders[name] = made
+                grid, channels = made.grid(image_size, image_size), made.width
+            else:
+                *grid, channels = feature_shape
+            of_vision = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
+            self.connectors[name] = Connector(
+                channels, width, grid, modality=name, rate=dropout, feature_dropout=feature_dropout, relative=dense,
+                resizable=name in specs, **(of_vision if name == VISION else {}), **common,
+            )  # fmt: skip
+        options = {"name": None, "dropout": dropout} | dict(temporal or {})
+        name = options.pop("name")
+        self.temporal = TEMPORAL.make(name, width=width, **common, **options) if name else None
+        options = {"dropout": dropout} | dict(events or {})
+        self.events = EventQueries(width=width, **common, **options) if events is not None else None
         options = {"dropout": dropout} | dict(decoder)
         self.decoder = DECODERS.make(
-            options.pop("name"), vocab=vocab, width=width, max_len=max_len, dtype=dtype, rngs=rngs, **options
+            options.pop("name"), vocab=vocab, width=width, max_len=max_len, **common, **options
         )
-        if dense and events is None:
-            self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs)
-        else:
-            self.frame_events = None
+        self.frame_events = FrameEvents(width, **common) if dense and events is None else None
         if time_ids:
             table = self.decoder.embedding.table
-            table[...] = table[...].at[jnp.asarray(time_ids)].set(_moment_pieces(len(time_ids), width))
-        self.frozen_encoder, self.width = frozen_encoder, width
+            table[...] = table[...].at[jnp.asarray(time_ids)].set(time_token_embeddings(len(time_ids), width))
+        self.names, self.width = names, width
+        self.inputs = tuple(specs[name].input if name in specs else "features" for name in names)
+        self.frozen = tuple(name for name in names if name in specs and specs[name].frozen)
 
-    def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
-        """Memory of a batch: `frames` uint8 [b, t, h, w, 3] or `features` [b, t, n, c], their times and their mask."""
-        return self._encode(batch, train=train, key=key)[0]
+    def features(
+        self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
+    ) -> dict[str, Features]:
+        """Runs the encoders: the features of a batch by the name of their encoder.
 
-    def encoder_attention(self, batch: Mapping) -> dict[str, SpaceTimeAttention]:
-        """What is attended to over space and time before a word is written: by `encoder` and by `temporal`, as far as
-        they attend; a batch as in `encode`. What the words attend to is in DecoderOutput.
+        Args:
+          batch: `frames` uint8 [b, t, h, w, 3], or `features` [b, t, n, channels] of a model that reads them, with
+            `frame_times` float32 [b, t] in seconds and `frame_mask` bool [b, t]; and the entries that further encoders
+            read (see EncoderSpec).
+          train: use batch statistics and update the running ones, except in frozen encoders.
+          key: for dropout; `connect` derives other keys from the same one.
+          return_attention: of the encoders that have attention.
 
-        An encoder over time has t moments of `time_stride` frames each; places are in rows from the upper left.
+        Raises:
+          ValueError: the batch lacks an entry; the message names it.
         """
-        return self._encode(batch, return_attention=True)[1]
-
-    def _encode(self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False):
-        encoder_key, connector_key, temporal_key = split(key, 3)
-        times, mask, found = batch["frame_times"], batch["frame_mask"], {}
-        if self.encoder is None:
-            features = batch["features"]
-        else:
-            train = train and not self.frozen_encoder
-            features, times, mask, attention = encode_clip(
-                self.encoder, batch["frames"], times, mask, train=train, key=encoder_key if train else None,
+        (key, *_), out = split(key, 3), {}
+        for index, (name, entry) in enumerate(zip(self.names, self.inputs, strict=True)):
+            x, times, mask = _read(batch, entry, name)
+            if name not in self.encoders:
+                out[name] = Features(x, times, mask)
+                continue
+            learns = train and name not in self.frozen
+            own_key = key if index == 0 or key is None else jax.random.fold_in(key, index)
+            x, times, mask, attention = encode_clip(
+                self.encoders[name], x, times, mask, train=learns, key=own_key if learns else None,
                 return_attention=return_attention,
             )  # fmt: skip
-            if attention is not None:
-                found["encoder"] = attention
-            if self.frozen_encoder:
-                features = jax.lax.stop_gradient(features)
-        memory = self.connector(features, times, mask, connector_key, duration=batch.get("duration"))
-        if self.temporal is not None:
-            memory, attention = self.temporal(
-                memory, features.shape[1], temporal_key, return_attention=return_attention
-            )
-            if attention is not None:
-                found["temporal"] = attention
-        return memory, found
+            if name in self.frozen:
+                x = jax.lax.stop_gradient(x)
+            out[name] = Features(x, times, mask, attention)
+        return out
+
+    def connect(
+        self, features: Mapping[str, Features], *, duration: Float[Array, " b"] | None = None, key=None
+    ) -> Memory:
+        """The memory of features: the outputs of all connectors, concatenated.
+
+        Args:
+          features: as of `features`.
+          duration: seconds of each item, for a model that describes events.
+          key: for dropout.
+        """
+        return self._connect(features, duration, key)[0]
+
+    def encode(self, batch: Mapping, *, train: bool = False, key=None) -> Memory:
+        """The memory of a batch: `connect(features(batch))`."""
+        return self.connect(self.features(batch, train=train, key=key), duration=batch.get("duration"), key=key)
+
+    def decode(
+        self, target: Int[Array, "b c l"] | Int[Array, "b l"], memory: Memory, *, key=None,
+        return_attention: bool = False,
+    ) -> DecoderOutput:  # fmt: skip
+        """Teacher forcing: logits [b * c, l - 1, v] for target[..., 1:] from target[..., :-1]."""
+        tokens = target.reshape(-1, target.shape[-1])[:, :-1]
+        out = self.decoder(tokens, memory, key, return_attention=return_attention)
+        return out.replace(mask=memory.mask)
+
+    def encoder_attention(self, batch: Mapping) -> dict[str, SpaceTimeAttention]:
+        """Attention over space and time before decoding, by the name of the encoder, and `temporal`.
+
+        Encoders without attention are left out. An encoder over time has t groups of `time_stride` frames; grid
+        positions are in rows from the upper left. The decoder's attention is in DecoderOutput.
+        """
+        features = self.features(batch, return_attention=True)
+        _, temporal = self._connect(features, batch.get("duration"), None, return_attention=True)
+        attention = {name: part.attention for name, part in features.items()} | {"temporal": temporal}
+        return {name: weights for name, weights in attention.items() if weights is not None}
 
     def __call__(
         self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
     ) -> DecoderOutput:
-        """Teacher forcing: logits for target[..., 1:] from target[..., :-1].
+        """The outputs that are trained.
 
         Args:
-          batch: as in `encode`, and `target` [b, l], or [b, c, l] with c captions of each item, for which the encoder
-            then runs once. Logits and attention are [b * c, ...]. Where events are found by queries, `event_times`,
-            `event_mask` and `duration` too; the c captions are then those of the events.
+          batch: as in `features`, and `target` [b, l], or [b, c, l] with c captions of each item, for which the
+            encoders then run once. If queries find events, `event_times`, `event_mask` and `duration` too; the c
+            captions are then those of the events.
         """
         encode_key, decode_key, events_key = split(key, 3)
         memory = self.encode(batch, train=train, key=encode_key)
-        target = batch["target"].reshape(-1, batch["target"].shape[-1])
-        found = matched = frames = None
+        events = matched = frames = None
         if self.events is not None:
-            found = self.find_events(memory, batch, key=events_key)
-            matched = match(found.times[-1], found.confidence[-1], batch["event_times"], batch["event_mask"])
-            query = jnp.take_along_axis(found.query, matched[..., None], axis=1)
+            events = self.find_events(memory, batch, key=events_key)
+            matched = match(events.times[-1], events.confidence[-1], batch["event_times"], batch["event_mask"])
+            query = jnp.take_along_axis(events.query, matched[..., None], axis=1)
             memory = self.event_memory(memory, batch, batch["event_times"], query)
         elif self.frame_events is not None:
-            _, frames = self.frame_events(memory, self._moments(batch), batch["duration"])
-        out = self.decoder(target[:, :-1], memory, decode_key, return_attention=return_attention)
-        return out.replace(mask=memory.mask, events=found, matched=matched, frames=frames)
+            _, frames = self.frame_events(memory, batch["duration"])
+        out = self.decode(batch["target"], memory, key=decode_key, return_attention=return_attention)
+        return out.replace(events=events, matched=matched, frames=frames)
 
     def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
-        """What the queries find in the memory of a batch."""
-        return self.events(memory, self._moments(batch), batch["duration"], key)
+        """The events that the queries find in the memory of a batch, which holds `duration` float32 [b] in seconds."""
+        return self.events(memory, batch["duration"], key)
 
-    def event_memory(self, memory: Memory, batch: Mapping, times, query) -> Memory:
-        """What captions are written from: a memory of b * e items, the events at `times` [b, e, 2], shares of the
-        duration; `query` [b, e, d] is of the queries that found them."""
-        return event_memory(
-            memory,
-            self._moments(batch),
-            times,
-            query,
-            batch["duration"],
-            most=self.events.frames,
-            margin=self.events.margin,
+    def event_memory(
+        self, memory: Memory, batch: Mapping, times: Float[Array, "b e 2"], query: Float[Array, "b e d"]
+    ) -> Memory:
+        """The memory, of b * e items, from which the captions of events are written.
+
+        Args:
+          times: of the events, as shares of the duration; query: the states of the queries that found them.
+        """
+        options = {"max_frames": self.events.frames, "margin": self.events.margin}
+        return event_memory(memory, times, query, batch["duration"], **options)
+
+    def _connect(self, features: Mapping[str, Features], duration, key, *, return_attention: bool = False):
+        _, connector_key, temporal_key = split(key, 3)
+        memories, attention = [], None
+        for index, name in enumerate(self.names):
+            part = features[name]
+            own_key = connector_key if index == 0 or key is None else jax.random.fold_in(connector_key, index)
+            memory = self.connectors[name](part.x, part.times, part.mask, own_key, duration=duration)
+            if name == VISION and self.temporal is not None:
+                memory, attention = self.temporal(memory, temporal_key, return_attention=return_attention)
+            memories.append(memory)
+        return concatenate(memories), attention
+
+
+def _read(batch: Mapping, entry: str, name: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """An entry of a batch with its times and mask, for the encoder `name`."""
+    prefix = "frame" if entry in _FRAME_ENTRIES else entry
+    keys = (entry, f"{prefix}_times", f"{prefix}_mask")
+    if missing := [key for key in keys if key not in batch]:
+        raise ValueError(
+            f"the encoder {name!r} reads {', '.join(keys)} of a batch; {', '.join(missing)} not found in "
+            f"{', '.join(sorted(batch))}"
         )
-
-    def _moments(self, batch: Mapping) -> int:
-        """How many frames, or groups of frames, the memory of a batch has."""
-        stride = 1 if self.encoder is None else time_stride(self.encoder)
-        return -(-batch["frame_times"].shape[1] // stride)
+    return tuple(batch[key] for key in keys)

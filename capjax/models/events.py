@@ -1,7 +1,9 @@
-"""Events as a set, found by queries (the form of PDVC, Wang et al. 2021; set prediction of Carion et al. 2020).
+"""Events as a set found by queries (the form of PDVC, Wang et al. 2021; set prediction of Carion et al. 2020).
 
-Each query looks at all frames and points at the two between which its event lies. Queries and true events are matched
-one to one; how many events there are is a figure of its own.
+Each query attends to all frames and points at the two frames between which its event lies. Queries and true events are
+matched one to one; the number of events is predicted separately.
+
+The frames in which events start and end are those of the first encoder, which is the first segment of the memory.
 
 b: batch, t: frames, q: queries, e: events, d: width.
 """
@@ -10,94 +12,80 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx, struct
+from jaxtyping import Array, Bool, Float, Int
 
-from capjax.models.attention import CrossAttention, SelfAttention
-from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, scan, split, stack
-from capjax.models.memory import Memory
+from capjax.models.layers import LayerNorm, Linear
+from capjax.models.memory import Memory, Segment, concatenate
+from capjax.models.stacked import scan, stack
+from capjax.models.transformer_block import TransformerBlock
 
-_LEAST = -1e9
+# Logit of a frame that is padding.
+_PADDING_LOGIT = -1e9
 
 
 @struct.dataclass
 class FrameSet:
-    """What frames know of events by themselves.
+    """Predictions from each frame alone.
 
     Attributes:
-      inside: float32 [b, t, 3], logits of each frame: it lies in an event, an event starts at it, one ends at it.
-      times: float32 [b, t], the times of the frames as shares of the duration; mask: bool [b, t], True = real.
+      inside: logits that the frame lies in an event, that an event starts at it, and that one ends at it.
+      times: of the frames, as shares of the duration.
+      mask: True = real.
     """
 
-    inside: jax.Array
-    times: jax.Array
-    mask: jax.Array
+    inside: Float[Array, "b t 3"]
+    times: Float[Array, "b t"]
+    mask: Bool[Array, "b t"]
 
 
 @struct.dataclass
 class EventSet:
-    """What the queries found. The first axis of the first four is the layer, the last layer's last.
+    """Predictions of the queries. The first axis of the first four arrays is the layer; the last layer decides.
 
     Attributes:
-      times: float32 [layers, b, q, 2], start and end as shares of the duration, start before end.
-      pointers: float32 [layers, b, q, 2, t], logits over frames of start and end.
-      confidence: float32 [layers, b, q], logits of being an event.
-      count: float32 [layers, b, e + 1], logits of how many events there are.
-      query: [b, q, d], what each query knows.
-      frames: what the frames knew before.
+      times: start and end as shares of the duration, start before end.
+      pointers: logits over frames of start and end.
+      confidence: logits of being an event.
+      count: logits over the number of events, from 0 to the maximum.
+      query: the final state of each query.
+      frames: predictions from the frames alone.
     """
 
-    times: jax.Array
-    pointers: jax.Array
-    confidence: jax.Array
-    count: jax.Array
-    query: jax.Array
+    times: Float[Array, "layers b q 2"]
+    pointers: Float[Array, "layers b q 2 t"]
+    confidence: Float[Array, "layers b q"]
+    count: Float[Array, "layers b e+1"]
+    query: Float[Array, "b q d"]
     frames: FrameSet
 
 
 class FrameEvents(nnx.Module):
-    """Whether something happens in a frame: a figure that helps the frames to learn, whoever reads them."""
+    """Predicts from each frame alone whether it lies in an event: an auxiliary task for any decoder of events."""
 
     def __init__(self, width: int, *, dtype, rngs):
         self.norm = LayerNorm(width, dtype=dtype)
         self.inside = Linear(width, 3, axes=("embed", None), dtype=dtype, rngs=rngs)
 
-    def __call__(self, memory: Memory, frames: int, duration) -> tuple[jax.Array, FrameSet]:
-        """A memory of `frames` frames, with the places of each in a row; duration float32 [b] in seconds -> (the mean
-        of each frame's places [b, t, d], what it knows)."""
-        b, n, d = memory.x.shape
-        places = n // frames
-        x = self.norm(memory.x.reshape(b, frames, places, d).mean(2))
-        times = memory.time[:, ::places] / duration[:, None]
-        return x, FrameSet(self.inside(x).astype(jnp.float32), times, memory.mask[:, ::places])
-
-
-class Block(nnx.Module):
-    """Attention among the queries, attention to the frames, MLP."""
-
-    def __init__(self, d: int, heads: int, hidden: int, *, rate: float, dtype, rngs):
-        self.self_norm = LayerNorm(d, dtype=dtype)
-        self.self_attention = SelfAttention(d, heads, dtype=dtype, rngs=rngs)
-        self.cross_norm = LayerNorm(d, dtype=dtype)
-        self.cross_attention = CrossAttention(d, heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = LayerNorm(d, dtype=dtype)
-        self.mlp = Mlp(d, hidden=hidden, dtype=dtype, rngs=rngs)
-        self.rate = rate
-
-    def __call__(self, x, frames, mask, key):
-        keys = split(key, 4)
-        x = x + dropout(self.self_attention(self.self_norm(x)), self.rate, keys[0])
-        seen, _ = self.cross_attention(self.cross_norm(x), frames, mask)
-        x = x + dropout(seen, self.rate, keys[1])
-        return x + dropout(self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[2]), self.rate, keys[3])
+    def __call__(self, memory: Memory, duration: Float[Array, " b"]) -> tuple[Float[Array, "b t d"], FrameSet]:
+        """Returns a vector for each frame, and the predictions from it. The duration is in seconds."""
+        part = memory.parts()[0]
+        x = self.norm(part.frame_means())
+        times = part.frame_times / duration[:, None]
+        return x, FrameSet(self.inside(x).astype(jnp.float32), times, part.frame_mask)
 
 
 class EventQueries(nnx.Module):
     """Finds events in a memory.
 
     Args:
-      queries: q, the most events that can be found.
-      events: e, the most events that training tells of.
-      frames: of an event, the most that its caption is written from; of more these are taken at even distances.
-      margin: seconds that its caption sees of what lies before and after it, see `event_memory`.
+      queries: q, the maximum number of events that can be found.
+      events: e, the maximum number of events of an item in training.
+      frames: maximum number of frames of an event from which its caption is written; of more frames, those nearest to
+        evenly spaced times are taken.
+      margin: seconds before and after the event that its caption sees too, see `event_memory`.
+
+    Raises:
+      ValueError: an option has an impossible value; the message says which.
     """
 
     def __init__(
@@ -109,56 +97,67 @@ class EventQueries(nnx.Module):
                 f"{queries} queries cannot find the {events} events of data.max_events; use as many or more"
             )
         if layers < 1 or width % heads:
-            raise ValueError(f"{layers} layers of width {width} with {heads} heads: expected 1 or more that divide it")
+            raise ValueError(
+                f"{layers} layers of width {width} with {heads} heads: expected 1 layer or more, and heads that divide "
+                "the width"
+            )
         if frames < 1:
-            raise ValueError(f"model.events.frames = {frames}: an event's caption needs 1 frame or more")
+            raise ValueError(f"model.events.frames = {frames}: the caption of an event needs 1 frame or more")
         normal, hidden = nnx.initializers.normal(1.0), int(width * mlp_ratio)
         self.embed = nnx.Param(normal(rngs.params(), (queries, width)), out_sharding=(None, "embed"))
         self.blocks = stack(
-            lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), layers, rngs
-        )
+            lambda rngs: TransformerBlock(width, heads, hidden, cross=True, dropout=dropout, dtype=dtype, rngs=rngs),
+            layers, rngs,
+        )  # fmt: skip
         self.norm = LayerNorm(width, dtype=dtype)
         self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs)
-        self.point = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
-        self.pointed = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
-        self.shift = Linear(width, 2, axes=("embed", None), dtype=dtype, rngs=rngs)
+        self.pointer_query = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.pointer_key = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.offset = Linear(width, 2, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.confidence = Linear(width, 1, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.count = Linear(width, events + 1, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.layers, self.width, self.frames, self.margin, self.dtype = layers, width, frames, margin, dtype
 
-    def __call__(self, memory: Memory, frames: int, duration, key=None) -> EventSet:
-        """A memory of `frames` frames, with the places of each in a row; duration float32 [b] in seconds."""
-        x, known = self.frame_events(memory, frames, duration)
-        b, _, d = x.shape
+    def __call__(self, memory: Memory, duration: Float[Array, " b"], key=None) -> EventSet:
+        """Finds the events of each item; the duration is in seconds."""
+        x, frames = self.frame_events(memory, duration)
+        b, t, d = x.shape
+        # Queries attend to the frames of all encoders, and point at those of the first.
+        others = memory.parts()[1:]
+        seen = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in others)], axis=1)
+        seen_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in others)], axis=1)
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
-            queries = block(queries, x, known.mask, key)
+            queries, _ = block(queries, key, memory=seen, memory_mask=seen_mask)
             return queries, queries
 
-        _, every = scan(self.blocks, self.layers, queries, layer, key=key)
-        every = self.norm(every)  # [layers, b, q, d]
-        layers, q = every.shape[0], every.shape[2]
-        point = self.point(every).reshape(layers, b, q, 2, d)
-        pointed = self.pointed(x).reshape(b, frames, 2, d)
-        pointers = jnp.einsum("LbqSd,btSd->LbqSt", point, pointed, preferred_element_type=jnp.float32) * d**-0.5
-        pointers = jnp.where(known.mask[:, None, None], pointers, _LEAST)
-        at = jnp.einsum("LbqSt,bt->LbqS", jax.nn.softmax(pointers, axis=-1), known.times)
-        # Up to a second from where it points: what lies between two frames, or after the last.
-        at = at + jnp.tanh(self.shift(every).astype(jnp.float32)) / jnp.maximum(duration, 1e-3)[:, None, None]
+        _, states = scan(self.blocks, self.layers, queries, layer, key=key)
+        states = self.norm(states)  # [layers, b, q, d]
+        layers, q = states.shape[0], states.shape[2]
+        pointer_query = self.pointer_query(states).reshape(layers, b, q, 2, d)
+        pointer_key = self.pointer_key(x).reshape(b, t, 2, d)
+        axes = "LbqSd,btSd->LbqSt"
+        pointers = jnp.einsum(axes, pointer_query, pointer_key, preferred_element_type=jnp.float32) * d**-0.5
+        pointers = jnp.where(frames.mask[:, None, None], pointers, _PADDING_LOGIT)
+        times = jnp.einsum("LbqSt,bt->LbqS", jax.nn.softmax(pointers, axis=-1), frames.times)
+        # Up to a second before or after: an event may start between two frames, or end after the last.
+        times = times + jnp.tanh(self.offset(states).astype(jnp.float32)) / jnp.maximum(duration, 1e-3)[:, None, None]
         return EventSet(
-            times=jnp.sort(jnp.clip(at, 0.0, 1.0), axis=-1),
+            times=jnp.sort(jnp.clip(times, 0.0, 1.0), axis=-1),
             pointers=pointers,
-            confidence=self.confidence(every)[..., 0].astype(jnp.float32),
-            count=self.count(every.max(2)).astype(jnp.float32),
-            query=every[-1],
-            frames=known,
+            confidence=self.confidence(states)[..., 0].astype(jnp.float32),
+            count=self.count(states.max(2)).astype(jnp.float32),
+            query=states[-1],
+            frames=frames,
         )
 
 
-def overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(tIoU, generalized tIoU) of intervals [..., 2] (Rezatofighi et al. 2019, in one dimension); an interval whose end
-    lies before its start has no length."""
+def overlap(a: Float[Array, "*b 2"], b: Float[Array, "*b 2"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+    """(tIoU, generalized tIoU) of intervals (Rezatofighi et al. 2019, in one dimension).
+
+    An interval whose end lies before its start has length 0.
+    """
     lengths = [jnp.maximum(x[..., 1] - x[..., 0], 0.0) for x in (a, b)]
     shared = jnp.maximum(jnp.minimum(a[..., 1], b[..., 1]) - jnp.maximum(a[..., 0], b[..., 0]), 0.0)
     union = jnp.maximum(lengths[0] + lengths[1] - shared, 1e-6)
@@ -167,62 +166,84 @@ def overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     return tiou, tiou - (hull - union) / hull
 
 
-def match(times, confidence, true_times, mask) -> jax.Array:
-    """Which query each true event is matched with, one to one at the least cost: int32 [b, e].
+def match(
+    times: Float[Array, "b q 2"], confidence: Float[Array, "b q"], true_times: Float[Array, "b e 2"],
+    mask: Bool[Array, "b e"],
+) -> Int[Array, "b e"]:  # fmt: skip
+    """The query matched with each true event: one to one, at the least total cost.
 
     Args:
-      times: [b, q, 2]; confidence: logits [b, q]; true_times: [b, e, 2]; mask: bool [b, e]. What is matched with events
-        that are none has no meaning.
+      times, true_times: shares of the duration.
+      confidence: logits.
+      mask: True = a real event. The query matched with another has no meaning.
     """
-    far = jnp.abs(times[:, :, None] - true_times[:, None]).sum(-1)
+    distance = jnp.abs(times[:, :, None] - true_times[:, None]).sum(-1)
     _, giou = overlap(times[:, :, None], true_times[:, None])
-    cost = 5.0 * far - 2.0 * giou - 2.0 * jax.nn.sigmoid(confidence)[:, :, None]
+    cost = 5.0 * distance - 2.0 * giou - 2.0 * jax.nn.sigmoid(confidence)[:, :, None]
     cost = jnp.where(mask[:, None], cost, 0.0)  # [b, q, e]
     cost = jax.lax.stop_gradient(jnp.nan_to_num(cost, nan=1e3, posinf=1e3, neginf=-1e3))
     queries, events = jax.vmap(optax.assignment.hungarian_algorithm)(cost)
     return jax.vmap(lambda q, e: jnp.zeros(mask.shape[1], jnp.int32).at[e].set(q.astype(jnp.int32)))(queries, events)
 
 
-def event_memory(memory: Memory, frames: int, times, query, duration, *, most: int, margin: float = 0.5) -> Memory:
-    """What the caption of each event is written from: frames of the event, and what its query knows.
+def event_memory(
+    memory: Memory, times: Float[Array, "b e 2"], query: Float[Array, "b e d"], duration: Float[Array, " b"], *,
+    max_frames: int, margin: float = 0.5,
+) -> Memory:  # fmt: skip
+    """The memory from which the caption of each event is written: frames of the event, and the state of its query.
 
     Args:
-      memory: of `frames` frames, with the places of each in a row; times: [b, e, 2], shares of the duration;
-        query: [b, e, d]; duration: [b] in seconds.
-      most: frames that are taken of an event: those next to as many moments at even distances, each once.
-      margin: seconds that are seen of what lies before and after the event, and at least a tenth of its length; below
-        0: seconds of its own that are not.
+      times: of the events, as shares of the duration, which is in seconds.
+      max_frames: maximum number of frames of each encoder taken for an event: those nearest to as many evenly spaced
+        times, each once.
+      margin: seconds before and after the event that are included, at least a tenth of its length; if negative,
+        seconds at both ends of the event that are excluded.
 
     Returns:
-      A memory of b * e items, the events of an item in a row, and min(most, frames) * places + 1 positions.
+      A memory of b * e items, the events of an item in sequence. Each segment keeps up to max_frames frames, and one
+      position, in a segment `query`, follows them.
     """
-    (b, e), places = times.shape[:2], memory.x.shape[1] // frames
-    d, rows = memory.x.shape[-1], jnp.arange(b)[:, None, None]
-    by_frame, mask = memory.time[:, ::places], memory.mask[:, ::places]
-    start, end = jnp.moveaxis(times * duration[:, None, None], -1, 0)[..., None]
+    start, end = jnp.moveaxis(times * duration[:, None, None], -1, 0)
+    parts = [_pick_frames(part, start, end, max_frames, margin) for part in memory.parts()]
+    items = start.size
+    query_part = Memory(
+        x=query.astype(memory.x.dtype).reshape(items, 1, -1),
+        mask=jnp.ones((items, 1), bool),
+        time=((start + end) / 2).reshape(items, 1),
+        grid_index=jnp.full((1, 3), -1, memory.grid_index.dtype),
+        segments=(Segment("query", 1, 1),),
+    )
+    return concatenate([*parts, query_part])
+
+
+def _pick_frames(part: Memory, start, end, max_frames: int, margin: float) -> Memory:
+    """Frames of each event from a memory with one segment. `start`, `end`: [b, e] in seconds."""
+    modality, frames, positions = part.segment
+    (b, e), d, rows = start.shape, part.x.shape[-1], jnp.arange(start.shape[0])[:, None, None]
+    start, end = start[..., None], end[..., None]
+    frame_times, mask = part.frame_times, part.frame_mask
     edge = jnp.maximum(0.1 * (end - start), margin) if margin >= 0 else jnp.maximum(margin, (start - end) / 2)
-    first = jnp.where(mask, by_frame, jnp.inf).min(1)[:, None, None]
-    last = jnp.where(mask, by_frame, -jnp.inf).max(1)[:, None, None]
+    first = jnp.where(mask, frame_times, jnp.inf).min(1)[:, None, None]
+    last = jnp.where(mask, frame_times, -jnp.inf).max(1)[:, None, None]
     low, high = jnp.clip(start - edge, first, last), jnp.clip(end + edge, first, last)
-    moments = low + (high - low) * jnp.linspace(0.0, 1.0, min(most, frames))
-    far = jnp.abs(by_frame[:, None, None] - moments[..., None])
-    picked = jnp.where(mask[:, None, None], far, jnp.inf).argmin(-1)  # [b, e, k], rising
-    fresh = jnp.concatenate([jnp.ones((b, e, 1), bool), picked[..., 1:] != picked[..., :-1]], axis=-1)
-    fresh &= mask[rows, picked]
+    count = min(max_frames, frames)
+    targets = low + (high - low) * jnp.linspace(0.0, 1.0, count)
+    distance = jnp.abs(frame_times[:, None, None] - targets[..., None])
+    picked = jnp.where(mask[:, None, None], distance, jnp.inf).argmin(-1)  # [b, e, count], rising
+    is_new = jnp.concatenate([jnp.ones((b, e, 1), bool), picked[..., 1:] != picked[..., :-1]], axis=-1)
+    is_new &= mask[rows, picked]
+    # A product with one-hot rows: the gradient of indexing, a scatter, is far slower on CPU.
+    one_hot = jax.nn.one_hot(picked.reshape(b, -1), frames, dtype=part.x.dtype)
+    x = one_hot @ part.x.reshape(b, frames, positions * d)
 
-    # A product with one-hot rows: the gradient of indexing, a scatter, takes far longer on CPU.
-    one_hot = jax.nn.one_hot(picked.reshape(b, -1), frames, dtype=memory.x.dtype)
-    seen = (one_hot @ memory.x.reshape(b, frames, places * d)).reshape(b * e, -1, d)
-    x = jnp.concatenate([seen, query.astype(memory.x.dtype).reshape(b * e, 1, d)], axis=1)
-    place = memory.grid_index[: picked.shape[-1] * places]
-
-    def with_query(frames, query):
-        """[b, e, k] and [b, e, 1] -> [b * e, k * places + 1]."""
-        return jnp.concatenate([jnp.repeat(frames, places, axis=-1), query], axis=-1).reshape(b * e, -1)
+    def by_position(values):
+        """[b, e, count] -> [b * e, count * positions]."""
+        return jnp.repeat(values, positions, axis=-1).reshape(b * e, -1)
 
     return Memory(
-        x=x,
-        mask=with_query(fresh, jnp.ones((b, e, 1), bool)),
-        time=with_query(by_frame[rows, picked], (start + end) / 2),
-        grid_index=jnp.concatenate([place, jnp.full((1, 3), -1, place.dtype)]),
+        x=x.reshape(b * e, -1, d),
+        mask=by_position(is_new),
+        time=by_position(frame_times[rows, picked]),
+        grid_index=part.grid_index[: count * positions],
+        segments=(Segment(modality, count, positions),),
     )

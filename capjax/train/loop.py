@@ -11,7 +11,7 @@ from capjax.data.pipeline import DatasetSplit, make_train_iterator
 from capjax.decode.generator import Generator
 from capjax.evals.evaluate import read_scores
 from capjax.evals.run_eval import EvalSplit
-from capjax.models.build import check_stages, load_encoder
+from capjax.models.build import check_stages, load_encoders
 from capjax.models.pure_model import make_key
 from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
@@ -91,7 +91,7 @@ def make_run(
         state, iterator_state = checkpoints.restore(programs.state)
         batches.set_state(iterator_state)
     else:
-        state = programs.init_fn(make_key(config.seed), *load_encoder(config))
+        state = programs.init_fn(make_key(config.seed), *load_encoders(config))
     start = int(state.step)
 
     # ---- Reports

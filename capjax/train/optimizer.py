@@ -1,22 +1,18 @@
 """Optimizers and schedules, by config. Parameters are a flat dict by name, so patterns over names say what differs."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 import jax
 import optax
 
 from capjax.config import ConfigError
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(re.search(pattern, name) for pattern in patterns)
+from capjax.models.parameter_aliases import matches
 
 
 def check_patterns(key: str, patterns: Iterable[str], names: Sequence[str]):
     """Raises ConfigError for a pattern that matches no parameter: it would silently do nothing."""
     for pattern in patterns:
-        if not any(re.search(pattern, name) for name in names):
+        if not any(matches(name, [pattern]) for name in names):
             groups = sorted({"/".join(name.split("/")[:2]) for name in names})
             raise ConfigError(f"{key}: {pattern!r} matches no parameter; there are {', '.join(groups)}")
 
@@ -101,7 +97,7 @@ def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.Grad
     chain += [*decay, *directions] if config.name == "adam" else [*directions, *decay]
     if config.lr_multipliers:
         factors = {
-            name: next((factor for pattern, factor in config.lr_multipliers if re.search(pattern, name)), 1.0)
+            name: next((factor for pattern, factor in config.lr_multipliers if matches(name, [pattern])), 1.0)
             for name in names
         }
         chain.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, f: u * f, updates, factors)))

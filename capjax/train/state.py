@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from capjax.models.build import frozen_patterns
+from capjax.models.parameter_aliases import matches
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.parallel.sharding_rules import ShardingRules
-from capjax.train.optimizer import check_patterns, matches
+from capjax.train.optimizer import check_patterns
 
 
 @struct.dataclass
@@ -38,8 +40,8 @@ def trainable_names(pure_model: PureModel, config) -> list[str]:
       ConfigError: a `freeze` pattern matches no parameter, or nothing is left.
     """
     check_patterns("optimizer.freeze", config.optimizer.freeze, list(pure_model.shapes))
-    freeze = [*config.optimizer.freeze, *(["^encoder/"] if config.model.encoder.frozen else [])]
-    names = [name for name in pure_model.shapes if not matches(name, freeze)]
+    frozen = frozen_patterns(config)
+    names = [name for name in pure_model.shapes if not matches(name, frozen)]
     if not names:
         raise ValueError("optimizer.freeze leaves no parameter to learn")
     return names

@@ -46,8 +46,10 @@ def make_step(pure_model: PureModel, optimizer, schedule, config, rules: Shardin
         loss, told = smooth / totals["pieces"], {"nll": nll / totals["pieces"]}
         if penalty:
             seen = out.mask.reshape(-1, out.mask.shape[-1])
-            seen = jnp.repeat(seen, out.attention.shape[0] // seen.shape[0], axis=0)
-            loss += penalty * doubly_stochastic(out.attention, weights, seen) / totals["rows"]
+            attention = out.attention[-1].mean(1)
+            seen = jnp.repeat(seen, attention.shape[0] // seen.shape[0], axis=0)
+            # Of the last layer, averaged over heads.
+            loss += penalty * doubly_stochastic(attention, weights, seen) / totals["rows"]
         if out.events is not None:
             sums = event_losses(out.events, out.matched, batch["event_times"], batch["event_mask"])
             for name, value in sums.items():

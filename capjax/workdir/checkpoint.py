@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from capjax.models.parameter_aliases import legacy_name, modern_name, rename_parameters
 from capjax.models.pure_model import Arrays
 
 
@@ -77,6 +78,9 @@ class Checkpoints:
         """
         step = self.latest_step()
         path = self.last_dir / str(step)
+        old = _has_old_names(_metadata(path / "state"))
+        if old:
+            abstract = rename_parameters(abstract, legacy_name)
         _check_same_arrays(path, abstract)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeRestore(abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)),
@@ -84,7 +88,8 @@ class Checkpoints:
         )
         with _reading(path):
             restored = self._last.restore(step, args=args)
-        return restored["state"], restored["iterator"]
+        state = rename_parameters(restored["state"], modern_name) if old else restored["state"]
+        return state, restored["iterator"]
 
     def best(self) -> tuple[int, float] | None:
         """Returns (step, score) of the best evaluation so far."""
@@ -166,7 +171,13 @@ def _read(path: Path) -> dict:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
-        return ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
+        tree = ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
+    return rename_parameters(tree, modern_name)
+
+
+def _has_old_names(tree: Any) -> bool:
+    """Whether parameters have the names of an older version."""
+    return jax.tree.structure(rename_parameters(tree, modern_name)) != jax.tree.structure(tree)
 
 
 def _metadata(path: Path) -> dict:

@@ -4,7 +4,7 @@ where an error in it would not show."""
 import jax.numpy as jnp
 import numpy as np
 
-from capjax.models.memory import Memory
+from capjax.models.memory import Memory, Segment
 from capjax.models.pure_model import PureModel
 
 
@@ -36,8 +36,9 @@ def draw_model(make, seed: int = 0):
     return pure_model.bind(draw_params(pure_model, seed), batch_stats)
 
 
-def draw_memory(b: int, n: int, d: int, seed: int = 0) -> Memory:
-    """Of one row of n positions; each item has its own share of real ones, at least one."""
+def draw_memory(b: int, n: int, d: int, seed: int = 0, frames: int | None = None) -> Memory:
+    """A memory of `frames` frames, one for each position by default; each item has real positions of its own, one or
+    more."""
     rng = np.random.default_rng(seed)
     mask = rng.random((b, n)) < 0.6
     mask[:, 1] = True
@@ -48,4 +49,5 @@ def draw_memory(b: int, n: int, d: int, seed: int = 0) -> Memory:
         mask=jnp.asarray(mask),
         time=jnp.zeros((b, n)),
         grid_index=jnp.asarray(place),
+        segments=(Segment("vision", frames or n, n // (frames or n)),),
     )

@@ -7,7 +7,7 @@ from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.models import pretrained
-from capjax.models.build import check_stages, load_encoder, make_encoder, make_pure_model
+from capjax.models.build import check_stages, load_encoders, make_encoder, make_pure_model
 from capjax.models.pure_model import batch_stats_of, make_key, params_of
 
 
@@ -25,8 +25,8 @@ def test_the_model_has_the_sizes_of_the_config(config):
     shapes = make_pure_model(config, vocab=50).shapes
     assert shapes["decoder/embedding/table"].shape == (50, 32)
     assert shapes["decoder/blocks/mlp/up/kernel"].shape == (1, 32, 128)
-    assert shapes["connector/project/kernel"].shape == (64, 32)
-    assert shapes["connector/row"].shape == shapes["connector/column"].shape == (2, 32)
+    assert shapes["connectors/vision/project/kernel"].shape == (64, 32)
+    assert shapes["connectors/vision/row"].shape == shapes["connectors/vision/column"].shape == (2, 32)
 
 
 @pytest.mark.parametrize(("target_len", "max_len", "expected"), [(40, 30, 40), (20, 30, 33)])
@@ -59,9 +59,11 @@ def test_a_model_of_features_has_no_encoder(config):
     config.data.features = True
     config.model.encoder.name = "not looked at"
     pure_model = make_pure_model(config, vocab=50, feature_shape=(3, 4, 20))
-    assert not pure_model.batch_stat_shapes and not any(name.startswith("encoder/") for name in pure_model.shapes)
-    assert pure_model.shapes["connector/project/kernel"].shape == (20, 32)
-    assert pure_model.shapes["connector/row"].shape == (3, 32) and pure_model.shapes["connector/column"].shape == (
+    assert not pure_model.batch_stat_shapes and not any(name.startswith("encoders/") for name in pure_model.shapes)
+    assert pure_model.shapes["connectors/vision/project/kernel"].shape == (20, 32)
+    assert pure_model.shapes["connectors/vision/row"].shape == (3, 32) and pure_model.shapes[
+        "connectors/vision/column"
+    ].shape == (
         4,
         32,
     )
@@ -130,7 +132,7 @@ def test_an_encoder_alone_has_the_captioners_names(config):
     alone = make_encoder("resnet10_slim", image_size=32, options={"channels": 8})
     whole = make_pure_model(config, vocab=50)
     for part, other in ((alone.shapes, whole.shapes), (alone.batch_stat_shapes, whole.batch_stat_shapes)):
-        assert {f"encoder/{name}" for name in part} == {name for name in other if name.startswith("encoder/")}
+        assert {f"encoders/vision/{name}" for name in part} == {name for name in other if name.startswith("encoders/")}
 
 
 @pytest.mark.parametrize("weights", ["", "some.pth"])
@@ -143,17 +145,17 @@ def test_pretrained_arrays_have_the_names_of_the_model(config, weights, monkeypa
         nnx.update(encoder, jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), nnx.state(encoder)))
 
     monkeypatch.setattr(pretrained, "load_pretrained", load)
-    params, batch_stats = load_encoder(config)
+    params, batch_stats = load_encoders(config)
     pure_model = make_pure_model(config, vocab=50)
     if not weights:
         assert (params, batch_stats, asked) == ({}, {}, [])
         return
     assert [str(path) for path in asked] == ["some.pth"]
     for arrays, shapes in ((params, pure_model.shapes), (batch_stats, pure_model.batch_stat_shapes)):
-        expected = {name: spec.shape for name, spec in shapes.items() if name.startswith("encoder/")}
+        expected = {name: spec.shape for name, spec in shapes.items() if name.startswith("encoders/")}
         assert {name: value.shape for name, value in arrays.items()} == expected
 
 
 def test_features_need_no_pretrained_encoder(config):
     config.model.encoder.weights, config.data.features = "missing.pth", True
-    assert load_encoder(config) == ({}, {})
+    assert load_encoders(config) == ({}, {})

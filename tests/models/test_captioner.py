@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from capjax.models.captioner import TIME_SCALE, Captioner, Connector
+from capjax.models.captioner import Captioner
+from capjax.models.connector import Connector
+from capjax.models.layers import TIME_SCALE
 from capjax.models.pure_model import PureModel, params_of
 from tests.helpers.drawn_models import draw_model
 
@@ -69,12 +71,14 @@ def _abstract(encoder, decoder, t, size, **options):
         model = pure_model.bind(params, batch_stats)
         return model.encode(batch), model(batch, train=True, return_attention=True)
 
-    grid = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes).encoder.grid(size, size)
+    grid = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes).encoders["vision"].grid(size, size)
     memory, out = jax.eval_shape(run, pure_model.shapes, pure_model.batch_stat_shapes, batch(t, size))
     n = t * grid[0] * grid[1]
     assert memory.x.shape == (B, n, D) and memory.mask.shape == memory.time.shape == (B, n)
     assert memory.grid_index.shape == (n, 3)
-    assert out.logits.shape == (B, L - 1, V) and out.attention.shape == (B, L - 1, n)
+    assert (
+        out.logits.shape == (B, L - 1, V) and out.attention.shape[1::2] == (B, L - 1) and out.attention.shape[-1] == n
+    )
 
 
 @pytest.mark.parametrize("t", [1, T])
@@ -94,10 +98,12 @@ def test_encoders_of_full_size_fit(encoder, decoder, dtype):
 
 def test_features_give_the_logits_of_their_frames(model, forward):
     frames = batch()
-    grid = nnx.jit(lambda encoder, images: encoder(images))(model.encoder, frames["frames"].reshape(-1, SIZE, SIZE, 3))
+    grid = nnx.jit(lambda encoder, images: encoder(images))(
+        model.encoders["vision"], frames["frames"].reshape(-1, SIZE, SIZE, 3)
+    )
     features = np.array(grid).reshape(B, T, -1, grid.shape[-1])
     pure_model = PureModel.of(lambda key: captioner(key, encoder=None, feature_shape=(*grid.shape[1:3], VIT["width"])))
-    params = {name: value for name, value in params_of(model).items() if not name.startswith("encoder/")}
+    params = {name: value for name, value in params_of(model).items() if not name.startswith("encoders/")}
     fed = jax.jit(lambda batch: pure_model.bind(params, {})(batch).logits)
     others = {name: value for name, value in frames.items() if name != "frames"}
     np.testing.assert_allclose(fed(others | {"features": features}), forward(frames), atol=1e-5)
@@ -167,8 +173,8 @@ def test_the_connector_is_norm_projection_norm_place_and_time():
 
 def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its_own():
     model = draw_model(lambda key: captioner(key, encoder=VIT, image_size=32))  # a grid of 4 x 4
-    run = jax.jit(model.connector)
-    p = {name: np.array(value) for name, value in params_of(model.connector).items()}
+    run = jax.jit(model.connectors["vision"])
+    p = {name: np.array(value) for name, value in params_of(model.connectors["vision"]).items()}
     for side in (2, 3, 6):
         features = np.zeros((B, 1, side * side, VIT["width"]), np.float32)
         memory = run(features, np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
@@ -183,7 +189,7 @@ def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its
         assert memory.grid_index[-1].tolist() == [0, side - 1, side - 1]
     assert jax.eval_shape(model, batch(1, 48)).logits.shape == (B, L - 1, V)
     with pytest.raises(ValueError, match="grid of 4 x 4, not for 6 positions"):
-        model.connector(features[:, :, :6], np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
+        model.connectors["vision"](features[:, :, :6], np.zeros((B, 1), np.float32), np.ones((B, 1), bool))
 
 
 def test_features_of_another_grid_are_refused(featured):
@@ -214,7 +220,7 @@ def test_captions_of_one_item_are_as_on_their_own(featured):
     @jax.jit
     def run(batch):
         out = featured(batch, return_attention=True)
-        return out.logits, out.attention
+        return out.logits, out.attention.swapaxes(0, 1)
 
     together = [np.array(x).reshape(B, 4, L - 1, -1) for x in run(given | {"target": targets})]
     for i in range(4):
@@ -253,7 +259,9 @@ def test_time_pieces_begin_as_the_memory_tells_their_moments():
     np.testing.assert_allclose(jnp.linalg.norm(table[jnp.asarray(ids)], axis=-1), 1, rtol=1e-5)
     duration = jnp.asarray([8.0, 20.0])
     times = jnp.linspace(0, 1, len(ids)) * duration[:, None]
-    named = jnp.einsum("btd,vd->btv", model.connector._time(times, duration, 64)[..., 32:], table[:, 32:])
+    named = jnp.einsum(
+        "btd,vd->btv", model.connectors["vision"].time_embedding(times, duration, 64)[..., 32:], table[:, 32:]
+    )
     np.testing.assert_array_equal(named.argmax(-1), [ids, ids])
     other = captioner(0, dense=True, width=64).decoder.embedding.table[...]
     rest = [i for i in range(V) if i not in ids]

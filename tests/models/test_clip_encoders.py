@@ -102,7 +102,7 @@ def test_differences_are_to_the_frames_beside_and_none_where_one_is_missing():
 def encoded(request):
     """The stride of an encoder over time, its places, and batch -> memory of a model with it."""
     model = draw_model(lambda key: captioner(key, OVER_TIME[request.param]))
-    places = int(np.prod(model.encoder.grid(SIZE, SIZE)))
+    places = int(np.prod(model.encoders["vision"].grid(SIZE, SIZE)))
     return STRIDES[request.param], places, jax.jit(lambda inputs: model.encode(inputs))
 
 
@@ -153,7 +153,7 @@ def test_the_models_attention_over_space_and_time_can_be_read(space):
     inputs = batch()
     found = nnx.jit(lambda model, inputs: model.encoder_attention(inputs))(model, inputs)
     t, n = 3, 4
-    assert found["encoder"].time.shape == (1, B, 2, t, n, t) and found["encoder"].space.shape == (1, B, 2, t, n, n)
+    assert found["vision"].time.shape == (1, B, 2, t, n, t) and found["vision"].space.shape == (1, B, 2, t, n, n)
     places = 1 if space == "pooled" else n
     assert found["temporal"].time.shape == (2, B, 2, t, places, t)
     for weights in jax.tree.leaves(found):
@@ -170,9 +170,9 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
     @nnx.jit
     def run(model, inputs):
         features, times, mask, _ = encode_clip(
-            model.encoder, inputs["frames"], inputs["frame_times"], inputs["frame_mask"]
+            model.encoders["vision"], inputs["frames"], inputs["frame_times"], inputs["frame_mask"]
         )
-        return model.connector(features, times, mask).x, model.encoder_attention(inputs)["temporal"]
+        return model.connectors["vision"](features, times, mask).x, model.encoder_attention(inputs)["temporal"]
 
     read, found = run(model, inputs)
     block = jax.tree.map(lambda x: x[0], nnx.to_pure_dict(nnx.state(model.temporal.blocks)))
@@ -212,8 +212,8 @@ def test_options_that_an_encoder_over_time_does_not_have_are_clear_errors(config
 
 
 def test_frozen_batch_norms_keep_their_statistics_and_normalize_by_them(config):
-    first = "^encoder/frame_encoder/(stem|stages/0)/"
-    config.optimizer.freeze = (first, "^encoder/frame_encoder/stages/1/.*norm/scale$")
+    first = "^encoders/vision/frame_encoder/(stem|stages/0)/"
+    config.optimizer.freeze = (first, "^encoders/vision/frame_encoder/stages/1/.*norm/scale$")
     pure_model = make_pure_model(config, vocab=V)
     params, batch_stats = jax.jit(pure_model.init)(make_key(0))
     batch_stats = {name: value + 0.5 for name, value in batch_stats.items()}
@@ -222,7 +222,7 @@ def test_frozen_batch_norms_keep_their_statistics_and_normalize_by_them(config):
     @jax.jit
     def train(batch_stats, inputs):
         model = pure_model.bind(params, batch_stats)
-        stem = model.encoder.frame_encoder.stem
+        stem = model.encoders["vision"].frame_encoder.stem
         images = inputs["frames"].reshape(-1, SIZE, SIZE, 3) / 255.0
         seen = stem(images, train=True), stem(images, train=False)
         model(inputs, train=True, key=make_key(0))

@@ -41,7 +41,9 @@ class Case:
         def body(carry, x):
             index, state = carry
             tokens, parent = x
-            logits, state, attention = self.decoder.step(tokens, index, fixed, reorder(state, parent))
+            logits, state, attention = self.decoder.step(
+                tokens, index, fixed, reorder(state, parent), return_attention=True
+            )
             return (index + 1, state), (logits, attention)
 
         return jax.lax.scan(body, (jnp.int32(0), state), (tokens, parents))[1]
@@ -87,11 +89,11 @@ def torch_transformer(params, tokens, memory, mask):
     values = {"norm.weight": params["norm/scale"], "norm.bias": params["norm/bias"]}
     for i in range(2):
         p = {name.removeprefix("blocks/"): value[i] for name, value in params.items() if name.startswith("blocks/")}
-        for name, theirs in (("self_norm", "norm1"), ("cross_norm", "norm2"), ("mlp_norm", "norm3")):
+        for name, theirs in (("attention_norm", "norm1"), ("cross_norm", "norm2"), ("mlp_norm", "norm3")):
             values[f"layers.{i}.{theirs}.weight"] = p[f"{name}/scale"]
             values[f"layers.{i}.{theirs}.bias"] = p[f"{name}/bias"]
-        for ours, theirs in (("self_attention", "self_attn"), ("cross_attention", "multihead_attn")):
-            inputs = ("qkv",) if ours == "self_attention" else ("query", "key_value")
+        for ours, theirs in (("attention", "self_attn"), ("cross_attention", "multihead_attn")):
+            inputs = ("qkv",) if ours == "attention" else ("query", "key_value")
             for part, their_part in (("kernel", "weight"), ("bias", "bias")):
                 joined = np.concatenate([p[f"{ours}/{name}/{part}"] for name in inputs], -1)
                 values[f"layers.{i}.{theirs}.in_proj_{their_part}"] = joined.T
@@ -143,17 +145,18 @@ def test_logits_are_torchs(case):
         expected = torch_transformer(case.params, tokens, memory, mask)
     else:
         expected, attention = torch_recurrent(case.name, case.params, tokens, memory, mask)
-        np.testing.assert_allclose(out.attention, attention.detach(), atol=1e-5)
+        np.testing.assert_allclose(out.attention[0, :, 0], attention.detach(), atol=1e-5)
     assert out.logits.dtype == jnp.float32
     np.testing.assert_allclose(out.logits, expected.detach(), atol=2e-4)
 
 
 def test_attention_sums_to_one_over_the_real_positions(case):
     attention = np.array(case.forward(captions(), case.memory).attention)
-    assert attention.shape == (B * M, L, N) and attention.dtype == np.float32
+    layers, heads = (2, 4) if case.name == "transformer" else (1, 1)
+    assert attention.shape == (layers, B * M, heads, L, N) and attention.dtype == np.float32
     np.testing.assert_allclose(attention.sum(-1), 1.0, atol=1e-5)
     hidden = np.repeat(~np.array(case.memory.mask), M, 0)
-    assert hidden.any() and (attention.swapaxes(1, 2)[hidden] == 0).all()
+    assert hidden.any() and (np.moveaxis(attention, (1, 4), (0, 1))[hidden] == 0).all()
 
 
 @pytest.mark.parametrize("position", [1, 3, L - 1])
@@ -185,7 +188,9 @@ def test_cached_logits_equal_uncached(case, reordered):
         np.testing.assert_allclose(
             logits[index], np.array(out.logits[:, index]).reshape(B, M, V), atol=1e-4, err_msg=f"position {index}"
         )
-        np.testing.assert_allclose(attention[index], np.array(out.attention[:, index]).reshape(B, M, N), atol=1e-5)
+        layers, _, heads, *_ = out.attention.shape
+        expected = np.array(out.attention[..., index, :]).reshape(layers, B, M, heads, N)
+        np.testing.assert_allclose(attention[index], expected, atol=1e-5)
 
 
 def test_masked_memory_has_no_influence(case):

@@ -18,9 +18,9 @@ from capjax.models.encoders.parts import (
     convolve,
     depthwise,
     draw_kernels,
-    drop_path,
 )
 from capjax.models.encoders.vit import resize_positions
+from capjax.models.layers import drop_path
 from capjax.models.pure_model import PureModel, batch_stats_of, params_of
 from tests.helpers.torch_models import torch_models
 

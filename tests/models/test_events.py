@@ -88,7 +88,7 @@ def test_figures_that_are_not_finite_do_not_stop_the_matching():
 
 def test_an_event_sees_its_frames_and_its_own_query():
     b, t, places, e, d = 3, 8, 2, 4, 6
-    memory = draw_memory(b, t * places, d)
+    memory = draw_memory(b, t * places, d, frames=t)
     at = np.arange(t, dtype=np.float32) * 2.0  # a frame each 2 s
     mask = np.array([[True] * 8, [True] * 5 + [False] * 3, [True] + [False] * 7])
     memory = memory.replace(
@@ -99,7 +99,7 @@ def test_an_event_sees_its_frames_and_its_own_query():
     times[:, 1] = (0.0, 1.0)
     duration = np.float32([16, 10, 2])
     for most, margin in itertools.product((1, 3, 8, 20), (0.5, -1.0)):
-        seen = event_memory(memory, t, times, query, duration, most=most, margin=margin)
+        seen = event_memory(memory, times, query, duration, max_frames=most, margin=margin)
         n = min(most, t) * places
         assert seen.x.shape == (b * e, n + 1, d)
         np.testing.assert_array_equal(seen.x[:, -1].reshape(b, e, d), query)
@@ -133,7 +133,7 @@ def test_frames_that_are_none_change_nothing_of_what_queries_find():
     mask = np.arange(t) < np.array([[6], [4]])
     memory = memory.replace(mask=jnp.asarray(mask), time=jnp.broadcast_to(jnp.arange(t, dtype=jnp.float32), (b, t)))
     duration = jnp.float32([6, 4])
-    find = jax.jit(lambda memory: model(memory, t, duration))
+    find = jax.jit(lambda memory: model(memory, duration))
     found = find(memory)
     other = find(memory.replace(x=jnp.where(mask[..., None], memory.x, 99.0)))
     for name in ("times", "confidence", "count", "query"):

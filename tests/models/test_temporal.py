@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from capjax.models.frame_difference import FrameDifference, FrameSimilarity, unlikeness
-from capjax.models.memory import Memory
+from capjax.models.frame_difference import FrameDifference, FrameSimilarity, cosine_distances
+from capjax.models.memory import Memory, Segment
 from capjax.models.temporal import TEMPORAL
 from tests.helpers.drawn_models import draw_model
 
@@ -44,7 +44,7 @@ def test_frames_that_are_none_differ_in_nothing():
 @pytest.mark.parametrize("reach", [1, 3, 7])
 def test_likeness_is_the_cosine_to_each_frame_around_and_none_to_what_is_not_there(reach):
     x = RNG.normal(size=(B, T, 6)).astype(np.float32)
-    told = np.asarray(unlikeness(jnp.asarray(x), MASK, reach))
+    told = np.asarray(cosine_distances(jnp.asarray(x), MASK, reach))
     assert told.shape == (B, T, 2 * reach)
     for b, t, r, side in np.ndindex(B, T, reach, 2):
         other = t + (r + 1) * (-1, 1)[side]
@@ -77,6 +77,7 @@ def memory(x) -> Memory:
         mask=jnp.asarray(np.repeat(MASK, N, axis=1)),
         time=jnp.asarray(np.broadcast_to(np.repeat(np.arange(T, dtype=np.float32), N), (B, T * N))),
         grid_index=jnp.asarray(np.stack([frame, place // 2, place % 2], axis=-1)),
+        segments=(Segment("vision", T, N),),
     )
 
 
@@ -86,7 +87,7 @@ def memory(x) -> Memory:
 def test_padding_frames_change_nothing_of_the_real_ones(space, mixers, places):
     model, x = temporal(space=space, mixers=mixers), RNG.normal(size=(B, T, N, D)).astype(np.float32)
     other = np.where(MASK[..., None, None], x, 99.0).astype(np.float32)
-    ours, theirs = (model(memory(frames), T)[0] for frames in (x, other))
+    ours, theirs = (model(memory(frames))[0] for frames in (x, other))
     assert ours.x.shape == (B, T * places, D)
     real = np.repeat(MASK, places, axis=1)
     np.testing.assert_array_equal(ours.mask, real)
@@ -95,9 +96,9 @@ def test_padding_frames_change_nothing_of_the_real_ones(space, mixers, places):
 
 def test_what_is_added_to_a_frame_is_the_same_for_all_its_places():
     x = RNG.normal(size=(B, T, N, D)).astype(np.float32)
-    added = np.asarray(temporal(space="added", mixers=1)(memory(x), T)[0].x).reshape(B, T, N, D) - x
+    added = np.asarray(temporal(space="added", mixers=1)(memory(x))[0].x).reshape(B, T, N, D) - x
     np.testing.assert_allclose(added, np.broadcast_to(added[:, :, :1], added.shape), atol=1e-5)
-    pooled = np.asarray(temporal(space="pooled", mixers=1)(memory(x), T)[0].x)
+    pooled = np.asarray(temporal(space="pooled", mixers=1)(memory(x))[0].x)
     np.testing.assert_allclose(added[:, :, 0], pooled, atol=1e-5)
 
 

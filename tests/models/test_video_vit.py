@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from capjax.models.encoders import ENCODERS
-from capjax.models.layers import unstack
+from capjax.models.stacked import unstack
 
 SMALL = {"width": 16, "depth": 2, "heads": 2, "patch": 8, "image_size": 16}
 KINDS = ("divided", "joint")
@@ -86,7 +86,7 @@ def test_divided_attention_is_over_the_same_place_at_all_times_and_all_places_at
         x = encoder._tokens(frames, times, mask)[0].swapaxes(0, 1)  # [n, t, d]
         normed = block.time_norm(x)
         over_time = block.time_attention.project(normed)[:2]
-        x = (x + block.time_attention(normed)).swapaxes(0, 1)
+        x = (x + block.time_attention(normed)[0]).swapaxes(0, 1)
         return over_time, block.attention.project(block.attention_norm(x))[:2]
 
     for (query, key), ours in zip(by_hand(encoder), (attention.time, attention.space), strict=True):

@@ -1,15 +1,15 @@
-"""Tokens in, logits out: the two ends of every decoder."""
+"""Embedding of tokens and output layer, the two ends of every decoder. d: width, v: vocabulary."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Int
 
 from capjax.models.layers import Linear
 from capjax.parallel.sharding_rules import constrain
 
 
 class TokenEmbedding(nnx.Module):
-    """Embeds tokens and, from the same table when `tie`, scores them."""
+    """Embeds tokens, and computes their logits from the same table if `tie`, else with a linear layer."""
 
     def __init__(self, vocab: int, width: int, *, tie: bool, dtype=jnp.float32, rngs):
         self.table = nnx.Param(
@@ -19,12 +19,12 @@ class TokenEmbedding(nnx.Module):
         self.head = None if tie else Linear(width, vocab, axes=("embed", "vocab"), dtype=dtype, rngs=rngs)
         self.scale, self.dtype = width**0.5, dtype
 
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        """int32 [...] -> [..., d], scaled to unit variance (Vaswani et al. 2017, section 3.4)."""
+    def __call__(self, tokens: Int[Array, "*b"]) -> Float[Array, "*b d"]:
+        """Embeddings scaled to unit variance (Vaswani et al. 2017, section 3.4)."""
         return constrain(self.table[...].astype(self.dtype)[tokens] * self.scale, "batch")
 
-    def logits(self, x: jax.Array) -> jax.Array:
-        """[..., d] -> float32 [..., v]."""
+    def logits(self, x: Float[Array, "*b d"]) -> Float[Array, "*b v"]:
+        """Logits in float32."""
         flat = x.reshape(-1, x.shape[-1])
         if self.head is not None:
             out = self.head(flat)

@@ -1,12 +1,13 @@
 """LSTM and GRU decoders with additive attention ("Show, Attend and Tell", Xu et al. 2015).
 
 b: batch, m: beams (in training, captions of one item), l: target positions, n: memory positions, d: width, a: attention
-width.
+width, v: vocabulary.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Int
 
 from capjax.models.decoders.embedding import TokenEmbedding
 from capjax.models.decoders.registry import DECODERS
@@ -23,8 +24,10 @@ class AdditiveAttention(nnx.Module):
         self.score = Linear(a, 1, axes=("mlp", None), bias=False, dtype=dtype, rngs=rngs)
         self.gate = Linear(d, d, axes=("embed", "embed_out"), dtype=dtype, rngs=rngs)
 
-    def __call__(self, h, projected, memory: Memory):
-        """h [b, m, d], projected [b, n, a] -> context [b, m, d], weights float32 [b, m, n]."""
+    def __call__(
+        self, h: Float[Array, "b m d"], projected: Float[Array, "b n a"], memory: Memory
+    ) -> tuple[Float[Array, "b m d"], Float[Array, "b m n"]]:
+        """Returns (context, weights in float32) for hidden states h and the memory projected by `self.memory`."""
         hidden = jnp.tanh(projected[:, None] + self.state(h)[:, :, None])
         scores = self.score(hidden)[..., 0].astype(jnp.float32)
         weights = jax.nn.softmax(jnp.where(memory.mask[:, None], scores, jnp.finfo(jnp.float32).min), axis=-1)
@@ -33,11 +36,14 @@ class AdditiveAttention(nnx.Module):
 
 
 class _Recurrent(nnx.Module):
-    """What the two cells share: embedding, attention, initial state, deep output. A subclass gives `gates` and `cell`.
+    """A decoder with a recurrent cell, which a subclass defines by `gates`, `states` and `cell`.
 
     Args:
-      attention_width: a; 0 means the model's width.
+      vocab: number of tokens in the vocabulary.
+      max_len: maximum length of a sequence; it bounds nothing here.
+      attention_width: a; 0: the width of the model.
       dropout: on embeddings and before the output layer.
+      tie: the output layer is the transposed embedding.
     """
 
     gates: int
@@ -62,11 +68,17 @@ class _Recurrent(nnx.Module):
         self.out_norm = LayerNorm(d, dtype=dtype)
         self.max_len, self.rate, self.dtype = max_len, dropout, dtype
 
-    def __call__(self, tokens, memory: Memory, key=None, *, return_attention: bool = False) -> DecoderOutput:
-        """tokens int32 [b * c, l], c captions of each item of the memory in a row -> logits float32 [b * c, l, v]."""
+    def __call__(
+        self, tokens: Int[Array, "b*m l"], memory: Memory, key=None, *, return_attention: bool = False
+    ) -> DecoderOutput:
+        """Teacher forcing: logits float32 [b * m, l, v] and, if requested, attention [1, b * m, 1, l, n].
+
+        Args:
+          tokens: the m captions of an item are consecutive.
+        """
         embed_key, state_key, out_key = split(key, 3)
         embedded = dropout(self.embedding(tokens), self.rate, embed_key)
-        # Everything that does not depend on the state is one large product outside the loop.
+        # All that does not depend on the state is computed by one large product outside the loop.
         inputs = self.from_token(embedded)
         projected = self.attention.memory(memory.x)
 
@@ -77,32 +89,34 @@ class _Recurrent(nnx.Module):
             state, context, weights = self._advance(x, state, projected, memory)
             return state, (state[0], context, weights if return_attention else None)
 
-        def by_position(x):  # [b * c, l, ...] -> [l, b, c, ...]
+        def by_position(x):  # [b * m, l, ...] -> [l, b, m, ...]
             return jnp.moveaxis(x.reshape(b, captions, *x.shape[1:]), 2, 0)
 
-        def by_caption(x):
+        def by_caption(x):  # [l, b, m, ...] -> [b * m, l, ...]
             return jnp.moveaxis(x, 0, 2).reshape(b * captions, length, -1)
 
         _, outs = jax.lax.scan(body, self._initial_state(memory, captions), by_position(inputs))
         hidden, context, weights = (None if x is None else by_caption(x) for x in outs)
         hidden = dropout(hidden, self.rate, state_key)
         logits = self._logits(embedded, hidden, context, out_key)
-        return DecoderOutput(logits, weights)
+        return DecoderOutput(logits, weights if weights is None else weights[None, :, None])
 
     def init_cache(self, memory: Memory, num_beams: int, length: int):
-        """The memory's share of the attention scores, and the initial state; `length` needs no room here."""
+        """The memory's share of the attention scores, and the initial state. `length` needs no room here."""
         del length
         return {"memory": memory, "projected": self.attention.memory(memory.x)}, self._initial_state(memory, num_beams)
 
-    def step(self, tokens, index, fixed, state):
+    def step(self, tokens: Int[Array, "b m"], index, fixed, state, *, return_attention: bool = False):
+        """One position of every beam: (logits [b, m, v], state, attention [1, b, m, 1, n] if requested)."""
         del index
         embedded = self.embedding(tokens)
         inputs = self.from_token(embedded)
         state, context, weights = self._advance(inputs, state, fixed["projected"], fixed["memory"])
-        return self._logits(embedded, state[0], context, None), state, weights
+        attention = weights[None, :, :, None] if return_attention else None
+        return self._logits(embedded, state[0], context, None), state, attention
 
     def _initial_state(self, memory: Memory, num_beams: int):
-        """tanh of a projection of the mean memory vector, for every beam."""
+        """tanh of a projection of the mean memory vector, the same for every beam."""
         mask = memory.mask[:, None]
         mean = jnp.einsum("bcn,bnd->bcd", mask.astype(memory.x.dtype), memory.x)
         mean = mean / jnp.maximum(mask.sum(-1, keepdims=True), 1).astype(mean.dtype)
@@ -111,6 +125,7 @@ class _Recurrent(nnx.Module):
         return tuple(state[:, :, i] for i in range(self.states))
 
     def _advance(self, inputs, state, projected, memory: Memory):
+        """(new state, context [b, m, d], attention weights [b, m, n])."""
         context, weights = self.attention(state[0], projected, memory)
         return self.cell(inputs + self.from_context(context), state), context, weights
 
@@ -122,12 +137,12 @@ class _Recurrent(nnx.Module):
 
 @DECODERS.register("lstm")
 class LstmDecoder(_Recurrent):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997), forget gate biased open."""
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), with a forget gate that starts open."""
 
     gates, states = 4, 2
 
     def cell(self, x, state):
-        """x [b, m, 4 d]: what token and context ask of the gates."""
+        """x [b, m, 4 d]: contribution of token and context to the gates."""
         h, c = state
         i, f, g, o = jnp.split(x + self.from_state(h), 4, axis=-1)
         c = jax.nn.sigmoid(f + 1.0) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -136,12 +151,12 @@ class LstmDecoder(_Recurrent):
 
 @DECODERS.register("gru")
 class GruDecoder(_Recurrent):
-    """Gated recurrent unit (Cho et al. 2014), in cuDNN's form: the reset gate acts after the recurrent product."""
+    """Gated recurrent unit (Cho et al. 2014) in cuDNN's form: the reset gate acts after the recurrent product."""
 
     gates, states = 3, 1
 
     def cell(self, x, state):
-        """x [b, m, 3 d]: what token and context ask of the gates."""
+        """x [b, m, 3 d]: contribution of token and context to the gates."""
         (h,) = state
         x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(self.from_state(h), 3, axis=-1)

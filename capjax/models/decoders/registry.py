@@ -1,13 +1,17 @@
-"""The table of decoders, apart so that decoder modules can import it.
+"""The registry of decoders, in a module of its own so that decoder modules can import it.
 
-Every decoder has the same entries, and one search serves all:
+Every decoder has the same methods, so that one search serves all of them:
 
-  __call__(tokens [b, l], memory, key=None, return_attention=False) -> DecoderOutput      training, teacher forcing
-  init_cache(memory, beams, length) -> (fixed, state)                                   before decoding
-  step(tokens [b, m], index, fixed, state) -> (logits [b, m, v], state, attention)      one position of every beam
+  __call__(tokens [b, l], memory, key=None, return_attention=False) -> DecoderOutput       teacher forcing
+  init_cache(memory, num_beams, length) -> (fixed, state)                                  before decoding
+  step(tokens [b, m], index, fixed, state, return_attention=False) -> (logits [b, m, v], state, attention)
+                                                                                           one position of every beam
 
-`fixed` is shared by an item's beams and never changes; every leaf of `state` is [b, m, ...] or marked `InPlace`, so
-that a search can reorder beams (`cache.reorder`) without knowing the decoder. attention: float32 [b, m, n].
+`fixed` is shared by the beams of an item and never changes. Every leaf of `state` is [b, m, ...] or within `InPlace`,
+so that a search can reorder beams (`cache.reorder`) without knowing the decoder.
+
+The attention over memory positions is float32 [layers, b, h, l, n] of a call and [layers, b, m, h, n] of a step, and
+None if it is not requested. A recurrent decoder has one layer and one head.
 """
 
 from capjax.registry import Registry

@@ -12,12 +12,11 @@ from capjax.models.encoders.parts import (
     Conv,
     ConvNorm,
     draw_kernels,
-    drop_path,
     halved,
     normalize,
 )
 from capjax.models.encoders.registry import ENCODERS
-from capjax.models.layers import split
+from capjax.models.layers import drop_path, split
 
 # Stages of B0: (expansion, kernel, stride, channels, blocks); table 1 of the paper.
 STAGES = (

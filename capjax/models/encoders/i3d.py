@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from capjax.models.encoders.clip import groups
+from capjax.models.encoders.clip import group_frames
 from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalize
 from capjax.models.encoders.registry import ENCODERS
 
@@ -56,7 +56,7 @@ def max_pool(x: jax.Array, size, strides) -> jax.Array:
     return x
 
 
-class Unit(nnx.Module):
+class ConvNormRelu(nnx.Module):
     """Convolution, batch norm, ReLU; zero where there is no real frame, as beyond the ends of a clip."""
 
     def __init__(self, c_in: int, c_out: int, size=(1, 1, 1), **options):
@@ -68,16 +68,22 @@ class Unit(nnx.Module):
         return jnp.where(mask, jax.nn.relu(self.norm(self.conv(x), train=train, mask=mask)), 0)
 
 
-class Mixed(nnx.Module):
+class InceptionBlock(nnx.Module):
     """An Inception block: four branches, concatenated."""
 
     def __init__(self, c_in: int, channels, *, dtype):
         plain, few_a, wide_a, few_b, wide_b, pooled = channels
         cube = (3, 3, 3)
-        self.plain = Unit(c_in, plain, dtype=dtype)
-        self.reduce_a, self.wide_a = Unit(c_in, few_a, dtype=dtype), Unit(few_a, wide_a, cube, dtype=dtype)
-        self.reduce_b, self.wide_b = Unit(c_in, few_b, dtype=dtype), Unit(few_b, wide_b, cube, dtype=dtype)
-        self.pooled = Unit(c_in, pooled, dtype=dtype)
+        self.plain = ConvNormRelu(c_in, plain, dtype=dtype)
+        self.reduce_a, self.wide_a = (
+            ConvNormRelu(c_in, few_a, dtype=dtype),
+            ConvNormRelu(few_a, wide_a, cube, dtype=dtype),
+        )
+        self.reduce_b, self.wide_b = (
+            ConvNormRelu(c_in, few_b, dtype=dtype),
+            ConvNormRelu(few_b, wide_b, cube, dtype=dtype),
+        )
+        self.pooled = ConvNormRelu(c_in, pooled, dtype=dtype)
 
     def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
         branches = [self.plain(x, mask, train=train)]
@@ -126,15 +132,15 @@ class I3D(nnx.Module):
 
         self._strides = tuple((time, space, space) for time, space in zip(time_strides, space_strides, strict=True))
         first, second = scaled(64), scaled(192)
-        self.stem = Unit(3, first, tuple(stem), strides=self._strides[0], padding=padding, dtype=dtype)
-        self.reduce = Unit(first, first, dtype=dtype)
-        self.wide = Unit(first, second, (3, 3, 3), dtype=dtype)
+        self.stem = ConvNormRelu(3, first, tuple(stem), strides=self._strides[0], padding=padding, dtype=dtype)
+        self.reduce = ConvNormRelu(first, first, dtype=dtype)
+        self.wide = ConvNormRelu(first, second, (3, 3, 3), dtype=dtype)
         stages, c = [], second
         for depth, plan in zip(depths, STAGES, strict=True):
             blocks = []
             for channels in plan[:depth]:
                 channels = tuple(scaled(number) for number in channels)
-                blocks.append(Mixed(c, channels, dtype=dtype))
+                blocks.append(InceptionBlock(c, channels, dtype=dtype))
                 plain, _, wide_a, _, wide_b, pooled = channels
                 c = plain + wide_a + wide_b + pooled
             stages.append(nnx.List(blocks))
@@ -155,7 +161,7 @@ class I3D(nnx.Module):
         width]. Times tell it nothing; nothing is random."""
         real = [mask[:, :, None, None, None]]
         for time, _, _ in self._strides:
-            real.append(groups(real[-1], time).any(2))
+            real.append(group_frames(real[-1], time).any(2))
         x = jnp.where(real[0], normalize(frames, self.mean, self.std, self.dtype, axes="b t h w"), 0)
         x = self._pool(self.stem(x, real[1], train=train), 1)
         x = self.wide(self.reduce(x, real[2], train=train), real[2], train=train)

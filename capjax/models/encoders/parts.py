@@ -7,6 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
+
+from capjax.models.gradients import custom_gradient
 
 # Mean and standard deviation of ImageNet's RGB values (0..255), as torchvision has them.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -25,15 +28,6 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dt
         raise ValueError(f"an encoder reads RGB images [{', '.join(axes)}] in 0..255; got shape {images.shape}")
     mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
     return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
-
-
-def drop_path(x: jax.Array, rate, key: jax.Array | None) -> jax.Array:
-    """Stochastic depth (Huang et al. 2016): zeroes a share `rate` of the items of `x`, a residual branch, and
-    scales the rest; the identity without a key."""
-    if key is None or (isinstance(rate, float) and rate == 0.0):
-        return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
-    return jnp.where(keep, x / (1.0 - rate), 0.0).astype(x.dtype)
 
 
 def halved(size: int, times: int) -> int:
@@ -91,24 +85,29 @@ def _grouped_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, stride: i
     return jax.vjp(lambda x, kernel: _grouped(x, kernel, stride), x, kernel)[1](out)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Each channel convolved with its own kernel, no padding: [n, h, w, c] with [k, k, 1, c].
-
-    On CPU XLA's grouped convolution is 10 to 40 times slower than the same sum of shifted products, which it fuses.
-    """
+def _depthwise(x, kernel, stride: int):
     return jax.lax.platform_dependent(
         x, kernel, cpu=partial(_shifted, stride=stride), default=partial(_grouped, stride=stride)
     )
 
 
-def _depthwise_backward(stride: int, saved, out):
+def _depthwise_backward(stride: int, saved, dout):
     return jax.lax.platform_dependent(
-        *saved, out, cpu=partial(_shifted_gradient, stride=stride), default=partial(_grouped_gradient, stride=stride)
+        *saved, dout, cpu=partial(_shifted_gradient, stride=stride), default=partial(_grouped_gradient, stride=stride)
     )
 
 
-depthwise.defvjp(lambda x, kernel, stride: (depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward)
+@custom_gradient(
+    lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward, nondiff_argnums=(2,)
+)
+def depthwise(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"], stride: int
+) -> Float[Array, "n h_out w_out c"]:
+    """Convolves each channel with a kernel of its own, without padding.
+
+    On CPU as a sum of shifted products, which XLA fuses: its grouped convolution is far slower there.
+    """
+    return _depthwise(x, kernel, stride)
 
 
 def _native(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
@@ -117,11 +116,11 @@ def _native(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
     )  # fmt: skip
 
 
-def _native_by_kernel(x: jax.Array, kernel: jax.Array, out: jax.Array, *, stride: int, pads) -> jax.Array:
+def _native_kernel_gradient(x: jax.Array, kernel: jax.Array, out: jax.Array, *, stride: int, pads) -> jax.Array:
     return jax.vjp(lambda kernel: _native(x, kernel, stride, pads), kernel)[1](out)[0]
 
 
-def _taps_by_kernel(x: jax.Array, kernel: jax.Array, out: jax.Array, *, stride: int, pads) -> jax.Array:
+def _kernel_gradient_by_products(x: jax.Array, kernel: jax.Array, out: jax.Array, *, stride: int, pads) -> jax.Array:
     """The gradient by the kernel, a matrix product for each of its pixels."""
     x, (n, h, w, c_out) = jnp.pad(x, ((0, 0), *pads, (0, 0))), out.shape
     rows, columns, c_in, _ = kernel.shape
@@ -134,27 +133,26 @@ def _taps_by_kernel(x: jax.Array, kernel: jax.Array, out: jax.Array, *, stride: 
     return jnp.stack(parts).reshape(kernel.shape).astype(kernel.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
-    """A convolution: [n, h, w, c_in] with [k, k, c_in, c_out].
-
-    On CPU XLA's gradient by the kernel takes up to twice as long as the same in matrix products, which its backward
-    pass here is made of.
-    """
-    return _native(x, kernel, stride, pads)
-
-
-def _convolve_backward(stride: int, pads, saved, out):
+def _convolve_backward(stride: int, pads, saved, dout):
     x, kernel = saved
-    (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](out)
-    how = {"stride": stride, "pads": pads}
+    (dx,) = jax.vjp(lambda x: _native(x, kernel, stride, pads), x)[1](dout)
+    options = {"stride": stride, "pads": pads}
     dkernel = jax.lax.platform_dependent(
-        x, kernel, out, cpu=partial(_taps_by_kernel, **how), default=partial(_native_by_kernel, **how)
-    )
+        x, kernel, dout, cpu=partial(_kernel_gradient_by_products, **options),
+        default=partial(_native_kernel_gradient, **options),
+    )  # fmt: skip
     return dx, dkernel
 
 
-convolve.defvjp(lambda x, kernel, stride, pads: (convolve(x, kernel, stride, pads), (x, kernel)), _convolve_backward)
+@custom_gradient(
+    lambda x, kernel, stride, pads: (_native(x, kernel, stride, pads), (x, kernel)), _convolve_backward,
+    nondiff_argnums=(2, 3),
+)  # fmt: skip
+def convolve(
+    x: Float[Array, "n h w c_in"], kernel: Float[Array, "k k c_in c_out"], stride: int, pads
+) -> Float[Array, "n h_out w_out c_out"]:
+    """A 2D convolution. On CPU the kernel's gradient is computed by matrix products, which is faster than XLA's."""
+    return _native(x, kernel, stride, pads)
 
 
 def _patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -221,19 +219,14 @@ def _folded3d(x: jax.Array, kernel: jax.Array, strides, pads) -> jax.Array:
     return out.reshape(b, t, *out.shape[1:])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve3d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: tuple) -> jax.Array:
-    """x [b, t, h, w, c_in] with kernel [k, k, k, c_in, c_out]; strides and pads of time, rows, columns.
-
-    On CPU XLA's gradient of a 3D convolution is 2 to 70 times slower than that of the same as a 2D one.
-    """
+def _convolve3d(x, kernel, strides: tuple, pads: tuple):
+    options = {"strides": strides, "pads": pads}
     return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(_folded3d, strides=strides, pads=pads),
-        default=partial(_native3d, strides=strides, pads=pads),
-    )  # fmt: skip
+        x, kernel, cpu=partial(_folded3d, **options), default=partial(_native3d, **options)
+    )
 
 
-def _backward3d(strides, pads, saved, dout):
+def _convolve3d_backward(strides, pads, saved, dout):
     def gradient(convolve, x, kernel, dout):
         return jax.vjp(lambda x, kernel: convolve(x, kernel, strides, pads), x, kernel)[1](dout)
 
@@ -242,7 +235,18 @@ def _backward3d(strides, pads, saved, dout):
     )
 
 
-convolve3d.defvjp(lambda x, kernel, strides, pads: (convolve3d(x, kernel, strides, pads), (x, kernel)), _backward3d)
+@custom_gradient(
+    lambda x, kernel, strides, pads: (_convolve3d(x, kernel, strides, pads), (x, kernel)), _convolve3d_backward,
+    nondiff_argnums=(2, 3),
+)  # fmt: skip
+def convolve3d(
+    x: Float[Array, "b t h w c_in"], kernel: Float[Array, "k k k c_in c_out"], strides: tuple, pads: tuple
+) -> Float[Array, "b t_out h_out w_out c_out"]:
+    """A 3D convolution; strides and pads are those of time, rows and columns.
+
+    On CPU as a 2D convolution, because XLA's gradient of a 3D convolution is far slower there.
+    """
+    return _convolve3d(x, kernel, strides, pads)
 
 
 class Conv3d(nnx.Module):

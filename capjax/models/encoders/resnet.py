@@ -23,7 +23,7 @@ def _max_pool(x: jax.Array) -> jax.Array:
     return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
-class Block(nnx.Module):
+class ResidualBlock(nnx.Module):
     """Convolutions with a residual. `convs` are 3x3, 3x3, or 1x1, 3x3, 1x1 in a bottleneck."""
 
     def __init__(self, c_in: int, c: int, *, bottleneck: bool, stride: int, dtype):
@@ -83,7 +83,7 @@ class ResNet(nnx.Module):
             c, blocks = channels * 2**stage, []
             for i in range(depth):
                 stride = 2 if stage and i == 0 else 1
-                blocks.append(Block(c_in, c, bottleneck=bottleneck, stride=stride, dtype=dtype))
+                blocks.append(ResidualBlock(c_in, c, bottleneck=bottleneck, stride=stride, dtype=dtype))
                 c_in = 4 * c if bottleneck else c
             stages.append(nnx.List(blocks))
         self.stages = nnx.List(stages)

@@ -1,81 +1,52 @@
-"""Video transformer: tubelets (Arnab et al. 2021, ViViT) under attention over time and space.
+"""Video transformer: tubelets (ViViT, Arnab et al. 2021) under attention over time and space.
 
-b: batch, t: tubelets after one another, n: places of a frame, p: patch, d: width.
+b: batch, t: tubelets in sequence, n: positions of a frame, p: patch, d: width, h: heads.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Bool, Float
 
-from capjax.models.attention import SelfAttention
-from capjax.models.encoders.clip import SpaceTimeAttention, group_times, groups
-from capjax.models.encoders.parts import drop_path, normalize
+from capjax.models.encoders.clip import SpaceTimeAttention, group_frames, group_times
+from capjax.models.encoders.parts import normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.encoders.vit import resize_positions
-from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, Mlp, dropout, scan, sinusoid, split, stack
+from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
+from capjax.models.stacked import scan, stack
+from capjax.models.transformer_block import TransformerBlock
 
 
-class Block(nnx.Module):
-    """Attention over time, attention over space, MLP, each after a norm and with a residual (Bertasius et al. 2021,
-    TimeSformer, section 3); not `divided`: attention over both at once, MLP."""
-
-    def __init__(self, d: int, heads: int, hidden: int, *, divided: bool, rate: float, dtype, rngs):
-        self.time_norm = LayerNorm(d, dtype=dtype) if divided else None
-        self.time_attention = SelfAttention(d, heads, dtype=dtype, rngs=rngs) if divided else None
-        self.attention_norm = LayerNorm(d, dtype=dtype)
-        self.attention = SelfAttention(d, heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = LayerNorm(d, dtype=dtype)
-        self.mlp = Mlp(d, hidden=hidden, dtype=dtype, rngs=rngs)
-        self.rate = rate
-
-    def __call__(self, x: jax.Array, mask: jax.Array, drop, key, *, return_attention: bool = False):
-        """x [b, t, n, d], mask bool [b, t] -> (x, weights): of time [b, heads, t, n, t] and space [b, heads, t, n, n],
-        or of both at once [b, heads, t * n, t * n]; None where they are not asked for."""
-        b, t, n, d = x.shape
-        keys = split(key, 5)
-        over_time = None
-        if self.time_attention is not None:
-            rows = self.time_norm(x).swapaxes(1, 2).reshape(b * n, t, d)
-            out, over_time = self.time_attention.with_weights(rows, jnp.repeat(mask, n, axis=0), return_attention)
-            x = self._add(x, out.reshape(b, n, t, d).swapaxes(1, 2), drop, keys[0])
-            rows, seen = self.attention_norm(x).reshape(b * t, n, d), None
-        else:
-            rows, seen = self.attention_norm(x).reshape(b, t * n, d), jnp.repeat(mask, n, axis=1)
-        out, weights = self.attention.with_weights(rows, seen, return_attention)
-        x = self._add(x, out.reshape(b, t, n, d), drop, keys[1])
-        out = self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[2])
-        x = self._add(x, out, drop, keys[3])
-        if not return_attention:
-            return x, None
-        if over_time is None:
-            return x, weights
-        over_time = over_time.reshape(b, n, -1, t, t).transpose(0, 2, 3, 1, 4)
-        return x, (over_time, weights.reshape(b, t, -1, n, n).swapaxes(1, 2))
-
-    def _add(self, x, out, drop, key):
-        drop_key, path_key = split(key, 2)
-        return x + drop_path(dropout(out, self.rate, drop_key), drop, path_key)
+def _block_keys(key: jax.Array | None, divided: bool) -> list:
+    """The keys of a block in the order of their use, see TransformerBlock. The pair of each branch is split from one
+    key, and joint attention leaves out the first, as in all runs trained so far."""
+    time, space, hidden, mlp, _ = split(key, 5)
+    return [*(split(time, 2) if divided else []), *split(space, 2), hidden, *split(mlp, 2)]
 
 
 @ENCODERS.register("video_vit_tiny", width=128, depth=4, heads=4, patch=8, image_size=64)
 @ENCODERS.register("video_vit", width=768, depth=12, heads=12)
 class VideoViT(nnx.Module):
-    """The grids are the normed tokens of the last layer.
+    """The grids hold the normed tokens of the last layer.
 
-    A token's position is learned rows and columns, and the sinusoid of its time in seconds: clips of any frame rate go
-    together. Times are attended to among the real ones alone.
+    The position of a token is encoded by learned rows and columns, and by the sinusoid of its time in seconds, so that
+    clips of any frame rate can be mixed. Padding frames are not attended to.
 
     Args:
       width: d.
-      tubelet: frames of a token; of a tubelet that is not full, the frames that are missing are zero.
-      attention: `divided`: over time (the same place at all times), then over space (all places at the same time);
-        `joint`: over all places at all times.
-      image_size: pixels a side that the position embeddings are made for; interpolated for other sizes.
+      patch: p, pixels per side of a patch.
+      tubelet: frames of a token. Frames missing from the last tubelet are zero.
+      attention: `divided`: over time (the same position at all times), then over space (all positions at the same
+        time); `joint`: over all positions at all times.
+      image_size: pixels per side for which the position embeddings are made; they are interpolated for other sizes.
       dropout: on embeddings, on each residual branch and inside the MLP.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
-      remat: what the backward pass computes anew of each layer instead of keeping it: none, light or full (see
-        capjax.models.layers.REMAT).
+      remat: what the backward pass recomputes of each layer instead of keeping it: none, light or full (see
+        capjax.models.stacked.REMAT).
       mean, std: of the RGB values, in 0..255.
+
+    Raises:
+      ValueError: an option has an impossible value; the message says which.
     """
 
     over_time = attends = True
@@ -97,10 +68,8 @@ class VideoViT(nnx.Module):
             out_sharding=(None, None, "embed"),
         )
         hidden, self.divided = int(width * mlp_ratio), attention == "divided"
-        self.blocks = stack(
-            lambda rngs: Block(width, heads, hidden, divided=self.divided, rate=dropout, dtype=dtype, rngs=rngs),
-            depth, rngs,
-        )  # fmt: skip
+        options = {"time": self.divided, "stochastic_depth": True, "dropout": dropout, "dtype": dtype}
+        self.blocks = stack(lambda rngs: TransformerBlock(width, heads, hidden, rngs=rngs, **options), depth, rngs)
         self.norm = LayerNorm(width, dtype=dtype)
         self.rate, self.stochastic_depth, self.remat = dropout, stochastic_depth, remat
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
@@ -115,41 +84,48 @@ class VideoViT(nnx.Module):
             raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
         return h // self.patch, w // self.patch
 
-    def _tokens(self, frames: jax.Array, times: jax.Array, mask: jax.Array) -> jax.Array:
-        """[b, t * tubelet, h, w, 3] -> [b, t, n, d]; times [b, t] of the tubelets, mask of the frames."""
+    def _tokens(
+        self, frames: Float[Array, "b t*tubelet h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t*tubelet"]
+    ) -> Float[Array, "b t n d"]:
+        """Embeds the tubelets; `times` are those of the tubelets, `mask` is of the frames."""
         x = normalize(frames, self.mean, self.std, self.dtype, axes="b t h w")
         b, p, (rows, columns) = len(frames), self.patch, self.grid(*frames.shape[2:4])
-        x = groups(jnp.where(mask[:, :, None, None, None], x, 0), self.time_stride)
+        x = group_frames(jnp.where(mask[:, :, None, None, None], x, 0), self.time_stride)
         x = x.reshape(b, -1, self.time_stride, rows, p, columns, p, 3).transpose(0, 1, 3, 5, 2, 4, 6, 7)
         x = self.embed(x.reshape(b, -1, rows * columns, self.time_stride * p * p * 3))
-        place = resize_positions(self.position[...], rows, columns).reshape(-1, self.width)
-        return x + (place + sinusoid(times * TIME_SCALE, self.width)[:, :, None]).astype(self.dtype)
+        position = resize_positions(self.position[...], rows, columns).reshape(-1, self.width)
+        return x + (position + sinusoid(times * TIME_SCALE, self.width)[:, :, None]).astype(self.dtype)
 
     def __call__(
-        self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None,
-        return_attention: bool = False,
+        self, frames: Float[Array, "b f h w 3"], times: Float[Array, "b f"], mask: Bool[Array, "b f"], *,
+        train: bool = False, key=None, return_attention: bool = False,
     ):  # fmt: skip
-        """uint8 or float [b, t, h, w, 3] in 0..255, times float32 [b, t] (s), mask bool [b, t] -> [b,
-        ceil(t / tubelet), rows, columns, width]; with `return_attention` that and a SpaceTimeAttention.
+        """uint8 or float frames in 0..255, their times in seconds and mask -> grids [b, t, rows, columns, width].
 
-        `train` changes nothing here; dropout and stochastic depth come with a `key`.
+        With `return_attention` also a SpaceTimeAttention. `train` changes nothing here: dropout and stochastic depth
+        come with a `key`.
         """
         embed_key, blocks_key = split(key, 2)
         times, real = group_times(times, mask, self.time_stride)
         x = dropout(self._tokens(frames, times, mask), self.rate, embed_key)
+        b, t, n, d = x.shape
+        if not self.divided:
+            real = jnp.repeat(real, n, axis=1)
 
         def layer(block, carry, key):
             x, index = carry
             drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
-            x, weights = block(x, real, drop, key, return_attention=return_attention)
+            keys = _block_keys(key, self.divided)
+            x, weights = block(x, keys, mask=real, frames=t, drop=drop, return_attention=return_attention)
             return (x, index + 1), weights
 
         (x, _), weights = scan(
-            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
+            self.blocks, self.depth, (x.reshape(b, t * n, d), jnp.float32(0)), layer,
+            key=blocks_key, remat=self.remat, dtype=self.dtype,
         )  # fmt: skip
-        x = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
+        grids = self.norm(x).reshape(b, t, *self.grid(*frames.shape[2:4]), d)
         if not return_attention:
-            return x
+            return grids
         if self.divided:
-            return x, SpaceTimeAttention(*weights)
-        return x, SpaceTimeAttention.of_joint(weights, x.shape[1])
+            return grids, SpaceTimeAttention(weights["time_attention"], weights["attention"])
+        return grids, SpaceTimeAttention.of_joint(weights["attention"], t)

@@ -1,36 +1,23 @@
-"""Vision Transformer (Dosovitskiy et al. 2021), in timm's form. n: images, p: patch, t: tokens, d: width."""
+"""Vision Transformer (Dosovitskiy et al. 2021), in timm's form.
+
+i: images, p: patch, n: patches, with the class token if there is one, d: width, h: heads.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
-from capjax.models.attention import SelfAttention
-from capjax.models.encoders.parts import drop_path, normalize
+from capjax.models.encoders.clip import SpaceTimeAttention
+from capjax.models.encoders.parts import normalize
 from capjax.models.encoders.registry import ENCODERS
-from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, scan, split, stack
+from capjax.models.layers import LayerNorm, Linear, dropout, split
+from capjax.models.stacked import scan, stack
+from capjax.models.transformer_block import TransformerBlock
 
 
-class Block(nnx.Module):
-    """Self-attention and MLP, each after a norm and with a residual."""
-
-    def __init__(self, d: int, heads: int, hidden: int, *, rate: float, dtype, rngs):
-        self.attention_norm = LayerNorm(d, dtype=dtype)
-        self.attention = SelfAttention(d, heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = LayerNorm(d, dtype=dtype)
-        self.mlp = Mlp(d, hidden=hidden, dtype=dtype, rngs=rngs)
-        self.rate = rate
-
-    def __call__(self, x: jax.Array, drop, key) -> jax.Array:
-        """x [n, t, d]; `drop` is the stochastic depth of this block."""
-        keys = split(key, 5)
-        out = dropout(self.attention(self.attention_norm(x)), self.rate, keys[0])
-        x = x + drop_path(out, drop, keys[1])
-        out = self.mlp(self.mlp_norm(x), rate=self.rate, key=keys[2])
-        return x + drop_path(dropout(out, self.rate, keys[3]), drop, keys[4])
-
-
-def resize_positions(position: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Position embeddings [r, c, d] for another grid: bicubic, antialiased, as timm does it."""
+def resize_positions(position: Float[Array, "r c d"], rows: int, columns: int) -> Float[Array, "rows columns d"]:
+    """Position embeddings for another grid: bicubic, antialiased, as in timm."""
     if position.shape[:2] == (rows, columns):
         return position
     return jax.image.resize(position, (rows, columns, position.shape[-1]), "cubic", antialias=True)
@@ -46,19 +33,25 @@ def resize_positions(position: jax.Array, rows: int, columns: int) -> jax.Array:
 @ENCODERS.register("vit_l32", width=1024, depth=24, heads=16, patch=32)
 @ENCODERS.register("vit_l16", width=1024, depth=24, heads=16)
 class ViT(nnx.Module):
-    """The grid is the normed patch tokens of the last layer, without the class token.
+    """The grid holds the normed patch tokens of the last layer, without the class token.
 
     Args:
       width: d.
-      image_size: pixels a side that the position embeddings are made for; interpolated for other sizes.
-      class_token: one more token that all may read and write. Published weights mostly have it; training from
-        scratch does not need it.
+      patch: p, pixels per side of a patch.
+      image_size: pixels per side for which the position embeddings are made; they are interpolated for other sizes.
+      class_token: adds a token that belongs to no patch. Most published weights have it; training from scratch does not
+        need it.
       dropout: on embeddings, on each residual branch and inside the MLP.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
-      remat: what the backward pass computes anew of each layer instead of keeping it: none, light or full (see
-        capjax.models.layers.REMAT).
+      remat: what the backward pass recomputes of each layer instead of keeping it: none, light or full (see
+        capjax.models.stacked.REMAT).
       mean, std: of the RGB values, in 0..255.
+
+    Raises:
+      ValueError: the width is not a multiple of the heads, or the image of the patch.
     """
+
+    attends = True
 
     def __init__(
         self, *, width: int, depth: int, heads: int, patch: int = 16, mlp_ratio: float = 4.0,
@@ -74,26 +67,26 @@ class ViT(nnx.Module):
             normal(rngs.params(), (*self.grid(image_size, image_size), width)),
             out_sharding=(None, None, "embed"),
         )
-        token = nnx.Param(normal(rngs.params(), (width,)), out_sharding=("embed",)) if class_token else None
-        self.class_token = token
+        self.class_token = nnx.Param(normal(rngs.params(), (width,)), out_sharding=("embed",)) if class_token else None
         hidden = int(width * mlp_ratio)
-        self.blocks = stack(lambda rngs: Block(width, heads, hidden, rate=dropout, dtype=dtype, rngs=rngs), depth, rngs)
+        options = {"stochastic_depth": True, "dropout": dropout, "dtype": dtype}
+        self.blocks = stack(lambda rngs: TransformerBlock(width, heads, hidden, rngs=rngs, **options), depth, rngs)
         self.norm = LayerNorm(width, dtype=dtype)
         self.rate, self.stochastic_depth, self.remat = dropout, stochastic_depth, remat
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) of the output for a picture of h x w pixels.
+        """(rows, columns) of the output for an image of h x w pixels.
 
         Raises:
-          ValueError: the picture is not a whole number of patches.
+          ValueError: the image is not a whole number of patches.
         """
         if h % self.patch or w % self.patch:
             raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
         return h // self.patch, w // self.patch
 
-    def _tokens(self, images: jax.Array) -> jax.Array:
-        """[n, h, w, 3] -> [n, rows * columns, d]: a convolution of stride p, as a matrix product."""
+    def _tokens(self, images: Float[Array, "i h w 3"]) -> Float[Array, "i n d"]:
+        """Embeds the patches: a convolution of stride p, as a matrix product."""
         rows, columns = self.grid(*images.shape[1:3])
         x, p = normalize(images, self.mean, self.std, self.dtype), self.patch
         x = x.reshape(-1, rows, p, columns, p, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -101,27 +94,35 @@ class ViT(nnx.Module):
         position = resize_positions(self.position[...], rows, columns)
         return x + position.reshape(-1, self.width).astype(self.dtype)
 
-    def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
-        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].
+    def __call__(
+        self, images: Float[Array, "i h w 3"], *, train: bool = False, key=None, return_attention: bool = False
+    ):
+        """uint8 or float images in 0..255 -> grids [i, rows, columns, width].
 
-        `train` changes nothing here; dropout and stochastic depth come with a `key`.
+        With `return_attention` also a SpaceTimeAttention whose `space` is [layers, i, h, n, n]; a class token is the
+        first of the n positions in both axes. `train` changes nothing here: dropout and stochastic depth come with a
+        `key`.
         """
         embed_key, blocks_key = split(key, 2)
         x = self._tokens(images)
         if self.class_token is not None:
-            first = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (x.shape[0], 1, self.width))
-            x = jnp.concatenate([first, x], axis=1)
+            class_token = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (x.shape[0], 1, self.width))
+            x = jnp.concatenate([class_token, x], axis=1)
         x = dropout(x, self.rate, embed_key)
 
         def layer(block, carry, key):
             x, index = carry
             drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
-            return (block(x, drop, key), index + 1), None
+            x, weights = block(x, key, drop=drop, return_attention=return_attention)
+            return (x, index + 1), weights
 
-        (x, _), _ = scan(
+        (x, _), weights = scan(
             self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
         )  # fmt: skip
         if self.class_token is not None:
             x = x[:, 1:]
         x = self.norm(x)
-        return x.reshape(x.shape[0], *self.grid(*images.shape[1:3]), self.width)
+        grids = x.reshape(x.shape[0], *self.grid(*images.shape[1:3]), self.width)
+        if not return_attention:
+            return grids
+        return grids, SpaceTimeAttention(space=weights["attention"], class_token=self.class_token is not None)

@@ -1,0 +1,138 @@
+"""The transformer block of every encoder, decoder and connector. b: batch, n: positions, d: width, h: heads."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from capjax.models.attention import CrossAttention, SelfAttention
+from capjax.models.layers import LayerNorm, Mlp, drop_path, dropout, split
+
+
+class TransformerBlock(nnx.Module):
+    """Self-attention and MLP, each a residual branch behind a norm (pre-norm, Xiong et al. 2020).
+
+    Further branches are optional: attention over time before self-attention, which then acts within each frame
+    (Bertasius et al. 2021, TimeSformer, section 3), and cross-attention to a memory after it (Vaswani et al. 2017).
+
+    Args:
+      d, heads, hidden: width, heads, and hidden units of the MLP.
+      time: with attention over time.
+      cross: with cross-attention.
+      stochastic_depth: branches can be dropped for whole items, at the rate that the call gives.
+      dropout: rate on each branch and on the hidden units of the MLP.
+    """
+
+    def __init__(
+        self, d: int, heads: int, hidden: int, *, time: bool = False, cross: bool = False,
+        stochastic_depth: bool = False, dropout: float = 0.0, dtype=jnp.float32, rngs,
+    ):  # fmt: skip
+        options = {"dtype": dtype, "rngs": rngs}
+        self.time_norm = LayerNorm(d, dtype=dtype) if time else None
+        self.time_attention = SelfAttention(d, heads, **options) if time else None
+        self.attention_norm = LayerNorm(d, dtype=dtype)
+        self.attention = SelfAttention(d, heads, **options)
+        self.cross_norm = LayerNorm(d, dtype=dtype) if cross else None
+        self.cross_attention = CrossAttention(d, heads, **options) if cross else None
+        self.mlp_norm = LayerNorm(d, dtype=dtype)
+        self.mlp = Mlp(d, hidden=hidden, **options)
+        self.rate, self.stochastic_depth = dropout, stochastic_depth
+
+    def __call__(
+        self, x: Float[Array, "b n d"], key=None, *, mask: Bool[Array, "b n"] | None = None, causal: bool = False,
+        frames: int | None = None, memory=None, memory_mask=None, drop=0.0, return_attention: bool = False,
+    ) -> tuple[Float[Array, "b n d"], dict[str, jax.Array]]:  # fmt: skip
+        """Returns x and, if requested, the attention weights in float32 by the name of their branch.
+
+        Args:
+          key: for dropout; or a list of keys in the order of their use: of each branch dropout and, with
+            `stochastic_depth`, the drop of the branch; of the MLP first the dropout of the hidden units.
+          mask: True = the position is visible. With attention over time it is [b, t].
+          causal: in self-attention a position sees itself and those before it only.
+          frames: t, for attention over time; x then holds n / t positions of each frame, frame by frame.
+          memory, memory_mask: [b / c, m, d] and bool [b / c, m], for cross-attention; c consecutive items of x share an
+            item of the memory.
+          drop: rate of stochastic depth, which may be traced.
+
+        Returns:
+          `attention` [b, h, n, n]; `cross_attention` [b, h, n, m]; with attention over time `time_attention`
+          [b, h, t, n / t, t] and `attention` [b, h, t, n / t, n / t].
+        """
+        keys = iter(key if isinstance(key, list) else split(key, self._num_keys))
+        weights = {}
+        if self.time_attention is not None:
+            x, weights["time_attention"] = self._residual(
+                x, self.time_norm, lambda x: self._time(x, frames, mask, return_attention), drop, keys
+            )
+            x, weights["attention"] = self._residual(
+                x, self.attention_norm, lambda x: self._space(x, frames, return_attention), drop, keys
+            )
+        else:
+            options = {"causal": causal, "return_weights": return_attention}
+            x, weights["attention"] = self._residual(
+                x, self.attention_norm, lambda x: self.attention(x, mask, **options), drop, keys
+            )
+        if self.cross_attention is not None:
+            x, weights["cross_attention"] = self._residual(
+                x, self.cross_norm, lambda x: self._cross(x, memory, memory_mask, return_attention), drop, keys
+            )
+        hidden_key = next(keys)
+        x, _ = self._residual(
+            x, self.mlp_norm, lambda x: (self.mlp(x, rate=self.rate, key=hidden_key), None), drop, keys
+        )
+        return x, weights if return_attention else {}
+
+    def step(self, x: Float[Array, "b m d"], index, cache: dict, cache_mask, prepared, memory_mask):
+        """One new position of each beam.
+
+        Args:
+          index, cache, cache_mask: as in `SelfAttention.step`.
+          prepared: result of `CrossAttention.prepare`; memory_mask: bool [b, n].
+
+        Returns:
+          (x, cache, weights of cross-attention float32 [b, h, m, n]).
+        """
+        out, cache = self.attention.step(self.attention_norm(x), cache, index, cache_mask)
+        x = x + out
+        out, weights = self.cross_attention.step(self.cross_norm(x), *prepared, memory_mask)
+        x = x + out
+        return x + self.mlp(self.mlp_norm(x)), cache, weights
+
+    @property
+    def _num_keys(self) -> int:
+        branches = 2 + (self.time_attention is not None) + (self.cross_attention is not None)
+        return branches * (1 + self.stochastic_depth) + 1
+
+    def _residual(self, x, norm: LayerNorm, branch: Callable, drop, keys):
+        """The one place that decides where norms are: x + branch(norm(x)), and the weights of the branch."""
+        out, weights = branch(norm(x))
+        out = dropout(out, self.rate, next(keys))
+        return x + (drop_path(out, drop, next(keys)) if self.stochastic_depth else out), weights
+
+    def _time(self, x, t: int, mask, return_weights: bool):
+        b, n, d = x.shape
+        rows = x.reshape(b, t, n // t, d).swapaxes(1, 2).reshape(-1, t, d)
+        mask = jnp.repeat(mask, n // t, axis=0)
+        out, weights = self.time_attention(rows, mask, return_weights=return_weights)
+        if weights is not None:
+            weights = weights.reshape(b, n // t, -1, t, t).transpose(0, 2, 3, 1, 4)
+        return out.reshape(b, n // t, t, d).swapaxes(1, 2).reshape(b, n, d), weights
+
+    def _space(self, x, t: int, return_weights: bool):
+        b, n, d = x.shape
+        out, weights = self.attention(x.reshape(b * t, n // t, d), return_weights=return_weights)
+        if weights is not None:
+            weights = weights.reshape(b, t, -1, n // t, n // t).swapaxes(1, 2)
+        return out.reshape(b, n, d), weights
+
+    def _cross(self, x, memory, mask, return_weights: bool):
+        b, n, d = x.shape
+        rows = x.reshape(memory.shape[0], -1, d)
+        out, weights = self.cross_attention(rows, memory, mask, return_weights=return_weights)
+        if weights is not None:
+            heads = weights.shape[1]
+            weights = weights.reshape(memory.shape[0], heads, -1, n, weights.shape[-1]).swapaxes(1, 2)
+            weights = weights.reshape(b, heads, n, -1)
+        return out.reshape(b, n, d), weights
