@@ -78,8 +78,8 @@ _MODEL = Group(
     ),
     encoders=Setting(
         {},
-        'Further encoders by name, such as {"audio": {"name": NAME, "input": KEY}}: name of the encoder, batch entry that '
-        "it reads, and optionally weights, frozen and options as above.",
+        'Further encoders by name, such as {"audio": {"name": NAME, "input": KEY}}: name of the encoder and the batch '
+        "entry that it reads, and optionally weights, frozen and options as above.",
     ),
     frame_difference=Setting(False, "Add the differences to the frames before and after to each frame's features."),
     frame_similarity=Setting(

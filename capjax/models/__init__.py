@@ -1,6 +1,6 @@
-"""Batch to memory to logits."""
+"""Models: from a batch to a memory to logits."""
 
 from flax import nnx
 
-# Parameters carry logical axis names; without this, building a module with names needs a mesh.
+# Parameters have logical axis names, and otherwise a module with such names could be built under a mesh only.
 nnx.use_eager_sharding(False)

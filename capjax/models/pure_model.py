@@ -1,8 +1,8 @@
 """A Flax NNX model as pure functions of two flat dicts.
 
-Outside capjax.models nobody holds a module: parameters are `{"decoder/blocks/mlp/up": array}`. A flat dict is a
-pytree with readable paths, so patterns over names (freezing, weight decay, sharding), checkpoints and weight
-converters stay simple.
+Outside capjax.models there are no modules: parameters are `{"decoder/blocks/mlp/up/kernel": array}`. A flat dict is a
+pytree with readable paths, which keeps patterns over names (freezing, weight decay, sharding), checkpoints and
+converters of weights simple.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from flax import nnx
 
 Arrays = dict[str, jax.Array]
 
-# XLA's own generator: JAX's default, threefry, would be spelled out in the program at every draw, which costs seconds
-# of compilation and much of a dropout's time. The bits are the same however arrays are sharded.
+# XLA's own generator. JAX's default, threefry, is expanded in the program at every draw, which costs compile time and
+# much of the time of a dropout. The bits do not depend on the sharding.
 RNG = "rbg"
 
 
 def make_key(seed: int) -> jax.Array:
-    """The key that all randomness of a run comes from."""
+    """The key from which all randomness of a run is derived."""
     return jax.random.key(seed, impl=RNG)
 
 
@@ -39,13 +39,14 @@ def batch_stats_of(model: nnx.Module) -> Arrays:
 
 @dataclass(frozen=True)
 class PureModel:
-    """The pure side of a model.
+    """A model as pure functions.
 
     Attributes:
       make: key -> nnx.Module.
-      graphdef, paths: what `bind` needs to build the module again around arrays.
-      shapes: abstract parameters by path; `batch_stat_shapes`: abstract running statistics.
-      axes: the logical axis names of each parameter, one a dimension, () where none were given.
+      graphdef, paths: structure of the module, from which `bind` builds it around arrays.
+      shapes: abstract parameters by path.
+      batch_stat_shapes: abstract running statistics by path.
+      axes: logical axis names of each parameter, one per dimension, or () if it has none.
     """
 
     make: Callable[[jax.Array], nnx.Module]
@@ -57,7 +58,7 @@ class PureModel:
 
     @classmethod
     def of(cls, make: Callable[[jax.Array], nnx.Module]) -> "PureModel":
-        """Traces `make` without allocating anything."""
+        """The pure functions of the module that `make` returns, which is traced without allocating arrays."""
         model = nnx.eval_shape(make, jax.eval_shape(lambda: make_key(0)))
         graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
         flat_params, flat_batch_stats = nnx.to_flat_state(params), nnx.to_flat_state(batch_stats)
@@ -74,11 +75,11 @@ class PureModel:
         )
 
     def init(self, key: jax.Array) -> tuple[Arrays, Arrays]:
-        """(parameters, running statistics), drawn with a key of `make_key`. Can be jitted."""
+        """(parameters, running statistics) drawn with a key of `make_key`. Can be jitted."""
         model = self.make(key)
         return params_of(model), batch_stats_of(model)
 
     def bind(self, params: Arrays, batch_stats: Arrays):
-        """The module around these arrays; costs nothing inside jit."""
+        """The module with these arrays. Within jit it costs nothing."""
         flat = {self.paths[name]: value for name, value in (params | batch_stats).items()}
         return nnx.merge(self.graphdef, nnx.from_flat_state(flat))

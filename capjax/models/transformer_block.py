@@ -1,4 +1,7 @@
-"""The transformer block of every encoder, decoder and connector. b: batch, n: positions, d: width, h: heads."""
+"""The transformer block of every encoder and decoder.
+
+b: batch, t: frames, n: positions, of each frame if there are frames, m: positions of the memory, d: width, h: heads.
+"""
 
 from collections.abc import Callable
 
@@ -41,38 +44,38 @@ class TransformerBlock(nnx.Module):
         self.rate, self.stochastic_depth = dropout, stochastic_depth
 
     def __call__(
-        self, x: Float[Array, "b n d"], key=None, *, mask: Bool[Array, "b n"] | None = None, causal: bool = False,
-        frames: int | None = None, memory=None, memory_mask=None, drop=0.0, return_attention: bool = False,
-    ) -> tuple[Float[Array, "b n d"], dict[str, jax.Array]]:  # fmt: skip
+        self, x: Float[Array, "b *n d"], key=None, *, mask: Bool[Array, "b n"] | None = None, causal: bool = False,
+        memory=None, memory_mask=None, drop=0.0, return_attention: bool = False,
+    ) -> tuple[Float[Array, "b *n d"], dict[str, jax.Array]]:  # fmt: skip
         """Returns x and, if requested, the attention weights in float32 by the name of their branch.
 
         Args:
+          x: [b, n, d] or [b, t, n, d]. Without attention over time the positions of all frames form one sequence.
           key: for dropout; or a list of keys in the order of their use: of each branch dropout and, with
             `stochastic_depth`, the drop of the branch; of the MLP first the dropout of the hidden units.
-          mask: True = the position is visible. With attention over time it is [b, t].
+          mask: True = the position is visible; [b, t * n] for [b, t, n, d], and [b, t] with attention over time.
           causal: in self-attention a position sees itself and those before it only.
-          frames: t, for attention over time; x then holds n / t positions of each frame, frame by frame.
           memory, memory_mask: [b / c, m, d] and bool [b / c, m], for cross-attention; c consecutive items of x share an
             item of the memory.
           drop: rate of stochastic depth, which may be traced.
 
         Returns:
-          `attention` [b, h, n, n]; `cross_attention` [b, h, n, m]; with attention over time `time_attention`
-          [b, h, t, n / t, t] and `attention` [b, h, t, n / t, n / t].
+          `attention` [b, h, n, n], or [b, h, t * n, t * n]; `cross_attention` [b, h, n, m]; with attention over time
+          `time_attention` [b, h, t, n, t] and `attention` [b, h, t, n, n].
         """
         keys = iter(key if isinstance(key, list) else split(key, self._num_keys))
         weights = {}
         if self.time_attention is not None:
             x, weights["time_attention"] = self._residual(
-                x, self.time_norm, lambda x: self._time(x, frames, mask, return_attention), drop, keys
+                x, self.time_norm, lambda x: self._over_time(x, mask, return_attention), drop, keys
             )
             x, weights["attention"] = self._residual(
-                x, self.attention_norm, lambda x: self._space(x, frames, return_attention), drop, keys
+                x, self.attention_norm, lambda x: self._over_space(x, return_attention), drop, keys
             )
         else:
             options = {"causal": causal, "return_weights": return_attention}
             x, weights["attention"] = self._residual(
-                x, self.attention_norm, lambda x: self.attention(x, mask, **options), drop, keys
+                x, self.attention_norm, lambda x: self._over_all(x, mask, **options), drop, keys
             )
         if self.cross_attention is not None:
             x, weights["cross_attention"] = self._residual(
@@ -111,21 +114,24 @@ class TransformerBlock(nnx.Module):
         out = dropout(out, self.rate, next(keys))
         return x + (drop_path(out, drop, next(keys)) if self.stochastic_depth else out), weights
 
-    def _time(self, x, t: int, mask, return_weights: bool):
-        b, n, d = x.shape
-        rows = x.reshape(b, t, n // t, d).swapaxes(1, 2).reshape(-1, t, d)
-        mask = jnp.repeat(mask, n // t, axis=0)
-        out, weights = self.time_attention(rows, mask, return_weights=return_weights)
-        if weights is not None:
-            weights = weights.reshape(b, n // t, -1, t, t).transpose(0, 2, 3, 1, 4)
-        return out.reshape(b, n // t, t, d).swapaxes(1, 2).reshape(b, n, d), weights
+    def _over_all(self, x, mask, **options):
+        out, weights = self.attention(x.reshape(x.shape[0], -1, x.shape[-1]), mask, **options)
+        return out.reshape(x.shape), weights
 
-    def _space(self, x, t: int, return_weights: bool):
-        b, n, d = x.shape
-        out, weights = self.attention(x.reshape(b * t, n // t, d), return_weights=return_weights)
+    def _over_time(self, x, mask, return_weights: bool):
+        b, t, n, d = x.shape
+        rows = x.swapaxes(1, 2).reshape(b * n, t, d)
+        out, weights = self.time_attention(rows, jnp.repeat(mask, n, axis=0), return_weights=return_weights)
         if weights is not None:
-            weights = weights.reshape(b, t, -1, n // t, n // t).swapaxes(1, 2)
-        return out.reshape(b, n, d), weights
+            weights = weights.reshape(b, n, -1, t, t).transpose(0, 2, 3, 1, 4)
+        return out.reshape(b, n, t, d).swapaxes(1, 2), weights
+
+    def _over_space(self, x, return_weights: bool):
+        b, t, n, d = x.shape
+        out, weights = self.attention(x.reshape(b * t, n, d), return_weights=return_weights)
+        if weights is not None:
+            weights = weights.reshape(b, t, -1, n, n).swapaxes(1, 2)
+        return out.reshape(x.shape), weights
 
     def _cross(self, x, memory, mask, return_weights: bool):
         b, n, d = x.shape

@@ -10,15 +10,8 @@ import pytest
 
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import time_stride
-from capjax.models.encoders.parts import (
-    BatchNorm,
-    Conv,
-    _grouped,
-    _native,
-    convolve,
-    depthwise,
-    draw_kernels,
-)
+from capjax.models.encoders.convolution import _grouped, _native, convolve, depthwise
+from capjax.models.encoders.parts import BatchNorm, Conv, draw_kernels
 from capjax.models.encoders.vit import resize_positions
 from capjax.models.layers import drop_path
 from capjax.models.pure_model import PureModel, batch_stats_of, params_of

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from capjax.models.encoders import ENCODERS
+from capjax.models.encoders.convolution import _folded3d, _native3d, convolve3d
 from capjax.models.encoders.i3d import inflate, max_pool
-from capjax.models.encoders.parts import Conv3d, _folded3d, _native3d, convolve3d, draw_kernels
+from capjax.models.encoders.parts import Conv3d, draw_kernels
 from capjax.models.pretrained import WeightsError, load_pretrained
 from capjax.models.pure_model import batch_stats_of
 from tests.helpers.torch_models import randomise, torch_i3d, torch_models

@@ -187,7 +187,7 @@ def test_a_package_that_is_missing_is_named_with_its_remedy(monkeypatch):
 
 
 def test_a_package_without_weights_is_refused():
-    with pytest.raises(WeightsError, match="'numpy' carries 0 weight files"):
+    with pytest.raises(WeightsError, match="'numpy' contains 0 weight files"):
         weights_path("pip:numpy")
 
 

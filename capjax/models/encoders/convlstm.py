@@ -1,4 +1,4 @@
-"""ConvLSTM (Shi et al. 2015) over the grids that an encoder of images gives.
+"""ConvLSTM (Shi et al. 2015) over the feature grids of an encoder of images.
 
 b: batch, t: frames, h w: rows and columns of a grid, c: channels of the state.
 """
@@ -15,9 +15,9 @@ from capjax.models.layers import dropout, split
 
 
 class ConvLSTM(nnx.Module):
-    """One layer: an LSTM whose products are convolutions, so that each place has a state and sees its neighbors'.
+    """One layer: an LSTM whose products are convolutions, so that each grid cell has a state and sees its neighbors.
 
-    Equation 3 of the paper without the terms W_c * C, which would bind the weights to one size of grid.
+    Equation 3 of the paper without the terms W_c * C, which would tie the weights to one size of grid.
     """
 
     def __init__(self, c_in: int, c: int, size: int, *, dtype):
@@ -26,26 +26,28 @@ class ConvLSTM(nnx.Module):
         self.channels = c
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """x [b, t, h, w, c_in], mask bool [b, t] -> the state after each frame [b, t, h, w, c]. A frame that is not
-        real leaves the state as it is."""
+        """x [b, t, h, w, c_in], mask bool [b, t] -> the state after each frame [b, t, h, w, c].
+
+        A padding frame leaves the state as it is.
+        """
         b, t, *grid = x.shape[:4]
-        # What is of the input alone, for all frames at once.
-        driven = self.input(x.reshape(b * t, *x.shape[2:])).reshape(b, t, *grid, -1)
+        # The contribution of the input to the gates, for all frames at once.
+        from_input = self.input(x.reshape(b * t, *x.shape[2:])).reshape(b, t, *grid, -1)
         zero = jnp.zeros((b, *grid, self.channels), jnp.float32)
 
         def step(carry, frame):
             hidden, cell = carry
-            driven, real = frame
-            gates = driven.astype(jnp.float32) + self.state(hidden).astype(jnp.float32)
-            enter, forget, new, leave = jnp.split(gates, 4, axis=-1)
-            # Remembers at first (Jozefowicz et al. 2015).
-            kept = jax.nn.sigmoid(forget + 1.0) * cell + jax.nn.sigmoid(enter) * jnp.tanh(new)
-            shown = jax.nn.sigmoid(leave) * jnp.tanh(kept)
+            from_input, real = frame
+            gates = from_input.astype(jnp.float32) + self.state(hidden).astype(jnp.float32)
+            i, f, g, o = jnp.split(gates, 4, axis=-1)
+            # The forget gate starts open (Jozefowicz et al. 2015).
+            new_cell = jax.nn.sigmoid(f + 1.0) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            new_hidden = jax.nn.sigmoid(o) * jnp.tanh(new_cell)
             real = real[:, None, None, None]
-            carry = jnp.where(real, shown, hidden), jnp.where(real, kept, cell)
+            carry = jnp.where(real, new_hidden, hidden), jnp.where(real, new_cell, cell)
             return carry, carry[0]
 
-        _, states = jax.lax.scan(step, (zero, zero), (driven.swapaxes(0, 1), mask.T))
+        _, states = jax.lax.scan(step, (zero, zero), (from_input.swapaxes(0, 1), mask.T))
         return states.swapaxes(0, 1).astype(x.dtype)
 
 
@@ -54,10 +56,13 @@ class ConvLSTMEncoder(nnx.Module):
     """The grids are the states of the last layer, one for each frame.
 
     Args:
-      frame_encoder, frame_options: the name and the options of the encoder of images below.
-      channels: of each layer's state.
+      frame_encoder, frame_options: name and options of the encoder of images below.
+      channels: of the state of each layer.
       size: of the convolutions, odd.
-      dropout: on what each layer reads.
+      dropout: on the input of each layer.
+
+    Raises:
+      ValueError: an option has an impossible value; the message says which.
     """
 
     over_time, time_stride = True, 1
@@ -85,8 +90,10 @@ class ConvLSTMEncoder(nnx.Module):
         return self.frame_encoder.grid(h, w)
 
     def __call__(self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None):
-        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t, rows, columns, channels]. Times tell it
-        nothing."""
+        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t, rows, columns, channels].
+
+        Times are not used.
+        """
         b, t = frames.shape[:2]
         frame_key, *keys = split(key, 1 + len(self.layers))
         x = self.frame_encoder(frames.reshape(b * t, *frames.shape[2:]), train=train, key=frame_key)

@@ -1,4 +1,4 @@
-"""EfficientNet (Tan & Le 2019) and EfficientNet-Lite (its form without squeeze-excite, with ReLU6)."""
+"""EfficientNet (Tan & Le 2019) and EfficientNet-Lite, its variant with ReLU6 and without squeeze-excite."""
 
 import math
 
@@ -28,7 +28,7 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-# Width and depth factors, picture size.
+# Width factor, depth factor, image size.
 _SCALES = {
     0: (1.0, 1.0, 224), 1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260), 3: (1.2, 1.4, 300),
     4: (1.4, 1.8, 380), 5: (1.6, 2.2, 456), 6: (1.8, 2.6, 528), 7: (2.0, 3.1, 600),
@@ -37,14 +37,14 @@ _LITE_SIZES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}
 
 
 def round_channels(channels: int, factor: float) -> int:
-    """channels * factor to the nearest multiple of 8, but never more than a tenth below."""
+    """channels * factor, rounded to a multiple of 8 and by no more than a tenth downwards."""
     scaled = channels * factor
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 class SqueezeExcite(nnx.Module):
-    """Channels weighted by a gate on their mean (Hu et al. 2018)."""
+    """Weights each channel by a gate computed from the mean of all channels (Hu et al. 2018)."""
 
     def __init__(self, c: int, hidden: int, *, dtype):
         self.reduce = Conv(c, hidden, 1, bias=True, dtype=dtype)
@@ -56,7 +56,7 @@ class SqueezeExcite(nnx.Module):
 
 
 class MBConv(nnx.Module):
-    """Expand, depthwise, squeeze-excite, project; a residual where the shape stays."""
+    """Expansion, depthwise convolution, squeeze-excite, projection; with a residual if the shape stays the same."""
 
     def __init__(
         self, c_in: int, c_out: int, size: int, *, expansion: int, stride: int, lite: bool, drop: float,
@@ -81,13 +81,13 @@ class MBConv(nnx.Module):
 
 
 class EfficientNet(nnx.Module):
-    """The grid is the output of the last 1x1 convolution, the one before the classifier's pooling.
+    """The grid is the output of the last 1x1 convolution, which the classifier would pool.
 
     Args:
-      scale: the number in the name: 0 to 7, or 0 to 4 of lite.
+      scale: the number in the name, 0 to 7, or 0 to 4 for EfficientNet-Lite.
       lite: EfficientNet-Lite.
-      stages: (expansion, kernel, stride, channels, blocks) of each, before scaling.
-      padding: `symmetric` for weights trained in PyTorch, `same` for those that came from TensorFlow.
+      stages: (expansion, kernel, stride, channels, blocks) of each stage, before scaling.
+      padding: `symmetric` for weights trained in PyTorch, `same` for weights trained in TensorFlow.
       epsilon: of the batch norms: 1e-5 in PyTorch, 1e-3 in TensorFlow and in torchvision's B5 to B7.
       stochastic_depth: rate of the last block; it grows linearly from 0 at the first.
       mean, std: of the RGB values, in 0..255.
@@ -100,7 +100,7 @@ class EfficientNet(nnx.Module):
     ):  # fmt: skip
         wide, deep, natural = _SCALES[scale]
         options = {"padding": padding, "epsilon": epsilon, "dtype": dtype}
-        # Lite leaves stem, head, and the number of blocks in the first and last stage as they are in B0.
+        # Lite keeps B0's stem, head, and number of blocks in the first and last stage.
         stem, head = (32, 1280) if lite else (round_channels(32, wide), round_channels(1280, wide))
         repeats = [math.ceil(blocks * deep) for *_, blocks in stages]
         if lite:
@@ -124,7 +124,7 @@ class EfficientNet(nnx.Module):
         draw_kernels(self, rngs)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) of the output for a picture of h x w pixels."""
+        """(rows, columns) of the output for an image of h x w pixels."""
         return halved(h, self.halvings), halved(w, self.halvings)
 
     def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
@@ -142,7 +142,7 @@ class EfficientNet(nnx.Module):
 
 for _scale in _SCALES:
     ENCODERS.register(f"efficientnet_b{_scale}", scale=_scale, epsilon=1e-5 if _scale < 5 else 1e-3)(EfficientNet)
-    # TensorFlow's own weights, as timm ported them.
+    # For the TensorFlow weights that timm converted.
     ENCODERS.register(f"tf_efficientnet_b{_scale}", scale=_scale, padding="same", epsilon=1e-3)(EfficientNet)
 for _scale in _LITE_SIZES:
     ENCODERS.register(

@@ -1,6 +1,6 @@
 """I3D, an Inception-v1 inflated over time (Carreira & Zisserman 2017; Szegedy et al. 2015), in pytorch-i3d's form.
 
-b: batch, t: frames, h w: picture, c: channels.
+b: batch, t: frames, h w: height and width, c: channels.
 """
 
 import jax
@@ -12,8 +12,8 @@ from capjax.models.encoders.clip import group_frames
 from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalize
 from capjax.models.encoders.registry import ENCODERS
 
-# Channels of a block's branches: 1x1; 1x1 and 3x3; 1x1 and 3x3; 1x1 after a pool. Szegedy et al. 2015, table 1. By
-# stage: Mixed_3b and c, Mixed_4b to f, Mixed_5b and c.
+# Channels of the branches of each block: 1x1; 1x1 and 3x3; 1x1 and 3x3; 1x1 after a pool (Szegedy et al. 2015, table
+# 1). By stage: Mixed_3b and c, Mixed_4b to f, Mixed_5b and c.
 STAGES = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
     (
@@ -22,23 +22,23 @@ STAGES = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )  # fmt: skip
-# Time, rows and columns of the pool after the stem, and of those before the stages.
+# Sizes (time, rows, columns) of the pool after the stem and of the pools before the stages.
 POOLS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (2, 2, 2))
 
 
 def inflate(kernel: np.ndarray, frames: int) -> np.ndarray:
-    """A 2D kernel [k, k, c_in, c_out] over time, [frames, k, k, c_in, c_out] (section 2.4).
+    """Repeats a 2D kernel [k, k, c_in, c_out] over time: [frames, k, k, c_in, c_out] (section 2.4).
 
-    Of a picture that stands still it makes what the 2D kernel makes of the picture; but for the first and the last
-    frames, beside which there are zeros.
+    On a still video the result equals that of the 2D kernel on one image, except at the first and last frames, beside
+    which there are zeros.
     """
     return np.repeat(np.asarray(kernel)[None], frames, axis=0) / frames
 
 
 def max_pool(x: jax.Array, size, strides) -> jax.Array:
-    """Max pooling of time, rows and columns of x [b, t, h, w, c] >= 0, padded with zeros as TensorFlow's SAME.
+    """Max pooling over time, rows and columns of x [b, t, h, w, c] >= 0, padded with zeros as TensorFlow's SAME.
 
-    One axis after another, as maxima of shifted slices: the gradient of XLA's window is slow on CPU.
+    One axis after another, by maxima of shifted slices, because the gradient of XLA's pooling is slow on CPU.
     """
     for axis, (k, s) in enumerate(zip(size, strides, strict=True), start=1):
         if k == s == 1:
@@ -57,31 +57,31 @@ def max_pool(x: jax.Array, size, strides) -> jax.Array:
 
 
 class ConvNormRelu(nnx.Module):
-    """Convolution, batch norm, ReLU; zero where there is no real frame, as beyond the ends of a clip."""
+    """Convolution, batch norm and ReLU; the output is zero at padding frames, as beyond the ends of a clip."""
 
     def __init__(self, c_in: int, c_out: int, size=(1, 1, 1), **options):
         self.conv = Conv3d(c_in, c_out, size, **options)
         self.norm = BatchNorm(c_out, epsilon=1e-3, dtype=options["dtype"])
 
     def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
-        """x [b, t, h, w, c_in]; mask bool [b, t, 1, 1, 1], of the output's moments."""
+        """x [b, t, h, w, c_in]; mask bool [b, t_out, 1, 1, 1], of the frames of the output."""
         return jnp.where(mask, jax.nn.relu(self.norm(self.conv(x), train=train, mask=mask)), 0)
 
 
 class InceptionBlock(nnx.Module):
-    """An Inception block: four branches, concatenated."""
+    """An Inception block: the concatenation of four branches."""
 
     def __init__(self, c_in: int, channels, *, dtype):
-        plain, few_a, wide_a, few_b, wide_b, pooled = channels
+        plain, reduced_a, wide_a, reduced_b, wide_b, pooled = channels
         cube = (3, 3, 3)
         self.plain = ConvNormRelu(c_in, plain, dtype=dtype)
         self.reduce_a, self.wide_a = (
-            ConvNormRelu(c_in, few_a, dtype=dtype),
-            ConvNormRelu(few_a, wide_a, cube, dtype=dtype),
+            ConvNormRelu(c_in, reduced_a, dtype=dtype),
+            ConvNormRelu(reduced_a, wide_a, cube, dtype=dtype),
         )
         self.reduce_b, self.wide_b = (
-            ConvNormRelu(c_in, few_b, dtype=dtype),
-            ConvNormRelu(few_b, wide_b, cube, dtype=dtype),
+            ConvNormRelu(c_in, reduced_b, dtype=dtype),
+            ConvNormRelu(reduced_b, wide_b, cube, dtype=dtype),
         )
         self.pooled = ConvNormRelu(c_in, pooled, dtype=dtype)
 
@@ -99,19 +99,22 @@ class InceptionBlock(nnx.Module):
 )  # fmt: skip
 @ENCODERS.register("i3d")
 class I3D(nnx.Module):
-    """The grid is the output of the last block (Mixed_5c), before the classifier's pooling.
+    """The grid is the output of the last block (Mixed_5c), which the classifier would pool.
 
-    The features of a clip's real frames do not depend on what frames follow as padding; and not on how many, if real
-    frames and padding are both whole groups of `time_stride` frames (else zeros are padded at another side, as in
-    TensorFlow).
+    The features of real frames do not depend on the content of the padding frames that follow; nor on their number, if
+    real and padding frames are both whole groups of `time_stride` frames (otherwise zeros are padded at another side,
+    as in TensorFlow).
 
     Args:
-      multiplier: of all channels.
-      depths: blocks of each of the three stages, the first so many of STAGES.
+      multiplier: factor on all channels.
+      depths: number of blocks in each of the three stages, from the first of STAGES.
       stem: size of the first convolution, in time and space.
       time_strides, space_strides: of the stem, the pool after it, and the pools before each stage.
-      padding: of the stem in space: `same`, or `symmetric` for weights that are inflated from torchvision's GoogLeNet.
+      padding: of the stem in space: `same`, or `symmetric` for weights inflated from torchvision's GoogLeNet.
       mean, std: of the RGB values, in 0..255.
+
+    Raises:
+      ValueError: an option has an impossible value; the message says which.
     """
 
     over_time = True
@@ -157,8 +160,10 @@ class I3D(nnx.Module):
         return h, w
 
     def __call__(self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None):
-        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, ceil(t / time_stride), rows, columns,
-        width]. Times tell it nothing; nothing is random."""
+        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t', rows, columns, width].
+
+        t' = ceil(t / time_stride). Times are not used, and nothing is random.
+        """
         real = [mask[:, :, None, None, None]]
         for time, _, _ in self._strides:
             real.append(group_frames(real[-1], time).any(2))
@@ -172,6 +177,6 @@ class I3D(nnx.Module):
         return x
 
     def _pool(self, x: jax.Array, number: int) -> jax.Array:
-        # With a stride of 1 it is left out: a slim network then keeps its grid.
+        # A pool with a stride of 1 is left out, so that a slim network keeps its grid.
         size, strides = POOLS[number - 1], self._strides[number]
         return x if strides == (1, 1, 1) else max_pool(x, size, strides)

