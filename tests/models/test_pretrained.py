@@ -264,7 +264,7 @@ def test_another_family_is_told_as_such(slim, tmp_path):
     message = refused(abstract("efficientnet_lite0"), path)
     assert "looks like torchvision or timm ResNet, and the encoder is a EfficientNet" in message
     message = refused(slim, write_safetensors({"a.b": np.zeros(1)}, tmp_path / "x.safetensors"))
-    assert "of no layout known here" in message
+    assert "has an unknown layout; known are" in message
     assert "a.b" in message
 
 
