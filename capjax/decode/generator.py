@@ -158,8 +158,7 @@ class Generator:
         if self._return_attention:
 
             def step_with_attention(tokens, index, state):
-                logits, state, attention = model.decoder.step(tokens, index, fixed, state)
-                return logits, state, attention[None, :, :, None]
+                return model.decoder.step(tokens, index, fixed, state, return_attention=True)
 
             step_fn, state = record_attention(step_with_attention, state, b=b, m=num_beams, length=length)
         if self.times:

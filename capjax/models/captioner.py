@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
+from capjax.data.batch import feature_entries
 from capjax.models.connector import Connector, time_token_embeddings
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
@@ -25,8 +26,6 @@ from capjax.models.temporal import TEMPORAL
 
 # The encoder of pictures and videos, which every captioner has, if only as the features that it once computed.
 VISION = "vision"
-# Batch entries whose times and mask are those of the frames.
-_FRAME_ENTRIES = ("frames", "features")
 
 
 class EncoderSpec(NamedTuple):
@@ -129,10 +128,12 @@ class Captioner(nnx.Module):
     ) -> dict[str, Features]:
         """Runs the encoders: the features of a batch by the name of their encoder.
 
+        Features that the batch already holds are used as they are.
+
         Args:
           batch: `frames` uint8 [b, t, h, w, 3], or `features` [b, t, n, channels] of a model that reads them, with
             `frame_times` float32 [b, t] in seconds and `frame_mask` bool [b, t]; and the entries that further encoders
-            read (see EncoderSpec).
+            read (see EncoderSpec), or their features (see capjax.data.batch.feature_entries).
           train: use batch statistics and update the running ones, except in frozen encoders.
           key: for dropout; `connect` derives other keys from the same one.
           return_attention: of the encoders that have attention.
@@ -142,8 +143,9 @@ class Captioner(nnx.Module):
         """
         (key, *_), out = split(key, 3), {}
         for index, (name, entry) in enumerate(zip(self.names, self.inputs, strict=True)):
-            x, times, mask = _read(batch, entry, name)
-            if name not in self.encoders:
+            is_extracted = name not in self.encoders or feature_entries(name).features in batch
+            x, times, mask = _read(batch, name, "features" if is_extracted else entry)
+            if is_extracted:
                 out[name] = Features(x, times, mask)
                 continue
             learns = train and name not in self.frozen
@@ -244,10 +246,13 @@ class Captioner(nnx.Module):
         return concatenate(memories), attention
 
 
-def _read(batch: Mapping, entry: str, name: str) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """An entry of a batch with its times and mask, for the encoder `name`."""
-    prefix = "frame" if entry in _FRAME_ENTRIES else entry
-    keys = (entry, f"{prefix}_times", f"{prefix}_mask")
+def _read(batch: Mapping, name: str, entry: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The input of an encoder, its times and its mask; or the features of the encoder, if that is the entry."""
+    if entry == "features" and feature_entries(name).features in batch:
+        keys = feature_entries(name)
+    else:
+        prefix = "frame" if entry in ("frames", "features") else entry
+        keys = (entry, f"{prefix}_times", f"{prefix}_mask")
     if missing := [key for key in keys if key not in batch]:
         raise ValueError(
             f"the encoder {name!r} reads {', '.join(keys)} of a batch; {', '.join(missing)} not found in "

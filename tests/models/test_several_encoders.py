@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from capjax.config import ConfigError
+from capjax.data.batch import feature_entries
 from capjax.models.build import encoder_configs, frozen_patterns, make_pure_model
 from capjax.models.captioner import Captioner, EncoderSpec, Features
 from capjax.models.encoders import ENCODERS
@@ -169,6 +170,22 @@ def test_features_connect_and_decode_are_the_whole_model():
     np.testing.assert_array_equal(in_steps, at_once)
     plain = jax.jit(lambda params: pure_model.bind(params, {})(given).logits)(params)
     np.testing.assert_allclose(run(params, None)[2], plain, atol=1e-5)
+
+
+def test_features_that_the_batch_holds_take_the_place_of_an_encoder():
+    pure_model, params = model_of()
+    given = batch()
+
+    @jax.jit
+    def run(params, given):
+        model = pure_model.bind(params, {})
+        return model.features(given), model.encode(given).x
+
+    features, expected = run(params, given)
+    audio = feature_entries("audio")
+    stored = {name: value for name, value in given.items() if not name.startswith("audio")}
+    stored |= {getattr(audio, key): getattr(features["audio"], key.replace("features", "x")) for key in audio._fields}
+    np.testing.assert_allclose(run(params, stored)[1], expected, atol=1e-6)
 
 
 def test_a_frozen_encoder_learns_nothing_and_the_other_does():
