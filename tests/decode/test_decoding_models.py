@@ -43,8 +43,7 @@ class Case:
         if record:
 
             def step_with_attention(tokens, index, state):
-                logits, state, attention = self.decoder.step(tokens, index, fixed, state)
-                return logits, state, attention[None, :, :, None]
+                return self.decoder.step(tokens, index, fixed, state, return_attention=True)
 
             step_fn, state = record_attention(step_with_attention, state, b=B, m=rows, length=P + LONGEST)
 
@@ -143,7 +142,8 @@ def test_recorded_attention_is_that_of_teacher_forcing(case, method):
     recorded = np.asarray(recorded_attention(out.state.rows, out.state.weights.value, P))
     tokens = np.concatenate([np.repeat(PREFIX[:, None], m, 1), out.tokens], axis=2)
     forced = case.decoder(tokens.reshape(B * m, -1)[:, :-1], case.memory, return_attention=True).attention
-    forced = forced.reshape(B, m, P + LONGEST - 1, N)[:, :, P - 1 :, None, None]
+    layers, _, heads, *_ = forced.shape
+    forced = forced.reshape(layers, B, m, heads, P + LONGEST - 1, N).transpose(1, 2, 4, 0, 3, 5)[:, :, P - 1 :]
     for index in np.ndindex(B, m):
         length = out.lengths[index]
         np.testing.assert_allclose(recorded[index][:length], forced[index][:length], atol=1e-5)
