@@ -23,5 +23,5 @@ def get_config():
     config.optimizer.learning_rate = 5e-4
     config.optimizer.warmup_steps = 200
     config.optimizer.weight_decay = 0.02
-    config.optimizer.lr_multipliers = (("^encoder/", 0.1),)
+    config.optimizer.lr_multipliers = (("^encoders/vision/", 0.1),)
     return config

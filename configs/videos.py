@@ -33,7 +33,7 @@ def get_config(arg="frames"):
     config.optimizer.weight_decay = 0.02
     config.eval.batch_size = 8
     if arg == "frames":
-        config.optimizer.lr_multipliers = (("^encoder/", 0.1),)
+        config.optimizer.lr_multipliers = (("^encoders/vision/", 0.1),)
     elif arg != "features":
         raise ValueError(f"videos takes no argument, or `features`; not {arg!r}")
     return config

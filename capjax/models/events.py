@@ -124,12 +124,12 @@ class EventQueries(nnx.Module):
         b, t, d = x.shape
         # Queries attend to the frames of all encoders, and point at those of the first.
         others = memory.parts()[1:]
-        seen = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in others)], axis=1)
-        seen_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in others)], axis=1)
+        frame_vectors = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in others)], axis=1)
+        memory_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in others)], axis=1)
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
-            queries, _ = block(queries, key, memory=seen, memory_mask=seen_mask)
+            queries, _ = block(queries, key, memory=frame_vectors, memory_mask=memory_mask)
             return queries, queries
 
         _, states = scan(self.blocks, self.layers, queries, layer, key=key)
