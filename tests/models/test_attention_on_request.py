@@ -19,6 +19,12 @@ ENCODER_OPTIONS = {
     "vit_tiny": {"width": 16, "depth": 2, "heads": 2, "class_token": True},
     "video_vit_tiny": {"width": 16, "depth": 2, "heads": 2},
 }
+ABOVE_VIT = {
+    "name": "convlstm",
+    "frame_encoder": "vit_tiny",
+    "frame_options": ENCODER_OPTIONS["vit_tiny"],
+    "channels": 4,
+}
 
 
 def scanned_outputs(jaxpr) -> list[int]:
@@ -112,11 +118,12 @@ def test_the_attention_of_a_vit_is_that_of_each_image_with_the_class_token_first
     np.testing.assert_allclose(attention.space[0, 1, :, 2], (scores / scores.sum(-1, keepdims=True))[0], rtol=1e-4)
 
 
-def test_a_captioner_gives_the_attention_of_a_vit_by_the_name_of_the_encoder():
+@pytest.mark.parametrize("encoder", [{"name": "vit_tiny", **ENCODER_OPTIONS["vit_tiny"]}, ABOVE_VIT])
+def test_a_captioner_gives_the_attention_of_a_vit_by_the_name_of_the_encoder(encoder):
     pure_model = PureModel.of(
         lambda key: Captioner(
             vocab=V, width=D, max_len=L, image_size=16, rngs=nnx.Rngs(key), decoder={"name": "gru"},
-            encoder={"name": "vit_tiny", **ENCODER_OPTIONS["vit_tiny"]},
+            encoder=encoder,
         )
     )  # fmt: skip
     batch = {

@@ -73,6 +73,24 @@ def differences(x: Float[Array, "b t ... c"], mask: Bool[Array, "b t"]) -> Float
     return jnp.concatenate([jnp.concatenate([zero, step], 1), jnp.concatenate([step, zero], 1)], axis=-1)
 
 
+def encode_frames(encoder, frames, *, train: bool = False, key=None, return_attention: bool = False):
+    """Calls an encoder of images on each frame [b, t, h, w, 3].
+
+    Returns:
+      (grids [b, t, rows, columns, width], and a SpaceTimeAttention if it is requested and the encoder has attention,
+      else None).
+    """
+    b, t = frames.shape[:2]
+    images = frames.reshape(b * t, *frames.shape[2:])
+    if not (return_attention and getattr(encoder, "attends", False)):
+        grids, attention = encoder(images, train=train, key=key), None
+    else:
+        grids, attention = encoder(images, train=train, key=key, return_attention=True)
+        layers, _, h, n, _ = attention.space.shape
+        attention = attention.replace(space=attention.space.reshape(layers, b, t, h, n, n).swapaxes(2, 3))
+    return grids.reshape(b, t, *grids.shape[1:]), attention
+
+
 def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, return_attention: bool = False):
     """Calls any encoder on clips.
 
@@ -83,18 +101,12 @@ def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, 
       (features [b, t', n, width], their times [b, t'], their mask [b, t'], and a SpaceTimeAttention if it is requested
       and the encoder has attention, else None).
     """
-    b, t = frames.shape[:2]
-    attention = None
+    options, attention = {"train": train, "key": key}, None
     if not over_time(encoder):
-        frames, inputs = frames.reshape(b * t, *frames.shape[2:]), ()
+        grids, attention = encode_frames(encoder, frames, return_attention=return_attention, **options)
+    elif return_attention and getattr(encoder, "attends", False):
+        grids, attention = encoder(frames, times, mask, return_attention=True, **options)
     else:
-        inputs = times, mask
-    if return_attention and getattr(encoder, "attends", False):
-        grid, attention = encoder(frames, *inputs, train=train, key=key, return_attention=True)
-        if not over_time(encoder):  # [layers, b * t, h, n, n] -> [layers, b, h, t, n, n]
-            space = attention.space.reshape(-1, b, t, *attention.space.shape[2:]).swapaxes(2, 3)
-            attention = attention.replace(space=space)
-    else:
-        grid = encoder(frames, *inputs, train=train, key=key)
+        grids = encoder(frames, times, mask, **options)
     times, mask = group_times(times, mask, time_stride(encoder))
-    return grid.reshape(b, times.shape[1], -1, grid.shape[-1]), times, mask, attention
+    return grids.reshape(*times.shape, -1, grids.shape[-1]), times, mask, attention

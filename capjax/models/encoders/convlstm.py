@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from capjax.models.encoders.clip import encode_frames
 from capjax.models.encoders.parts import Conv, draw_kernels
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import dropout, split
@@ -84,20 +85,24 @@ class ConvLSTMEncoder(nnx.Module):
         )
         draw_kernels(self.layers, rngs)
         self.width, self.image_size, self.rate = channels, image_size, dropout
+        self.attends = getattr(self.frame_encoder, "attends", False)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
         """(rows, columns) of the output for frames of h x w pixels."""
         return self.frame_encoder.grid(h, w)
 
-    def __call__(self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None):
+    def __call__(
+        self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None,
+        return_attention: bool = False,
+    ):  # fmt: skip
         """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t, rows, columns, channels].
 
-        Times are not used.
+        With `return_attention` also the SpaceTimeAttention of the encoder of images. Times are not used.
         """
-        b, t = frames.shape[:2]
         frame_key, *keys = split(key, 1 + len(self.layers))
-        x = self.frame_encoder(frames.reshape(b * t, *frames.shape[2:]), train=train, key=frame_key)
-        x = x.reshape(b, t, *x.shape[1:])
+        x, attention = encode_frames(
+            self.frame_encoder, frames, train=train, key=frame_key, return_attention=return_attention
+        )
         for layer, layer_key in zip(self.layers, keys, strict=True):
             x = layer(dropout(x, self.rate, layer_key), mask)
-        return x
+        return (x, attention) if return_attention else x
