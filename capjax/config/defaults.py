@@ -131,7 +131,9 @@ _OPTIMIZER = Group(
     ),
     clip_norm=Setting(1.0, "Maximum norm of the whole gradient. 0: no clipping."),
     lr_multipliers=Setting(
-        (), 'Factors on the learning rate by regular expression, such as (("^encoders/vision/", 0.1),). The first match counts.'
+        (),
+        'Factors on the learning rate by regular expression, such as (("^encoders/vision/", 0.1),). The first match '
+        "counts.",
     ),
     freeze=Setting(
         (), "Regular expressions: parameters whose names match are not trained. A batch norm that is frozen entirely "

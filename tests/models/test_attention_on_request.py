@@ -95,8 +95,7 @@ def test_an_encoder_stacks_no_attention_unless_requested(encoder):
 
 
 def test_the_attention_of_a_vit_is_that_of_each_image_with_the_class_token_first():
-    options = ENCODER_OPTIONS["vit_tiny"]
-    encoder = draw_model(lambda key: ENCODERS.make("vit_tiny", image_size=16, rngs=nnx.Rngs(key), **options))
+    encoder = draw_model(lambda key: ENCODERS.make("vit_tiny", image_size=16, rngs=nnx.Rngs(key), **VIT))
     frames = np.random.default_rng(0).integers(0, 256, (B, 3, 16, 16, 3)).astype(np.uint8)
     times, mask = np.zeros((B, 3), np.float32), np.ones((B, 3), bool)
 
@@ -118,7 +117,7 @@ def test_the_attention_of_a_vit_is_that_of_each_image_with_the_class_token_first
     np.testing.assert_allclose(attention.space[0, 1, :, 2], (scores / scores.sum(-1, keepdims=True))[0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("encoder", [{"name": "vit_tiny", **ENCODER_OPTIONS["vit_tiny"]}, ABOVE_VIT])
+@pytest.mark.parametrize("encoder", [{"name": "vit_tiny", **VIT}, ABOVE_VIT])
 def test_a_captioner_gives_the_attention_of_a_vit_by_the_name_of_the_encoder(encoder):
     pure_model = PureModel.of(
         lambda key: Captioner(
