@@ -19,12 +19,8 @@ ENCODER_OPTIONS = {
     "vit_tiny": {"width": 16, "depth": 2, "heads": 2, "class_token": True},
     "video_vit_tiny": {"width": 16, "depth": 2, "heads": 2},
 }
-ABOVE_VIT = {
-    "name": "convlstm",
-    "frame_encoder": "vit_tiny",
-    "frame_options": ENCODER_OPTIONS["vit_tiny"],
-    "channels": 4,
-}
+VIT = ENCODER_OPTIONS["vit_tiny"]
+ABOVE_VIT = {"name": "convlstm", "frame_encoder": "vit_tiny", "frame_options": VIT, "channels": 4}
 
 
 def scanned_outputs(jaxpr) -> list[int]:
