@@ -117,5 +117,5 @@ def test_one_config_trains_on_frames_or_on_their_features(videos, tmp_path, monk
         losses = [row["loss"] for row in rows(workdir) if "loss" in row]
         assert len(losses) == 12 and sum(losses[-3:]) < sum(losses[:3])
         learned[what] = {name for name in states(workdir) if "params" in name}
-    encoder = {name for name in learned["frames"] if "encoder/" in name}
+    encoder = {name for name in learned["frames"] if "encoders/" in name}
     assert encoder and learned["frames"] - encoder == learned["features"], "the same model but for the encoder"

@@ -140,7 +140,7 @@ def test_a_frozen_encoder_and_its_statistics_stay_as_they_are(config):
     frozen, batch_stats = (jax.tree.map(np.array, tree) for tree in (run.state.frozen, run.state.batch_stats))
     before = jax.tree.map(np.array, run.state.params)
     run(2)
-    assert any(name.startswith("encoder/") for name in frozen) and batch_stats
+    assert any(name.startswith("encoders/vision/") for name in frozen) and batch_stats
     jax.tree.map(np.testing.assert_array_equal, frozen, jax.tree.map(np.array, run.state.frozen))
     jax.tree.map(np.testing.assert_array_equal, batch_stats, jax.tree.map(np.array, run.state.batch_stats))
     assert all((run.state.params[name] != before[name]).any() for name in before if name.endswith("kernel"))
@@ -154,10 +154,10 @@ def test_a_learning_encoder_updates_its_statistics(config):
 
 
 def test_freezing_by_name(config):
-    config.optimizer.freeze = ("^connector/", "embedding")
+    config.optimizer.freeze = ("^fuser/", "embedding")
     run = Run(config, encoder=VIT)
     assert set(run.state.frozen) == {
-        n for n in [*run.state.params, *run.state.frozen] if n.startswith("connector/") or "embedding" in n
+        n for n in [*run.state.params, *run.state.frozen] if n.startswith("connectors/") or "embedding" in n
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from capjax.models.parameter_aliases import legacy_name, rename_parameters
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.state import TrainState
@@ -23,7 +24,7 @@ def make_state(seed: int = 0, width: int = 128, ema: bool = False) -> TrainState
     rng = np.random.default_rng(seed)
     params = {f"layer/{i}": jnp.asarray(rng.standard_normal((64, width)), jnp.float32) for i in range(3)}
     return TrainState(
-        step=jnp.int32(0), params=params, frozen={"encoder/kernel": jnp.ones((4, 4))},
+        step=jnp.int32(0), params=params, frozen={"encoders/vision/kernel": jnp.ones((4, 4))},
         batch_stats={"mean": jnp.zeros(4)},
         opt_state=optax.adam(1e-2).init(params), ema=jax.tree.map(lambda x: x * 0.5, params) if ema else {},
     )  # fmt: skip
@@ -62,6 +63,28 @@ def saved(tmp_path):
     checkpoints.save(10, second, {"next": 10})
     checkpoints.close()
     return tmp_path, second
+
+
+def test_a_state_saved_under_the_names_of_an_older_version_is_restored_under_the_current_ones(tmp_path):
+    names = ("connectors/vision/frame_difference/appearance/kernel", "decoder/blocks/attention/qkv/kernel", "decoder/x")
+    params = {name: jnp.full((2, 3), float(i)) for i, name in enumerate(names)}
+    state = make_state().replace(
+        params=params, ema=params, opt_state=optax.adam(1e-2).init(params),
+        batch_stats={"encoders/vision/norm/mean": jnp.ones(4)},
+    )  # fmt: skip
+    old = rename_parameters(state, legacy_name)
+    assert set(old.params) == {"fuser/changes/seen/kernel", "decoder/blocks/self_attention/qkv/kernel", "decoder/x"}
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(5, old, {"next": 5})
+    checkpoints.save_best(5, 0.5, old.params, old.batch_stats)
+    checkpoints.wait()
+    restored, iterator = checkpoints.restore(abstract(state))
+    checkpoints.close()
+    assert_same(restored, state)
+    assert iterator == {"next": 5} and set(restored.opt_state[0].mu) == set(names)
+    _, loaded, batch_stats = load_weights(tmp_path)
+    assert_same(loaded, params)
+    assert_same(batch_stats, state.batch_stats)
 
 
 def test_steps_that_donate_their_buffers_do_not_touch_what_is_being_saved(tmp_path):
