@@ -60,20 +60,21 @@ class TransformerBlock(nnx.Module):
           drop: rate of stochastic depth, which may be traced.
 
         Returns:
-          `attention` [b, h, n, n], or [b, h, t * n, t * n]; `cross_attention` [b, h, n, m]; with attention over time
-          `time_attention` [b, h, t, n, t] and `attention` [b, h, t, n, n].
+          With cross-attention only `cross_attention` [b, h, n, m]. With attention over time `time_attention`
+          [b, h, t, n, t] and `attention` [b, h, t, n, n]. Otherwise `attention` [b, h, n, n], or [b, h, t * n, t * n].
         """
         keys = iter(key if isinstance(key, list) else split(key, self._num_keys))
         weights = {}
+        return_own = return_attention and self.cross_attention is None
         if self.time_attention is not None:
             x, weights["time_attention"] = self._residual(
-                x, self.time_norm, lambda x: self._over_time(x, mask, return_attention), drop, keys
+                x, self.time_norm, lambda x: self._over_time(x, mask, return_own), drop, keys
             )
             x, weights["attention"] = self._residual(
-                x, self.attention_norm, lambda x: self._over_space(x, return_attention), drop, keys
+                x, self.attention_norm, lambda x: self._over_space(x, return_own), drop, keys
             )
         else:
-            options = {"causal": causal, "return_weights": return_attention}
+            options = {"causal": causal, "return_weights": return_own}
             x, weights["attention"] = self._residual(
                 x, self.attention_norm, lambda x: self._over_all(x, mask, **options), drop, keys
             )
@@ -85,7 +86,7 @@ class TransformerBlock(nnx.Module):
         x, _ = self._residual(
             x, self.mlp_norm, lambda x: (self.mlp(x, rate=self.rate, key=hidden_key), None), drop, keys
         )
-        return x, weights if return_attention else {}
+        return x, {name: value for name, value in weights.items() if value is not None}
 
     def step(self, x: Float[Array, "b m d"], index, cache: dict, cache_mask, prepared, memory_mask):
         """One new position of each beam.
