@@ -24,18 +24,19 @@ from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m capjax.metrics") -> int:
     """Runs the command. Returns its exit status: 0, or 2 after a one-line message if the input is invalid."""
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
+    name = prog.removeprefix("python -m ")
     try:
         _check_outputs(options)
         dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
         report = _dense(options) if dense else _captions(options)
     except (OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"capjax.metrics: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("capjax.metrics: interrupted; nothing was written", file=sys.stderr)
+        print(f"{name}: interrupted; nothing was written", file=sys.stderr)
         return 130
     for warning in report.pop("warnings"):
         print(f"warning: {warning}", file=sys.stderr)
@@ -46,26 +47,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def command(arguments: Sequence[str]) -> int:
+    """Runs `capjax score`."""
+    return main(arguments, prog="capjax score")
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    description = __doc__.replace("python -m capjax.metrics", prog)
     parser = argparse.ArgumentParser(
-        prog="python -m capjax.metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    files_ = parser.add_argument_group("input")
-    files_.add_argument("--predictions", required=True, metavar="FILE", help="captions to score")
-    files_.add_argument(
+    inputs = parser.add_argument_group("input")
+    inputs.add_argument("--predictions", required=True, metavar="FILE", help="captions to score")
+    inputs.add_argument(
         "--references", required=True, nargs="+", metavar="FILE",
         help="reference captions; several files are the annotation sets of dense captions",
     )  # fmt: skip
-    files_.add_argument("--split", help="split of the references to score against, if the file names splits")
-    files_.add_argument(
+    inputs.add_argument("--split", help="split of the references to score against, if the file names splits")
+    inputs.add_argument(
         "--lang", default="en", help="language of the captions, such as de or zh; decides the tokenizer (default: en)"
     )
-    files_.add_argument(
+    inputs.add_argument(
         "--missing", choices=("error", "zero", "drop"), default="error",
         help="items without a prediction, or with an empty one: error, score an empty caption, or leave them out "
         "(default: error)",
     )  # fmt: skip
-    files_.add_argument(
+    inputs.add_argument(
         "--extra", choices=("error", "ignore"), default="error", help="predictions of other items (default: error)"
     )
     scores = parser.add_argument_group("scores")

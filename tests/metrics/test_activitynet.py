@@ -30,9 +30,9 @@ def test_a_submission_is_read_as_it_was_written(tmp_path):
 
 
 def test_annotations_are_events_with_the_videos_duration(tmp_path):
-    found = read_annotations(write(tmp_path / "a.json", {"v": ANNOTATION}))
-    assert found["v"].duration == 20
-    assert found["v"].events == [(0, 5.5, "A man runs."), (4, 19, "He stops.")]
+    annotations = read_annotations(write(tmp_path / "a.json", {"v": ANNOTATION}))
+    assert annotations["v"].duration == 20
+    assert annotations["v"].events == [(0, 5.5, "A man runs."), (4, 19, "He stops.")]
 
 
 def test_the_published_annotations_are_read(shared_data):
@@ -130,8 +130,8 @@ def test_further_keys_of_events_are_not_looked_at(tmp_path):
 
 
 def test_reversed_and_empty_events_of_annotations_are_read_as_they_are(tmp_path):
-    found = read_annotations(write(tmp_path / "a.json", {"v": ANNOTATION | {"timestamps": [[9, 3], [4, 4]]}}))
-    assert [event[:2] for event in found["v"].events] == [(9, 3), (4, 4)]
+    annotations = read_annotations(write(tmp_path / "a.json", {"v": ANNOTATION | {"timestamps": [[9, 3], [4, 4]]}}))
+    assert [event[:2] for event in annotations["v"].events] == [(9, 3), (4, 4)]
 
 
 times = st.tuples(st.floats(0, 1e4), st.floats(0, 1e4)).map(sorted)

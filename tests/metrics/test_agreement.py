@@ -46,11 +46,11 @@ def brute_force(x, y) -> dict[str, float]:
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 4)), min_size=3, max_size=40))
 def test_tau_equals_the_count_over_all_pairs(points):
     x, y = [float(a) / 7 for a, _ in points], [float(b) for _, b in points]
-    found = kendall(np.array(x), np.array(y))
+    taus = kendall(np.array(x), np.array(y))
     if len(set(x)) == 1 or len(set(y)) == 1:
-        assert all(map(math.isnan, found.values()))
+        assert all(map(math.isnan, taus.values()))
     else:
-        assert found == pytest.approx(brute_force(x, y), abs=1e-12)
+        assert taus == pytest.approx(brute_force(x, y), abs=1e-12)
 
 
 def test_a_ranking_agrees_wholly_with_itself_and_against_its_reverse():
@@ -171,10 +171,10 @@ def test_the_command_runs_as_a_module_and_prints_a_table(files):
 
 def test_tau_of_mean_ratings_has_one_point_a_pair(files):
     judged = judgements("Flickr8k-Expert", read_expert(files["expert"]), read_captions(files["tokens"]))
-    found = correlate(judged, metrics=["rouge"], ratings="mean")["tau"]["ROUGE-L"]
+    taus = correlate(judged, metrics=["rouge"], ratings="mean")["tau"]["ROUGE-L"]
     scores = pycoco_scores(judged.candidates, [judged.references[photo] for photo in judged.photos])["ROUGE-L"]
     means = [float(np.mean(ratings)) for ratings in judged.ratings]
-    assert found == pytest.approx(brute_force(scores, means), abs=1e-6)
+    assert taus == pytest.approx(brute_force(scores, means), abs=1e-6)
 
 
 def test_own_captions_are_dropped_removed_or_kept_as_told(files):

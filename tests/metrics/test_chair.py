@@ -54,15 +54,15 @@ def test_plurals(one, many):
 
 def test_the_figures_of_a_worked_example():
     """Five mentions: dog, dog, cat, man, ball; shown are dog (label), man (a reference). The two others are not."""
-    found = chair(
+    result = chair(
         {1: "a dog beside a puppy and a cat", 2: "a man throws a ball", 3: "a nice view"},
         {1: {"dog"}, 2: set(), 3: {"car"}, 4: {"kite"}},
         {2: ["a guy is outside"], 4: ["a kite"]},
     )
-    assert found.mentioned == {1: ["dog", "dog", "cat"], 2: ["person", "sports ball"], 3: []}
-    assert found.hallucinated == {1: ["cat"], 2: ["sports ball"], 3: []}
-    assert found.instance == pytest.approx(2 / 5)
-    assert found.sentence == pytest.approx(2 / 3)
+    assert result.mentioned == {1: ["dog", "dog", "cat"], 2: ["person", "sports ball"], 3: []}
+    assert result.hallucinated == {1: ["cat"], 2: ["sports ball"], 3: []}
+    assert result.instance == pytest.approx(2 / 5)
+    assert result.sentence == pytest.approx(2 / 3)
 
 
 def test_a_caption_of_what_is_there_hallucinates_nothing_and_silence_neither():

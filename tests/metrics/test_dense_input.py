@@ -12,12 +12,12 @@ PARK = [{"v": Annotation(20.0, [TimedSentence(0, 10, "a man runs"), TimedSentenc
 GOOD = {"v": [TimedSentence(0, 10, "a man runs"), TimedSentence(11, 20, "the dog jumps")]}
 
 
-def one(*found) -> dict:
-    return {"v": [TimedSentence(*event) for event in found]}
+def one(*scores) -> dict:
+    return {"v": [TimedSentence(*event) for event in scores]}
 
 
-def annotated(duration, *found) -> list[dict]:
-    return [PARK[0], {"v": (duration, [TimedSentence(*event) for event in found])}]
+def annotated(duration, *scores) -> list[dict]:
+    return [PARK[0], {"v": (duration, [TimedSentence(*event) for event in scores])}]
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_options_that_are_wrong_are_named(arguments, error, message):
 
 
 def test_published_annotations_with_reversed_events_are_scored_and_told_of():
-    found = score_dense(GOOD, annotated(20, (10, 0, "a man runs"), (10, 20, "the dog jumps")))
-    assert found.videos["v"]["matched events"] == 3 / 4
-    assert any("1 annotated events have no duration or end before they start" in text for text in found.warnings)
+    scores = score_dense(GOOD, annotated(20, (10, 0, "a man runs"), (10, 20, "the dog jumps")))
+    assert scores.videos["v"]["matched events"] == 3 / 4
+    assert any("1 annotated events have no duration or end before they start" in text for text in scores.warnings)
 
 
 def test_missing_videos_count_as_nothing_or_are_left_out():
@@ -120,24 +120,24 @@ def test_missing_videos_count_as_nothing_or_are_left_out():
 
 def test_videos_without_annotations_are_left_out_when_asked():
     # What is wrong in them is then of no interest.
-    found = score_dense({**GOOD, "w": [TimedSentence(5, 2, "")]}, PARK, extra="ignore")
-    assert found.corpus == score_dense(GOOD, PARK).corpus
-    assert found.counts["extra"] == 1 and found.counts["events"] == 2
+    scores = score_dense({**GOOD, "w": [TimedSentence(5, 2, "")]}, PARK, extra="ignore")
+    assert scores.corpus == score_dense(GOOD, PARK).corpus
+    assert scores.counts["extra"] == 1 and scores.counts["events"] == 2
 
 
 def test_no_predictions_at_all_score_zero_and_what_needs_some_is_absent():
     for predictions in ({}, {"v": []}):
-        found = score_dense(predictions, PARK, missing="zero")
+        scores = score_dense(predictions, PARK, missing="zero")
         for name in ("BLEU-4", "CIDEr", "Precision", "F1@0.5", "SODA_d", "paragraph ROUGE-L", "matched events"):
-            assert found.corpus[name] == 0, name
-        assert {"matched tIoU", "Kendall tau", "boundary error p90 (s)"} <= found.absent.keys()
-        assert not found.absent.keys() & found.corpus.keys()
-        assert found.warnings == ["no event is predicted in any video: all scores are 0"]
+            assert scores.corpus[name] == 0, name
+        assert {"matched tIoU", "Kendall tau", "boundary error p90 (s)"} <= scores.absent.keys()
+        assert not scores.absent.keys() & scores.corpus.keys()
+        assert scores.warnings == ["no event is predicted in any video: all scores are 0"]
 
 
 def test_an_empty_list_of_events_is_a_prediction():
-    found = score_dense({"v": GOOD["v"], "w": []}, [{**PARK[0], "w": PARK[0]["v"]}])
-    assert found.counts["missing"] == 0 and found.videos["w"]["Recall"] == 0
+    scores = score_dense({"v": GOOD["v"], "w": []}, [{**PARK[0], "w": PARK[0]["v"]}])
+    assert scores.counts["missing"] == 0 and scores.videos["w"]["Recall"] == 0
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_an_empty_list_of_events_is_a_prediction():
     ],
 )
 def test_what_is_doubtful_is_told(predictions, warning):
-    found = score_dense(predictions, PARK).warnings
-    assert any(re.search(warning, text) for text in found), found
+    scores = score_dense(predictions, PARK).warnings
+    assert any(re.search(warning, text) for text in scores), scores
 
 
 def test_what_is_cut_is_told():
-    found = score_dense(GOOD, PARK, max_proposals=1)
-    assert any("1 predicted events were left out: only the first 1 of a video" in text for text in found.warnings)
-    assert found.counts["events"] == 2
+    scores = score_dense(GOOD, PARK, max_proposals=1)
+    assert any("1 predicted events were left out: only the first 1 of a video" in text for text in scores.warnings)
+    assert scores.counts["events"] == 2
 
 
 def test_what_is_well_is_not_warned_of():

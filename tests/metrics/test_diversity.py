@@ -21,22 +21,22 @@ def ngrams(caption, n):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(words, min_size=1, max_size=6), st.lists(words, min_size=1, max_size=6))
 def test_every_figure_is_that_of_plain_counting(captions, training):
-    found = diversity(captions, references=[[c, ["dog"]] for c in captions], training=training)
+    figures = diversity(captions, references=[[c, ["dog"]] for c in captions], training=training)
     for n in (1, 2):
         every = [g for c in captions for g in ngrams(c, n)]
-        assert found[f"distinct-{n}"] == pytest.approx(len(set(every)) / len(every) if every else 0)
+        assert figures[f"distinct-{n}"] == pytest.approx(len(set(every)) / len(every) if every else 0)
     for n in (2, 4):
         every = [ngrams(c, n) for c in captions]
         repeated = sum(len(g) - len(set(g)) for g in every)
-        assert found[f"repetition-{n}"] == pytest.approx(repeated / max(1, sum(map(len, every))))
+        assert figures[f"repetition-{n}"] == pytest.approx(repeated / max(1, sum(map(len, every))))
     said, known = ({w for c in cs for w in c} for cs in (captions, training))
-    assert found["vocabulary"] == len(said)
-    assert found["vocabulary used"] == pytest.approx(len(said & known) / max(1, len(known)))
-    assert found["novel captions"] == pytest.approx(np.mean([c not in training for c in captions]))
-    assert found["distinct captions"] == pytest.approx(len(set(map(tuple, captions))) / len(captions))
-    assert found["length"] == pytest.approx(np.mean([len(c) for c in captions]))
+    assert figures["vocabulary"] == len(said)
+    assert figures["vocabulary used"] == pytest.approx(len(said & known) / max(1, len(known)))
+    assert figures["novel captions"] == pytest.approx(np.mean([c not in training for c in captions]))
+    assert figures["distinct captions"] == pytest.approx(len(set(map(tuple, captions))) / len(captions))
+    assert figures["length"] == pytest.approx(np.mean([len(c) for c in captions]))
     mean = sum((len(c) + 1) / 2 for c in captions)
-    assert found["length ratio"] == pytest.approx(sum(map(len, captions)) / mean)
+    assert figures["length ratio"] == pytest.approx(sum(map(len, captions)) / mean)
 
 
 def oracle_self_cider(group, documents):

@@ -1,12 +1,15 @@
 """Captions are read from every kind of file people have, and whatever is wrong in one is named with its place."""
 
 import json
+import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.metrics.files import file_format, read_prediction_sets, read_predictions, read_references
+from capjax.metrics.id_matching import match_ids
 
 COCO = {
     "images": [{"id": 1, "file_name": "000000000001.jpg"}, {"id": 2, "file_name": "000000000002.jpg"}],
@@ -286,12 +289,12 @@ def test_any_json_is_either_read_as_text_or_refused_with_a_message(tmp_path_fact
     path.write_text(json.dumps(data))
     for read in (read_references, read_predictions, read_prediction_sets):
         try:
-            found = read(path)
+            captions_by_id = read(path)
         except ValueError as error:
             assert str(path) in str(error)
         else:
-            assert found
-            for id, captions in found.items():
+            assert captions_by_id
+            for id, captions in captions_by_id.items():
                 assert type(id) in (int, str)
                 assert all(type(text) is str for text in ([captions] if read is read_predictions else captions))
 
@@ -306,3 +309,27 @@ def test_a_damaged_file_is_either_read_or_refused(tmp_path_factory, damage, star
         assert read_references(path)
     except ValueError as error:
         assert str(path) in str(error)
+
+
+def coco_of(items: int) -> str:
+    annotations = [
+        {"id": i * 5 + k, "image_id": i, "caption": f"caption {k} of {i}, ten words or so in all"}
+        for i in range(items)
+        for k in range(5)
+    ]
+    return json.dumps({"images": [{"id": i} for i in range(items)], "annotations": annotations})
+
+
+@pytest.mark.parametrize("items", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_items_take_time_and_memory_in_proportion(write, items):
+    path = write(coco_of(items))
+    start = time.process_time()
+    references = read_references(path)
+    match_ids({str(i): "a" for i in references}, references)
+    assert time.process_time() - start < items / 5_000  # 3 s for 100,000 where it was written
+    assert len(references) == items
+    tracemalloc.start()
+    read_references(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * path.stat().st_size

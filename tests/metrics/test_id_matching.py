@@ -1,14 +1,9 @@
 """Predictions are matched with references by their ids, even if two files write them differently."""
 
-import json
-import time
-import tracemalloc
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capjax.metrics.files import read_references
 from capjax.metrics.id_matching import match_ids
 
 
@@ -97,27 +92,3 @@ def test_every_prediction_goes_to_its_own_references_or_none_does(predictions):
         assert len({str(id) for id in predictions}) < len(predictions), error  # noqa: PT017
     else:
         assert kept == references and all(aligned[id] == kept[id][0] for id in kept)
-
-
-def coco_of(items: int) -> str:
-    annotations = [
-        {"id": i * 5 + k, "image_id": i, "caption": f"caption {k} of {i}, ten words or so in all"}
-        for i in range(items)
-        for k in range(5)
-    ]
-    return json.dumps({"images": [{"id": i} for i in range(items)], "annotations": annotations})
-
-
-@pytest.mark.parametrize("items", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_items_take_time_and_memory_in_proportion(write, items):
-    path = write(coco_of(items))
-    start = time.process_time()
-    references = read_references(path)
-    match_ids({str(i): "a" for i in references}, references)
-    assert time.process_time() - start < items / 5_000  # 3 s for 100,000 where it was written
-    assert len(references) == items
-    tracemalloc.start()
-    read_references(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20 * path.stat().st_size

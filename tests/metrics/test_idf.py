@@ -32,7 +32,7 @@ def test_the_references_own_statistics_give_the_usual_cider():
     assert "idf:references|" in usual.signatures["CIDEr"] and "idf:train(30)|" in same.signatures["CIDEr"]
 
 
-def plain_cider_d(prediction: str, references: list[str], training: list[list[str]]) -> float:
+def oracle_cider_d(prediction: str, references: list[str], training: list[list[str]]) -> float:
     """CIDEr-D of one image as the paper writes it, with document frequencies of the training captions."""
 
     def grams(text, n):
@@ -63,7 +63,7 @@ def test_one_image_is_scored_as_the_paper_says():
         references = some_references(1, seed=100 + seed)[0]
         prediction = some_references(1, seed=200 + seed)[0][0] + " " + references[0]
         ours = score({"x": prediction}, {"x": references}, idf=idf).corpus["CIDEr"]
-        assert ours == pytest.approx(plain_cider_d(prediction, references, list(training.values())), abs=1e-9)
+        assert ours == pytest.approx(oracle_cider_d(prediction, references, list(training.values())), abs=1e-9)
         assert ours > 0
 
 

@@ -29,10 +29,10 @@ def captions(rng, count):
 
 def test_the_interval_of_a_mean_is_that_of_normal_theory():
     values = np.random.default_rng(0).normal(3, 2, 4000)
-    found = confidences(system(values), samples=2000)["mean"]
+    result = confidences(system(values), samples=2000)["mean"]
     half = 1.96 * values.std() / np.sqrt(len(values))
-    assert found.low == pytest.approx(values.mean() - half, abs=half / 10)
-    assert found.high == pytest.approx(values.mean() + half, abs=half / 10)
+    assert result.low == pytest.approx(values.mean() - half, abs=half / 10)
+    assert result.high == pytest.approx(values.mean() + half, abs=half / 10)
 
 
 def test_a_higher_level_is_wider_and_a_seed_repeats():
@@ -62,17 +62,17 @@ def test_bleu_of_a_draw_is_bleu_of_the_items_drawn():
             metrics=["bleu"],
         )  # fmt: skip
         drawn.append(again.corpus["BLEU-1"])
-    found = confidences(resampled(score(predictions, references, metrics=["bleu"])))["BLEU-1"]
+    result = confidences(resampled(score(predictions, references, metrics=["bleu"])))["BLEU-1"]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert found.low == pytest.approx(low, abs=0.03)
-    assert found.high == pytest.approx(high, abs=0.03)
+    assert result.low == pytest.approx(low, abs=0.03)
+    assert result.high == pytest.approx(high, abs=0.03)
 
 
 def test_a_system_against_itself_differs_by_nothing():
     rng = np.random.default_rng(0)
     scores = score(captions(rng, 20), {i: [c] for i, c in captions(rng, 20).items()})
-    for found in comparisons(resampled(scores), resampled(scores)).values():
-        assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    for result in comparisons(resampled(scores), resampled(scores)).values():
+        assert (result.difference, result.low, result.high, result.p_value) == (0, 0, 0, 1)
 
 
 def test_a_difference_on_every_item_is_significant_and_noise_is_not():
@@ -95,8 +95,8 @@ def test_the_p_value_is_that_of_all_exchanges():
         for swap in itertools.product([False, True], repeat=8)
     ]
     exact = np.mean(np.array(differences) >= abs(first.mean() - second.mean()) - 1e-12)
-    found = comparisons(system(first), system(second), samples=20_000)["mean"].p_value
-    assert found == pytest.approx(exact, abs=0.012)
+    result = comparisons(system(first), system(second), samples=20_000)["mean"].p_value
+    assert result == pytest.approx(exact, abs=0.012)
 
 
 def test_swapping_the_systems_turns_the_difference_around():

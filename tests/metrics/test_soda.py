@@ -75,12 +75,12 @@ def test_what_is_not_defined_is_named():
 
 
 @pytest.mark.parametrize("how", ["mean", "best", "merged"])
-def test_soda_d_of_videos_is_that_of_every_alignment(how):
+def test_soda_d_of_videos_is_that_of_every_matching(how):
     for seed in range(100):
         predictions, sets = case(seed)
-        found = score_dense(predictions, sets, missing="zero", soda_sets=how).corpus
+        scores = score_dense(predictions, sets, missing="zero", soda_sets=how).corpus
         expected = oracle_soda(predictions, sets, how, overlaps)
-        assert figures(found, "SODA_d") == pytest.approx(expected, abs=1e-9), seed
+        assert figures(scores, "SODA_d") == pytest.approx(expected, abs=1e-9), seed
 
 
 @pytest.mark.parametrize("swapped", [True, False])
@@ -90,36 +90,36 @@ def test_soda_c_is_the_best_matching_by_tiou_times_text(name, swapped):
     for seed in range(50):
         predictions, sets = case(seed)
         how = ("mean", "best", "merged")[seed % 3]
-        found = score_dense(
+        scores = score_dense(
             predictions, sets, missing="zero", soda_metric=name, soda_sets=how, soda_swapped=swapped
         ).corpus
         expected = oracle_soda(predictions, sets, how, values, swapped=swapped)
-        assert figures(found, f"SODA_c ({name})") == pytest.approx(expected, abs=1e-9), (seed, how)
+        assert figures(scores, f"SODA_c ({name})") == pytest.approx(expected, abs=1e-9), (seed, how)
 
 
 @pytest.mark.parametrize("swapped", [True, False])
 def test_soda_c_by_meteor_weighs_its_arguments_as_it_is_told(swapped):
-    def plain(_, pairs):
+    def meteor_function(_, pairs):
         statistics = meteor.statistics([h.split() for h, _ in pairs], [[r.split() for r in g] for _, g in pairs])
         return 0.0, meteor.aggregate(statistics).tolist()
 
     for seed in range(8):
         predictions, sets = case(seed)
-        found = score_dense(predictions, sets, missing="zero", metrics=["meteor"], soda_swapped=swapped).corpus
-        expected = oracle_soda(predictions, sets, "mean", overlaps_times("METEOR", plain), swapped=swapped)
-        assert figures(found, "SODA_c") == pytest.approx(expected, abs=1e-9), seed
+        scores = score_dense(predictions, sets, missing="zero", metrics=["meteor"], soda_swapped=swapped).corpus
+        expected = oracle_soda(predictions, sets, "mean", overlaps_times("METEOR", meteor_function), swapped=swapped)
+        assert figures(scores, "SODA_c") == pytest.approx(expected, abs=1e-9), seed
 
 
-def figures(found, name) -> list[float]:
-    return [found[f"{name} precision"], found[f"{name} recall"], found[name]]
+def figures(scores, name) -> list[float]:
+    return [scores[f"{name} precision"], scores[f"{name} recall"], scores[name]]
 
 
 def test_soda_c_without_meteor_is_absent_and_not_zero():
     predictions, sets = case(0)
-    found = score_dense(predictions, sets, missing="zero")
-    assert "SODA_c" not in found.corpus and "METEOR" in found.absent["SODA_c"]
-    assert "SODA_c (ROUGE-L)" in found.corpus, "another metric takes its place under its own name"
-    assert "|soda:ROUGE-L,swapped,mean|" in found.signatures["dense"]
+    scores = score_dense(predictions, sets, missing="zero")
+    assert "SODA_c" not in scores.corpus and "METEOR" in scores.absent["SODA_c"]
+    assert "SODA_c (ROUGE-L)" in scores.corpus, "another metric takes its place under its own name"
+    assert "|soda:ROUGE-L,swapped,mean|" in scores.signatures["dense"]
     only = score_dense(predictions, sets, missing="zero", metrics=["cider"])
     assert "SODA_c (CIDEr)" in only.corpus and "SODA_c (ROUGE-L)" not in only.absent
     none = score_dense(predictions, sets, missing="zero", metrics=["bleu"])
@@ -130,14 +130,16 @@ def test_soda_c_without_meteor_is_absent_and_not_zero():
 
 def test_soda_counts_events_in_the_order_of_time_and_not_of_the_file():
     annotated = [{"v": Annotation(20.0, [TimedSentence(10, 20, "the dog jumps"), TimedSentence(0, 10, "a man runs")])}]
-    told = [TimedSentence(0, 10, "a man runs"), TimedSentence(10, 20, "the dog jumps")]
-    found = [score_dense({"v": events}, annotated).corpus["SODA_c (ROUGE-L)"] for events in (told, told[::-1])]
-    assert found == [pytest.approx(1, abs=1e-8)] * 2
+    events = [TimedSentence(0, 10, "a man runs"), TimedSentence(10, 20, "the dog jumps")]
+    scores = [
+        score_dense({"v": predicted}, annotated).corpus["SODA_c (ROUGE-L)"] for predicted in (events, events[::-1])
+    ]
+    assert scores == [pytest.approx(1, abs=1e-8)] * 2
 
 
 def test_a_story_told_in_the_wrong_order_loses():
     annotated = [{"v": Annotation(20.0, [TimedSentence(0, 19, "a man runs"), TimedSentence(1, 20, "the dog jumps")])}]
     right = {"v": [TimedSentence(0, 19, "a man runs"), TimedSentence(1, 20, "the dog jumps")]}
     wrong = {"v": [TimedSentence(0, 19, "the dog jumps"), TimedSentence(1, 20, "a man runs")]}
-    found = [score_dense(events, annotated).corpus["SODA_c (ROUGE-L)"] for events in (right, wrong)]
-    assert found[0] == pytest.approx(1, abs=1e-8) and found[1] < 0.6
+    scores = [score_dense(events, annotated).corpus["SODA_c (ROUGE-L)"] for events in (right, wrong)]
+    assert scores[0] == pytest.approx(1, abs=1e-8) and scores[1] < 0.6

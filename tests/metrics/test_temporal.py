@@ -15,12 +15,12 @@ times = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted), 
 @settings(max_examples=150, deadline=None)
 @given(times, times)
 def test_tiou_is_the_seconds_in_common_over_the_seconds_of_either(ours, theirs):
-    found = tiou_matrix(np.array(ours), np.array(theirs))
+    figures = tiou_matrix(np.array(ours), np.array(theirs))
     for (i, a), (j, b) in itertools.product(enumerate(ours), enumerate(theirs)):
         # Whole seconds can be counted.
         first, second = set(range(*a)), set(range(*b))
         expected = len(first & second) / len(first | second) if first and second else 0
-        assert found[i, j] == pytest.approx(expected, abs=1e-7)
+        assert figures[i, j] == pytest.approx(expected, abs=1e-7)
 
 
 @settings(max_examples=100, deadline=None)
@@ -53,13 +53,13 @@ def test_nothing_has_no_order():
 
 def test_boundary_errors_are_of_starts_and_ends_of_matched_events():
     predicted, annotated = np.array([[0.0, 9.0], [10.0, 24.0], [70, 80]]), np.array([[1.0, 10.0], [10.0, 20.0]])
-    found = summarize([match_video(predicted, annotated, tiou_matrix(predicted, annotated))])
-    assert found["matched events"] == 1
-    assert found["matched tIoU"] == pytest.approx((8 / 10 + 10 / 14) / 2)
+    figures = summarize([match_video(predicted, annotated, tiou_matrix(predicted, annotated))])
+    assert figures["matched events"] == 1
+    assert figures["matched tIoU"] == pytest.approx((8 / 10 + 10 / 14) / 2)
     errors = [1, 0, 1, 4]
-    assert found["boundary error median (s)"] == np.median(errors)
-    assert found["boundary error p90 (s)"] == pytest.approx(np.percentile(errors, 90))
-    assert found["Kendall tau"] == 1
+    assert figures["boundary error median (s)"] == np.median(errors)
+    assert figures["boundary error p90 (s)"] == pytest.approx(np.percentile(errors, 90))
+    assert figures["Kendall tau"] == 1
 
 
 def test_events_told_in_reverse_have_the_reverse_order():
@@ -97,10 +97,10 @@ def test_the_best_matching_is_not_the_greedy_one():
 
 
 def test_one_event_and_many_events_are_matched_alike():
-    assert [found.tolist() for found in match_events(np.array([[0.4]]))] == [[0], [0]]
-    assert [found.tolist() for found in match_events(np.array([[0.0]]))] == [[], []]
-    assert [found.tolist() for found in match_events(np.array([[0.1, 0.4]]))] == [[0], [1]]
-    assert [found.tolist() for found in match_events(np.zeros((0, 3)))] == [[], []]
+    assert [figures.tolist() for figures in match_events(np.array([[0.4]]))] == [[0], [0]]
+    assert [figures.tolist() for figures in match_events(np.array([[0.0]]))] == [[], []]
+    assert [figures.tolist() for figures in match_events(np.array([[0.1, 0.4]]))] == [[0], [1]]
+    assert [figures.tolist() for figures in match_events(np.zeros((0, 3)))] == [[], []]
 
 
 def test_nothing_predicted_has_a_share_of_matched_events_and_nothing_else():
@@ -117,7 +117,7 @@ def test_videos_are_taken_together_but_order_is_of_each():
         match_video(first + 1, first, tiou_matrix(first + 1, first)),
         match_video(turned, second, tiou_matrix(turned, second)),
     ]
-    found = summarize(alignments)
-    assert [a.tau for a in alignments] == [1, -1] and found["Kendall tau"] == 0
-    assert found["boundary error median (s)"] == np.median([1] * 6 + [7, 0, 0, 0])
-    assert found["boundary error p90 (s)"] == pytest.approx(np.percentile([1] * 6 + [7, 0, 0, 0], 90))
+    figures = summarize(alignments)
+    assert [a.tau for a in alignments] == [1, -1] and figures["Kendall tau"] == 0
+    assert figures["boundary error median (s)"] == np.median([1] * 6 + [7, 0, 0, 0])
+    assert figures["boundary error p90 (s)"] == pytest.approx(np.percentile([1] * 6 + [7, 0, 0, 0], 90))
