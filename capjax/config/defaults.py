@@ -1,6 +1,6 @@
 """Every setting of a job: its default, its meaning and its check.
 
-`docs/reference/config.md` is generated from this file. Conditions that involve several settings are in
+`docs/reference/generate.py` makes the config reference from this file. Conditions that involve several settings are in
 `capjax.config.validation`.
 """
 
