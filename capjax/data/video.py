@@ -322,10 +322,10 @@ class _Plan:
     """
 
     send: np.ndarray
-    wanted: frozenset[int]
+    requested: frozenset[int]
 
 
-def _plan(pts: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> _Plan | None:
+def _plan(pts: np.ndarray, keys: np.ndarray, requested: np.ndarray) -> _Plan | None:
     """Plans to decode each group of pictures up to its last requested frame; None if all packets are needed.
 
     Args:
@@ -336,17 +336,17 @@ def _plan(pts: np.ndarray, keys: np.ndarray, wanted: np.ndarray) -> _Plan | None
     starts = np.flatnonzero(keys)
     if not len(starts) or starts[0] != 0:
         return None
-    is_wanted = np.isin(pts, wanted)
+    is_requested = np.isin(pts, requested)
     ends = np.append(starts[1:], len(pts))
     send = np.zeros(len(pts), bool)
     whole = False  # requested frames of the next group also depend on this group
     for start, end in zip(starts[::-1], ends[::-1], strict=True):
-        positions = np.flatnonzero(is_wanted[start:end])
+        positions = np.flatnonzero(is_requested[start:end])
         stop = end if whole else (start + positions[-1] + 1 if len(positions) else start)
         send[start:stop] = True
         # Frames displayed before the key frame of their group may depend on the group before ("open" groups).
-        whole = bool((pts[start:stop][is_wanted[start:stop]] < pts[start]).any())
-    return _Plan(send, frozenset(wanted.tolist()))
+        whole = bool((pts[start:stop][is_requested[start:stop]] < pts[start]).any())
+    return _Plan(send, frozenset(requested.tolist()))
 
 
 def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
@@ -375,7 +375,7 @@ def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterato
                 context.flush_buffers()
                 sent = True
             # Unrequested frames that no other frame depends on are not decoded either.
-            skip = packet.pts not in plan.wanted
+            skip = packet.pts not in plan.requested
             if skip != skipping:
                 context.skip_frame = "NONREF" if skip else "DEFAULT"
                 skipping = skip
