@@ -37,7 +37,10 @@ def _missing(distribution: str, extra: str) -> list[str]:
     """The packages of an extra of an installed distribution that are not installed."""
     missing = []
     for requirement in importlib.metadata.requires(distribution) or ():
-        package, options, markers = _REQUIREMENT.match(requirement).groups()
+        match = _REQUIREMENT.match(requirement)
+        if match is None:
+            continue
+        package, options, markers = match.groups()
         if re.search(rf"extra == ['\"]{extra}['\"]", markers) and package != "capjax" and _applies(markers):
             try:
                 importlib.metadata.distribution(package)

@@ -1,16 +1,16 @@
-"""The built-in videos, captions of clips: any encoder over time with any decoder, from scratch, in minutes.
+"""Captions of clips of the generated videos, from scratch in minutes: any video encoder with any decoder.
 
     python -m data_prep moving --count 3000 --languages en --fps 5 --clips events --output data/events
     python -m data_prep vocabulary --input data/events --output data/events.model --size 450
     python launch.py --config configs/moving.py:i3d,lstm --workdir runs/moving
 
 The argument is ENCODER,DECODER: i3d, convlstm, video_vit or frames (each frame alone, then attention over time), and
-transformer, lstm or gru. `--config.data.shuffle_frames=true` takes the order of the frames away.
+transformer, lstm or gru. `--config.data.shuffle_frames=true` removes the order of the frames.
 """
 
 from capjax.config import default_config
 
-# A frame at a time, to a grid of 8 x 8.
+# Encodes each frame to a grid of 8 x 8.
 FRAME = {"stem": "patch", "depths": (0, 1), "channels": 32}
 ENCODERS = {
     "i3d": ("i3d_slim", {}),
@@ -34,14 +34,14 @@ def get_config(arg="frames,transformer"):
     config.data.vocabulary = "data/events.model"
     config.data.num_frames = 12
     config.data.image_size = 64
-    config.data.crop_scale = (1.0, 1.0)  # a crop would make "to the left edge" untrue
-    config.data.captions_per_item = 3  # of a clip at a time
+    config.data.crop_scale = (1.0, 1.0)  # no crop, which would make "to the left edge" untrue
+    config.data.captions_per_item = 3
     config.data.target_len = 28
     config.model.encoder.name, config.model.encoder.options = ENCODERS[encoder]
     config.model.width = 128
     config.model.dropout = 0.0
     config.model.frame_difference = True
-    # One position for each moment: attention of a recurrent decoder takes its time with every position.
+    # One position for each frame: the attention of a recurrent decoder costs time for every position.
     config.model.temporal.name = "transformer"
     config.model.temporal.options = {"layers": 2 if encoder == "frames" else 1, "heads": 4, "mixers": 1}
     config.model.decoder.name, config.model.decoder.options = decoder, DECODERS[decoder]

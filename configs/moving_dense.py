@@ -1,10 +1,11 @@
-"""The built-in videos: every event with its start and its end, from scratch.
+"""Dense captions of the generated videos, from scratch: every event with its start and end.
 
     python -m data_prep moving --count 8000 --languages en --fps 5 --output data/moving
     python -m data_prep vocabulary --input data/moving --output data/moving.model --size 800 --time-tokens 101
     python launch.py --config configs/moving_dense.py:queries --workdir runs/moving ...
 
-`queries` finds events as a set (PDVC's form); `text` writes their times into the text (Vid2Seq's form).
+With the argument `queries`, event queries find the events (as in PDVC); with `text`, the decoder writes their times
+into the text (as in Vid2Seq).
 """
 
 from capjax.configs import moving
@@ -36,7 +37,7 @@ def get_config(arg="queries"):
         config.data.target_len = 80
         config.decode.max_len = 76
     elif arg == "queries":
-        # Events are found long before their captions are good: the encoder is to learn for these.
+        # Events are found long before their captions are good: smaller weights leave the encoder to the captions.
         config.train.events = {
             "distance": 1.5,
             "overlap": 0.6,

@@ -1,11 +1,11 @@
-"""MSVD, on features of a frozen EfficientNet-Lite0 at up to 16 moments of a clip: minutes on two cores.
+"""MSVD, on features of a frozen EfficientNet-Lite0 for up to 16 frames of a clip; trains in minutes on two CPU cores.
 
     python -m data_prep msvd --input DOWNLOAD --output data/msvd
     python -m data_prep vocabulary --input data/msvd --output data/msvd.model --size 4000 --lowercase --languages en
     python -m data_prep features --input data/msvd --output data/msvd_lite0 --encoder efficientnet_lite0
     python launch.py --config configs/msvd.py --workdir runs/msvd
 
-With the argument `few` (configs/msvd.py:few) it learns a handful of clips by heart, as a trial of the whole line.
+With the argument `few` (configs/msvd.py:few) it overfits a handful of clips, as a trial of the whole pipeline.
 """
 
 from capjax.config import default_config
@@ -19,7 +19,7 @@ def get_config(arg="all"):
     config.data.vocabulary = "data/msvd.model"
     config.data.features = True
     config.data.num_frames = 16
-    config.data.captions_per_item = 8  # all of a clip's share the pass over its frames
+    config.data.captions_per_item = 8  # captions of a clip share one pass over its frames
     config.data.target_len = 26
     config.model.width = 256
     config.model.encoder.name = "efficientnet_lite0"

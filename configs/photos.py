@@ -1,4 +1,4 @@
-"""Photos of your own, from pixels: EfficientNet-Lite0 with ImageNet weights, tuned gently, and a transformer.
+"""Your own photos, from pixels: EfficientNet-Lite0 with ImageNet weights, fine-tuned, and a transformer decoder.
 
     python launch.py --config configs/photos.py --workdir runs/mine --config.data.train=data/mine@train \\
         --config.data.eval=data/mine@val --config.data.vocabulary=data/mine.model

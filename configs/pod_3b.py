@@ -1,5 +1,7 @@
 """A captioner of three billion parameters for TPU pods: a ViT of 40 layers and 14 layers of a decoder, 2,048 wide.
-Commands and arguments are those of configs/pod_150m.py."""
+
+Commands and arguments are those of configs/pod_150m.py.
+"""
 
 from capjax.configs import pod_150m
 

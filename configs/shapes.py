@@ -1,7 +1,8 @@
-"""The built-in dataset from scratch: a small ResNet and a small transformer, minutes on a laptop.
+"""The generated pictures, from scratch in minutes on a laptop: a small ResNet and a small transformer.
 
-python launch.py --config configs/shapes.py --workdir runs/shapes --config.data.train=data/shapes@train ...
-`make demo` does all of it.
+    python launch.py --config configs/shapes.py --workdir runs/shapes --config.data.train=data/shapes@train ...
+
+`capjax demo` runs all steps.
 """
 
 from capjax.config import default_config
@@ -11,8 +12,8 @@ def get_config():
     config = default_config()
     config.name = "shapes"
     config.data.image_size = 64
-    config.data.crop_scale = (1.0, 1.0)  # a crop would make "on the left" untrue
-    config.data.captions_per_item = 2  # of a picture at a time
+    config.data.crop_scale = (1.0, 1.0)  # no crop, which would make "on the left" untrue
+    config.data.captions_per_item = 2
     config.data.target_len = 24
     config.model.encoder.name = "resnet10_slim"
     config.model.encoder.options = {"depths": (0, 1, 1), "channels": 32}  # a grid of 8 x 8

@@ -1,4 +1,4 @@
-"""Photos one after another as videos, each with its own caption: on features of a frozen EfficientNet-Lite0.
+"""Slideshows: videos of photos, each with its own caption, on features of a frozen EfficientNet-Lite0.
 
 python -m data_prep slideshow --input data/flickr8k --output data/slides --shown 6 --fps 1
 python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
@@ -24,10 +24,10 @@ def get_config():
     config.model.temporal.options = {"layers": 2, "heads": 4, "space": "added", "mixers": 1}
     config.model.events.queries = 12
     config.model.events.frames = 2
-    config.model.events.margin = -1.0  # beyond a cut all is another photo's, and a cut is found to within half a second
+    config.model.events.margin = -1.0  # keeps the captions clear of the cuts: beyond a cut is another photo
     config.decode.no_repeat_ngram = 0
     for name, weight in config.train.events.items():
-        config.train.events[name] = 0.3 * weight  # captions need longer than cuts
+        config.train.events[name] = 0.3 * weight  # captions take longer to learn than cuts
     config.optimizer.name = "muon"
     config.train.steps = 480
     config.train.eval_every = 0

@@ -1,4 +1,4 @@
-"""Videos of your own, from pixels: EfficientNet-Lite0 a frame at a time, attention over time, and a transformer.
+"""Your own videos, from pixels: EfficientNet-Lite0 for each frame, attention over time, and a transformer decoder.
 
     python launch.py --config configs/videos.py --workdir runs/mine --config.data.train=data/mine@train \\
         --config.data.eval=data/mine@val --config.data.vocabulary=data/mine.model

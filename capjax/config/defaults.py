@@ -6,7 +6,7 @@
 
 from ml_collections import ConfigDict
 
-from capjax.config.settings import Choice, Group, Setting, fraction, non_empty, non_negative, positive
+from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive
 
 # Options of the TPU compiler. A limit of 12 MB of vector memory for the tiles of a kernel, in place of 16, shortens
 # compilation, because the code of a kernel grows with its tiles, and costs little speed (docs/results.md).
@@ -20,7 +20,7 @@ _DATA = Group(
     task=Setting(
         "caption",
         "Task: `caption`, `summary` (of all events of a video) or `dense` (every event with start, end and caption).",
-        Choice("caption", "summary", "dense"),
+        choice("caption", "summary", "dense"),
     ),
     max_events=Setting(10, "Maximum number of events of a record; for task `dense`.", positive),
     time_bins=Setting(
@@ -65,7 +65,7 @@ _MODEL = Group(
     width=Setting(256, "Width of the memory and of the decoder.", positive),
     dtype=Setting(
         "float32", "Type of the computation: `float32` or `bfloat16`. Parameters are always float32.",
-        Choice("float32", "bfloat16"),
+        choice("float32", "bfloat16"),
     ),
     dropout=Setting(0.1, "Dropout rate of the connector's output.", fraction),
     feature_dropout=Setting(0.0, "Dropout rate of the encoder's output, before its projection to the width.", fraction),
@@ -113,12 +113,12 @@ _OPTIMIZER = Group(
     "Optimizer and learning rate.",
     name=Setting(
         "adamw", "Optimizer: adam, adamw, adafactor, lion or muon.",
-        Choice("adam", "adamw", "adafactor", "lion", "muon"),
+        choice("adam", "adamw", "adafactor", "lion", "muon"),
     ),
     learning_rate=Setting(1e-3, "Peak learning rate."),
     schedule=Setting(
         "cosine", "Learning rate after the warmup: cosine, linear, rsqrt or constant.",
-        Choice("cosine", "linear", "rsqrt", "constant"),
+        choice("cosine", "linear", "rsqrt", "constant"),
     ),
     warmup_steps=Setting(0, "Steps of linear warmup.", non_negative),
     end_factor=Setting(0.0, "Learning rate at the last step of cosine and linear, relative to the peak."),
@@ -183,7 +183,7 @@ _CHECKPOINT = Group(
 
 _DECODE = Group(
     "Generation of captions.",
-    method=Setting("beam", "Search: greedy, beam or sample.", Choice("greedy", "beam", "sample")),
+    method=Setting("beam", "Search: greedy, beam or sample.", choice("greedy", "beam", "sample")),
     num_beams=Setting(4, "Hypotheses kept by beam search.", positive),
     max_len=Setting(30, "Maximum number of generated tokens.", positive),
     min_len=Setting(0, "Minimum number of generated tokens.", non_negative),
@@ -215,7 +215,7 @@ _EVAL = Group(
     output_format=Setting(
         "coco",
         "Format of predictions.json: coco, msrvtt or plain ({id: caption}). Events are always in ActivityNet's format.",
-        Choice("coco", "msrvtt", "plain"),
+        choice("coco", "msrvtt", "plain"),
     ),
     samples=Setting(16, "Number of captions shown in samples.md.", non_negative),
     xla_options=Setting(_XLA_OPTIONS, "Compiler options of generation, on TPU."),

@@ -76,12 +76,11 @@ def _call(path: Path, arg: str) -> ConfigDict:
     Raises:
       ConfigError: the file cannot be run; the message names the line.
     """
-    loader = SourceFileLoader(path.stem, str(path))  # also of a file without the suffix .py
-    spec = importlib.util.spec_from_file_location(path.stem, path, loader=loader)
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
     with _imports_beside(path.parent.resolve()):
         try:
-            loader.exec_module(module)
+            SourceFileLoader(path.stem, str(path)).exec_module(module)
             get_config = getattr(module, "get_config", None)
             if not callable(get_config):
                 raise ConfigError("a config file defines get_config(arg=None); this one does not")
@@ -119,7 +118,7 @@ def _old_common() -> types.ModuleType:
         aliases.note_old_import()
         return default_config()
 
-    module.get_config = get_config
+    module.__dict__["get_config"] = get_config
     return module
 
 

@@ -18,27 +18,23 @@ class Check:
     Attributes:
       allows: returns whether a value is allowed.
       expected: the allowed values in words, for errors and for the config reference.
+      choices: the allowed values, where they are few; an error then names the nearest.
     """
 
     allows: Callable[[Any], bool]
     expected: str
+    choices: tuple[str, ...] = ()
 
     def __call__(self, key: str, value):
         """Raises ConfigError unless `value` is allowed."""
         if not self.allows(value):
-            raise ConfigError(f"{key} = {value!r}: expected {self.expected}")
+            hint = nearest(str(value), self.choices) if self.choices else f"expected {self.expected}"
+            raise ConfigError(f"{key} = {value!r}: {hint}")
 
 
-class Choice(Check):
-    """Allows a fixed set of strings; an error names the nearest."""
-
-    def __init__(self, *choices: str):
-        super().__init__(choices.__contains__, ", ".join(choices))
-        object.__setattr__(self, "choices", choices)
-
-    def __call__(self, key: str, value):
-        if not self.allows(value):
-            raise ConfigError(f"{key} = {value!r}: {nearest(str(value), self.choices)}")
+def choice(*choices: str) -> Check:
+    """Returns the check that a value is one of these."""
+    return Check(choices.__contains__, ", ".join(choices), choices)
 
 
 positive = Check(lambda value: value >= 1, "1 or more")

@@ -28,7 +28,7 @@ METADATA_FILE = "export.json"
 REQUIRED_PACKAGES = ("tensorflow", "orbax.export")
 
 
-def run(config: ConfigDict, workdir: Path, output: Path | None = None, *, say: Callable = print) -> Path:
+def run(config: ConfigDict, workdir: Path, output: str | Path | None = None, *, say: Callable = print) -> Path:
     """Exports the best checkpoint of a workdir with the config's decoding options; returns the export's folder.
 
     Args:
