@@ -15,28 +15,20 @@ from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, check_families
 
 if TYPE_CHECKING:
     from capjax.metrics.idf import Idf
-    from capjax.metrics.scoring import Measure, Scores, default_families, leave_one_out, score
+    from capjax.metrics.metric import Measure, Metric
+    from capjax.metrics.registry import register_metric
+    from capjax.metrics.scoring import Scores, default_families, leave_one_out, score
     from capjax.metrics.tokenize import tokenizer_for
 
-__all__ = [
-    "DEFAULT_FAMILIES",
-    "FAMILIES",
-    "Idf",
-    "Measure",
-    "Scores",
-    "check_families",
-    "default_families",
-    "leave_one_out",
-    "score",
-    "tokenizer_for",
-]
-
+# {name: module that defines it}
 _MODULES = {
     "Idf": "idf",
-    "Measure": "scoring",
+    "Measure": "metric",
+    "Metric": "metric",
     "Scores": "scoring",
     "default_families": "scoring",
     "leave_one_out": "scoring",
+    "register_metric": "registry",
     "score": "scoring",
     "tokenizer_for": "tokenize",
 }
@@ -47,6 +39,11 @@ _RENAMED = {
     "check_metrics": "check_families",
     "default_metrics": "default_families",
 }
+
+__all__ = [
+    "DEFAULT_FAMILIES", "FAMILIES", "Idf", "Measure", "Metric", "Scores", "check_families", "default_families",
+    "leave_one_out", "register_metric", "score", "tokenizer_for",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

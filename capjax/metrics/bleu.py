@@ -21,10 +21,29 @@ class Bleu(Metric):
         return {"length": "closest"}
 
     def statistics(self, captions: Captions) -> np.ndarray:
-        return statistics(captions.corpus, captions.counts)
+        """Returns what BLEU adds up over items, float64 [2 * n + 2, items].
+
+        The rows are, for each n, the n-grams of the hypothesis that a reference has; for each n, its n-grams; its
+        words; the words of the reference nearest in length.
+        """
+        corpus, counts = captions.corpus, captions.counts
+        length = corpus.lengths[: corpus.items]
+        clipped = [_clipped_counts(corpus, grams) for grams in counts]
+        totals = [np.maximum(length - n, 0) for n in range(len(counts))]
+        return np.array([*clipped, *totals, length, _closest_lengths(corpus)], np.float64)
 
     def aggregate(self, sums: np.ndarray) -> np.ndarray:
-        return aggregate(sums)
+        """Turns sums of statistics [2 * n + 2, ...] into BLEU-1 to BLEU-n, [n, ...].
+
+        BLEU-n is the geometric mean of the clipped precisions up to n, times the brevity penalty.
+        """
+        longest = len(sums) // 2 - 1
+        clipped, totals, (length, closest) = sums[:longest], sums[longest : 2 * longest], sums[2 * longest :]
+        ratio = (length + _TINY) / (closest + _SMALL)
+        penalty = np.exp(np.minimum(1 - 1 / ratio, 0.0))
+        product = np.cumprod((clipped + _TINY) / (totals + _SMALL), axis=0)
+        power = 1.0 / np.arange(1, longest + 1).reshape(-1, *[1] * (sums.ndim - 1))
+        return product**power * penalty
 
     def pair_statistics(self, pairs: Pairs) -> np.ndarray:
         hypothesis, reference, _ = pairs.distinct
@@ -39,32 +58,6 @@ class Bleu(Metric):
         length = pairs.lengths[hypothesis]
         totals = [np.maximum(length - n, 0) for n in range(len(pairs.counts))]
         return np.array([*clipped, *totals, length, pairs.lengths[reference]], np.float64)
-
-
-def statistics(corpus: Corpus, counts: list[NgramCounts]) -> np.ndarray:
-    """Returns what BLEU adds up over items, float64 [2 * n + 2, items].
-
-    The rows are, for each n, the n-grams of the hypothesis that a reference has; for each n, its n-grams; its words;
-    the words of the reference nearest in length.
-    """
-    length = corpus.lengths[: corpus.items]
-    clipped = [_clipped_counts(corpus, grams) for grams in counts]
-    totals = [np.maximum(length - n, 0) for n in range(len(counts))]
-    return np.array([*clipped, *totals, length, _closest_lengths(corpus)], np.float64)
-
-
-def aggregate(sums: np.ndarray) -> np.ndarray:
-    """Turns sums of statistics [2 * n + 2, ...] into BLEU-1 to BLEU-n, [n, ...].
-
-    BLEU-n is the geometric mean of the clipped precisions up to n, times the brevity penalty.
-    """
-    longest = len(sums) // 2 - 1
-    clipped, totals, (length, closest) = sums[:longest], sums[longest : 2 * longest], sums[2 * longest :]
-    ratio = (length + _TINY) / (closest + _SMALL)
-    penalty = np.exp(np.minimum(1 - 1 / ratio, 0.0))
-    product = np.cumprod((clipped + _TINY) / (totals + _SMALL), axis=0)
-    power = 1.0 / np.arange(1, longest + 1).reshape(-1, *[1] * (sums.ndim - 1))
-    return product**power * penalty
 
 
 def _closest_lengths(corpus: Corpus) -> np.ndarray:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from capjax.metrics import bleu
+from capjax.metrics.bleu import Bleu
 from capjax.metrics.idf import Idf
+from capjax.metrics.metric import Captions
 from capjax.metrics.ngrams import Corpus, Tokens, count_ngrams
 from capjax.metrics.ragged import group, ranges
 from capjax.metrics.tfidf import TfIdf, inverse_document_frequencies
@@ -118,8 +119,7 @@ def mbleu(sets: Sequence[Sequence[Tokens]]) -> np.ndarray:
     _sizes(sets)
     captions = [caption for captions in sets for caption in captions]
     others = [[*captions[:i], *captions[i + 1 :]] for captions in sets for i in range(len(captions))]
-    corpus = Corpus.of(captions, others)
-    return bleu.aggregate(bleu.statistics(corpus, count_ngrams(corpus)).sum(1))
+    return Bleu().corpus_scores(Captions(captions, others))[0]
 
 
 def _sizes(sets) -> np.ndarray:

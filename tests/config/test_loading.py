@@ -158,7 +158,7 @@ def test_an_unknown_name_lists_the_nearest(tmp_path, monkeypatch):
 def test_loading_a_config_imports_neither_jax_nor_a_metric(source):
     program = (
         "import sys; from capjax.config import load; load(sys.argv[1]); "
-        "heavy = ('jax', 'tensorflow_datasets', 'scipy', 'capjax.metrics.score'); "
+        "heavy = ('jax', 'tensorflow_datasets', 'scipy', 'capjax.metrics.metric'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program, source], capture_output=True, text=True, check=True)
