@@ -1,8 +1,8 @@
-"""Which of a model's hypotheses agrees best with what people wrote of similar pictures.
+"""Reranking of hypotheses by their agreement with the captions of similar training pictures.
 
-Consensus reranking (Devlin et al. 2015; Mao et al. 2015, section 8): the training pictures nearest to a picture are
-looked up, and a hypothesis gains by its mean similarity to their captions. With few training pictures this helps more
-than a wider beam, which alone drifts to short and general captions.
+Consensus reranking (Devlin et al. 2015; Mao et al. 2015, section 8): the score of a hypothesis grows with its mean
+similarity to the captions of the nearest training pictures. With few training pictures this helps more than a wider
+beam, which alone drifts to short and general captions.
 
 b: pictures, m: hypotheses, d: channels of a picture's vector, p: training pictures.
 """
@@ -23,14 +23,13 @@ from capjax.metrics import tokenizer_for
 from capjax.metrics.ngrams import ngrams
 from capjax.metrics.tfidf import TfIdf, length_penalty
 
-# Of the cosines of n-grams of one to four words. CIDEr weighs them alike; phrases that people share choose better
-# (seven models of configs/flickr8k.py, dev: CIDEr 0.428 against 0.422, BLEU-4 0.176 against 0.173, mean over settings).
+# Weights of the cosines of n-grams of one to four words. CIDEr weighs them equally; longer phrases select better
+# captions (docs/results.md).
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
-LONGEST = len(WEIGHTS)
 
 
 class _Captions:
-    """One language's captions of the training pictures as tf-idf vectors of their n-grams."""
+    """The training captions of one language as tf-idf vectors of their n-grams."""
 
     def __init__(self, captions: Sequence[Sequence[str]], lang: str):
         self._tokenize = tokenizer_for(lang)
@@ -40,15 +39,15 @@ class _Captions:
         self._grams: list[dict[tuple, int]] = []
         self._idf: list[np.ndarray] = []
         pictures = max(sum(1 for group in groups if group), 1)
-        for n in range(1, LONGEST + 1):
+        for n in range(1, len(WEIGHTS) + 1):
             documents = Counter(gram for group in groups for gram in {g for words in group for g in ngrams(words, n)})
             self._grams.append({gram: number for number, gram in enumerate(documents)})
-            # The last is that of an n-gram that no caption has.
+            # The last entry is for n-grams that no caption has.
             self._idf.append(np.log(pictures / np.array([*documents.values(), 1.0])))
         self.vectors = self.embed(sentences)
 
     def embed(self, sentences: Sequence[Sequence[str]]) -> tuple[list[csr_array], np.ndarray]:
-        """(for each n: unit tf-idf vectors [sentences, n-grams], lengths in words)."""
+        """Returns for each n the unit tf-idf vectors [sentences, n-grams], and the lengths in words."""
         matrices = []
         for n, (numbers, idf) in enumerate(zip(self._grams, self._idf, strict=True), start=1):
             counters = [Counter(ngrams(words, n)) for words in sentences]
@@ -62,22 +61,23 @@ class _Captions:
             matrices.append(csr_array((weights, grams, ends), shape=(len(counters), unknown + 1)))
         return matrices, np.array([len(words) for words in sentences], np.float64)
 
-    def agreement(self, hypotheses: Sequence[Sequence[str]], near: np.ndarray) -> np.ndarray:
-        """float64 [b, m]: each hypothesis' mean similarity to the closer half of the captions of its picture's
-        neighbors `near` [b, neighbors]; the other half tells of something else."""
+    def agreement(self, hypotheses: Sequence[Sequence[str]], neighbors: np.ndarray) -> np.ndarray:
+        """Returns each hypothesis' mean similarity to the more similar half of its neighbors' captions, float64 [b, m];
+        the other half describes something else. `neighbors` [b, k] are indices of training pictures."""
         m = len(hypotheses[0])
-        ours, our_lengths = self.embed([self._tokenize(text) for texts in hypotheses for text in texts])
-        theirs, their_lengths = self.vectors
+        vectors, lengths = self.embed([self._tokenize(text) for texts in hypotheses for text in texts])
+        caption_vectors, caption_lengths = self.vectors
         out = np.zeros((len(hypotheses), m))
-        for i, pictures in enumerate(near):
+        for i, pictures in enumerate(neighbors):
             rows = np.concatenate([np.arange(self.first[p], self.first[p + 1]) for p in pictures])
             if not len(rows):
                 continue
-            mine = slice(i * m, (i + 1) * m)
+            own = slice(i * m, (i + 1) * m)
             similarity = sum(
-                weight * (a[mine] @ b[rows].T).toarray() for weight, a, b in zip(WEIGHTS, ours, theirs, strict=True)
+                weight * (a[own] @ b[rows].T).toarray()
+                for weight, a, b in zip(WEIGHTS, vectors, caption_vectors, strict=True)
             )
-            penalty = length_penalty(our_lengths[mine, None] - their_lengths[rows])
+            penalty = length_penalty(lengths[own, None] - caption_lengths[rows])
             similarity = np.sort(similarity * penalty, axis=1)
             out[i] = similarity[:, len(rows) // 2 :].mean(1)
         return out
@@ -85,11 +85,11 @@ class _Captions:
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The training pictures: a vector and the captions of each.
+    """The training pictures, for reranking.
 
     Attributes:
-      vectors: float32 [p, d].
-      captions: {language: [captions of each picture]}, p lists for each language.
+      vectors: float32 [p, d], a vector of each picture.
+      captions: {language: captions of each picture}, p lists per language.
     """
 
     vectors: np.ndarray
@@ -103,8 +103,8 @@ class Neighbors:
 
     @classmethod
     def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbors":
-        """Those of records with features: a picture's vector is the mean over its first view's positions. Of a record
-        without captions every event is a picture."""
+        """Makes the neighbors from records with features. A picture's vector is the mean over the positions of its
+        first view; a record with events instead of captions counts as one picture per event."""
         vectors, captions = [], {lang: [] for lang in languages}
         for record in records:
             groups: dict[tuple | None, list] = {}
@@ -115,7 +115,7 @@ class Neighbors:
                     groups.setdefault((caption.start, caption.end), []).append(caption)
             if None in groups:
                 groups = {None: groups[None]}
-            for span, said in groups.items():
+            for span, sentences in groups.items():
                 inside = np.ones(len(record.frame_times), bool)
                 if span is not None:
                     inside = (record.frame_times >= span[0]) & (record.frame_times <= span[1])
@@ -123,7 +123,7 @@ class Neighbors:
                         continue
                 vectors.append(picture_vectors(record.features[:1], inside[None])[0])
                 for lang, texts in captions.items():
-                    texts.append([c.text for c in said if c.lang == lang])
+                    texts.append([c.text for c in sentences if c.lang == lang])
         return cls(np.stack(vectors), captions)
 
     def save(self, path: Path):
@@ -135,10 +135,11 @@ class Neighbors:
 
     @classmethod
     def load(cls, path: Path) -> "Neighbors":
-        """Reads what `save` wrote.
+        """Reads a file that `save` wrote.
 
         Raises:
-          FileNotFoundError: no such file; ValueError: it is damaged.
+          FileNotFoundError: there is no such file.
+          ValueError: the file is damaged.
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing, and decode.num_neighbors needs it; training writes it")
@@ -146,17 +147,23 @@ class Neighbors:
             with np.load(path, allow_pickle=False) as file:
                 return cls(file["vectors"].astype(np.float32), json.loads(file["captions"].tobytes()))
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} is damaged: {error}; remove it and train on to write it anew") from error
+            raise ValueError(
+                f"{path} is damaged: {error}; remove it and resume training, which writes it again"
+            ) from error
 
     def choose(
         self, vectors: np.ndarray, hypotheses: Sequence[Sequence[str]], scores: np.ndarray, lang: str, *,
         neighbors: int, weight: float,
     ) -> np.ndarray:  # fmt: skip
-        """The best hypothesis of each picture by score + weight * agreement, int [b].
+        """Returns the index of each picture's best hypothesis by score + weight * agreement, int [b].
 
         Args:
-          vectors: float32 [b, d]; hypotheses: m texts for each picture; scores: [b, m], -inf where there is none.
-          neighbors: how many training pictures count.
+          vectors: float32 [b, d], see `picture_vectors`.
+          hypotheses: m texts per picture.
+          scores: float32 [b, m], -inf for missing hypotheses.
+          lang: language of the hypotheses.
+          neighbors: number of training pictures to compare with.
+          weight: weight of the agreement.
         """
         if lang not in self._by_lang:
             self._by_lang[lang] = _Captions(self.captions[lang], lang)
@@ -172,10 +179,11 @@ class Neighbors:
 
 
 def picture_vectors(features: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Features [b, t, n, d] to one float32 vector a picture or video, [b, d]: the mean over positions and frames.
+    """Returns the mean of features over positions and frames, one vector per picture or video, float32 [b, d].
 
     Args:
-      mask: bool [b, t], the frames that count, or [b, e, t] for e vectors of each, [b, e, d]; None: all frames.
+      features: [b, t, n, d].
+      mask: bool [b, t], the frames to include; [b, e, t] gives e vectors each, [b, e, d]; None: all frames.
     """
     frames = np.asarray(features, np.float32).mean(2)
     weights = np.ones(frames.shape[:2], np.float32) if mask is None else np.asarray(mask, np.float32)
