@@ -23,7 +23,7 @@ _JAX_HEARTBEAT_TIMEOUT = 100
 # Seconds within which all processes must start.
 _START_TIMEOUT = 300
 _monitor: LivenessMonitor | None = None
-_has_stepped = False
+_started_steps: set[int] = set()  # the first two; the second is started when the first is done
 
 log = logging.getLogger("capjax")
 
@@ -38,8 +38,7 @@ def join(environ: Mapping[str, str] = os.environ):
       HostsError: the environment variables contradict each other.
       LostError: another process does not start in time.
     """
-    global _has_stepped
-    _has_stepped = False
+    _started_steps.clear()
     info = process_info_of(environ)
     is_pod = "," in environ.get("TPU_WORKER_HOSTNAMES", "") or int_from("MEGASCALE_NUM_SLICES", environ, 1) > 1
     timeouts: dict = {"heartbeat_timeout_seconds": _JAX_HEARTBEAT_TIMEOUT, "shutdown_timeout_seconds": 60}
@@ -111,15 +110,15 @@ def heartbeat(step: int, *, busy: bool = False):
       busy: this process is compiling, evaluating or saving, which may take any time. Otherwise a process that falls
         behind the others counts as hanging.
     """
-    global _has_stepped
-    _has_stepped = _has_stepped or not busy
+    if not busy and len(_started_steps) < 2:
+        _started_steps.add(step)
     if _monitor:
         _monitor.heartbeat(step, busy)
 
 
 def has_stepped() -> bool:
     """Returns whether this process has completed a training step since `join`."""
-    return _has_stepped
+    return len(_started_steps) > 1
 
 
 def attribute_failure(error: Exception) -> bool:

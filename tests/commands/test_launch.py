@@ -113,8 +113,10 @@ def test_only_an_unforeseen_error_after_the_first_step_may_be_worth_a_restart(
 ):
     def fail(config, workdir):
         hosts.heartbeat(0, busy=True)
+        hosts.heartbeat(1)  # the first step is started, and may still fail
+        hosts.heartbeat(1)
         if stepped:
-            hosts.heartbeat(1)
+            hosts.heartbeat(2)
         return 1 / 0
 
     monkeypatch.setattr(jobs, "train", fail)

@@ -116,3 +116,20 @@ def test_a_second_ctrl_c_stops_at_once(start, tmp_path, capsys, monkeypatch):
     assert start() == 130
     assert "launch.py: interrupted" in capsys.readouterr().err
     assert latest(tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(("failing_batch", "status"), [(1, 1), (4, 70)])
+def test_an_unforeseen_error_is_worth_a_restart_only_after_the_first_step(
+    start, capsys, monkeypatch, failing_batch, status
+):
+    to_device, calls = loop.to_device, []
+
+    def fail(*args):
+        calls.append(args)
+        if len(calls) == failing_batch:
+            raise RuntimeError("a defect")
+        return to_device(*args)
+
+    monkeypatch.setattr(loop, "to_device", fail)
+    assert start() == status
+    assert "RuntimeError: a defect" in capsys.readouterr().err
