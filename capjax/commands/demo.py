@@ -12,8 +12,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the commands of the demo that are not done yet; returns the exit status."""
     parser = argparse.ArgumentParser(prog="capjax demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo"), metavar="DIR", help="default: demo")
-    output = parser.parse_args(argv).output
-    for path, module, *arguments in _steps(output):
+    parser.add_argument("--count", type=int, default=6000, help="number of pictures (default: 6000)")
+    args, settings = parser.parse_known_args(argv)
+    if unknown := [word for word in settings if not word.startswith("--config.")]:
+        parser.error(f"unknown argument {unknown[0]!r}; settings of the training are written --config.KEY=VALUE")
+    for path, module, *arguments in _steps(args.output, args.count, settings):
         if path and path.exists():
             continue
         print(f"$ {shlex.join(['python', '-m', module, *arguments])}", flush=True)
@@ -23,19 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _steps(output: Path) -> list[tuple]:
+def _steps(output: Path, count: int, settings: Sequence[str]) -> list[tuple]:
     """(the path that shows that the step is done, if any; module; arguments) of each step."""
     data, model, vocabulary = f"{output}/data", f"{output}/model", f"{output}/vocabulary.model"
-    settings = (f"data.train={data}@train", f"data.eval={data}@val", f"data.vocabulary={vocabulary}")
+    datasets = (f"data.train={data}@train", f"data.eval={data}@val", f"data.vocabulary={vocabulary}")
     return [
         (
             output / "data/dataset_info.json", "capjax", "prepare", "shapes", "--languages", "en", "--output", data,
-            "--images", f"{output}/images",
+            "--images", f"{output}/images", "--count", str(count),
         ),
         (Path(vocabulary), "capjax", "prepare", "vocabulary", "--input", data, "--output", vocabulary, "--size", "512"),
         (
             None, "capjax", "train", "--config", "shapes", "--workdir", model,
-            *(f"--config.{setting}" for setting in settings),
+            *(f"--config.{setting}" for setting in datasets), *settings,
         ),
         (None, "data_prep.synthetic.shapes", f"{model}/predictions.json"),
         (None, "capjax.evals.page", "--workdir", model, "--output", f"{output}/index.html"),

@@ -66,8 +66,9 @@ def find(name: str) -> Path:
 
 def _installed_folders() -> Iterable[str]:
     """The folders of the configs that come with capjax."""
-    spec = importlib.util.find_spec("capjax.configs")
-    return spec.submodule_search_locations or () if spec else ()
+    import capjax.configs  # imported, because in a clone its __init__.py adds the folder `configs` of the clone
+
+    return capjax.configs.__path__
 
 
 def _call(path: Path, arg: str) -> ConfigDict:
