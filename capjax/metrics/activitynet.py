@@ -101,7 +101,7 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
         keys = f"its keys are {list(data)[:5]}"
         found = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
         raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {found}")
-    predictions = {}
+    predictions: dict[str, list[TimedSentence]] = {}
     for video, value in data["results"].items():
         where = f"{path}: video {video!r}"
         if not isinstance(value, list):

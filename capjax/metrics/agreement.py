@@ -256,10 +256,11 @@ def kendall(scores: np.ndarray, ratings: np.ndarray) -> dict[str, float]:
         raise ValueError(f"expected three judgements or more to rank, found {len(scores)}")
     if np.isnan(scores).any() or np.isnan(ratings).any():
         raise ValueError("a score or rating is NaN, which cannot be ranked")
-    return {
-        f"tau_{variant}": float(kendalltau(scores, ratings, variant=variant, method="asymptotic").statistic)
-        for variant in "bc"
-    }
+    taus = {}
+    for variant in ("b", "c"):
+        result = kendalltau(scores, ratings, variant=variant, method="asymptotic")  # type: ignore[call-overload]
+        taus[f"tau_{variant}"] = float(result.statistic)
+    return taus
 
 
 def correlate(

@@ -8,6 +8,7 @@ captions with at least one hallucinated object.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +77,8 @@ class Lexicon:
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 phrase = words[start : start + length]
                 if phrase in self._phrases:
-                    if self._phrases[phrase] is not None:
-                        categories.append(self._phrases[phrase])
+                    if (category := self._phrases[phrase]) is not None:
+                        categories.append(category)
                     start += length
                     break
             else:
@@ -86,9 +87,9 @@ class Lexicon:
 
 
 def chair(
-    predictions: Mapping[object, str],
-    labels: Mapping[object, Iterable[str]],
-    references: Mapping[object, Sequence[str]] | None = None,
+    predictions: Mapping[Any, str],
+    labels: Mapping[Any, Iterable[str]],
+    references: Mapping[Any, Sequence[str]] | None = None,
     *,
     lexicon: Lexicon | None = None,
 ) -> Chair:
@@ -137,7 +138,7 @@ def plural(name: str) -> str:
     return word + "s"
 
 
-def read_labels(path: Path) -> dict[object, set[str]]:
+def read_labels(path: Path) -> dict[int | str, set[str]]:
     """Reads {image id: categories} from COCO's instances_*.json or from {id: [categories]}.
 
     Raises:
@@ -155,7 +156,7 @@ def read_labels(path: Path) -> dict[object, set[str]]:
         return {_number(id): set(categories) for id, categories in data.items()}
     try:
         names = {row["id"]: row["name"] for row in data["categories"]}
-        labels: dict[object, set[str]] = {row["id"]: set() for row in data["images"]}
+        labels: dict[int | str, set[str]] = {row["id"]: set() for row in data["images"]}
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: {expected}: {error} is missing") from None
     for number, row in enumerate(data["annotations"]):

@@ -259,8 +259,8 @@ def _chair(options, predictions, references) -> dict[str, float]:
     lexicon = Lexicon(read_names(options.synonyms) if options.synonyms else None)
     labels = {id: list(categories) for id, categories in read_labels(options.objects).items()}
     # Labels of images that are not scored are ignored; `chair` raises ValueError for an image without labels.
-    labels, _, _ = match_ids(labels, references, missing="drop", extra="ignore")
-    hallucination = chair(predictions, labels, references, lexicon=lexicon)
+    matched, _, _ = match_ids(labels, references, missing="drop", extra="ignore")
+    hallucination = chair(predictions, matched, references, lexicon=lexicon)
     return {"CHAIRi": hallucination.instance, "CHAIRs": hallucination.sentence}
 
 

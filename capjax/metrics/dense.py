@@ -214,7 +214,7 @@ def _matched_pairs(
 ) -> tuple[Pairs, np.ndarray]:
     """Returns all different sets of pairs, and int64 [videos, tious], the set of each video and threshold or -1."""
     set_of = np.full((len(videos), len(tious)), -1, np.int64)
-    hypotheses, references, sizes = [], [], []
+    hypotheses, references, sizes = [], [], []  # type: list[np.ndarray], list[np.ndarray], list[int]
     for v, video in enumerate(videos):
         if not len(video.predicted.times):
             continue

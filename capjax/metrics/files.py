@@ -230,15 +230,15 @@ def _msrvtt(data: dict, path: Path) -> Iterator[_Entry]:
     splits = {}
     for number, row in enumerate(videos):
         splits[_first(row, ("video_id",), f"{path}: videos[{number}]")] = row.get("split")
-    captions: dict[object, list] = {}
-    places: dict[object, str] = {}
+    captions: dict[int | str, list] = {}
+    places: dict[int | str, str] = {}
     for number, row in enumerate(data["sentences"]):
         place = f"{path}: sentences[{number}]"
         id = _id(_first(row, ("video_id",), place), place)
         captions.setdefault(id, []).append(_first(row, ("caption",), place))
         places.setdefault(id, place)
-    for id, texts in captions.items():
-        yield _Entry(places[id], id, texts, splits.get(id))
+    for video, texts in captions.items():
+        yield _Entry(places[video], video, texts, splits.get(video))
 
 
 def _texts(
@@ -313,10 +313,11 @@ def _check_once(places: dict[str, str], id: int | str, place: str, advice: str):
 
 
 def _first(row: object, keys: tuple[str, ...], place: str) -> object:
+    fields = _dict(row, place)
     for key in keys:
-        if key in _dict(row, place):
-            return row[key]
-    raise ValueError(f"{place}: expected {' or '.join(keys)}, found {_keys(row)}")
+        if key in fields:
+            return fields[key]
+    raise ValueError(f"{place}: expected {' or '.join(keys)}, found {_keys(fields)}")
 
 
 def _dict(row: object, place: str) -> dict:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from capjax.metrics.messages import shorten
 
 Id = int | str
-P = TypeVar("P")
+P = TypeVar("P", str, list[str])
 
 
 def _file_name(id: Id) -> str:
@@ -86,11 +86,11 @@ def match_ids(
             matched[id] = predictions[prediction_ids[key]]
             empty += not any(text.strip() for text in _captions(matched[id]))
         elif missing == "zero":
-            matched[id] = no_caption
+            matched[id] = no_caption  # type: ignore[assignment]
         else:
             continue
         kept[id] = list(references[id])
-    counts = {
+    counts: dict[str, int | str] = {
         "items": len(kept), "missing": len(unpredicted), "extra": len(only_predicted), "empty": empty,
         "matched_by": rule,
     }  # fmt: skip

@@ -45,7 +45,7 @@ class Idf:
         documents = 0
         for captions in references:
             documents += 1
-            grams = set()
+            grams: set[str] = set()
             for caption in captions:
                 words = tokenize(caption)
                 for n in range(1, MAX_ORDER + 1):

@@ -10,7 +10,7 @@ intervals and comparisons of systems resample the columns of the statistics, and
 the matched events of each video; no text is scored twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -34,15 +34,15 @@ class Captions:
     Attributes:
       hypotheses: words of the caption of each item.
       references: words of each reference of each item.
-      texts: (captions, references) before tokenization, for metrics that tokenize text themselves.
+      texts: (captions, references) before tokenization, for metrics that read text.
       lang: BCP 47 code of the language.
       tokenizer: name of the tokenizer, for signatures.
       idf: document frequencies for CIDEr; None for those of the references.
     """
 
-    hypotheses: list[Tokens]
-    references: list[list[Tokens]]
-    texts: tuple[list[str], list[list[str]]] | None = None
+    hypotheses: Sequence[Tokens]
+    references: Sequence[Sequence[Tokens]]
+    texts: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
     lang: str = "en"
     tokenizer: str = ""
     idf: Idf | None = None
@@ -186,7 +186,7 @@ class MeanMetric(Metric):
 class FunctionMetric(Metric):
     """A metric given as a function (hypotheses, references) -> (score of all, float64 [items])."""
 
-    def __init__(self, name: str, function: Callable[[list[Tokens], list[list[Tokens]]], tuple[float, np.ndarray]]):
+    def __init__(self, name: str, function: Callable[..., tuple[float, np.ndarray]]):
         self.family, self.names, self._function = "", (name,), function
 
     def corpus_scores(self, captions: Captions) -> tuple[np.ndarray, np.ndarray]:

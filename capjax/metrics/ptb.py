@@ -296,6 +296,7 @@ def _segment(segment: str) -> tuple[str, ...] | None:
 def _line(text: str, *, following: str = "\nA caption") -> list[str]:
     """Returns the tokens of a line by the rules alone; `following` is the text after it."""
     tokens, position, rules, length = [], 0, _rules(), len(text)
+    action: Callable[[str], str]
     classes = (text if text.isascii() else text.translate(_CLASSES)) + following
     while position < length:
         stop, end, action = position, position + 1, _nothing  # characters without a rule are dropped

@@ -33,7 +33,7 @@ def register_metric(metric: Metric):
         DENSE_FAMILIES[metric.family] = metric.names
 
 
-def dense_metrics(metrics: Mapping[str, Metric | Callable] | Iterable[str]) -> list[Metric]:
+def dense_metrics(metrics: Mapping[str, Callable] | Iterable[str]) -> list[Metric]:
     """Returns the metrics of dense captions.
 
     Args:

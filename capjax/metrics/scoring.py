@@ -93,7 +93,8 @@ def score(
         [tokenize(text) for text in texts[0]], [[tokenize(text) for text in group] for group in texts[1]],
         texts, lang, tokenizer, idf,
     )  # fmt: skip
-    measures, absent = {}, {}
+    measures: dict[str, Measure] = {}
+    absent: dict[str, str] = {}
     for family in families:
         try:
             METRICS[family].check_language(lang)
@@ -153,7 +154,7 @@ def _warnings(captions: Captions, families: Sequence[str]) -> list[str]:
     if empty:
         warnings.append(f"{empty} of {len(hypotheses)} predictions have no words: they score 0")
     if "cider" in families and captions.idf is None:
-        distinct = {tuple(map(tuple, sorted(group))) for group in references}
+        distinct = {tuple(sorted(map(tuple, group))) for group in references}
         if len(distinct) == 1:
             items = "one item" if len(references) == 1 else "items that all have the same references"
             warnings.append(

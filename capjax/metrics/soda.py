@@ -89,8 +89,10 @@ def soda_video(tiou: np.ndarray, text: np.ndarray | None, kind: str = "c") -> tu
     """
     if kind not in KINDS:
         raise ValueError(f"SODA_{kind} is not defined; choose from {', '.join(f'SODA_{k}' for k in KINDS)}")
-    if text is None and kind != "d":
-        raise ValueError(f"SODA_{kind} needs a text metric for each pair of events")
+    if text is None:
+        if kind != "d":
+            raise ValueError(f"SODA_{kind} needs a text metric for each pair of events")
+        text = np.zeros(tiou.shape)
     if not tiou.size:
         return 0.0, 0.0, 0.0
     if kind == "d":
@@ -145,7 +147,8 @@ def combine(by_set: Sequence[Mapping[str, tuple[float, float, float]]], how: str
         corpus = np.mean(list(each.values()), axis=0)
     else:
         raise ValueError(f"annotation sets are combined by 'mean' or 'best' (or merged before), not {how!r}")
-    return Soda(*map(float, corpus), each)
+    precision, recall, f = map(float, corpus)
+    return Soda(precision, recall, f, each)
 
 
 def score_videos(

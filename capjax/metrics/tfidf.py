@@ -75,7 +75,7 @@ def inverse_document_frequencies(
     Args:
       idf: document frequencies; without it, those of the references of `corpus`, where an item is a document.
     """
-    texts = ngram_texts(corpus, counts) if idf else [None] * len(counts)
+    texts = ngram_texts(corpus, counts) if idf else [[]] * len(counts)
     for grams, names in zip(counts, texts, strict=True):
         if idf is None:
             documents, frequency = corpus.items, _document_frequency(corpus, grams)

@@ -105,7 +105,7 @@ def video_ids(sets: AnnotationSets) -> list[str]:
 
 def select_videos(
     predictions: Predictions, sets: AnnotationSets, missing: str, extra: str
-) -> tuple[dict[str, Sequence[TimedSentence]], list[dict[str, Annotation]], dict[str, int]]:
+) -> tuple[dict[str, Sequence[TimedSentence]], AnnotationSets, dict[str, int]]:
     """Validates predictions and annotations and leaves out videos as `missing` and `extra` of `score_dense` say.
 
     Returns:
@@ -153,7 +153,7 @@ def select_videos(
         "items": len(video_ids(sets)), "missing": len(only_annotated), "extra": len(only_predicted),
         "events": sum(map(len, kept.values())),
     }  # fmt: skip
-    return kept, list(sets), counts
+    return kept, sets, counts
 
 
 def _check_sets(sets: AnnotationSets):
@@ -175,5 +175,6 @@ def _check_sets(sets: AnnotationSets):
             if isinstance(events, Sequence) and not len(events):
                 raise ValueError(f"{place} has no events; leave it out")
         # Published annotations have events that end before they start: see capjax.metrics.activitynet.
-        events = {id: annotation[1] for id, annotation in annotations.items()}
-        check_events(events, f"annotation set {number}", inverted=True)
+        check_events(
+            {id: annotation[1] for id, annotation in annotations.items()}, f"annotation set {number}", inverted=True
+        )

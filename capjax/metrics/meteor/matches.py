@@ -115,9 +115,9 @@ def find_matches(
         item[owner], references.words, heads, tails, hypotheses.owners, hypotheses.words, len(facts)
     )
     ones = np.ones(len(word), np.int64)
-    parts = [(owner[word], position[word], ones, hypothesis_position[other], ones, modules[relation],
-              modules[relation], hypothesis_position[other], 0 * ones, 0 * ones)]  # fmt: skip
-    parts += _paraphrases(hypotheses, references, item, facts, resources)
+    word_matches = (owner[word], position[word], ones, hypothesis_position[other], ones, modules[relation],
+                    modules[relation], hypothesis_position[other], 0 * ones, 0 * ones)  # fmt: skip
+    parts = [word_matches, *_paraphrases(hypotheses, references, item, facts, resources)]
     *columns, stage, first, second, third = map(np.concatenate, zip(*parts, strict=True))
     order = np.lexsort((third, second, first, stage, columns[1], columns[0]))
     matches = Matches(*(column[order] for column in columns))
@@ -180,7 +180,7 @@ def _paraphrases(hypotheses, references, item, facts, resources) -> list[tuple[n
     numbers = np.fromiter((number for *_, number in facts), np.int64, len(facts))
     owner, start, length, node = _phrases(references, numbers, table)
     other_owner, other_start, other_length, other_node = _phrases(hypotheses, numbers, table)
-    parts = []
+    parts: list[tuple[np.ndarray, ...]] = []
     # First paraphrases of phrases of the reference, then of the hypothesis.
     for stage, heads, tails in ((PARAPHRASE, node, other_node), (PARAPHRASE + 1, other_node, node)):
         heads, tails = np.unique(heads), np.unique(tails)

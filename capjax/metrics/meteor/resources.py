@@ -158,11 +158,12 @@ def is_installed() -> bool:
 
 
 def _package() -> Path:
-    if not is_installed():
+    spec = importlib.util.find_spec("pycocoevalcap")
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(
             "METEOR's data is in the package pycocoevalcap, which is not installed: pip install 'capjax[meteor]'"
         )
-    folder = Path(importlib.util.find_spec("pycocoevalcap").submodule_search_locations[0]) / "meteor"
+    folder = Path(spec.submodule_search_locations[0]) / "meteor"
     for name in (_JAR, _PARAPHRASES):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name} is missing: expected pycocoevalcap 1.2 or later; reinstall it")
@@ -236,21 +237,21 @@ def _prefix(line: str) -> tuple[str, int]:
 def _read_paraphrases(path: Path) -> tuple[Iterable[str], dict[str, np.ndarray]]:
     """Reads the paraphrase table, (words, arrays). An entry has three lines: probability, phrase, paraphrase."""
     phrases: dict[bytes, int] = {}
-    heads, tails = [], []
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     with gzip.open(path) as file:
         while lines := [line.rstrip(b"\n") for line in itertools.islice(file, 3 * _BATCH)]:
-            for side, numbers in ((lines[1::3], heads), (lines[2::3], tails)):
-                numbers.append(np.fromiter((phrases.setdefault(phrase, len(phrases)) for phrase in side), np.int64))
-    heads, tails = np.concatenate(heads), np.concatenate(tails)
+            for side, batches in zip((lines[1::3], lines[2::3]), parts, strict=True):
+                batches.append(np.fromiter((phrases.setdefault(phrase, len(phrases)) for phrase in side), np.int64))
+    heads, tails = map(np.concatenate, parts)
 
     words: dict[bytes, int] = {}
-    lengths, numbers = [], []
+    parts = ([], [])
     remaining = iter(phrases)
     while split := [phrase.split() for phrase in itertools.islice(remaining, _BATCH)]:
-        lengths.append(np.fromiter(map(len, split), np.int64))
+        parts[0].append(np.fromiter(map(len, split), np.int64))
         chained = itertools.chain.from_iterable(split)
-        numbers.append(np.fromiter((words.setdefault(word, len(words)) for word in chained), np.int32))
-    lengths, numbers = np.concatenate(lengths), np.concatenate(numbers)
+        parts[1].append(np.fromiter((words.setdefault(word, len(words)) for word in chained), np.int32))
+    lengths, numbers = map(np.concatenate, parts)
     phrases.clear()
     starts = np.cumsum(lengths) - lengths
     # Nodes are numbered level by level: a parent's number is less than its child's, and edges are in ascending order.

@@ -58,11 +58,11 @@ def align(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths: n
     final.chunks += final.end >= 0
     final = _best(final, 1)
 
-    taken, previous = np.concatenate(taken), np.concatenate(previous)
+    all_taken, all_previous = np.concatenate(taken), np.concatenate(previous)
     chosen, last = [np.flatnonzero(tables.fixed)], final.last
     while len(last := last[last >= 0]):
-        chosen.append(taken[last])
-        last = previous[last]
+        chosen.append(all_taken[last])
+        last = all_previous[last]
     return Alignments(np.concatenate(chosen), final.chunks)
 
 
@@ -162,10 +162,9 @@ def _tables(matches: Matches, hypothesis_lengths: np.ndarray, reference_lengths:
     gain = np.where(matches.module == EXACT, length + own, length // 2 + own // 2)
     start = matches.hypothesis_start
     columns = (gain, np.abs(matches.start - start), start, start + own, length)
-    return _Tables(
-        *(np.append(column, 0) for column in columns), _masks(matches, hypothesis_lengths), fixed,
-        starts, offsets(counts)[:-1], counts, definite,
-    )  # fmt: skip
+    gain, distance, start, end, length = (np.append(column, 0) for column in columns)
+    masks, first = _masks(matches, hypothesis_lengths), offsets(counts)[:-1]
+    return _Tables(gain, distance, start, end, length, masks, fixed, starts, first, counts, definite)
 
 
 def _advance(states: _States, tables: _Tables, current: int) -> tuple[_States, np.ndarray]:
