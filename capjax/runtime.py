@@ -15,32 +15,32 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def cpu_only() -> bool:
-    """Whether JAX would compute on the CPU: it is told to, or there is nothing else. JAX is not started to tell."""
+    """Whether JAX will compute on the CPU, by choice or for lack of another device. Does not start JAX."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     return not importlib.metadata.entry_points(group="jax_plugins") and not has_tpu()
 
 
 def has_tpu() -> bool:
-    """Whether this machine has a TPU. An installed libtpu is none: elsewhere it is there to compile for one."""
-    # Its chips are accel0, ... or, on hosts of newer ones, numbers of vfio.
+    """Whether this machine has a TPU. An installed libtpu is not enough: other machines have it to compile for TPUs."""
+    # Chips are /dev/accel0, ... or, on hosts of newer TPUs, numbers in /dev/vfio.
     chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
     return bool(chips and importlib.util.find_spec("libtpu"))
 
 
 def keep_memory(*, training: bool):
-    """Keeps freed memory for the next step, where XLA computes on the CPU and the C library is glibc.
+    """Lets glibc keep freed memory for the next step, if XLA computes on the CPU.
 
-    XLA takes its working memory from malloc at every step. By default glibc gives blocks of that size back to the
-    system at once, which hands them out again page by page, each cleared: up to a quarter of a training step. Where
-    glibc is told otherwise by MALLOC_* variables, these stand.
+    XLA takes its working memory from malloc at every step. By default glibc returns blocks of that size to the system,
+    which clears every page when it is allocated again; this can take much of a training step. MALLOC_* environment
+    variables take precedence.
 
     Args:
-      training: one heap for all threads, for the blocks of a training step are larger than a thread's own may be;
-        small programs are slower with it, since their threads wait for one another.
+      training: use one heap for all threads, because the blocks of a training step are larger than the heap of a thread
+        may be. Small programs are slower with it, because their threads wait for each other.
     """
-    told = any(name.startswith("MALLOC_") for name in os.environ)
-    if not sys.platform.startswith("linux") or told or not cpu_only():
+    configured = any(name.startswith("MALLOC_") for name in os.environ)
+    if not sys.platform.startswith("linux") or configured or not cpu_only():
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # another C library

@@ -1,9 +1,9 @@
-"""Which parts of a video become records, and what is said of each.
+"""Divides videos into the parts that become records.
 
-whole     the item as the annotation has it; too long for one record: in windows
-events    every event by itself, its sentences as the record's captions
-windows   parts of equal length that overlap, with the events that lie in them
-shots     from one cut of the picture to the next, with the events that lie in them
+whole     the item as annotated; in windows if it is too long for one record
+events    each event, with its sentences as the captions of the record
+windows   overlapping parts of equal length, with the events in them
+shots     the parts between two cuts of the picture, with the events in them
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,15 @@ CUTS = ("whole", "events", "windows", "shots")
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """How videos are cut.
+    """How videos are divided.
 
     Attributes:
       cut: one of CUTS.
-      window: seconds of a window; 0: as long as a record may be.
-      overlap: seconds that a window shares with the next.
-      max_frames: of a record. A longer item, event or shot is cut into windows whatever `cut` says.
-      min_shot: seconds; a cut sooner after the one before is none.
+      window: length of a window in seconds; 0: the longest possible record.
+      overlap: overlap of two consecutive windows in seconds.
+      max_frames: largest number of frames of a record. A longer item, event or shot is divided into windows, whatever
+        `cut` is.
+      min_shot: shortest shot in seconds; an earlier cut is ignored.
     """
 
     cut: str = "whole"
@@ -40,12 +41,14 @@ class ClipSettings:
         if self.cut not in CUTS:
             raise ValueError(f"cut {self.cut!r}: expected {', '.join(CUTS)}")
         if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
-            raise ValueError(f"windows of {self.window} s that share {self.overlap} s: the share should be smaller")
+            raise ValueError(
+                f"windows of {self.window} s overlap by {self.overlap} s; the overlap should be smaller than the window"
+            )
         if self.max_frames < 1:
             raise ValueError(f"max_frames = {self.max_frames} should be 1 or more")
 
     def windows(self, fps: float) -> tuple[float, float]:
-        """Seconds of the longest record, and what two windows of a longer item share."""
+        """Length of the longest record, and overlap of the windows of a longer item, both in seconds."""
         longest = self.max_frames / fps
         if self.cut == "windows" and self.overlap < longest:
             return min(self.window or longest, longest), self.overlap
@@ -57,10 +60,11 @@ class Clip:
     """A part of a video that becomes a record.
 
     Attributes:
-      id: of the record; video: the id of the item it is a part of, empty if it is all of it.
+      id: id of the record.
+      video: id of the item that it is a part of; empty if it is the whole item.
       start, end: seconds in the file.
-      offset: seconds in the item at which it begins.
-      captions: with times from the part's start.
+      offset: start of the part in the item, in seconds.
+      captions: captions with times relative to the part's start.
     """
 
     id: str
@@ -72,21 +76,21 @@ class Clip:
 
 
 def bounds(item: Item, duration: float) -> tuple[float, float]:
-    """(start, end) of an item in seconds of its file, which lasts `duration`.
+    """(start, end) of an item, in seconds of its file, whose length is `duration`.
 
     Raises:
-      MediaError: the item's clip lies beyond the end of the file.
+      MediaError: the item's clip is beyond the end of the file.
     """
     start, end = item.clip or (0.0, duration)
     end = min(end, duration)
     if end - start < EPSILON:
-        raise MediaError("beyond_end", f"the clip {item.clip} s lies beyond the end of the file, at {duration:.2f} s")
+        raise MediaError("beyond_end", f"the clip {item.clip} s is beyond the end of the file, at {duration:.2f} s")
     return start, end
 
 
 def fit_events(item: Item, duration: float) -> tuple[Item, list[Problem]]:
-    """The item with its events as its file has room for them: what ends later ends with it, and what begins later is
-    left out and told of.
+    """Fits the events of an item to the length of its file: an event that ends later is cut at the end; one that starts
+    later is left out and reported.
 
     Raises:
       MediaError: as `bounds`.
@@ -95,7 +99,7 @@ def fit_events(item: Item, duration: float) -> tuple[Item, list[Problem]]:
     length, captions, problems = end - start, [], []
     for caption in item.captions:
         if caption.start is not None and caption.start > length - EPSILON:
-            message = f"the event begins at {caption.start:g} s, and {item.name or item.id} ends at {length:.2f} s"
+            message = f"the event starts at {caption.start:g} s, and {item.name or item.id} ends at {length:.2f} s"
             problems.append(Problem("beyond_end", message, item.where, item.id, costs="caption"))
         elif caption.end is not None and caption.end > length:
             captions.append(replace(caption, end=length))
@@ -108,8 +112,11 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
     """The parts of an item, by start.
 
     Args:
-      item: with events as `fit_events` leaves them.
-      duration: seconds of the file; cuts: where its picture changes, for `shots`.
+      item: an item with events from `fit_events`.
+      settings: how videos are divided.
+      fps: frames per second of records.
+      duration: length of the file in seconds.
+      cuts: times of the cuts in seconds, for `shots`.
 
     Raises:
       MediaError: as `bounds`.
@@ -119,7 +126,7 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
         return list(_events(item, start, settings.max_frames / fps))
     length, overlap = settings.windows(fps)
     if settings.cut == "shots":
-        inner = [at for at in cuts if start + EPSILON < at < end - EPSILON]
+        inner = [cut for cut in cuts if start + EPSILON < cut < end - EPSILON]
         shots = zip([start, *inner], [*inner, end], strict=True)
         spans = [part for shot in shots for part in split_into_windows(*shot, length, 0.0)]
     else:
@@ -130,12 +137,13 @@ def make_clips(item: Item, settings: ClipSettings, fps: float, duration: float, 
 
 
 def _part(item: Item, start: float, end: float, zero: float) -> Clip:
-    """A window with the events of which half lies in it, or that fill half of it. They keep their true times, also
-    where these lie outside: so that all windows together know the events as they are."""
+    """A window with the events of which at least half is in it, or that fill half of it. Events keep their true times,
+    also
+    outside the window, so that all windows together have the complete events."""
     captions = []
     for caption in item.captions:
         if caption.start is None:
-            continue  # it is true of the whole, not of any part
+            continue  # it describes the whole, not a part
         first, last = caption.start + zero, caption.end + zero
         if 2 * (min(last, end) - max(first, start)) >= min(last - first, end - start) - EPSILON:
             captions.append(replace(caption, start=first - start, end=last - start))
@@ -149,12 +157,12 @@ def _events(item: Item, start: float, longest: float) -> Iterator[Clip]:
             events.setdefault((caption.start, caption.end), []).append(caption)
     names: set[str] = set()
     for (first, last), captions in sorted(events.items()):
-        told = tuple(RecordCaption(caption.text, caption.lang) for caption in captions)
-        for one, other in split_into_windows(first, last, longest, 0.0):
-            name = _name(item.id, one, other)
-            name = name if name not in names else f"{item.id}@{one!r}-{other!r}"
+        texts = tuple(RecordCaption(caption.text, caption.lang) for caption in captions)
+        for begin, end in split_into_windows(first, last, longest, 0.0):
+            name = _name(item.id, begin, end)
+            name = name if name not in names else f"{item.id}@{begin!r}-{end!r}"
             names.add(name)
-            yield Clip(name, item.id, start + one, start + other, one, told)
+            yield Clip(name, item.id, start + begin, start + end, begin, texts)
 
 
 def _name(id: str, start: float, end: float) -> str:

@@ -1,4 +1,4 @@
-"""Media files to what a record holds of them: frames with their times."""
+"""Reads media files into records: frames with their times."""
 
 import math
 import os
@@ -22,15 +22,15 @@ from data_prep.shots import ShotDetector, is_looked_at
 
 __all__ = ["MediaError", "MediaSettings", "Storage", "check_file", "read_file", "read_photo", "read_video"]
 
-# Frames of a video from which on they are kept on disk until its records are written: then neither memory nor an
-# interruption matters.
+# From this number of frames on, the frames of a video are kept on disk until its records are written, which bounds
+# memory and lets an interrupted run resume within the video.
 _LONG = 512
-_ENTRY = struct.Struct("<dIII")  # seconds, first and last moment (exclusive), bytes
+_ENTRY = struct.Struct("<dIII")  # seconds, first and last sample time (exclusive), bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How media are stored: photos, frames of videos, and how videos are cut."""
+    """How media are stored: size and quality of pictures, frames per second, and how videos are divided."""
 
     picture: MediaSettings = MediaSettings()
     fps: float = 2.0
@@ -42,10 +42,10 @@ class Storage:
 
 
 def read_photo(item: Item, storage: Storage) -> Record:
-    """Reads a photo, or draws it.
+    """Reads or generates a photo.
 
     Raises:
-      MediaError: missing, empty, too large, damaged, or not an image.
+      MediaError: the file is missing, empty, too large, damaged, or not an image.
     """
     data = read_file(item.media) if isinstance(item.media, Path) else item.media()
     return Record(
@@ -57,22 +57,23 @@ def read_photo(item: Item, storage: Storage) -> Record:
 def read_video(
     items: Sequence[Item], storage: Storage, on_share: Callable[[float], None], spool: Path
 ) -> Iterator[Record | Problem]:
-    """Records of all items that are parts of one file, which is decoded once.
+    """Yields the records of all items that are parts of one file, which is decoded once.
 
     Args:
-      items: those of one `media`.
-      on_share: called with the share of the file done since the last call; what it raises ends the work.
-      spool: a file that does not exist, or was left by an interrupted call with the same arguments. The frames of a
-        long video are gathered there.
+      items: the items of one `media`.
+      storage: how media are stored.
+      on_share: called with the share of the file done since the last call; it may raise to stop the work.
+      spool: a file that does not exist, or that an interrupted call with the same arguments left. The frames of a long
+        video are collected there.
 
     Yields:
-      Records by start, and Problems of items that cannot be had.
+      Records by start, and Problems of items that cannot be read.
     """
     media = items[0].media
     if isinstance(media, Path):
         yield from _read_file(media, items, storage, on_share, spool)
         return
-    with NamedTemporaryFile(suffix=".mp4") as file:  # drawn; FFmpeg reads files faster than Python objects
+    with NamedTemporaryFile(suffix=".mp4") as file:  # generated; FFmpeg reads files faster than Python objects
         file.write(media())
         file.flush()
         yield from _read_file(Path(file.name), items, storage, on_share, spool)
@@ -82,16 +83,16 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     with ExitStack() as stack:
         try:
             video = VideoFile(path)
-            frames, seen, cuts = None, [], []
+            frames, shot_frames, cuts = None, [], []
             if storage.clips.cut == "shots":
-                spool.unlink(missing_ok=True)  # which frames are needed is known only as the cuts are found
+                spool.unlink(missing_ok=True)  # the required frames are unknown until the cuts are found
                 frames = stack.enter_context(_store(video.duration * storage.fps, spool))
-                seen, cuts = _find_shots(video, items, storage, frames, on_share)
+                shot_frames, cuts = _find_shots(video, items, storage, frames, on_share)
                 on_share = _nothing
         except MediaError as error:
             yield from (Problem(error.kind, str(error), item.where, item.id, "video") for item in items)
             return
-        yield from _read_clips(video, cuts, items, storage, on_share, spool, frames, seen)
+        yield from _read_clips(video, cuts, items, storage, on_share, spool, frames, shot_frames)
 
 
 def _nothing(share: float):
@@ -99,7 +100,7 @@ def _nothing(share: float):
 
 
 def _read_clips(
-    video: VideoFile, cuts, items, storage: Storage, on_share, spool: Path, frames=None, seen=()
+    video: VideoFile, cuts, items, storage: Storage, on_share, spool: Path, frames=None, shot_frames=()
 ) -> Iterator[Record | Problem]:
     path = video.path
     clips: list[tuple[Clip, Item]] = []
@@ -112,48 +113,49 @@ def _read_clips(
             continue
         yield from lost
         if not parts:
-            message = f"{item.name or item.id}: no part of it has a caption"
+            message = f"{item.name or item.id}: no part has a caption"
             yield Problem("no_caption", message, item.where, item.id, "video")
         clips += [(part, item) for part in parts]
     if video.promised - video.duration > max(1.0, 0.05 * video.promised):
-        message = f"{path} ends after {video.duration:.1f} s of the {video.promised:.1f} s that it promises"
+        message = f"{path} ends after {video.duration:.1f} s; its header says {video.promised:.1f} s"
         yield Problem("truncated", message, items[0].where, items[0].id, "nothing")
     clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
     done = 0
     try:
-        for clip, item, shown in _gather(video, clips, storage, on_share, spool, frames, seen):
+        for clip, item, clip_frames in _gather(video, clips, storage, on_share, spool, frames, shot_frames):
             done += 1
-            if shown:
-                yield _record(clip, item, shown)
+            if clip_frames:
+                yield _record(clip, item, clip_frames)
             else:
                 message = f"{path}: no frame could be decoded from {clip.start:.2f} to {clip.end:.2f} s"
                 yield Problem("no_frames", message, item.where, clip.id, "video")
-    except MediaError as error:  # it was there when we looked
+    except MediaError as error:  # the file disappeared or changed
         yield from (Problem(error.kind, str(error), item.where, clip.id, "video") for clip, item in clips[done:])
 
 
-def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> tuple[list["_Seen"], list[float]]:
-    """(the frames that shots of the items may show, cuts): all in one decode.
+def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> tuple[list["_ShotFrame"], list[float]]:
+    """(frames that shots of the items may need, times of the cuts), in one decode.
 
-    A shot that is longer than a record may be is cut into windows, which its end decides on: their frames may not be
-    among these.
+    A shot that is too long for a record is divided into windows, which depend on its end; their frames may not be among
+    these.
     """
-    detector, seen, spans = ShotDetector(storage.clips.min_shot), [], []
+    detector, shot_frames, spans = ShotDetector(storage.clips.min_shot), [], []
     for item in items:
-        with suppress(MediaError):  # told when the clips are made
+        with suppress(MediaError):  # reported when the clips are made
             spans.append(bounds(item, video.duration))
-    before = 0.0
-    for shown, until in detector.process(video.frames_at((), all_frames=True)):
-        if not seen:
-            first = 0.0 if shown.time < DELAY else shown.time
-            seen.append(_Seen(-math.inf, first, None))  # nothing is shown before it
+    done = 0.0
+    for frame, until in detector.process(video.frames_at((), all_frames=True)):
+        if not shot_frames:
+            first = 0.0 if frame.time < DELAY else frame.time
+            shot_frames.append(_ShotFrame(-math.inf, first, None))  # no frame is displayed before the first
         else:
-            first = shown.time
+            first = frame.time
         if is_looked_at(first, until, detector.begin, spans, storage.fps):
-            seen.append(_Seen(shown.time, until, _keep(video, shown, 0, 0, frames, storage.picture), first))
-        on_share(max(0.0, min(until, video.duration) - before) / video.duration)
-        before = max(before, min(until, video.duration))
-    return seen, detector.cuts
+            reference = _keep(video, frame, 0, 0, frames, storage.picture)
+            shot_frames.append(_ShotFrame(frame.time, until, reference, first))
+        on_share(max(0.0, min(until, video.duration) - done) / video.duration)
+        done = max(done, min(until, video.duration))
+    return shot_frames, detector.cuts
 
 
 def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Record:
@@ -173,86 +175,89 @@ def _record(clip: Clip, item: Item, frames: Sequence[tuple[float, bytes]]) -> Re
     )
 
 
-def _gather(video: VideoFile, clips, storage: Storage, on_share, spool: Path, frames, seen):
-    """(clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once.
+def _gather(video: VideoFile, clips, storage: Storage, on_share, spool: Path, frames, shot_frames):
+    """Yields (clip, item, [(seconds in the file, JPEG)]) of all clips in order; each frame is decoded and encoded once.
 
     Args:
-      seen: frames that are in `frames` already; empty, and None: none are.
+      frames: store that already holds `shot_frames`; None: a new one.
+      shot_frames: frames that are in `frames`.
     """
     clip_times = [sample_times(clip.start, clip.end, storage.fps) for clip, _ in clips]
     times = np.unique(np.concatenate([*clip_times, []]))
     indices = [np.searchsorted(times, each) for each in clip_times]
     with nullcontext(frames) if frames is not None else _store(len(times), spool) as frames:
-        entries = _entries(video, times, frames, seen, storage.picture, on_share)
-        for (clip, item), shown in zip(clips, frames_by_window(entries, indices), strict=True):
-            yield clip, item, [(entry.time, frames.read(entry.place)) for entry in shown]
+        entries = _entries(video, times, frames, shot_frames, storage.picture, on_share)
+        for (clip, item), entries_of_clip in zip(clips, frames_by_window(entries, indices), strict=True):
+            yield clip, item, [(entry.time, frames.read(entry.reference)) for entry in entries_of_clip]
 
 
-class _Seen(NamedTuple):
-    """A frame that shots may show: when it came up and went, in seconds, and where its JPEG is kept (None: it has
-    none). `first`: from when on it is taken to be shown."""
+class _ShotFrame(NamedTuple):
+    """A frame that shots may need: displayed from `time` until `until`, in seconds; the reference of its JPEG in the
+    store
+    (None if it has none); and the time `first` from which it counts as displayed."""
 
     time: float
     until: float
-    place: object
+    reference: object
     first: float = -math.inf
 
 
 class _Entry(NamedTuple):
-    """A frame: its time in the file (s), the indices [first, stop) of the sample times at which it is displayed, and
-    where its JPEG is kept."""
+    """A frame: its time in the file in seconds, the indices [first, stop) of the sample times at which it is displayed,
+    and
+    the reference of its JPEG in the store."""
 
     time: float
     first: int
     stop: int
-    place: object
+    reference: object
 
     @property
     def indices(self) -> range:
         return range(self.first, self.stop)
 
 
-def _entries(video: VideoFile, moments, frames: "_Memory | _Spool", seen, picture, on_share) -> Iterator[_Entry]:
-    """The frames shown at `moments`, those first that are there already."""
-    done, share = 0, 1 / max(len(moments), 1)
-    for entry in _among(moments, seen) if seen else frames.kept():
+def _entries(video: VideoFile, times, frames: "_Memory | _Spool", shot_frames, picture, on_share) -> Iterator[_Entry]:
+    """Yields the frames displayed at `times`: first those in the store, then newly decoded ones."""
+    done, share = 0, 1 / max(len(times), 1)
+    for entry in _among(times, shot_frames) if shot_frames else frames.kept():
         done = entry.stop
-        if entry.place is not None:
+        if entry.reference is not None:
             yield entry
     on_share(done * share)
-    if done == len(moments):
+    if done == len(times):
         return
-    for shown in video.frames_at(moments[done:]):
-        first, stop = shown.indices.start + done, shown.indices.stop + done
-        place = _keep(video, shown, first, stop, frames, picture)
+    for frame in video.frames_at(times[done:]):
+        first, stop = frame.indices.start + done, frame.indices.stop + done
+        reference = _keep(video, frame, first, stop, frames, picture)
         on_share((stop - first) * share)
-        if place is not None:
-            yield _Entry(shown.time, first, stop, place)
+        if reference is not None:
+            yield _Entry(frame.time, first, stop, reference)
 
 
-def _among(moments: np.ndarray, seen: Sequence[_Seen]) -> Iterator[_Entry]:
-    """Those of `seen` that are shown at `moments`, up to the first moment at which none of them is."""
+def _among(times: np.ndarray, shot_frames: Sequence[_ShotFrame]) -> Iterator[_Entry]:
+    """Yields those of `shot_frames` that are displayed at `times`, up to the first time at which none of them is."""
     done = 0
-    for one in seen:
-        first, stop = np.searchsorted(moments, np.array([one.first, one.until]) - EPSILON)
+    for frame in shot_frames:
+        first, stop = np.searchsorted(times, np.array([frame.first, frame.until]) - EPSILON)
         if first > done:
             return
         if stop > done:
-            yield _Entry(one.time, int(first), int(stop), one.place)
+            yield _Entry(frame.time, int(first), int(stop), frame.reference)
             done = stop
 
 
-def _keep(video: VideoFile, shown: TimedFrame, first: int, stop: int, frames: "_Memory | _Spool", picture):
-    """Where the frame's JPEG is kept; None: it is damaged, and left out."""
+def _keep(video: VideoFile, frame: TimedFrame, first: int, stop: int, frames: "_Memory | _Spool", picture):
+    """Stores the frame as JPEG and returns its reference; None if the frame is damaged."""
     try:
-        return frames.add(shown.time, first, stop, video.jpeg(shown.frame, picture))
+        return frames.add(frame.time, first, stop, video.jpeg(frame.frame, picture))
     except MediaError:
         return None
 
 
 @contextmanager
 def _store(count: float, spool: Path) -> Iterator["_Memory | _Spool"]:
-    """Where about `count` frames of a video are kept."""
+    """A store for about `count` frames of a video: on disk if there are many, else in memory."""
     frames = _Spool(spool) if count > _LONG else _Memory()
     try:
         yield frames
@@ -261,7 +266,7 @@ def _store(count: float, spool: Path) -> Iterator["_Memory | _Spool"]:
 
 
 class _Memory:
-    """Frames that are kept in memory."""
+    """Frames in memory."""
 
     def kept(self) -> Iterator[_Entry]:
         return iter(())
@@ -269,15 +274,15 @@ class _Memory:
     def add(self, time: float, first: int, stop: int, jpeg: bytes) -> bytes:
         return jpeg
 
-    def read(self, place: bytes) -> bytes:
-        return place
+    def read(self, reference: bytes) -> bytes:
+        return reference
 
     def close(self):
         pass
 
 
 class _Spool:
-    """Frames that are kept in a file, which may have some of an interrupted run."""
+    """Frames in a file, which may contain those of an interrupted run."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,22 +293,22 @@ class _Spool:
         end = 0
         while len(head := self._file.read(_ENTRY.size)) == _ENTRY.size:
             time, first, stop, size = _ENTRY.unpack(head)
-            place = end + _ENTRY.size
+            offset = end + _ENTRY.size
             if len(self._file.read(size)) < size:
                 break
-            end = place + size
-            yield _Entry(time, first, stop, (place, size))
+            end = offset + size
+            yield _Entry(time, first, stop, (offset, size))
             self._file.seek(end)
-        self._file.truncate(end)  # half an entry, at which the run was killed
+        self._file.truncate(end)  # removes an incomplete entry of a killed run
 
     def add(self, time: float, first: int, stop: int, jpeg: bytes) -> tuple[int, int]:
-        place = self._file.seek(0, os.SEEK_END) + _ENTRY.size
+        offset = self._file.seek(0, os.SEEK_END) + _ENTRY.size
         self._file.write(_ENTRY.pack(time, first, stop, len(jpeg)) + jpeg)
         self._file.flush()
-        return place, len(jpeg)
+        return offset, len(jpeg)
 
-    def read(self, place: tuple[int, int]) -> bytes:
-        offset, size = place
+    def read(self, reference: tuple[int, int]) -> bytes:
+        offset, size = reference
         self._file.seek(offset)
         return self._file.read(size)
 

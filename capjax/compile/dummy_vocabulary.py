@@ -20,20 +20,20 @@ def dummy_vocabulary(size: int, *, languages: Sequence[str], times: int = 0) -> 
     Raises:
       VocabularyError: `size` has no room for the reserved tokens.
     """
-    pieces = [_piece(name, _CONTROL) for name in ("<pad>", "<s>", "</s>")] + [_piece("<unk>", _UNKNOWN)]
+    entries = [_piece(name, _CONTROL) for name in ("<pad>", "<s>", "</s>")] + [_piece("<unk>", _UNKNOWN)]
     for kind, names in (("task", TASKS), ("lang", languages), ("time", range(times))):
-        pieces += [_piece(f"<{kind}:{name}>", _CONTROL) for name in names]
-    pieces += [_piece(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
-    if (left := size - len(pieces)) < 1:
-        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(pieces) + 1} tokens are reserved")
-    pieces.append(_piece("\u2581", _NORMAL))
+        entries += [_piece(f"<{kind}:{name}>", _CONTROL) for name in names]
+    entries += [_piece(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
+    if (left := size - len(entries)) < 1:
+        raise VocabularyError(f"compile.vocabulary = {size}: at least {len(entries) + 1} tokens are reserved")
+    entries.append(_piece("\u2581", _NORMAL))
     for number in range(left - 1):  # private use area: no text contains it
         text = chr(0xF0000 + number // 60_000) + chr(0xF0000 + number % 60_000)
-        pieces.append(_piece(text, _NORMAL, -float(number)))
+        entries.append(_piece(text, _NORMAL, -float(number)))
     trainer = {_MODEL_TYPE: _BPE, _VOCAB_SIZE: size, _BYTE_FALLBACK: 1}
     trainer |= {_SPECIAL[name]: number for number, name in enumerate(("pad", "bos", "eos", "unk"))}
     normalizer = _field(_NAME, b"identity") + _field(_DUMMY_PREFIX, 1)
-    model = [_field(_PIECES, piece) for piece in pieces]
+    model = [_field(_PIECES, piece) for piece in entries]
     model += [_field(_TRAINER, b"".join(_field(*each) for each in trainer.items())), _field(_NORMALIZER, normalizer)]
     return Vocabulary(b"".join(model), "a dummy vocabulary")
 

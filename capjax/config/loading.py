@@ -189,7 +189,7 @@ def override(config: ConfigDict, setting: str):
     if mapping in SETTINGS and SETTINGS[mapping].is_mapping:
         config[mapping][name] = _literal(text)
         return
-    if group := [known.removeprefix(f"{key}.") for known in SETTINGS if known.startswith(f"{key}.")]:
+    if group := [name.removeprefix(f"{key}.") for name in SETTINGS if name.startswith(f"{key}.")]:
         names = dict.fromkeys(name.partition(".")[0] for name in group)
         raise ConfigError(f"--config.{key}={text}: {key} is a group; set one of {', '.join(names)}")
     raise ConfigError(f"--config.{key}: {_unknown_key(key)}")
@@ -224,7 +224,7 @@ def _set(config: ConfigDict, key: str, value):
 
 def _unknown_key(key: str) -> str:
     # A user who remembers the last part but not the group means the same name in another group.
-    same = [known for known in SETTINGS if known.split(".")[-1] == key.split(".")[-1]]
+    same = [name for name in SETTINGS if name.split(".")[-1] == key.split(".")[-1]]
     near = f"did you mean {' or '.join(map(repr, same))}?" if same else nearest(key, SETTINGS).split("known:")[0]
     return f"there is no key {key!r} in the config; {near.strip() or 'all keys are in capjax/config/defaults.py'}"
 

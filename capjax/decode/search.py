@@ -123,9 +123,9 @@ def beam_search(
       min_len, no_repeat_ngram, suppressed: see `restrict`.
     """
     b, p = prefix.shape
-    beams = jnp.arange(num_beams, dtype=jnp.int32)
+    beam_numbers = jnp.arange(num_beams, dtype=jnp.int32)
     tokens, state = feed_prefix(step_fn, state, prefix, num_beams)
-    log_probs = jnp.where(beams == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
+    log_probs = jnp.where(beam_numbers == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
     start = {
         "count": jnp.int32(0),
         "tokens": tokens,
@@ -152,11 +152,11 @@ def beam_search(
         totals = jnp.where(alive(s)[..., None], s["log_probs"][..., None] + log_probs, -jnp.inf)
         scores, beam, token = _best(totals, num_beams)
         free = num_beams - s["done"].sum(1, keepdims=True)
-        accepted = (beams < free) & jnp.isfinite(scores)
+        accepted = (beam_numbers < free) & jnp.isfinite(scores)
         before = jnp.take_along_axis(s["log_probs"], beam, 1)
         # The finished hypotheses, then the accepted candidates in order of their score.
         candidates = {
-            "beam": jnp.concatenate([jnp.broadcast_to(beams, (b, num_beams)), beam], 1),
+            "beam": jnp.concatenate([jnp.broadcast_to(beam_numbers, (b, num_beams)), beam], 1),
             "tokens": jnp.concatenate([jnp.full((b, num_beams), pad_id, jnp.int32), token], 1),
             "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
             "gained": jnp.concatenate([jnp.zeros((b, num_beams)), jnp.where(accepted, scores - before, 0.0)], 1),

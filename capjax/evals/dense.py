@@ -63,8 +63,8 @@ def evaluate(
     """
 
     def to_row(batch, i, lang, events):
-        found = [(event.start, event.end, event.text, event.score) for event in events]
-        return (batch["videos"][i], list(batch["references"][i][lang].items())), found
+        predictions = [(event.start, event.end, event.text, event.score) for event in events]
+        return (batch["videos"][i], list(batch["references"][i][lang].items())), predictions
 
     windows: dict[str, dict[str, list[WindowEvents]]] = {lang: {} for lang in languages}
     annotated: dict[str, dict[int, dict[str, list]]] = {lang: {} for lang in languages}  # by annotation set and video

@@ -30,9 +30,9 @@ class Detokenizer:
         """Returns the texts, strings [...], of tokens int32 [..., l] up to the first <eos>."""
         alive = before_end(tokens)
         byte = tf.where(alive, tf.gather(tf.constant(self._byte), tokens), -1)
-        pieces = tf.where(alive, tf.gather(tf.constant(self._spelled), tokens), b"")
-        pieces = tf.where(_is_whole(byte) & (byte != 0), pieces, _UNKNOWN)
-        text = tf.strings.reduce_join(pieces, axis=-1)
+        spelled = tf.where(alive, tf.gather(tf.constant(self._spelled), tokens), b"")
+        spelled = tf.where(_is_whole(byte) & (byte != 0), spelled, _UNKNOWN)
+        text = tf.strings.reduce_join(spelled, axis=-1)
         text = tf.strings.regex_replace(text, f"[{_SPACES}]+", " ")
         text = nfc(tf.strings.regex_replace(text, "^ | $", ""))
         return nfc(tf.strings.lower(text, encoding="utf-8")) if self._lowercase else text

@@ -99,8 +99,8 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
     data = _load(path)
     if not isinstance(data.get("results"), dict):
         keys = f"its keys are {list(data)[:5]}"
-        found = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
-        raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {found}")
+        content = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
+        raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {content}")
     predictions: dict[str, list[TimedSentence]] = {}
     for video, value in data["results"].items():
         where = f"{path}: video {video!r}"

@@ -35,32 +35,32 @@ def attention_weights(query: Float[Array, "b h q k"], key, mask=None, *, transpo
     return jax.nn.softmax(_scores(query, key, mask, transposed=transposed), axis=-1)
 
 
-def _row_stats(scores) -> tuple[jax.Array, jax.Array]:
+def _row_sums(scores) -> tuple[jax.Array, jax.Array]:
     """The maximum of each row of scores and the sum of exp(score - maximum), both [b, h, q, 1]."""
     maximum = scores.max(-1, keepdims=True)
     return maximum, jnp.exp(scores - maximum).sum(-1, keepdims=True)
 
 
-def _no_stats(scores) -> tuple[jax.Array, jax.Array]:
+def _no_row_sums(scores) -> tuple[jax.Array, jax.Array]:
     zeros = jnp.zeros((*scores.shape[:3], 1))
     return zeros, zeros
 
 
-def _weights_from_stats(scores, stats) -> jax.Array:
-    maximum, total = stats
+def _weights_from_row_sums(scores, row_sums) -> jax.Array:
+    maximum, total = row_sums
     return jnp.exp(scores - maximum) * (1.0 / total)
 
 
-def _weights_from_scores(scores, stats) -> jax.Array:
-    del stats
+def _weights_from_scores(scores, row_sums) -> jax.Array:
+    del row_sums
     return jax.nn.softmax(scores, axis=-1)
 
 
 def _attend(query, key, value, mask=None):
     scores = _scores(query, key, mask)
-    stats = jax.lax.platform_dependent(scores, cpu=_no_stats, default=_row_stats)
-    stats = jax.tree.map(lambda each: checkpoint_name(each, PRODUCT), stats)
-    weights = jax.lax.platform_dependent(scores, stats, cpu=_weights_from_scores, default=_weights_from_stats)
+    row_sums = jax.lax.platform_dependent(scores, cpu=_no_row_sums, default=_row_sums)
+    row_sums = jax.tree.map(lambda each: checkpoint_name(each, PRODUCT), row_sums)
+    weights = jax.lax.platform_dependent(scores, row_sums, cpu=_weights_from_scores, default=_weights_from_row_sums)
     weights = weights.astype(value.dtype)
     out = checkpoint_name(jnp.einsum("bhqn,bhnk->bhqk", weights, value), PRODUCT)
     return out, (query, key, value, mask, weights, out)

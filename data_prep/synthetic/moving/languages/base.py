@@ -1,4 +1,4 @@
-"""What every language has: clauses for events, and ways to join them."""
+"""Base of all languages: clauses for events, and ways to join them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,23 @@ from string import Formatter
 from data_prep.synthetic.moving.scene import MovingEvent, MovingScene, Thing
 from data_prep.synthetic.shapes.languages import Language
 
-# What is said: sentences of parts, each with the ways in which it can be put.
+# A sentence in parts, each with its variants.
 Parts = list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class MovingLanguage:
-    """Patterns of clauses and of texts that they are put into.
+    """Patterns of clauses, and of the texts that they form.
 
     Attributes:
       still: nouns, adjectives and noun phrases.
-      words: by direction, what fills the slots that have names.
-      clauses: by kind of event (`rebound`: a bounce at an edge); `{0}` is the thing, `{old}` and `{new}` are colours.
-        They are subject, verb and the rest, unless the language's `clause` asks for marks.
-      before: texts in which `a` comes first, then `b`; each settles the order: exchange them and it is false.
-      summaries: how a paragraph's sentences begin: the first, those between (in turn), the last.
-      space: between sentences.
+      words: for each direction, the words of the named slots.
+      clauses: patterns for each kind of event (`rebound`: a bounce at an edge); `{0}` is the thing, `{old}` and `{new}`
+        are colors. The order is subject, verb, rest, unless the language's `clause` needs marks.
+      before: texts that state that event `a` comes before event `b`.
+      summaries: beginnings of a paragraph's sentences: the first, those between (in turn), the last.
+      period: end of a sentence.
+      space: separator of sentences.
     """
 
     still: Language
@@ -34,11 +35,11 @@ class MovingLanguage:
     space: str = " "
 
     def known(self, thing: Thing) -> str:
-        """The noun phrase of a thing that was told of before: `the red circle`."""
-        raise TypeError(f"{type(self).__name__} should say how it forms a definite noun phrase")
+        """The noun phrase of a thing that was mentioned before: `the red circle`."""
+        raise TypeError(f"{type(self).__name__} should define its definite noun phrase")
 
     def colours(self, event: MovingEvent) -> dict[str, str]:
-        """What fills `{old}` and `{new}`."""
+        """The words of `{old}` and `{new}`."""
         old, new = (self.still.adjectives[thing.colour] for thing in (event.before, event.after))
         return {"old": old, "new": new}
 
@@ -47,7 +48,7 @@ class MovingLanguage:
         return pattern.replace("{0}", subject)
 
     def clauses_of(self, event: MovingEvent, form: str = "", known: bool = False) -> tuple[str, ...]:
-        """All clauses that tell of the event."""
+        """All clauses about the event."""
         kind = "rebound" if event.kind == "bounce" and event.direction else event.kind
         subject = self.known(event.before) if known else self.still.noun_phrase(event.before, "", False)
         words = {**self.words.get(event.direction, {}), **self.colours(event)}
@@ -58,7 +59,7 @@ class MovingLanguage:
         return [[self.clauses_of(event), (self.period,)]]
 
     def order(self, scene: MovingScene) -> list[list[Parts]]:
-        """The texts that say that the first event was before the last."""
+        """The texts that state that the first event was before the last."""
         events = {"a": scene.events[0], "b": scene.events[-1]}
         return [[list(self._parts(text, events))] for text in self.before]
 
@@ -66,14 +67,14 @@ class MovingLanguage:
         """The paragraphs about all events in order."""
         if len(scene.events) == 1:
             return [self.event(scene.events[0])]
-        told = {event.thing: i for i, event in reversed(list(enumerate(scene.events)))}
+        first_mention = {event.thing: i for i, event in reversed(list(enumerate(scene.events)))}
         paragraphs = []
         for first, between, last in self.summaries:
             middle = [between[i % len(between)] for i in range(len(scene.events) - 2)]
             starts = [first, *middle, last if middle else between[0]]
             paragraphs.append(
                 [
-                    list(self._parts(start, {"0": event}, known=told[event.thing] < i))
+                    list(self._parts(start, {"0": event}, known=first_mention[event.thing] < i))
                     for i, (start, event) in enumerate(zip(starts, scene.events, strict=True))
                 ]
             )
