@@ -52,11 +52,16 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     return means(result.scores)
 
 
-def evaluate(config, workdir_path: str) -> dict[str, float]:
-    """Scores the best checkpoint of a workdir on config.data.eval.
+def evaluate(config, workdir_path: str, checkpoint: str = "") -> dict[str, float]:
+    """Scores a checkpoint of a workdir on config.data.eval.
+
+    Args:
+      checkpoint: `best`, a step, or the path of a checkpoint's folder: predictions and scores of a step or path go into
+        `step_STEP/` in the workdir. Empty: the best, or the latest if the run was not evaluated.
 
     Raises:
-      FileNotFoundError: nothing was trained there; ConfigError: the config is of another model.
+      FileNotFoundError: nothing was trained there, or there is no such checkpoint.
+      ConfigError: the config is of another model.
     """
     workdir = Workdir(workdir_path)
     trained = workdir.config()
@@ -64,7 +69,7 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
     pure_model = make_pure_model(trained, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
-    step, params, batch_stats = load_weights(workdir.path)
+    step, params, batch_stats = load_weights(workdir.path, checkpoint)
     check_weights(workdir.path, pure_model.shapes, params)
     placed = rules.params(pure_model.shapes, pure_model.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
@@ -76,7 +81,8 @@ def evaluate(config, workdir_path: str) -> dict[str, float]:
     )  # fmt: skip
     result = EvalSplit.open(config, vocabulary, rules).evaluate(generator, params, batch_stats)
     if hosts.is_first():
-        write_eval(result, config, workdir, step)
+        folder = workdir.path / f"step_{step}" if checkpoint not in ("", "best") else workdir.path
+        write_eval(result, config, workdir, step, folder)
     return means(result.scores)
 
 
@@ -86,7 +92,7 @@ CRASHED = 70
 
 def run(
     mode: str, source: str, workdir: str, overrides: list[str], *, compiles: Mapping | None = None,
-    output: str | None = None, model: str | None = None, program: str = "launch.py",
+    output: str | None = None, model: str | None = None, checkpoint: str = "", program: str = "launch.py",
 ) -> int:  # fmt: skip
     """Runs a job and returns its exit status.
 
@@ -103,9 +109,10 @@ def run(
       compiles: for `--mode=compile`, keyword arguments of `capjax.compile.compile_job.run`.
       output: for `--mode=export`, the folder to write.
       model: for `--mode=eval`, a SavedModel to score in place of the workdir's checkpoint.
+      checkpoint: for `--mode=eval`, see `evaluate`.
       program: name of the command, for messages.
     """
-    status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model)
+    status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model, checkpoint)
     if said:
         print(f"{program}: {said}", file=sys.stderr)
     hosts.shut_down(status, said)
@@ -113,7 +120,14 @@ def run(
 
 
 def _run(
-    mode: str, source: str, workdir: str, overrides: list[str], compiles: Mapping, output: str | None, model: str | None
+    mode: str,
+    source: str,
+    workdir: str,
+    overrides: list[str],
+    compiles: Mapping,
+    output: str | None,
+    model: str | None,
+    checkpoint: str,
 ) -> tuple[int, str]:
     """Returns (exit status, message for standard error)."""
     try:
@@ -132,7 +146,7 @@ def _run(
         if mode == "train":
             scores = train(config, workdir)
         else:
-            scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir)
+            scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir, checkpoint)
     except Stopped as stopped:
         hosts.shut_down(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)

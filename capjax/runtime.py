@@ -61,7 +61,9 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("capjax").setLevel(level)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Fatal errors only, read when JAX is imported. Among XLA's other errors is "Very slow compile?" after two minutes,
+    # which asks for a bug report; training reports long compilations itself.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     if compiles_only or cpu_only():

@@ -29,13 +29,15 @@ def main(argv: Sequence[str] | None = None, mode: str | None = None) -> int:
             parser.error(f"unknown argument {text!r}; settings are given as --config.KEY=VALUE")
         overrides.append(text.removeprefix("--config."))
 
-    from capjax import jobs, runtime
+    from capjax import runtime
 
     runtime.start(training=mode == "train", compiles_only=mode == "compile")
+    from capjax import jobs  # imports JAX, which then reads the environment that `start` sets
+
     compiles = {"topologies": args.topology, "batches": args.batches if args.sweep else None}
     return jobs.run(
         mode, args.config, args.workdir, overrides, compiles=compiles, output=args.output, model=args.model,
-        program=parser.prog,
+        checkpoint=args.checkpoint, program=parser.prog,
     )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_EPILOG,
         description="Trains or evaluates the model of a config, compiles it for a TPU slice, or exports a trained one.",
     )  # fmt: skip
-    parser.set_defaults(topology=[], sweep=False, batches=[], model=None, output=None)
+    parser.set_defaults(topology=[], sweep=False, batches=[], model=None, checkpoint="", output=None)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of a config such as shapes"
     )
@@ -69,6 +71,9 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
         group.add_argument("--batches", type=int, nargs="+", metavar="N", help="batch sizes to sweep over")
     if mode in (None, "eval"):
         parser.add_argument("--model", metavar="DIR", help="--mode=eval: a SavedModel to score, not the checkpoint")
+        parser.add_argument(
+            "--checkpoint", metavar="STEP|best|PATH", help="--mode=eval: the checkpoint to score (default: best)"
+        )
     if mode in (None, "export"):
         parser.add_argument("--output", metavar="DIR", help="--mode=export: folder to write (default: WORKDIR/export)")
     return parser
@@ -79,5 +84,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, mode: str)
         parser.error("--topology, --sweep and --batches go with --mode=compile")
     if args.batches and not args.sweep:
         parser.error("--batches goes with --sweep")
+    if args.checkpoint and (mode != "eval" or args.model):
+        parser.error("--checkpoint goes with --mode=eval, without --model")
     if (args.model and mode != "eval") or (args.output and mode != "export"):
         parser.error("--model goes with --mode=eval, and --output with --mode=export")

@@ -168,10 +168,16 @@ _TRAIN = Group(
             2.0, "Binary cross-entropy, for each frame, of whether it lies in an event, is a start, or is an end."
         ),
     ),
+    loss_terms=Setting(
+        {}, 'Weights of further loss terms, which a plug-in registers in `capjax.train.losses.LOSS_TERMS`, such as '
+        '{"coverage": 0.1}.',
+    ),
     xla_options=Setting(_XLA_OPTIONS, "Compiler options of the training step, on TPU."),
     log_every=Setting(20, "Steps between two lines of the log.", positive),
     eval_every=Setting(500, "Steps between two evaluations. 0: evaluate at the end only.", non_negative),
     tensorboard=Setting(True, "Write TensorBoard files, where the extra `tensorboard` is installed."),
+    trackers=Setting((), "Experiment trackers: wandb, mlflow. Each needs the extra of its name."),
+    profile=Setting((), "Steps (FIRST, LAST) of which a profiler trace is written into `profile/` of the workdir."),
 )  # fmt: skip
 
 _CHECKPOINT = Group(
@@ -251,6 +257,12 @@ ROOT = Group(
     "A job.",
     name=Setting("", "Name of the job, for people."),
     seed=Setting(0, "Seed of initialization, of the order of records, of dropout and of sampling.", non_negative),
+    init=Setting(
+        "",
+        "Run to take initial weights from: WORKDIR (its best checkpoint), WORKDIR@best or WORKDIR@STEP. Empty: "
+        "`model.encoder.weights`, and random values.",
+    ),
+    init_patterns=Setting((), "Regular expressions: parameters to take from `init`. Empty: all that fit."),
     data=_DATA,
     model=_MODEL,
     optimizer=_OPTIMIZER,

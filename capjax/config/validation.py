@@ -30,9 +30,18 @@ def check(config: ConfigDict):
             )
     if values["data.task"] == "dense" and (values["decode.min_len"] or values["decode.no_repeat_ngram"]):
         raise ConfigError("data.task = 'dense' needs decode.min_len = 0 and decode.no_repeat_ngram = 0")
+    for name, weight in values["train.loss_terms"].items():
+        if not isinstance(weight, (int, float)):
+            raise ConfigError(f"train.loss_terms.{name} = {weight!r}: expected a number, the weight of the term")
+    _check_profile(values["train.profile"])
     _check_scores(values)
     _check_buckets(values["data.buckets"], values["data.num_frames"])
     _check_curriculum(values)
+
+
+def _check_profile(steps: tuple):
+    if steps and not (len(steps) == 2 and all(type(step) is int for step in steps) and 1 <= steps[0] <= steps[1]):
+        raise ConfigError(f"train.profile = {steps!r}: expected the first and last step to trace: (100, 105)")
 
 
 def _check_scores(values: dict):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
@@ -71,9 +72,9 @@ class EvalSplit:
         return result
 
 
-def write_eval(result, config: ConfigDict, workdir: Workdir, step: int):
-    """Writes the predictions, scores and samples of an evaluation of step `step` into the workdir."""
+def write_eval(result, config: ConfigDict, workdir: Workdir, step: int, folder: Path | None = None):
+    """Writes predictions, scores and samples of an evaluation of step `step` into `folder`, by default the workdir."""
     result.write(
-        workdir.path, step=step, split=config.data.eval, samples=config.eval.samples,
+        folder or workdir.path, step=step, split=config.data.eval, samples=config.eval.samples,
         output_format=config.eval.output_format, external_data=workdir.external_data(config),
     )  # fmt: skip

@@ -102,6 +102,11 @@ class Vocabulary:
         return "" if self._reserved("lang") else "it has no language tokens, such as <lang:en>"
 
     @cached_property
+    def pieces(self) -> list[str]:
+        """The text of each token."""
+        return [self._model.IdToPiece(i) for i in range(self.size)]
+
+    @cached_property
     def languages(self) -> list[str]:
         return self._reserved("lang")
 

@@ -1,9 +1,10 @@
 """Hooks of the training loop: reports, checkpoints, evaluation, profiling.
 
-The loop calls the hooks in the order of `default_hooks`, each at the points that `Hook` defines.
+The loop calls each hook at the points that `Hook` defines, in the order of the list that it is given.
 """
 
 import time
+from pathlib import Path
 
 import jax
 
@@ -139,6 +140,38 @@ class Evaluate(Hook):
                 run.reporter.say(f"warning: {warning}")
 
 
+class Profile(Hook):
+    """Writes a profiler trace of the steps `train.profile`, which TensorBoard and Perfetto show."""
+
+    def __init__(self, first: int, last: int):
+        self._first, self._last, self._is_tracing = first, last, False
+
+    def on_start(self, run: TrainRun):
+        self._start_before(run, run.step + 1)
+
+    def after_step(self, run: TrainRun):
+        if self._is_tracing and run.step == self._last:
+            run.settle()
+            self.close()
+            run.reporter.say(f"wrote a profiler trace of steps {self._first} to {run.step} into {_profile_dir(run)}")
+        self._start_before(run, run.step + 1)
+
+    def _start_before(self, run: TrainRun, step: int):
+        if step == self._first:
+            run.settle()
+            jax.profiler.start_trace(_profile_dir(run))
+            self._is_tracing = True
+
+    def close(self):
+        if self._is_tracing:
+            self._is_tracing = False
+            jax.profiler.stop_trace()
+
+
+def _profile_dir(run: TrainRun) -> Path:
+    return run.workdir.path / "profile"
+
+
 def evaluation_due(run: TrainRun) -> bool:
     """Whether the config asks for an evaluation after the current step."""
     every = run.config.train.eval_every
@@ -150,7 +183,3 @@ def _is_evaluated(run: TrainRun) -> bool:
     rows = read_metrics(run.workdir.metrics_path) if hosts.is_first() else []
     names = {name for row in rows if row["step"] == run.step for name in row}
     return hosts.allgather_objects(any(name.startswith("eval/") for name in names))[0]
-
-
-def default_hooks(generator: Generator) -> list[Hook]:
-    return [ReportProgress(), SaveCheckpoints(), Evaluate(generator)]

@@ -17,14 +17,17 @@ from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
-from capjax.train.hooks import Hook, default_hooks
+from capjax.train.cost import EstimateCost
+from capjax.train.hooks import Evaluate, Hook, Profile, ReportProgress, SaveCheckpoints
 from capjax.train.reporter import Reporter, SilentReporter
 from capjax.train.stop_signals import Stopped, StopSignals
+from capjax.train.trackers import check_trackers, make_trackers
 from capjax.train.train_programs import make_programs
 from capjax.train.train_run import TrainRun
 from capjax.workdir.checkpoint import Checkpoints, latest_step
 from capjax.workdir.layout import Workdir
 from capjax.workdir.prepare import StartRecord, prepare
+from capjax.workdir.warm_start import warm_start
 
 
 def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
@@ -60,6 +63,8 @@ def make_run(
     config: ConfigDict, workdir: Workdir, signals: StopSignals, created: StartRecord
 ) -> tuple[TrainRun, list[Hook]]:
     """Everything before the first step; the initial state is created on its devices."""
+    check_trackers(config.train.trackers)
+
     # ---- Mesh
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
     rules.batch(config.train.batch_size // config.train.gradient_accumulation_steps)
@@ -68,6 +73,7 @@ def make_run(
     # ---- Data
     sources = [DatasetSplit.parse(part).open() for part in config.data.train]
     changed = prepare(workdir, config, sources) if hosts.is_first() else []
+    notes = [f"changed since the last start: {change}" for change in changed]
     hosts.sync("the workdir is prepared")
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     batches = make_train_iterator(
@@ -91,7 +97,11 @@ def make_run(
         state, iterator_state = checkpoints.restore(programs.state)
         batches.set_state(iterator_state)
     else:
-        state = programs.init_fn(make_key(config.seed), *load_encoders(config))
+        params, batch_stats = load_encoders(config)
+        if config.init:
+            loaded = warm_start(config, programs.pure_model, vocabulary)
+            params, batch_stats, notes = params | loaded[0], batch_stats | loaded[1], loaded[2]
+        state = programs.init_fn(make_key(config.seed), params, batch_stats)
     start = int(state.step)
 
     # ---- Reports
@@ -99,15 +109,16 @@ def make_run(
     if hosts.is_first():
         reporter = Reporter(
             workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,
-            tensorboard_dir=workdir.path / "tensorboard" if config.train.tensorboard else None,
+            trackers=make_trackers(workdir.path, config),
         )  # fmt: skip
-    for change in changed:
-        reporter.say(f"changed since the last start: {change}")
+    for note in notes:
+        reporter.say(note)
     run = TrainRun(
         config, workdir, rules, vocabulary, batches, eval_split, programs, checkpoints, reporter, signals,
         created.remove, state, start,
     )  # fmt: skip
-    return run, default_hooks(generator)
+    profile = [Profile(*config.train.profile)] if config.train.profile else []
+    return run, [ReportProgress(), EstimateCost(), *profile, SaveCheckpoints(), Evaluate(generator)]
 
 
 def run_steps(run: TrainRun, hooks: Sequence[Hook]):

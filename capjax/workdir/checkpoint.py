@@ -124,37 +124,62 @@ class Checkpoints:
         self._best.close()
 
 
-def load_weights(workdir: Path) -> tuple[int, Arrays, Arrays]:
-    """Returns (step, parameters, batch statistics) with the best score, or of the latest checkpoint without one.
+def load_weights(workdir: Path, checkpoint: str = "") -> tuple[int, Arrays, Arrays]:
+    """Returns (step, parameters, batch statistics) of a checkpoint.
 
     Of a training state these are the averaged parameters, where the run averages them. The arrays lie on the first
     device of this process, whatever mesh they were saved from.
 
+    Args:
+      checkpoint: see `find_checkpoint`.
+
     Raises:
-      FileNotFoundError: there is no checkpoint.
+      FileNotFoundError: there is no such checkpoint.
       CheckpointError: the checkpoint is damaged.
     """
-    if (best := _latest(workdir / "best")) is not None:
-        step, path = best
+    path = find_checkpoint(workdir, checkpoint)
+    if (path / "weights").is_dir():
         tree = _read(path / "weights")
-        return step, tree["params"], tree.get("batch_stats", {})
-    if (last := _latest(workdir / "checkpoints")) is None:
-        raise FileNotFoundError(f"{workdir}: no checkpoint here; train first with `launch.py --mode=train`")
-    step, path = last
+        return int(path.name), tree["params"], tree.get("batch_stats", {})
     tree = _read(path / "state")
     averaged = tree.get("ema") or tree["params"]
-    return step, {**(tree.get("frozen") or {}), **averaged}, tree.get("batch_stats") or {}
+    return int(path.name), {**(tree.get("frozen") or {}), **averaged}, tree.get("batch_stats") or {}
+
+
+def find_checkpoint(workdir: Path, checkpoint: str = "") -> Path:
+    """Returns the folder of a checkpoint.
+
+    Args:
+      checkpoint: `best`, a step, or the path of a checkpoint's folder; empty: the best, or the latest if the run was
+        not evaluated.
+
+    Raises:
+      FileNotFoundError: there is no such checkpoint; the message lists those that exist.
+    """
+    folders = {name: _steps(workdir / name) for name in ("checkpoints", "best")}
+    if not checkpoint and (name := "best" if folders["best"] else "checkpoints" if folders["checkpoints"] else ""):
+        return workdir / name / str(max(folders[name]))
+    if checkpoint == "best" and folders["best"]:
+        return workdir / "best" / str(max(folders["best"]))
+    for name, steps in folders.items():
+        if checkpoint.isdigit() and int(checkpoint) in steps:
+            return workdir / name / checkpoint
+    path = Path(checkpoint)
+    if checkpoint and path.name.isdigit() and any((path / item).is_dir() for item in ("state", "weights")):
+        return path
+    if not any(folders.values()):
+        raise FileNotFoundError(f"{workdir}: no checkpoint here; train first with `launch.py --mode=train`")
+    existing = [str(step) for step in folders["checkpoints"]] + [f"best ({step})" for step in folders["best"]]
+    raise FileNotFoundError(f"{workdir}: no checkpoint {checkpoint!r}; there are {', '.join(existing)}")
 
 
 def latest_step(workdir: Path) -> int | None:
     """Returns the step of the latest training state in a workdir; None without one."""
-    latest = _latest(workdir / "checkpoints")
-    return latest and latest[0]
+    return max(_steps(workdir / "checkpoints"), default=None)
 
 
-def _latest(directory: Path) -> tuple[int, Path] | None:
-    steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()] if directory.is_dir() else []
-    return (max(steps), directory / str(max(steps))) if steps else None
+def _steps(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
 def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], params: Arrays):

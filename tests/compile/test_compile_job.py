@@ -11,11 +11,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from capjax.compile import compile_job
 from capjax.compile.compiler import CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.estimate import estimate
-from capjax.compile.flops import count_flops
 from capjax.compile.hlo import HloProgram
 from capjax.compile.sweep import meshes, smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import ConfigError, load, with_overrides
+from capjax.models.flops import count_flops
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop

@@ -11,7 +11,7 @@ from flax import nnx
 from scipy.optimize import linear_sum_assignment
 
 from capjax.models.events import EventQueries, EventSet, FrameSet, event_memory, match, overlap
-from capjax.train.losses import _two_frames, event_losses
+from capjax.train.losses import event_losses, frame_mixture
 from tests.helpers.drawn_models import draw_memory, draw_model
 
 RNG = np.random.default_rng(0)
@@ -158,11 +158,11 @@ def draw_found(layers=2, b=4, q=6, e=3, t=5) -> tuple[EventSet, np.ndarray, np.n
     return found, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
 
 
-def test_a_moment_is_shared_by_the_two_frames_next_to_it():
+def test_a_moment_is_shared_by_theframe_mixture_next_to_it():
     frames = np.float32([[0.1, 0.3, 0.7, 0.0, 0.0]])
     mask = np.array([[True, True, True, False, False]])
     moments = np.float32([[[0.1, 0.3], [0.4, 0.7], [0.0, 0.9], [0.2, 0.69]]])
-    found = np.asarray(_two_frames(frames, mask, moments))[0]
+    found = np.asarray(frame_mixture(frames, mask, moments))[0]
     wanted = [[[1, 0, 0], [0, 1, 0]], [[0, 0.75, 0.25], [0, 0, 1]], [[1, 0, 0], [0, 0, 1]],
               [[0.5, 0.5, 0], [0, 0.025, 0.975]]]  # fmt: skip
     np.testing.assert_allclose(found[..., :3], wanted, atol=1e-5)
@@ -178,7 +178,7 @@ def test_losses_are_those_of_plain_loops():
     layers, b, q = found.confidence.shape
     last = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
     losses = losing(found, last, truth, mask)
-    two = np.asarray(_two_frames(found.frames.times, found.frames.mask, truth))
+    two = np.asarray(frame_mixture(found.frames.times, found.frames.mask, truth))
     wanted = dict.fromkeys(losses, 0.0)
     for layer in range(layers):
         times, confidence = found.times[layer], found.confidence[layer]
@@ -224,12 +224,12 @@ def test_what_is_found_exactly_costs_next_to_nothing():
     confidence = np.where(np.arange(q) < mask.sum(1)[:, None], 20.0, -20.0)[None].astype(np.float32)
     count = 20.0 * np.eye(4, dtype=np.float32)[mask.sum(1)][None]
     pointers = found.pointers.copy()
-    pointers[0, :, :3] = np.log(np.maximum(_two_frames(found.frames.times, found.frames.mask, truth), 1e-12))
+    pointers[0, :, :3] = np.log(np.maximum(frame_mixture(found.frames.times, found.frames.mask, truth), 1e-12))
     exact = found.replace(times=times, confidence=confidence, count=count, pointers=pointers)
     losses = losing(exact, matching(times[0], confidence[0], truth, mask), truth, mask)
     for name in ("distance", "overlap", "confidence", "count"):
         assert float(losses[name]) == pytest.approx(0, abs=1e-3), name
-    shares = np.asarray(_two_frames(found.frames.times, found.frames.mask, truth))
+    shares = np.asarray(frame_mixture(found.frames.times, found.frames.mask, truth))
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum((-2, -1))
     assert float(losses["pointer"]) == pytest.approx((entropy * mask).sum(), rel=1e-3)
 

@@ -1,19 +1,18 @@
-"""What a run writes of itself while it goes."""
+"""metrics.jsonl of a run, and the rate that the progress bar shows."""
 
+import io
 import json
 
-import pytest
+from tqdm import tqdm
 
-from capjax.train import reporter as reporter_module
 from capjax.train.reporter import Reporter
 from capjax.workdir.metrics_log import read_metrics
 
 VALUES = {"loss": 2.0, "seconds_per_step": 0.5}
 
 
-def make(tmp_path, *, start=0, tensorboard=False):
-    directory = tmp_path / "tensorboard" if tensorboard else None
-    return Reporter(tmp_path / "metrics.jsonl", start=start, steps=10, batch_size=8, tensorboard_dir=directory)
+def make(tmp_path, *, start=0):
+    return Reporter(tmp_path / "metrics.jsonl", start=start, steps=10, batch_size=8)
 
 
 def test_a_resumed_run_drops_the_lines_of_the_steps_it_repeats(tmp_path):
@@ -45,27 +44,10 @@ def test_scores_and_metrics_after_an_interruption_follow_the_kept_rows(tmp_path)
     assert read_metrics(path) == rows[:5] + new
 
 
-def test_tensorboard_gets_every_value_that_metrics_jsonl_gets(tmp_path):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    pytest.importorskip("clu.metric_writers")
-    reporter = make(tmp_path, tensorboard=True)
-    for step in (1, 2, 3):
-        reporter.metrics(step, VALUES | {"loss": float(step)})
-    reporter.scores(3, {"CIDEr": 0.5})
+def test_compilation_is_left_out_of_the_rate(tmp_path):
+    reporter = make(tmp_path)
+    reporter._bar = tqdm(total=10, file=io.StringIO())
+    start, last = reporter._bar.start_t, reporter._bar.last_print_t
+    reporter.exclude(60.0)
+    assert (reporter._bar.start_t, reporter._bar.last_print_t) == (start + 60.0, last + 60.0)
     reporter.close()
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"tensors": 0})
-    events.Reload()
-    tags = events.Tags()["tensors"]
-    assert {"loss", "seconds_per_step", "images_per_second", "eval/CIDEr"} <= set(tags)
-    assert [event.step for event in events.Tensors("loss")] == [1, 2, 3]
-
-
-def test_an_error_of_the_writer_is_not_lost(tmp_path, monkeypatch):
-    def full(directory):
-        raise OSError(28, "No space left on device", str(directory))
-
-    monkeypatch.setattr(reporter_module, "_summary_writer", full)
-    reporter = make(tmp_path, tensorboard=True)
-    reporter.metrics(1, VALUES)
-    with pytest.raises(OSError, match="No space left"):
-        reporter.close()

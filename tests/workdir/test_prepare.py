@@ -8,7 +8,7 @@ from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.workdir.layout import Workdir
-from capjax.workdir.prepare import prepare
+from capjax.workdir.prepare import StartRecord, prepare
 from tests.helpers.tiny_job import Tiny
 
 
@@ -92,3 +92,29 @@ def test_features_without_an_encoder_are_explained(tiny, tmp_path):
 def test_neighbors_need_features(tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"decode\.num_neighbors compares extracted features; set data\.features"):
         prepared(tmp_path, tiny.config("decode.num_neighbors=3"))
+
+
+def test_a_failed_start_removes_what_it_created(tiny, tmp_path):
+    run = tmp_path / "runs/new"
+    created = StartRecord(Workdir(run))
+    prepared(run, tiny.config())
+    (run / "checkpoints").mkdir()
+    created.remove()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_failed_start_leaves_what_was_there_before(tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "vocabulary.model").write_bytes((tiny.path / "vocabulary.model").read_bytes())
+    created = StartRecord(Workdir(tmp_path))
+    prepared(tmp_path, tiny.config())
+    created.remove()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "vocabulary.model"]
+
+
+def test_a_run_that_saved_anything_stays(tiny, tmp_path):
+    created = StartRecord(Workdir(tmp_path / "run"))
+    prepared(tmp_path / "run", tiny.config())
+    save_checkpoint(tmp_path / "run")
+    created.remove()
+    assert (tmp_path / "run/config.json").is_file()

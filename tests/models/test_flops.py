@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from capjax.compile.flops import count_flops
+from capjax.models.flops import count_flops
 
 
 def count(function, *arguments, **how) -> int:
