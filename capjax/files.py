@@ -1,36 +1,36 @@
-"""Writing files so that nothing partial is ever mistaken for whole."""
+"""Paths as users write them, and atomic writing of files."""
 
 import os
 from pathlib import Path
 
 
 def local_path(path: str | Path) -> Path:
-    """Of a folder or file as a user names it; `~` is his home.
+    """Returns the path of a folder or file, with `~` expanded.
 
     Raises:
-      ValueError: it is a URL, which would become a folder of an odd name.
+      ValueError: the path is a URL, which would become a folder of that name.
     """
     if "://" in str(path):
         raise ValueError(
-            f"{path} is a URL, and no path of this machine; mount the bucket, and give where it is mounted"
+            f"{path} is a URL, not a path on this machine; mount the bucket and give the path where it is mounted"
         )
     return Path(path).expanduser()
 
 
 def write_bytes(path: Path, data: bytes):
-    """Writes aside, then renames over `path`."""
+    """Writes a file under a temporary name, then renames it, so that readers never see a part of it."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        partial.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str):
-    """`write_bytes` of UTF-8."""
+    """Writes text in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())

@@ -1,4 +1,4 @@
-"""What every command sets up once: logging, JAX's compilation cache, and memory that is kept between steps."""
+"""Setup of every command: logging, JAX's compilation cache, and memory that is kept between steps."""
 
 import ctypes
 import importlib.metadata
@@ -52,10 +52,14 @@ def keep_memory(*, training: bool):
 
 
 def start(level: int = logging.INFO, *, training: bool = False, compiles_only: bool = False):
-    """Quiet logs, memory that is kept, and a compilation cache on disk, so that a second start compiles nothing.
+    """Sets up quiet logs, memory that is kept, and a compilation cache on disk, which makes later starts fast.
+
+    Call it before JAX is imported.
 
     Args:
-      compiles_only: for machines elsewhere: no accelerator is looked for here, and what is compiled is not kept.
+      level: level of capjax's own log.
+      training: see `keep_memory`.
+      compiles_only: programs are compiled for other machines: no accelerator is searched for, and nothing is cached.
     """
     keep_memory(training=training)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
@@ -67,7 +71,7 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     import jax
 
     if compiles_only or cpu_only():
-        # Not by the environment, which JAX read when it was imported. libtpu would look for its chips for seconds.
+        # By the config, since JAX may have been imported already. Otherwise libtpu searches for chips for seconds.
         jax.config.update("jax_platforms", "cpu")
     if compiles_only:
         return

@@ -1,12 +1,14 @@
 """Evaluation of a config's evaluation split, from training and from `--mode=eval`."""
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from capjax.config import ConfigError
 from capjax.data.batch import to_device
 from capjax.data.pipeline import DataError, DatasetSplit, check_eval, make_eval_batches
 from capjax.data.record import RecordSource
@@ -17,6 +19,22 @@ from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir
 
+# Packages of metrics, and the extras that install them.
+_METRIC_PACKAGES = {
+    "meteor": ("pycocoevalcap", "meteor"), "sacrebleu": ("sacrebleu", "sacrebleu"), "chrf": ("sacrebleu", "sacrebleu"),
+}  # fmt: skip
+
+
+def check_metrics_installed(metrics: Sequence[str]):
+    """Raises ConfigError for a metric whose package is not installed."""
+    for name in metrics:
+        package, extra = _METRIC_PACKAGES.get(name, (None, None))
+        if package and importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"eval.metrics: {name!r} needs the package {package}; run `pip install 'capjax[{extra}]'`, or leave "
+                "the metric out"
+            )
+
 
 @dataclass(frozen=True)
 class EvalSplit:
@@ -24,6 +42,7 @@ class EvalSplit:
 
     Raises, when it is opened:
       DataError, FileNotFoundError: the split has no records, or none in one of the languages.
+      ConfigError: a metric is not installed.
     """
 
     config: ConfigDict
@@ -35,6 +54,7 @@ class EvalSplit:
     def open(cls, config: ConfigDict, vocabulary: Vocabulary, rules: ShardingRules) -> "EvalSplit":
         if not config.data.eval:
             raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
+        check_metrics_installed(config.eval.metrics)
         source = DatasetSplit.parse(config.data.eval).open()
         check_eval(config.data.eval, config.data.languages, config.data.buckets, source=source)
         return cls(config, vocabulary, rules, source)

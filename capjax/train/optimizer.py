@@ -1,4 +1,4 @@
-"""Optimizers and schedules, by config. Parameters are a flat dict by name, so patterns over names say what differs."""
+"""Optimizers and learning-rate schedules of a config. Patterns select parameters by name."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,17 +10,17 @@ from capjax.models.parameter_aliases import matches
 
 
 def check_patterns(key: str, patterns: Iterable[str], names: Sequence[str]):
-    """Raises ConfigError for a pattern that matches no parameter: it would silently do nothing."""
+    """Raises ConfigError for a pattern that matches no parameter, which would otherwise have no effect."""
     for pattern in patterns:
         if not any(matches(name, [pattern]) for name in names):
             groups = sorted({"/".join(name.split("/")[:2]) for name in names})
-            raise ConfigError(f"{key}: {pattern!r} matches no parameter; there are {', '.join(groups)}")
+            raise ConfigError(f"{key}: {pattern!r} matches no parameter; names start with {', '.join(groups)}")
 
 
 def make_schedule(config, steps: int) -> optax.Schedule:
-    """Step -> learning rate: linear warm-up to the peak, then cosine, linear or rsqrt decay over `steps`.
+    """Returns the schedule step -> learning rate: linear warmup to the peak, then the decay over the rest of `steps`.
 
-    rsqrt: peak * sqrt(warmup / step) after the warm-up (Vaswani et al. 2017, with its own peak).
+    rsqrt: peak * sqrt(warmup / step) after the warmup (Vaswani et al. 2017, with the config's peak).
     """
     peak, warmup = config.learning_rate, config.warmup_steps
     rest = max(steps - warmup, 1)
@@ -37,26 +37,26 @@ def make_schedule(config, steps: int) -> optax.Schedule:
         decay = optax.constant_schedule(peak)
     if not warmup:
         return decay
-    # The very first step already learns: a rate of 0 would waste it.
+    # The warmup starts above 0: a first step with learning rate 0 would be wasted.
     return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup - 1), decay], [warmup - 1])
 
 
 def _matrices(params) -> dict:
-    """Which axes of each kernel are those of its matrix: of inputs, a convolution's window among them, and of outputs.
-    None where Muon has none: embeddings, biases, scales."""
+    """Returns the input axes (with the window of a convolution) and the output axis of each kernel for Muon; None for
+    parameters that Adam updates: embeddings, biases, scales."""
 
     def axes(name: str, value):
-        if not name.endswith("kernel") or not hasattr(value, "shape"):  # Adam's, which optax masks
+        if not name.endswith("kernel") or not hasattr(value, "shape"):  # optax masks the parameters of Adam
             return None
         shape = value.shape
-        layers = len(shape) == 3  # of a stack, each a matrix of its own
+        layers = len(shape) == 3  # a stack of layers, each with a matrix of its own
         return optax.contrib.MuonDimensionNumbers(tuple(range(layers, len(shape) - 1)), len(shape) - 1)
 
     return {name: axes(name, value) for name, value in params.items()}
 
 
 def _directions(config) -> list[optax.GradientTransformation]:
-    """Gradients to update directions, before decay and learning rate."""
+    """Returns the transformations of gradients into update directions, before decay and learning rate."""
     if config.name == "adafactor":
         # Shazeer & Stern 2018: factored second moments, update clipping, steps relative to the parameter's scale.
         momentum = [optax.ema(config.b1, debias=False)] if config.b1 else []
@@ -67,7 +67,7 @@ def _directions(config) -> list[optax.GradientTransformation]:
             *momentum,
         ]
     if config.name == "muon":
-        # A rate of -1 leaves directions; 0.2 makes them as large as Adam's, so that both take one rate.
+        # A learning rate of -1 gives directions; 0.2 makes them as large as Adam's, so that both have one rate.
         return [
             optax.contrib.muon(
                 -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2,
@@ -80,10 +80,9 @@ def _directions(config) -> list[optax.GradientTransformation]:
 
 
 def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """(optimizer over a flat dict with these names, its schedule).
+    """Returns (optimizer, learning-rate schedule) for a flat dict of parameters with these names.
 
-    Weight decay is decoupled (Loshchilov & Hutter 2019), except under plain `adam`, where it is the L2 term in the
-    gradient.
+    Weight decay is decoupled (Loshchilov & Hutter 2019), except with `adam`, where it is an L2 term in the gradient.
 
     Raises:
       ConfigError: a pattern matches no name.

@@ -1,10 +1,13 @@
-"""The training state: everything that a run must keep to go on exactly."""
+"""The training state: all arrays from which a run resumes exactly."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 
+from capjax.config import ConfigError
 from capjax.models.build import frozen_patterns
 from capjax.models.parameter_aliases import matches
 from capjax.models.pure_model import Arrays, PureModel
@@ -14,11 +17,15 @@ from capjax.train.optimizer import check_patterns
 
 @struct.dataclass
 class TrainState:
-    """Attributes:
-    step: int32, steps done.
-    params: parameters that learn, by name; frozen: those that do not.
-    batch_stats: running statistics; opt_state: the optimizer's.
-    ema: averaged params, or empty.
+    """The training state.
+
+    Attributes:
+      step: int32, number of steps done.
+      params: trainable parameters by name.
+      frozen: the other parameters by name.
+      batch_stats: running statistics of batch norm by name.
+      opt_state: state of the optimizer.
+      ema: exponential moving average of `params`, or empty.
     """
 
     step: jax.Array
@@ -29,48 +36,48 @@ class TrainState:
     ema: Arrays
 
     def for_eval(self) -> tuple[Arrays, Arrays]:
-        """(parameters, running statistics) to decode with: the averaged ones where there are any."""
+        """Returns (parameters, batch statistics) for evaluation: averaged parameters, if the run averages them."""
         return {**self.frozen, **(self.ema or self.params)}, self.batch_stats
 
 
 def trainable_names(pure_model: PureModel, config) -> list[str]:
-    """The parameters that learn.
+    """Returns the names of the trainable parameters.
 
     Raises:
-      ConfigError: a `freeze` pattern matches no parameter, or nothing is left.
+      ConfigError: a pattern in `optimizer.freeze` matches no parameter, or no parameter is left to train.
     """
     check_patterns("optimizer.freeze", config.optimizer.freeze, list(pure_model.shapes))
     frozen = frozen_patterns(config)
     names = [name for name in pure_model.shapes if not matches(name, frozen)]
     if not names:
-        raise ValueError("optimizer.freeze leaves no parameter to learn")
+        raise ConfigError("optimizer.freeze and model.encoder.frozen leave no parameter to train")
     return names
 
 
-def make_init(pure_model: PureModel, optimizer, learns, *, ema: bool):
-    """key, pretrained parameters, pretrained statistics -> TrainState.
+def make_init(pure_model: PureModel, optimizer: optax.GradientTransformation, trainable: Sequence[str], *, ema: bool):
+    """Returns a function (key, pretrained parameters, pretrained batch statistics) -> initial TrainState.
 
-    Can be jitted with out_shardings, so that state is born where it belongs.
+    Jit it with out_shardings, so that each array is created on the devices that hold it.
     """
 
     def init(key, loaded: Arrays, loaded_batch_stats: Arrays) -> TrainState:
         params, batch_stats = pure_model.init(key)
         params, batch_stats = {**params, **loaded}, {**batch_stats, **loaded_batch_stats}
-        learned = {name: params[name] for name in learns}
+        trained = {name: params[name] for name in trainable}
         return TrainState(
             step=jnp.zeros((), jnp.int32),
-            params=learned,
-            frozen={name: value for name, value in params.items() if name not in learned},
+            params=trained,
+            frozen={name: value for name, value in params.items() if name not in trained},
             batch_stats=batch_stats,
-            opt_state=optimizer.init(learned),
-            ema=jax.tree.map(jnp.copy, learned) if ema else {},
+            opt_state=optimizer.init(trained),
+            ema=jax.tree.map(jnp.copy, trained) if ema else {},
         )
 
     return init
 
 
 def state_shardings(abstract: TrainState, pure_model: PureModel, rules: ShardingRules) -> TrainState:
-    """Where each array of the state lies."""
+    """Returns the sharding of each array of the state."""
     params = rules.params(pure_model.shapes, pure_model.axes)
     return abstract.replace(
         step=rules.replicated,

@@ -1,4 +1,4 @@
-"""A config to the programs that train it: the same, whether they run here or are compiled for a machine elsewhere."""
+"""The programs that train the model of a config, for this machine or to be compiled for another one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ from capjax.train.step import make_step
 
 @dataclass(frozen=True)
 class Programs:
-    """Attributes:
-    pure_model: the model.
-    state: the abstract training state, each array with its sharding.
-    init_fn: key, pretrained parameters, pretrained statistics -> state; jitted, so that state is born where it belongs.
-    step_fn: state, batch -> state, metrics; jitted, and the state that it is given is given away.
+    """The model and the jitted functions of training.
+
+    Attributes:
+      pure_model: the model.
+      state: the training state as ShapeDtypeStructs with shardings.
+      init_fn: (key, pretrained parameters, pretrained batch statistics) -> state, created on its devices.
+      step_fn: (state, batch) -> (state, metrics). The argument state is donated.
     """
 
     pure_model: PureModel
@@ -31,21 +33,21 @@ class Programs:
 
 
 def make_programs(config, rules: ShardingRules, vocabulary: Vocabulary, *, feature_shape=None) -> Programs:
-    """The programs of a config.
+    """Returns the programs of a config.
 
     Args:
-      feature_shape: (rows, columns, channels), for a model that is fed features.
+      feature_shape: (rows, columns, channels), for a model that takes features.
 
     Raises:
-      ConfigError: the model or the optimizer cannot be made.
+      ConfigError: the settings of the model or the optimizer are impossible.
     """
-    written = config.data.task == "dense" and config.data.time_bins
-    times = TimeTokens(vocabulary, config.data.time_bins).ids if written else ()
+    writes_times = config.data.task == "dense" and config.data.time_bins
+    times = TimeTokens(vocabulary, config.data.time_bins).ids if writes_times else ()
     pure_model = make_pure_model(config, vocab=vocabulary.size, feature_shape=feature_shape, time_ids=times)
-    learns = trainable_names(pure_model, config)
-    optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, learns)
-    init = make_init(pure_model, optimizer, learns, ema=config.train.ema > 0)
-    # Pretrained arrays have the shapes of those that they replace.
+    trainable = trainable_names(pure_model, config)
+    optimizer, schedule = make_optimizer(config.optimizer, config.train.steps, trainable)
+    init = make_init(pure_model, optimizer, trainable, ema=config.train.ema > 0)
+    # Pretrained arrays have the shapes of those they replace.
     abstract = jax.eval_shape(init, make_key(config.seed), {}, {})
     shardings = state_shardings(abstract, pure_model, rules)
     step = make_step(pure_model, optimizer, schedule, config.train, rules, seed=config.seed)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from capjax.config import ConfigError
 from capjax.metrics.messages import shorten
+from capjax.models.parameter_aliases import matches
 from capjax.models.pure_model import Arrays, PureModel, make_key
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import load_weights
@@ -41,7 +42,7 @@ def warm_start(
     saved_params, saved_batch_stats = ({k: np.asarray(v) for k, v in tree.items()} for tree in saved)
 
     def is_selected(name: str) -> bool:
-        return not config.init_patterns or any(re.search(pattern, name) for pattern in config.init_patterns)
+        return not config.init_patterns or matches(name, config.init_patterns)
 
     expected = {name: shape for name, shape in pure_model.shapes.items() if is_selected(name)}
     vocabulary_axes = {name: axes.index("vocab") for name, axes in pure_model.axes.items() if "vocab" in axes}
