@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from capjax.parallel import hosts
 
@@ -97,7 +98,7 @@ class StopSignals:
     def _exit(self, number: int):
         saved_step, cleanup = self._section
         status, message = 128 + number, _message(number, saved_step)
-        print(f"launch.py: {message}", file=sys.stderr, flush=True)
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
         thread = threading.Thread(target=cleanup, daemon=True)
         thread.start()
         thread.join(_CLEANUP_TIMEOUT)

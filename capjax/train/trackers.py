@@ -121,12 +121,12 @@ class WandbTracker:
 
 @TRACKERS.register("mlflow")
 class MlflowTracker:
-    """MLflow, at MLFLOW_TRACKING_URI or in `mlruns/` of the workdir; experiment MLFLOW_EXPERIMENT_NAME or `capjax`."""
+    """MLflow, at MLFLOW_TRACKING_URI or in `mlflow.db` of the workdir. The experiment is MLFLOW_EXPERIMENT_NAME."""
 
     def __init__(self, workdir: Path, config: ConfigDict):
         import mlflow
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or (workdir / "mlruns").resolve().as_uri()
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workdir.resolve() / 'mlflow.db'}"
         self._client = mlflow.MlflowClient(tracking_uri=uri)
         self._id = _run_id(workdir / "mlflow_id", lambda: self._create(_name(workdir, config)))
 

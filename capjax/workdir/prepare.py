@@ -25,7 +25,7 @@ _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
 # What a run writes into its workdir before the first step.
 _START_FILES = (
     "config.json", "vocabulary.model", "encoder", "encoder.partial", "neighbors.npz", "media.json", "metrics.jsonl",
-    "tensorboard", "wandb", "wandb_id", "mlruns", "mlflow_id", "profile", "checkpoints", "best",
+    "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
 )  # fmt: skip
 
 

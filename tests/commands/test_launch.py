@@ -68,6 +68,8 @@ def test_a_config_without_data_says_what_to_set(run):
     [
         ["--output=x"],
         ["--mode=export", "--model=x"],
+        ["--checkpoint=3"],
+        ["--mode=eval", "--model=x", "--checkpoint=3"],
         ["--mode", "trian"],
         ["--stpes=3"],
         ["train.steps=3"],
@@ -86,10 +88,12 @@ def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
     given = ["seed=3", "data.languages=en,de"]
     assert run("--mode=eval", *(f"--config.{setting}" for setting in given))[0] == 0
     where, compiles = (str(SHAPES), str(tmp_path / "run")), {"topologies": [], "batches": None}
-    more = {"compiles": compiles, "output": None, "model": None, "program": "launch.py"}
+    more = {"compiles": compiles, "output": None, "model": None, "checkpoint": "", "program": "launch.py"}
     assert seen == [("eval", *where, given, more)]
     assert run("--mode=eval", "--model=there")[0] == 0
     assert seen[-1] == ("eval", *where, [], more | {"model": "there"})
+    assert run("--mode=eval", "--checkpoint=best")[0] == 0
+    assert seen[-1] == ("eval", *where, [], more | {"checkpoint": "best"})
     assert run("--mode=export", "--output=here")[0] == 0
     assert seen[-1] == ("export", *where, [], more | {"output": "here"})
 

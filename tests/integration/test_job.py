@@ -23,8 +23,8 @@ def job(tiny, monkeypatch, capsys):
     monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
     runtime.start()
 
-    def run(workdir, *more, mode="train"):
-        status = jobs.run(mode, DEFAULT_CONFIG, str(workdir), tiny.settings(*more))
+    def run(workdir, *more, mode="train", checkpoint=""):
+        status = jobs.run(mode, DEFAULT_CONFIG, str(workdir), tiny.settings(*more), checkpoint=checkpoint)
         return status, capsys.readouterr().err
 
     return run
@@ -74,6 +74,19 @@ def test_evaluation_runs_on_other_devices(tiny, job, tmp_path):
     status, errors = job(workdir, "mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", mode="eval")
     assert status == 0, errors
     assert predictions(workdir) == wanted
+
+
+def test_any_checkpoint_can_be_scored_beside_the_best(tiny, job, tmp_path, monkeypatch):
+    one_device(monkeypatch)
+    workdir = copy(tiny.trained(), tmp_path / "run")
+    best = (workdir / "scores.json").read_bytes()
+    status, errors = job(workdir, mode="eval", checkpoint="36")
+    assert status == 0, errors
+    assert json.loads((workdir / "step_36/scores.json").read_text())["step"] == 36
+    assert (workdir / "scores.json").read_bytes() == best
+    status, errors = job(workdir, mode="eval", checkpoint="35")
+    assert status == 1
+    assert "no checkpoint '35'; there are 36, 40, best (" in errors
 
 
 def test_evaluating_with_another_models_config_is_refused(tiny, job, tmp_path):

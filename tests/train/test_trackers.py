@@ -88,7 +88,7 @@ def test_mlflow_gets_every_value_under_a_name_that_it_allows(tmp_path, mlflow):
     reporter.scores(3, {"F1@0.5": 0.25, "SODA_c (METEOR)": 0.5})
     reporter.close()
     assert mlflow == [
-        ("uri", (tmp_path / "mlruns").as_uri()), ("run", "experiment capjax", "job"),
+        ("uri", f"sqlite:///{tmp_path}/mlflow.db"), ("run", "experiment capjax", "job"),
         ("id7", "eval/F1_0.5", 0.25, 3), ("id7", "eval/SODA_c _METEOR_", 0.5, 3), ("end", "id7"),
     ]  # fmt: skip
 
