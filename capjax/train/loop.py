@@ -26,7 +26,7 @@ from capjax.train.train_programs import make_programs
 from capjax.train.train_run import TrainRun
 from capjax.workdir.checkpoint import Checkpoints, latest_step
 from capjax.workdir.layout import Workdir
-from capjax.workdir.prepare import StartRecord, prepare
+from capjax.workdir.prepare import StartRecord, missing_folders, prepare
 from capjax.workdir.warm_start import warm_start
 
 
@@ -44,14 +44,13 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
       Stopped: SIGTERM or SIGINT ended the run after a step, which is saved.
     """
     workdir = Workdir(workdir_path)
-    created = StartRecord(workdir)
-    run = None
-    with StopSignals() as signals:
+    new_folders, run = missing_folders(workdir.path), None
+    with StopSignals() as signals, workdir.lock() if hosts.is_first() else contextlib.nullcontext():
+        created = StartRecord(workdir, new_folders)
         try:
-            with workdir.lock() if hosts.is_first() else contextlib.nullcontext():
-                with signals.exit_on_signal(latest_step(workdir.path), created.remove):
-                    run, hooks = make_run(config, workdir, signals, created)
-                run_steps(run, hooks)
+            with signals.exit_on_signal(latest_step(workdir.path), created.remove):
+                run, hooks = make_run(config, workdir, signals, created)
+            run_steps(run, hooks)
         except BaseException:
             if run is None or run.step == run.start:
                 created.remove()
@@ -100,7 +99,7 @@ def make_run(
         params, batch_stats = load_encoders(config)
         if config.init:
             loaded = warm_start(config, programs.pure_model, vocabulary)
-            params, batch_stats, notes = params | loaded[0], batch_stats | loaded[1], loaded[2]
+            params, batch_stats, notes = params | loaded[0], batch_stats | loaded[1], notes + loaded[2]
         state = programs.init_fn(make_key(config.seed), params, batch_stats)
     start = int(state.step)
 

@@ -29,13 +29,23 @@ _START_FILES = (
 )  # fmt: skip
 
 
-class StartRecord:
-    """Remembers which files of a workdir exist before a start, so that a start that fails can remove the others."""
+def missing_folders(path: Path) -> list[Path]:
+    """Returns the path and those of its parents that do not exist, innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
-    def __init__(self, workdir: Workdir):
-        self._workdir = workdir
+
+class StartRecord:
+    """Remembers which files of a workdir exist before a start, so that a start that fails can remove the others.
+
+    Make it while holding the lock of the workdir: the files may be those of another run.
+
+    Args:
+      new_folders: `missing_folders` of the workdir before it was locked, which creates the folder.
+    """
+
+    def __init__(self, workdir: Workdir, new_folders: Sequence[Path] = ()):
+        self._workdir, self._new_folders = workdir, new_folders
         self._existing = {path.name for path in workdir.path.glob("*")}
-        self._new_folders = [path for path in (workdir.path, *workdir.path.parents) if not path.exists()]
 
     def remove(self):
         """Removes what this start created, and the folder if it is then empty. Once anything is saved, all files stay,

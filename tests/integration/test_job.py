@@ -115,6 +115,25 @@ def test_going_on_with_another_model_names_what_differs(tiny, job, tmp_path, mon
     assert "params/decoder/position: saved (12, 32), expected (33, 32)" in errors
 
 
+def test_a_start_in_the_workdir_of_another_run_leaves_its_files(job, tmp_path):
+    with Workdir(tmp_path / "run").lock():
+        status, errors = job(tmp_path / "run")
+        (tmp_path / "run/config.json").write_text("of the other run")
+    assert status == 1 and "another run is training in" in errors
+    assert (tmp_path / "run/config.json").read_text() == "of the other run"
+
+
+def test_a_failed_start_leaves_no_workdir(tiny, job, tmp_path):
+    problems = {
+        f"data.train={tiny.data}@trian": "no split 'trian'", "model.encoder.name=vit_tinny": "mean 'vit_tiny'",
+        "train.loss_terms.coverage=1.0": "unknown loss term 'coverage'", f"init={tmp_path}/none": "no trained model",
+    }  # fmt: skip
+    for settings, problem in problems.items():
+        status, errors = job(tmp_path / "runs/new", settings)
+        assert (status, problem in errors) == (1, True), errors
+        assert not (tmp_path / "runs").exists()
+
+
 def test_a_failed_start_can_be_mended(tiny, job, tmp_path):
     workdir = tmp_path / "run"
     status, errors = job(workdir, f"data.train={tiny.data}@trian")
