@@ -61,16 +61,16 @@ def test_a_whole_model_is_copied(tiny, run):
 
 
 def test_patterns_select_parameters(tiny, run):
-    _, params, _, _ = start(tiny, run, "init_patterns=^encoder/")
-    assert params.keys() == {name for name in run[1] if name.startswith("encoder/")}
+    _, params, _, _ = start(tiny, run, "init_patterns=^encoders/vision/")
+    assert params.keys() == {name for name in run[1] if name.startswith("encoders/vision/")}
     with pytest.raises(ConfigError, match="no parameter of this model is in that checkpoint"):
-        start(tiny, run, "init_patterns=^encodr/")
+        start(tiny, run, "init_patterns=^encodrs/")
 
 
 def test_missing_unexpected_and_misshaped_parameters_are_listed(tiny, run):
     more = ("model.encoder.options.width=16", "model.temporal.name=transformer", "model.temporal.options.layers=1")
     _, params, _, report = start(tiny, run, *more, "model.temporal.options.heads=2")
-    assert not any(name.startswith("encoder/") for name in params)
+    assert not any(name.startswith("encoders/vision/") for name in params)
     text = "\n".join(report)
     assert "missing in the checkpoint, not initialized from it: 'temporal/" in text
     assert "of another shape, not initialized from it: " in text and ", expected (" in text
