@@ -1,4 +1,4 @@
-# make demo · make test · make lint · make bench: each builds .venv first when it is missing.
+# make demo · test · test-all · lint · types · docs · wheel · bench: each builds .venv first when it is missing.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -13,7 +13,7 @@ VENV := $(PYTHON) -m venv .venv
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-all lint types docs wheel bench
 
 # What a user needs, and what a developer needs besides. A stamp is written when all of it is in.
 .venv/.user: pyproject.toml
@@ -38,6 +38,21 @@ demo: .venv/.user
 
 test: .venv/.dev
 	$(PY) -m pytest -q -n 2 $(ARGS)
+
+# Slow tests, notebooks and tutorials as well: hours on two cores.
+test-all: .venv/.dev
+	$(PY) -m pytest -q -n 2 --slow $(ARGS)
+
+# The wheel and its commands in fresh environments.
+wheel: .venv/.dev
+	$(PY) -m pytest -q --slow tests/integration/test_wheel.py
+
+types: .venv/.dev
+	$(PY) -m mypy
+
+# Into build/site. The variables silence a notice of a plug-in about the future of MkDocs.
+docs: .venv/.dev
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(PY) -m mkdocs build --quiet --strict
 
 lint: .venv/.dev
 	.venv/bin/ruff check .
