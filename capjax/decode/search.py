@@ -120,7 +120,9 @@ def beam_search(
       eos_id: id of <eos>.
       pad_id: id of padding.
       length_penalty: alpha of `length_normalizer`.
-      min_len, no_repeat_ngram, suppressed: see `restrict`.
+      min_len: see `restrict`.
+      no_repeat_ngram: see `restrict`.
+      suppressed: see `restrict`.
     """
     b, p = prefix.shape
     beam_numbers = jnp.arange(num_beams, dtype=jnp.int32)

@@ -67,7 +67,8 @@ class Captioner(nnx.Module):
       encoders: further encoders by name.
       decoder: name and options of the decoder.
       temporal: name and options of attention over time above the encoder `vision`, or None.
-      frame_difference, frame_similarity: of the connector `vision`.
+      frame_difference: see `Connector`; of the connector `vision`.
+      frame_similarity: see `Connector`; of the connector `vision`.
       dense: the model describes events with their times, for which the memory encodes the share of the duration beside
         the seconds.
       events: options of EventQueries, or None if no queries find events.
