@@ -4,7 +4,11 @@
 >>> capjax.load("runs/demo").caption(["photo.jpg"])
 """
 
+from capjax import _deprecated
+
 __all__ = ["load"]
+
+_deprecated.install()
 
 
 def load(workdir, **decode):

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
-    ("metrics", "text", "registry", "config", "extras", "files", "runtime"),
+    ("_deprecated", "metrics", "text", "registry", "config", "extras", "files", "runtime"),
     ("data", "parallel"),
     ("models",),
     ("decode",),

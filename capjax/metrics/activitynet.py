@@ -14,7 +14,6 @@ as an event to find.
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
@@ -214,10 +213,3 @@ def _sentence(value, where: str, empty: bool = False) -> str:
     if not empty and not value.strip():
         raise ValueError(f"{where}: the sentence is empty")
     return value
-
-
-def __getattr__(name: str):
-    if name == "Event":  # the old name, kept for one release
-        warnings.warn("capjax.metrics.activitynet.Event is now called TimedSentence", DeprecationWarning, stacklevel=2)
-        return TimedSentence
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
