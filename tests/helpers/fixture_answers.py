@@ -149,8 +149,9 @@ def first_steps(name: str, steps: int) -> list[dict]:
         status = jobs.run("train", DEFAULT_CONFIG, str(workdir), settings)
     finally:
         ended.set()
-    assert status == 128 + signal.SIGTERM, (name, status)
-    return training_rows(workdir)[:steps]
+    answers = training_rows(workdir)[:steps]
+    assert len(answers) == steps, f"{name} ended with status {status} after {len(answers)} steps"
+    return answers
 
 
 def training_rows(workdir: Path, after: int = 0) -> list[dict]:
