@@ -29,6 +29,7 @@ try:
         TypeOptions,
         WorkerOptions,
     )
+    from apache_beam.runners.runner import PipelineResult
 except ImportError as error:
     raise RuntimeError("--beam needs Apache Beam: pip install 'capjax[beam]'") from error
 
@@ -137,7 +138,8 @@ class _Job:
 
     def __init__(self, tasks: Sequence[Shard | StagedShard], options: PipelineOptions, stop_path: str):
         self._stop_path = stop_path
-        self._result = self._error = None
+        self._result: PipelineResult | None = None
+        self._error: Exception | None = None
         self._remove_stop_file()
         # The local runner returns when the job is done. Others return at once and handle signals, in the main thread.
         local = options.view_as(StandardOptions).runner == _LOCAL
@@ -161,6 +163,7 @@ class _Job:
     def _wait(self, pipeline: beam.Pipeline | None):
         try:
             result = pipeline.run() if pipeline else self._result
+            assert result is not None  # a runner that is not local has started
             result.wait_until_finish()
         except Exception as error:  # runners have exceptions of their own; reported by `failure`
             self._error = error
@@ -186,8 +189,8 @@ class _Job:
 
 def _write(task: Shard | StagedShard, stop_path: str):
     """Writes a shard in a worker, unless an earlier worker has written it."""
-    staged = isinstance(task, StagedShard)
-    parent, last_check, period = os.getppid(), -float("inf"), _STAGE_PERIOD if staged else _PERIOD
+    parent, last_check = os.getppid(), -float("inf")
+    period = _STAGE_PERIOD if isinstance(task, StagedShard) else _PERIOD
 
     def on_items(count: float):
         nonlocal last_check
@@ -199,7 +202,7 @@ def _write(task: Shard | StagedShard, stop_path: str):
 
     with contextlib.suppress(Stopped):
         on_items(0)
-        if staged:
+        if isinstance(task, StagedShard):
             task.make(on_items)
         elif ShardReport.read(task) is None:
             write_shard(task, on_items)

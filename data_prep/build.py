@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
@@ -53,7 +54,10 @@ class _Info(tfds.core.DatasetInfo):
         """Does nothing: no bucket has this dataset, and TFDS's method would leave an empty temporary folder."""
 
 
-class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True):
+class RecordBuilder(
+    tfds.core.dataset_builder.FileReaderBuilder,
+    skip_registration=True,  # type: ignore[call-arg]  # __init_subclass__ of TFDS is not annotated
+):
     """Writes and reads one dataset.
 
     The same items and media give the same bytes in every file, whatever the number of workers and interruptions.
@@ -114,7 +118,7 @@ class RecordBuilder(tfds.core.dataset_builder.FileReaderBuilder, skip_registrati
         self.settings = settings or Storage()
         self.translations = translations
         self.overwrite = overwrite
-        self._bar = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
+        self._bar: dict[str, Any] = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
         self.report = Report(name, max_bad, strict)
         picture, (window, overlap) = self.settings.picture, self.settings.clips.windows(self.settings.fps)
         self.report.media = {

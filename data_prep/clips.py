@@ -142,7 +142,7 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
     outside the window, so that all windows together have the complete events."""
     captions = []
     for caption in item.captions:
-        if caption.start is None:
+        if caption.start is None or caption.end is None:
             continue  # it describes the whole, not a part
         first, last = caption.start + zero, caption.end + zero
         if 2 * (min(last, end) - max(first, start)) >= min(last - first, end - start) - EPSILON:
@@ -153,7 +153,7 @@ def _part(item: Item, start: float, end: float, zero: float) -> Clip:
 def _events(item: Item, start: float, longest: float) -> Iterator[Clip]:
     events: dict[tuple[float, float], list[RecordCaption]] = {}
     for caption in item.captions:
-        if caption.start is not None:
+        if caption.start is not None and caption.end is not None:
             events.setdefault((caption.start, caption.end), []).append(caption)
     names: set[str] = set()
     for (first, last), captions in sorted(events.items()):

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -161,7 +162,10 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
     Raises:
       InputError: A record has no pictures or a damaged one, or its features exceed float16.
     """
-    settings, encoder, jobs, running = extractor.settings, extractor.encoder, deque(), deque()
+    settings, encoder = extractor.settings, extractor.encoder
+    jobs: deque[_Job] = deque()
+    # Clips, and their features on the devices.
+    running: deque[tuple[list[tuple[_Job, int, int]], Any]] = deque()
     clip, stride = encoder.clip_frames, encoder.stride
 
     def clips():
@@ -232,7 +236,7 @@ class _Shard:
     stop: int
 
 
-class FeatureBuilder(RecordBuilder, skip_registration=True):
+class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes the records of a dataset with features, with the same shards as the input.
 
     Args:

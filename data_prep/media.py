@@ -83,7 +83,9 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     with ExitStack() as stack:
         try:
             video = VideoFile(path)
-            frames, shot_frames, cuts = None, [], []
+            frames: _Memory | _Spool | None = None
+            shot_frames: list[_ShotFrame] = []
+            cuts: list[float] = []
             if storage.clips.cut == "shots":
                 spool.unlink(missing_ok=True)  # the required frames are unknown until the cuts are found
                 frames = stack.enter_context(_store(video.duration * storage.fps, spool))
@@ -139,7 +141,8 @@ def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> 
     A shot that is too long for a record is divided into windows, which depend on its end; their frames may not be among
     these.
     """
-    detector, shot_frames, spans = ShotDetector(storage.clips.min_shot), [], []
+    detector, spans = ShotDetector(storage.clips.min_shot), []
+    shot_frames: list[_ShotFrame] = []
     for item in items:
         with suppress(MediaError):  # reported when the clips are made
             spans.append(bounds(item, video.duration))

@@ -102,7 +102,10 @@ class StagedShard:
             local = {path: folder / str(number) / path.name for number, path in enumerate(sorted(self.media))}
             with ThreadPoolExecutor(_COPIES) as pool:
                 list(pool.map(lambda path: _copy(self.media[path], local[path]), local))
-            items = tuple(replace(item, media=local.get(item.media, item.media)) for item in self.shard.items)
+            items = tuple(
+                replace(item, media=local.get(item.media, item.media)) if isinstance(item.media, Path) else item
+                for item in self.shard.items
+            )
             path = folder / self.shard.path.name
             local_shard = replace(
                 self.shard, path=path, report_path=folder / "report.json", frames_dir=folder / "frames", items=items

@@ -42,7 +42,7 @@ def _caption_files(folder: Path, year: str | None) -> list[tuple[Path, str, str]
     for path in sorted(folder.glob("captions_*.json")):
         match = re.fullmatch(r"captions_(([A-Za-z]+)(\d*))\.json", path.name)
         split = standard_split(match[2]) if match else None
-        if split is None:
+        if match is None or split is None:
             raise InputError(f"{path}: should be named captions_SPLITYEAR.json, such as captions_val2017.json")
         files.append((path, split, match[1], match[3]))
     if not files:
@@ -104,6 +104,5 @@ def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict
         if isinstance(media, Problem):
             yield media
         else:
-            yield Item(
-                id, media, split, tuple(captions[row["id"]]), labels.get(row["id"], ()), where=location, name=name
-            )
+            texts, objects = tuple(captions[row["id"]]), labels.get(row["id"], ())
+            yield Item(id, media, split, texts, objects, where=location, name=str(name))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from capjax.data.record import RecordCaption
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption
@@ -20,9 +21,9 @@ class EventSet:
       set: number of the annotation set.
     """
 
-    rows: Sequence[tuple[object, object]]
+    rows: Sequence[tuple[Any, object]]
     where: str
-    duration: object = math.inf
+    duration: Any = math.inf
     set: int = 0
 
 
@@ -35,15 +36,13 @@ def event_captions(events: EventSet, id: str, lang: str) -> Iterator[RecordCapti
         open_end = isinstance(times, tuple) and times[1] == math.inf
         checked = (times[0], times[0] + 1) if open_end else times
         caption = make_caption(sentence, lang, where, id, times=() if checked is None else checked, set=events.set)
-        if isinstance(caption, RecordCaption) and open_end:
-            caption = replace(caption, end=math.inf)
-        if isinstance(caption, RecordCaption) and caption.start >= end_of_video:
+        if isinstance(caption, Problem) or caption.start is None or caption.end is None:
+            yield caption
+        elif caption.start >= end_of_video:
             message = f"the event begins at {caption.start:g} s, and the video ends at {end_of_video:g} s"
             yield Problem("beyond_end", message, where, id, costs="caption")
-        elif isinstance(caption, RecordCaption):
-            yield replace(caption, end=min(caption.end, end_of_video))
         else:
-            yield caption
+            yield replace(caption, end=min(math.inf if open_end else caption.end, end_of_video))
 
 
 def event_item(

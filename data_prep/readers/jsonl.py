@@ -105,6 +105,7 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
     if isinstance(path, Problem):
         yield path
         return
+    name = str(name)  # `Photos.path` has checked that it is text
     clip = interval(row["clip"]) if is_video and row.get("clip") is not None else None
     id = row.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name)
     if not isinstance(id, (str, int)) or not str(id).strip():
@@ -169,7 +170,7 @@ def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -
         return bad(message)
     has_times = row.get("start") is not None or row.get("end") is not None
     kind, set = row.get("kind", "event" if has_times else "caption"), row.get("set", 0)
-    if kind not in (("event",) if has_times else ("caption", "summary")):
+    if not isinstance(kind, str) or kind not in (("event",) if has_times else ("caption", "summary")):
         return bad(f"kind should be event with a start and end, else caption or summary; not {kind!r:.80}")
     if isinstance(set, bool) or not isinstance(set, int) or not 0 <= set < 2**31:
         return bad(f"set should be a whole number from 0, not {set!r:.80}")
@@ -203,7 +204,7 @@ def _transcript(rows: object, lang: str) -> tuple[TranscriptSegment, ...] | None
         sentence = make_caption(
             row.get("text"), str(row.get("lang") or lang), "", times=(row.get("start"), row.get("end"))
         )  # fmt: skip
-        if isinstance(sentence, Problem):
+        if isinstance(sentence, Problem) or sentence.start is None or sentence.end is None:
             return None
         speech.append(TranscriptSegment(sentence.text, sentence.start, sentence.end, sentence.lang))
     return tuple(speech)

@@ -73,4 +73,4 @@ def _read_photo(row: object, where: str, photos: Photos, restval: str) -> ItemSt
             yield caption
         else:
             captions.append(caption)
-    yield Item(id, media, split, tuple(captions), where=where, name=name)
+    yield Item(id, media, split, tuple(captions), where=where, name=str(name))

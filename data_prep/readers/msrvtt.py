@@ -74,8 +74,7 @@ def _read_file(path: Path, where: str, videos: Videos, lang: str) -> ItemStream:
 
 
 def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> ItemStream:
-    id = row.get("video_id") if isinstance(row, dict) else None
-    if not isinstance(id, str):
+    if not isinstance(row, dict) or not isinstance(id := row.get("video_id"), str):
         yield Problem("malformed", "should be an object with video_id and split", where, costs="video")
         return
     split = standard_split(row.get("split"))

@@ -104,11 +104,12 @@ def _table(path: Path, where: str, clean: bool) -> Iterator[tuple[str, tuple[str
         raise InputError(f"{path}:1: the first line should name the columns {', '.join(_COLUMNS)}; no {missing[0]}")
     for number, text in table:
         location = f"{where}:{number}"
-        fields = text if isinstance(text, Problem) else split_row(text, ",", len(columns), columns[-1] == "Description")
+        if isinstance(text, Problem):
+            yield location, text
+            continue
+        fields = split_row(text, ",", len(columns), columns[-1] == "Description")
         if fields is None:
             yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
-        elif isinstance(fields, Problem):
-            yield location, fields
         else:
             row = {name: field.strip() for name, field in zip(columns, fields, strict=True)}
             if not clean or row["Source"] == "clean":

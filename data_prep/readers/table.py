@@ -77,13 +77,13 @@ def read(
             photo.captions.append(caption)
     for name, photo in gathered.items():
         media = photos.path(name, photo.where, name)
-        split = standard_split(splits[name]) if name in splits else split_by_hash(name, fractions)
+        standard = standard_split(splits[name]) if name in splits else split_by_hash(name, fractions)
         if isinstance(media, Problem):
             yield media
-        elif split is None:
+        elif standard is None:
             yield unknown_split(splits[name], photo.where, name)
         else:
-            yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
+            yield Item(name, media, standard, tuple(photo.captions), where=photo.where, name=name)
 
 
 def locate(input_dir: Path, captions: Path | None, names: Sequence[str]) -> tuple[Path, Path]:

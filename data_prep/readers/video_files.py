@@ -29,6 +29,7 @@ def write_videos(items: Iterator[Item], folder: Path | None, all_splits: bool) -
     rows = []
     for item in items:
         if all_splits or item.split != "train":
+            assert not isinstance(item.media, Path)  # it is generated
             write_bytes(folder / item.name, item.media())
             row = {"video": item.name, "split": item.split, "captions": [_as_row(caption) for caption in item.captions]}
             rows.append(json.dumps(row, ensure_ascii=False) + "\n")

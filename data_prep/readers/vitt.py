@@ -94,8 +94,8 @@ def _sections(rows: list) -> Iterator[tuple[object, object]]:
     for row in rows:
         row = row if isinstance(row, dict) else {}
         start = row.get("timestamp")
-        if interval([0, start]) or start == 0:
-            valid.append((float(start) / 1000, row.get("tag")))
+        if span := (0.0, 0.0) if start == 0 else interval([0, start]):
+            valid.append((span[1] / 1000, row.get("tag")))
         else:
             invalid.append(([start], row.get("tag")))
     valid.sort(key=lambda section: section[0])

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import cast
 
 import av
 import cv2
@@ -49,14 +50,15 @@ def encode(pictures: Iterable[np.ndarray], fps: float, crf: int = 12) -> bytes:
                 shape = picture.shape
                 if shape[0] % 2 or shape[1] % 2:
                     raise ValueError(f"pictures of {shape[1]}x{shape[0]}; a video's sides should be even")
-                stream = container.add_stream(codec, rate=rate, options=options)
+                stream = cast(av.VideoStream, container.add_stream(codec, rate=rate, options=options))
                 stream.height, stream.width, stream.pix_fmt = *shape[:2], "yuv420p"
                 stream.codec_context.thread_count = 1
                 stream.codec_context.time_base = 1 / rate
             if picture.shape != shape:
                 raise ValueError(f"picture {index} is {picture.shape}, the first was {shape}")
             # OpenCV converts faster than FFmpeg through PyAV.
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+            yuv = cast(np.ndarray, cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420))
+            frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))
         if shape is None:

@@ -113,7 +113,7 @@ def _matches(text: str, sentences: list[Parts], space: str) -> bool:
     """Whether normalized text can be split into the parts of the sentences."""
     parts: list[Iterable[str]] = []
     for sentence in sentences:
-        parts += [(space,)] * bool(parts) + sentence
+        parts += [*([(space,)] if parts else []), *sentence]
     ends = {0}
     for ways in parts[:-1]:
         ends = {end + len(way) for end in ends for way in map(str.casefold, ways) if text.startswith(way, end)}

@@ -35,6 +35,9 @@ _TRIES = 500
 # Radius of the circle around a shape of size 1.
 _REACH = {shape: float(np.sqrt((outline(shape) ** 2).sum(1)).max()) for shape in SHAPES}
 
+# (start, end) of an event, in seconds.
+Span = tuple[float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn(Thing):
@@ -164,7 +167,7 @@ def make_moving_scene(seed: int, index: int) -> MovingScene:
         # A few plans never fit; then another is drawn.
 
 
-def _times(rng, count: int) -> tuple[list[tuple[float, float]], float]:
+def _times(rng, count: int) -> tuple[list[Span], float]:
     """(start, end) of each event, and the duration of the scene."""
     step = round(STEP * 100)
     while True:  # in hundredths of a second
@@ -213,7 +216,7 @@ class _Choreography:
         self.hidden = list(range(size))[size - sum(kind == "appear" for kind, _ in plan) :]
         self.now: dict[int, Drawn] = {}
 
-    def play(self, spans) -> tuple[tuple[Drawn, ...], tuple[MovingEvent, ...]] | None:
+    def play(self, spans: Sequence[Span]) -> tuple[tuple[Drawn, ...], tuple[MovingEvent, ...]] | None:
         """(things, events), or None if there is not enough space."""
         for thing in range(len(self.looks) - len(self.hidden)):
             if (placed := self._place(thing)) is None:
@@ -280,30 +283,30 @@ class _Choreography:
     def _between(self, low: float, high: float) -> float | None:
         return float(self.rng.uniform(low, high)) if low <= high else None
 
-    def _appear(self, thing, span, direction) -> MovingEvent | None:
+    def _appear(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         if (after := self._place(thing)) is None:
             return None
         before = replace(after, opacity=0.0) if self.rng.random() < 0.5 else replace(after, size=0.0)
         return MovingEvent("appear", thing, *span, before, after)
 
-    def _leave(self, thing, span, direction) -> MovingEvent | None:
+    def _leave(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         if self._way(thing, direction) < math.inf:
             return None
         return self._go("leave", thing, span, direction, self._edge(thing, direction, far=True))
 
-    def _move(self, thing, span, direction) -> MovingEvent | None:
+    def _move(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me, (dx, dy) = self.now[thing], DIRECTIONS[direction]
         edge = (1 if dx + dy > 0 else 0) - (me.x if dx else me.y)
         room = min(self._way(thing, direction), abs(edge) - me.radius - MARGIN, MOVE[1])
         way = self._between(max(MOVE[0], _SLOWEST * (span[1] - span[0])), room)
         return None if way is None else self._go("move", thing, span, direction, way)
 
-    def _go(self, kind, thing, span, direction, way: float) -> MovingEvent:
+    def _go(self, kind: str, thing: int, span: Span, direction: str, way: float) -> MovingEvent:
         before, (dx, dy) = self.now[thing], DIRECTIONS[direction]
         after = replace(before, x=before.x + dx * way, y=before.y + dy * way)
         return MovingEvent(kind, thing, *span, before, after, direction)
 
-    def _bounce(self, thing, span, direction) -> MovingEvent | None:
+    def _bounce(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me, most = self.now[thing], int((span[1] - span[0]) / _HOP)
         if direction:
             way = self._edge(thing, direction)
@@ -311,14 +314,15 @@ class _Choreography:
                 return None
             hops = 1
         else:
-            way = self._between(BOUNCE[0], min(self._way(thing, "up"), me.y - me.radius - MARGIN, BOUNCE[1]))
-            if way is None:
+            height = self._between(BOUNCE[0], min(self._way(thing, "up"), me.y - me.radius - MARGIN, BOUNCE[1]))
+            if height is None:
                 return None
+            way = height
             hops = int(self.rng.integers(1, min(most, 3) + 1))
         dx, dy = DIRECTIONS[direction or "up"]
         return MovingEvent("bounce", thing, *span, me, me, direction, (dx * way, dy * way), hops)
 
-    def _turn(self, thing, span, direction) -> MovingEvent | None:
+    def _turn(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         """Quarter turns, so that a resting square does not look like a diamond; at most one per second, because a
         faster star
         would seem to turn back."""
@@ -329,18 +333,18 @@ class _Choreography:
         after = replace(me, angle=me.angle + 90.0 * quarters * TURNS[direction])
         return MovingEvent("turn", thing, *span, me, after, direction)
 
-    def _grow(self, thing, span, direction) -> MovingEvent | None:
+    def _grow(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me = self.now[thing]
         room = min(self._room(me, thing) / me.radius, SIZES[1] / me.size, GROWTH[1])
         factor = self._between(GROWTH[0], room)
         return None if factor is None else MovingEvent("grow", thing, *span, me, replace(me, size=me.size * factor))
 
-    def _shrink(self, thing, span, direction) -> MovingEvent | None:
+    def _shrink(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me = self.now[thing]
         factor = self._between(GROWTH[0], min(me.size / SIZES[0], GROWTH[1]))
         return None if factor is None else MovingEvent("shrink", thing, *span, me, replace(me, size=me.size / factor))
 
-    def _colour(self, thing, span, direction) -> MovingEvent | None:
+    def _colour(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me = self.now[thing]
         free = [colour for colour in COLOURS if (me.shape, colour) not in self.taken]
         if not free:

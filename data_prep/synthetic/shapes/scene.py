@@ -4,6 +4,7 @@ The picture is the unit square, with x to the right and y down. A scene is drawn
 index), so that a larger dataset begins with a smaller one.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ PLACES = {"middle": (0.5, 0.5), "top": (0.5, 0.22), "bottom": (0.5, 0.78), "left
 GAP = 0.08
 # Width of the empty border of the picture.
 MARGIN = 0.02
+
+
+# (shape, color) of each thing of a scene.
+Looks = Sequence[tuple[str, str]]
 
 
 def outline(shape: str) -> np.ndarray:
@@ -131,7 +136,7 @@ def _jitter(rng, amount: float) -> float:
     return float(rng.uniform(-amount, amount))
 
 
-def _at(rng, looks) -> Message:
+def _at(rng, looks: Looks) -> Message:
     place = str(rng.choice(list(PLACES)))
     x, y = PLACES[place]
     size = float(rng.uniform(0.36, 0.42) if rng.random() < 0.5 else rng.uniform(0.2, 0.24))
@@ -144,7 +149,7 @@ def _inside(middle: float, size: float) -> float:
     return min(max(middle, size / 2 + MARGIN), 1 - size / 2 - MARGIN)
 
 
-def _apart(rng, looks, kind: str) -> Message:
+def _apart(rng, looks: Looks, kind: str) -> Message:
     """Two things next to each other along an axis, with a small shift across it."""
     sizes = [float(rng.uniform(0.24, 0.34)) for _ in looks]
     free = 1 - 2 * MARGIN - sum(sizes) - GAP
@@ -159,7 +164,7 @@ def _apart(rng, looks, kind: str) -> Message:
     return Message(kind, tuple(things))
 
 
-def _touch(rng, looks) -> Message:
+def _touch(rng, looks: Looks) -> Message:
     sizes = [float(rng.uniform(0.26, 0.34)) for _ in looks]
     left, right = (Thing(*look, 0.0, 0.0, size) for look, size in zip(looks, sizes, strict=True))
     # A slight overlap, so that no pixel of background remains between them.
@@ -172,7 +177,7 @@ def _touch(rng, looks) -> Message:
     return Message("touch", things)
 
 
-def _row(rng, looks) -> Message:
+def _row(rng, looks: Looks) -> Message:
     y = 0.5 + _jitter(rng, 0.25)
     things = (
         Thing(*look, x + _jitter(rng, 0.015), y + _jitter(rng, 0.03), float(rng.uniform(0.2, 0.23)))
@@ -181,7 +186,7 @@ def _row(rng, looks) -> Message:
     return Message("row", tuple(things))
 
 
-_LAYOUTS = {
+_LAYOUTS: dict[str, Callable[[np.random.Generator, Looks], Message]] = {
     "at": _at,
     "left": lambda rng, looks: _apart(rng, looks, "left"),
     "above": lambda rng, looks: _apart(rng, looks, "above"),

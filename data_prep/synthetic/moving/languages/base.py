@@ -85,7 +85,7 @@ class MovingLanguage:
             if literal:
                 yield (literal,)
             if field is not None:
-                yield self.clauses_of(events[field], form, known)
+                yield self.clauses_of(events[field], form or "", known)
 
 
 def join(sentences: Sequence[str], space: str) -> str:
