@@ -11,7 +11,7 @@ __all__ = ["load"]
 _deprecated.install()
 
 
-def load(workdir, **decode):
+def load(workdir, *, plugins=(), **decode):
     """The trained model of a workdir: see `capjax.predict.load`."""
     try:
         from capjax.predict import load  # imported on use, since it imports JAX
@@ -19,4 +19,4 @@ def load(workdir, **decode):
         from capjax import extras
 
         raise ModuleNotFoundError(extras.explain(error) or str(error), name=error.name) from error
-    return load(workdir, **decode)
+    return load(workdir, plugins=plugins, **decode)

@@ -20,7 +20,7 @@ COMMANDS = {
     "caption": ("capjax.commands.caption:main", "caption photos and videos"),
     "export": ("capjax.commands.launch:export", "export a trained model as SavedModel and StableHLO"),
     "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),
-    "score": ("capjax.metrics.cli:command", "score predictions against references"),
+    "score": ("capjax.commands.score:main", "score predictions against references"),
     "doctor": ("capjax.commands.doctor:main", "show versions, devices, extras and the compilation cache"),
 }
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from capjax import plugins
 from capjax.registry import nearest
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.readers import READERS
@@ -33,13 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0 if argv else 2
     name, rest = argv[0], argv[1:]
+    if status := _guarded(name, lambda: _import_plugins(rest)):
+        return status
     if name in _JOBS:
         job = importlib.import_module(f"data_prep.{name}")
         parser = _parser(name, job.__doc__)
         job.add_arguments(parser)
         args = parser.parse_args(rest)
         return _guarded(name, lambda: job.run(args))
-    if name not in READERS.names():
+    if name not in READERS:
         hint = nearest(name, [*READERS.names(), *_JOBS])
         print(f"python -m data_prep: unknown name {name!r}: {hint}", file=sys.stderr)
         return 2
@@ -58,13 +61,22 @@ def _summary(module) -> str:
     return (module.__doc__ or "").strip().split("\n")[0].rstrip(".:")
 
 
+def _import_plugins(words: Sequence[str]) -> int:
+    """Imports the modules of `--plugins`, whose readers have arguments of their own. Options of Beam are not ours."""
+    own = words[: words.index("--beam")] if "--beam" in words else words
+    plugins.import_argument(own)
+    return 0
+
+
 def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"python -m data_prep {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    plugins.add_argument(parser)
+    return parser
 
 
 def _number(kind, low, high=float("inf")):

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
-    ("_deprecated", "metrics", "text", "registry", "config", "extras", "files", "runtime"),
+    ("_deprecated", "configs", "metrics", "text", "plugins", "registry", "config", "extras", "files", "runtime"),
     ("data", "parallel"),
     ("models",),
     ("decode",),
@@ -18,7 +18,7 @@ LAYERS = (
     ("predict",),
     ("compile", "export", "compress", "explain", "analyze"),
     ("serve",),
-    ("__main__", "cli", "commands", "configs", "jobs"),
+    ("__main__", "cli", "commands", "jobs"),
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 

@@ -23,6 +23,22 @@ def test_a_duplicate_is_an_error():
         things.register("a")(str)
 
 
+def test_a_module_may_be_imported_again():
+    things = Registry("thing")
+
+    def import_module():
+        @things.register("a", size=3)
+        class Thing:
+            def __init__(self, size):
+                self.size = size
+
+        return Thing
+
+    import_module()
+    again = import_module()
+    assert things.get("a").func is again
+
+
 def test_an_unknown_name_lists_the_known():
     things = Registry("thing")
     things.register("resnet50")(int)

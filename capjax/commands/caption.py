@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from capjax import plugins
+
 # Files of a folder that are taken for images.
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
@@ -27,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=int, help="photos, videos or windows in a batch (default: 32; for events 8)")
     add("--json", action="store_true", help="print one JSON object per line: path, caption, lang, score; for events "
         "path, lang, duration, and events with start, end, caption, score")  # fmt: skip
+    plugins.add_argument(parser)
     add = parser.add_argument_group("events").add_argument
     add("--dense", action="store_true", help="fail unless the model finds events; such a model lists events with or "
         "without this option")  # fmt: skip
@@ -43,6 +46,7 @@ def run(args) -> int:
 
     if args.batch is not None and args.batch < 1:
         raise ValueError(f"--batch {args.batch}: expected 1 or more")
+    plugins.import_plugins(args.plugins)
     workdir = Workdir(args.workdir)
     config = workdir.config()
     dense = predict.finds_events(config)

@@ -6,7 +6,7 @@
 
 from ml_collections import ConfigDict
 
-from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive
+from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive, registered
 
 # Options of the TPU compiler. A limit of 12 MB of vector memory for the tiles of a kernel, in place of 16, shortens
 # compilation, because the code of a kernel grows with its tiles, and costs little speed (docs/results.md).
@@ -81,6 +81,11 @@ _MODEL = Group(
         'Further encoders by name, such as {"audio": {"name": NAME, "input": KEY}}: name of the encoder and the batch '
         "entry that it reads, and optionally weights, frozen and options as above.",
     ),
+    connector=Group(
+        "Features of an encoder to the memory of the decoder.",
+        name=Setting("linear", "Name of the connector in `capjax.models.connector.CONNECTORS`."),
+        options=Setting({}, "Keyword arguments of the connector."),
+    ),
     frame_difference=Setting(False, "Add the differences to the frames before and after to each frame's features."),
     frame_similarity=Setting(
         0,
@@ -112,8 +117,8 @@ _MODEL = Group(
 _OPTIMIZER = Group(
     "Optimizer and learning rate.",
     name=Setting(
-        "adamw", "Optimizer: adam, adamw, adafactor, lion or muon.",
-        choice("adam", "adamw", "adafactor", "lion", "muon"),
+        "adamw", "Optimizer: adam, adamw, adafactor, lion, muon, or one of a plug-in.",
+        registered("optimizer", "adam", "adamw", "adafactor", "lion", "muon"),
     ),
     learning_rate=Setting(1e-3, "Peak learning rate."),
     schedule=Setting(
@@ -256,6 +261,11 @@ _COMPILE = Group(
 ROOT = Group(
     "A job.",
     name=Setting("", "Name of the job, for people."),
+    plugins=Setting(
+        (),
+        "Modules that register encoders, decoders, connectors, metrics, loss terms or optimizers of your own: "
+        '("my_module",). They are found on sys.path, in the current directory and beside the config file.',
+    ),
     seed=Setting(0, "Seed of initialization, of the order of records, of dropout and of sampling.", non_negative),
     init=Setting(
         "",

@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import json
 import sys
-import traceback
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from capjax import plugins
 from capjax.config import aliases
 from capjax.config.defaults import SETTINGS, default_config
 from capjax.config.errors import ConfigError
@@ -32,7 +32,7 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ConfigError: an error in the file, an unknown key, a wrong type or an impossible value.
+      ConfigError: an error in the file or in a plug-in, an unknown key, a wrong type or an impossible value.
     """
     name, _, arg = source.partition(":")
     path = find(name)
@@ -40,8 +40,16 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
     for setting in overrides:
         override(config, setting)
     aliases.warn(source)
+    _import_plugins(config, path.parent)
     check(config)
     return config
+
+
+def _import_plugins(config: ConfigDict, *folders: Path):
+    try:
+        plugins.import_plugins(config.plugins, folders)
+    except plugins.PluginError as error:
+        raise ConfigError(f"plugins: {error}") from error
 
 
 def find(name: str) -> Path:
@@ -91,7 +99,7 @@ def _call(path: Path, arg: str) -> ConfigDict:
             if not isinstance(config, (ConfigDict, dict)):
                 raise ConfigError(f"get_config returned {config!r}; expected the config, made by default_config()")
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"{_place(error, path)}: {_describe(error)}") from error
+            raise ConfigError(f"{plugins.locate_error(error, path)}: {plugins.describe_error(error)}") from error
     return config
 
 
@@ -121,29 +129,6 @@ def _old_common() -> types.ModuleType:
 
     module.__dict__["get_config"] = get_config
     return module
-
-
-def _place(error: BaseException, path: Path) -> str:
-    """The file and line of an error: the innermost frame in the config file or in a file beside it."""
-    place = str(path)
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        file = Path(frame.f_code.co_filename)
-        if file.parent.resolve() == path.parent.resolve():
-            place = f"{path.parent / file.name}, line {line}"
-    return place
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, AttributeError) and error.args and isinstance(error.args[0], KeyError):
-        error = error.args[0]  # ConfigDict's attributes are keys
-        return str(error.args[0])
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg}"
-    if isinstance(error, ValueError):  # its message is for people
-        return str(error)
-    return f"{type(error).__name__}: {error}"
 
 
 def complete(values: Mapping, where: str) -> ConfigDict:
@@ -205,6 +190,7 @@ def with_overrides(config: ConfigDict, settings: Iterable[str]) -> ConfigDict:
     for setting in settings:
         override(config, setting)
     aliases.warn("a setting")
+    _import_plugins(config)
     check(config)
     return config
 
@@ -274,17 +260,21 @@ def to_json(config: ConfigDict) -> str:
 def from_json(text: str, where: str) -> ConfigDict:
     """Returns the checked config that `to_json` wrote, also with an older version of capjax.
 
-    Old names of settings are accepted; settings that the text lacks have their default.
+    Old names of settings are accepted; settings that the text lacks have their default. Plug-ins are imported only as
+    `plugins.import_remembered` allows it.
 
     Args:
       where: the source, for messages.
 
     Raises:
-      ConfigError: the text is not such a config.
+      ConfigError: the text is not such a config, or a plug-in cannot be imported.
     """
     try:
         config = complete(_tuples(json.loads(text)), where)
+        plugins.import_remembered(config.plugins, where)
         check(config)
+    except plugins.PluginError as error:
+        raise ConfigError(str(error)) from error
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{where} is not a config that capjax wrote: {error}") from error
     aliases.warn(where)

@@ -1,14 +1,15 @@
 """Building blocks of `capjax.config.defaults`: a setting with its default, meaning and check, and a group of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from capjax import plugins
 from capjax.config.aliases import AliasedConfigDict
 from capjax.config.errors import ConfigError
-from capjax.registry import nearest
+from capjax.registry import Registry, nearest
 
 
 @dataclass(frozen=True)
@@ -18,23 +19,37 @@ class Check:
     Attributes:
       allows: returns whether a value is allowed.
       expected: the allowed values in words, for errors and for the config reference.
-      choices: the allowed values, where they are few; an error then names the nearest.
+      choices: returns the allowed values, where they are few; an error then names the nearest.
     """
 
     allows: Callable[[Any], bool]
     expected: str
-    choices: tuple[str, ...] = ()
+    choices: Callable[[], Iterable[str]] | None = None
 
     def __call__(self, key: str, value):
         """Raises ConfigError unless `value` is allowed."""
         if not self.allows(value):
-            hint = nearest(str(value), self.choices) if self.choices else f"expected {self.expected}"
+            hint = nearest(str(value), self.choices()) if self.choices else f"expected {self.expected}"
             raise ConfigError(f"{key} = {value!r}: {hint}")
 
 
 def choice(*choices: str) -> Check:
     """Returns the check that a value is one of these."""
-    return Check(choices.__contains__, ", ".join(choices), choices)
+    return Check(choices.__contains__, ", ".join(choices), lambda: choices)
+
+
+def registered(kind: str, *names: str) -> Check:
+    """Returns the check that a value is one of these names, or one that a plug-in has added to the registry `kind`."""
+
+    def choices() -> set[str]:
+        return {*names, *(Registry.by_kind[kind].names() if kind in Registry.by_kind else ())}
+
+    def allows(name: str) -> bool:
+        if name not in choices():
+            plugins.import_entry_points()
+        return name in choices()
+
+    return Check(allows, f"{', '.join(names)}, or one of a plug-in", choices)
 
 
 positive = Check(lambda value: value >= 1, "1 or more")

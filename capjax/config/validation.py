@@ -4,7 +4,8 @@ from ml_collections import ConfigDict
 
 from capjax.config.defaults import SETTINGS
 from capjax.config.errors import ConfigError
-from capjax.metrics.names import check_families, dense_figures, metric_names
+from capjax.metrics.names import FAMILIES, check_families, dense_figures, metric_names
+from capjax.plugins import import_entry_points
 from capjax.registry import nearest
 
 # Settings that a stage of data.curriculum may change.
@@ -45,6 +46,8 @@ def _check_profile(steps: tuple):
 
 
 def _check_scores(values: dict):
+    if not FAMILIES.keys() >= {name.strip().lower() for name in values["eval.metrics"]}:
+        import_entry_points()
     try:
         families = check_families(values["eval.metrics"])
         names = (dense_figures if values["data.task"] == "dense" else metric_names)(families)

@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from capjax import plugins
 from capjax.data.media_reader import MediaReader
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.pipeline import DatasetSplit
@@ -170,8 +171,10 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="for datasets of features without photos: the "
                         "dataset that they were extracted from, or a folder with the photos")  # fmt: skip
+    plugins.add_argument(parser)
     args = parser.parse_args()
     try:
+        plugins.import_plugins(args.plugins)
         page = make_page(Workdir(args.workdir), photos=args.photos)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.output, page)

@@ -10,7 +10,7 @@ annotations and submissions are scored as dense captions. Nothing is downloaded,
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from capjax.metrics import files
@@ -24,11 +24,25 @@ from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m capjax.metrics") -> int:
-    """Runs the command. Returns its exit status: 0, or 2 after a one-line message if the input is invalid."""
-    options = _parser(prog).parse_args(arguments)
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m capjax.metrics",
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    prepare: Callable[[argparse.Namespace], None] | None = None,
+) -> int:  # fmt: skip
+    """Runs the command. Returns its exit status: 0, or 2 after a one-line message if the input is invalid.
+
+    Args:
+      add_arguments: adds options of the caller to the parser.
+      prepare: called with the parsed options before anything is read.
+    """
+    parser = _parser(prog)
+    if add_arguments:
+        add_arguments(parser)
+    options = parser.parse_args(arguments)
     name = prog.removeprefix("python -m ")
     try:
+        if prepare:
+            prepare(options)
         _check_outputs(options)
         dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
         report = _dense(options) if dense else _captions(options)
@@ -45,11 +59,6 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m capja
     else:
         print(_dense_table(report, options.tious) if dense else _table(report))
     return 0
-
-
-def command(arguments: Sequence[str]) -> int:
-    """Runs `capjax score`."""
-    return main(arguments, prog="capjax score")
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

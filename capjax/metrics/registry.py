@@ -22,10 +22,12 @@ def register_metric(metric: Metric):
     Raises:
       ValueError: the family, or one of its names, is taken by another metric.
     """
-    if metric.family in METRICS:
-        raise ValueError(f"there is a metric {metric.family!r} already: {type(METRICS[metric.family]).__name__}")
+    old = METRICS.get(metric.family)
+    is_same = (type(old).__module__, type(old).__qualname__) == (type(metric).__module__, type(metric).__qualname__)
+    if old and not is_same:  # the module of a metric may be imported again
+        raise ValueError(f"there is a metric {metric.family!r} already: {type(old).__name__}")
     for family, names in FAMILIES.items():
-        if taken := set(names) & set(metric.names):
+        if family != metric.family and (taken := set(names) & set(metric.names)):
             raise ValueError(f"metric {metric.family!r}: {sorted(taken)[0]} is a metric of {family!r} already")
     METRICS[metric.family] = metric
     FAMILIES[metric.family] = metric.names

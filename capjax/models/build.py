@@ -12,6 +12,7 @@ from flax import nnx
 from capjax.config import ConfigError
 from capjax.data.batch import media_shapes
 from capjax.models.captioner import VISION, Captioner, EncoderSpec
+from capjax.models.connector import CONNECTORS
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.parts import BatchNorm
@@ -25,6 +26,10 @@ PREFIX_ROOM = 3
 # Arguments that the captioner sets itself, and that a config's `options` cannot set.
 _GIVEN_TO_DECODER = {"self", "vocab", "width", "max_len", "dtype", "rngs"}
 _GIVEN_TO_TEMPORAL = {"self", "width", "dtype", "rngs"}
+_GIVEN_TO_CONNECTOR = {
+    "self", "channels", "width", "grid", "modality", "rate", "feature_dropout", "relative", "resizable",
+    "frame_difference", "frame_similarity", "dtype", "rngs",
+}  # fmt: skip
 _GIVEN_TO_ENCODER = {"self", "image_size", "dtype", "rngs"}
 # Keys of an entry of model.encoders, with their defaults.
 _ENCODER_DEFAULTS = {"name": "", "weights": "", "frozen": False, "options": {}, "input": ""}
@@ -130,6 +135,7 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
                 for name, each in others.items()
             },
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
+            connector={"name": model.connector.name, **model.connector.options},
             frame_difference=model.frame_difference,
             frame_similarity=model.frame_similarity,
             dense=config.data.task == "dense",
@@ -157,6 +163,7 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
             _check_options(ENCODERS, each["name"], each["options"], _GIVEN_TO_ENCODER, where)
         if model.temporal.name:
             _check_options(TEMPORAL, model.temporal.name, model.temporal.options, _GIVEN_TO_TEMPORAL)
+        _check_options(CONNECTORS, model.connector.name, model.connector.options, _GIVEN_TO_CONNECTOR)
         _check_options(DECODERS, model.decoder.name, model.decoder.options, _GIVEN_TO_DECODER)
         return PureModel.of(make)
     except ConfigError:

@@ -15,7 +15,7 @@ from flax import nnx, struct
 from jaxtyping import Array, Bool, Float, Int
 
 from capjax.data.batch import feature_entries
-from capjax.models.connector import Connector, time_token_embeddings
+from capjax.models.connector import CONNECTORS, time_token_embeddings
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention
@@ -67,6 +67,7 @@ class Captioner(nnx.Module):
       encoders: further encoders by name.
       decoder: name and options of the decoder.
       temporal: name and options of attention over time above the encoder `vision`, or None.
+      connector: name and options of the connectors.
       frame_difference: see `Connector`; of the connector `vision`.
       frame_similarity: see `Connector`; of the connector `vision`.
       dense: the model describes events with their times, for which the memory encodes the share of the duration beside
@@ -83,9 +84,10 @@ class Captioner(nnx.Module):
     def __init__(
         self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
         encoders: Mapping[str, EncoderSpec] | None = None, temporal: Mapping | None = None,
-        frame_difference: bool = False, frame_similarity: int = 0, dense: bool = False, events: Mapping | None = None,
-        time_ids: Sequence[int] = (), image_size: int = 224, feature_shape: tuple[int, int, int] | None = None,
-        frozen_encoder: bool = False, dropout: float = 0.0, feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
+        connector: Mapping | None = None, frame_difference: bool = False, frame_similarity: int = 0,
+        dense: bool = False, events: Mapping | None = None, time_ids: Sequence[int] = (), image_size: int = 224,
+        feature_shape: tuple[int, int, int] | None = None, frozen_encoder: bool = False, dropout: float = 0.0,
+        feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         common = {"dtype": dtype, "rngs": rngs}
         specs = dict(encoders or {})
@@ -102,10 +104,13 @@ class Captioner(nnx.Module):
                 grid, channels = made.grid(image_size, image_size), made.width
             else:
                 *grid, channels = feature_shape
-            of_vision = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
-            self.connectors[name] = Connector(
-                channels, width, grid, modality=name, rate=dropout, feature_dropout=feature_dropout, relative=dense,
-                resizable=name in specs, **(of_vision if name == VISION else {}), **common,
+            options = {"name": "linear"} | dict(connector or {})
+            if name == VISION:
+                inputs = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
+                options |= {key: value for key, value in inputs.items() if value}
+            self.connectors[name] = CONNECTORS.make(
+                options.pop("name"), channels, width, grid, modality=name, rate=dropout,
+                feature_dropout=feature_dropout, relative=dense, resizable=name in specs, **options, **common,
             )  # fmt: skip
         options = {"name": None, "dropout": dropout} | dict(temporal or {})
         name = options.pop("name")

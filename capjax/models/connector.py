@@ -11,11 +11,17 @@ from jaxtyping import Array, Bool, Float
 from capjax.models.frame_difference import FrameDifference, FrameSimilarity
 from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
 from capjax.models.memory import Memory, Segment
+from capjax.registry import Registry
+
+# Connectors by name. All are created with the arguments of `Connector` except `frame_difference` and
+# `frame_similarity`, which are given only where a config sets them, and with `model.connector.options`.
+CONNECTORS = Registry("connector")
 
 # Radians of the fastest sinusoid over a whole video.
 RELATIVE_TIME_SCALE = 100.0
 
 
+@CONNECTORS.register("linear")
 class Connector(nnx.Module):
     """Projects the feature grids of t frames to a memory of width d.
 

@@ -23,6 +23,7 @@ from capjax.decode.results import Caption, Event
 from capjax.models.build import make_pure_model
 from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
+from capjax.plugins import import_plugins
 from capjax.predict.localize import LocalizedVideo, localize
 from capjax.predict.media_batch import MediaBatcher
 from capjax.text.vocabulary import Vocabulary
@@ -273,14 +274,17 @@ def finds_events(config: ConfigDict) -> bool:
     return config.data.task == "dense"
 
 
-def load(workdir: str | Path | Workdir, **decode) -> Predictor:
+def load(workdir: str | Path | Workdir, *, plugins: Sequence[str] = (), **decode) -> Predictor:
     """Loads the trained model of a workdir, with the weights of its best evaluation.
 
     Args:
       workdir: folder of a training run.
+      plugins: modules to import first: those of the run's config that are not installed as entry points.
       **decode: decoding options that differ from the config's, such as `num_beams=1`.
 
     Raises:
       FileNotFoundError: there is no trained model in the folder.
+      ConfigError, PluginError: the run needs a plug-in that is not named, or a plug-in cannot be imported.
     """
+    import_plugins(plugins)
     return Predictor(workdir, **decode)

@@ -7,6 +7,11 @@ import optax
 
 from capjax.config import ConfigError
 from capjax.models.parameter_aliases import matches
+from capjax.registry import Registry
+
+# Optimizers by name, for `optimizer.name`: functions (`optimizer` section of the config) -> the transformations of
+# gradients into update directions, before weight decay and learning rate.
+OPTIMIZERS = Registry("optimizer")
 
 
 def check_patterns(key: str, patterns: Iterable[str], names: Sequence[str]):
@@ -55,28 +60,35 @@ def _matrices(params) -> dict:
     return {name: axes(name, value) for name, value in params.items()}
 
 
-def _directions(config) -> list[optax.GradientTransformation]:
-    """Returns the transformations of gradients into update directions, before decay and learning rate."""
-    if config.name == "adafactor":
-        # Shazeer & Stern 2018: factored second moments, update clipping, steps relative to the parameter's scale.
-        momentum = [optax.ema(config.b1, debias=False)] if config.b1 else []
-        return [
-            optax.scale_by_factored_rms(),
-            optax.clip_by_block_rms(1.0),
-            optax.scale_by_param_block_rms(),
-            *momentum,
-        ]
-    if config.name == "muon":
-        # A learning rate of -1 gives directions; 0.2 makes them as large as Adam's, so that both have one rate.
-        return [
-            optax.contrib.muon(
-                -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2,
-                muon_weight_dimension_numbers=_matrices,
-            )
-        ]  # fmt: skip
-    if config.name == "lion":
-        return [optax.scale_by_lion(b1=config.b1, b2=config.b2)]
+@OPTIMIZERS.register("adam")
+@OPTIMIZERS.register("adamw")
+def adam(config) -> list[optax.GradientTransformation]:
+    """Adam (Kingma & Ba 2015)."""
     return [optax.scale_by_adam(b1=config.b1, b2=config.b2)]
+
+
+@OPTIMIZERS.register("lion")
+def lion(config) -> list[optax.GradientTransformation]:
+    """Lion (Chen et al. 2023)."""
+    return [optax.scale_by_lion(b1=config.b1, b2=config.b2)]
+
+
+@OPTIMIZERS.register("adafactor")
+def adafactor(config) -> list[optax.GradientTransformation]:
+    """Adafactor (Shazeer & Stern 2018): factored second moments, update clipping, steps relative to the parameters."""
+    momentum = [optax.ema(config.b1, debias=False)] if config.b1 else []
+    return [optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms(), *momentum]
+
+
+@OPTIMIZERS.register("muon")
+def muon(config) -> list[optax.GradientTransformation]:
+    """Muon (Jordan et al. 2024) for matrices, Adam for the other parameters."""
+    # A learning rate of -1 gives directions; 0.2 makes them as large as Adam's, so that both have one learning rate.
+    return [
+        optax.contrib.muon(
+            -1.0, adam_b1=config.b1, adam_b2=config.b2, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices
+        )
+    ]
 
 
 def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.GradientTransformation, optax.Schedule]:
@@ -91,7 +103,7 @@ def make_optimizer(config, steps: int, names: Sequence[str]) -> tuple[optax.Grad
     check_patterns("optimizer.lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     decayed = {name: not matches(name, config.no_decay) for name in names}
     decay = [optax.add_decayed_weights(config.weight_decay, decayed)] if config.weight_decay else []
-    directions = _directions(config)
+    directions = OPTIMIZERS.make(config.name, config)
     chain = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     chain += [*decay, *directions] if config.name == "adam" else [*directions, *decay]
     if config.lr_multipliers:

@@ -19,9 +19,9 @@ log = logging.getLogger("capjax")
 
 # Keys that may change between two starts of one run: they do not alter the trained arrays.
 _MAY_CHANGE = (
-    "name", "init", "data.threads", "data.prefetch", "train.steps", "train.log_every", "train.eval_every",
-    "train.tensorboard", "train.trackers", "train.profile", "train.xla_options", "compile.", "checkpoint.", "decode.",
-    "eval.", "mesh.", "data.eval",
+    "name", "init", "plugins", "data.threads", "data.prefetch", "train.steps", "train.log_every",
+    "train.eval_every", "train.tensorboard", "train.trackers", "train.profile", "train.xla_options", "compile.",
+    "checkpoint.", "decode.", "eval.", "mesh.", "data.eval",
 )  # fmt: skip
 # Keys that determine the model.
 _OF_MODEL = ("model.", "data.features", "data.image_size")
