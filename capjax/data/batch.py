@@ -14,7 +14,7 @@ Keys are flat rather than nested so that jit, sharding and SavedModel signatures
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 from jaxtyping import Bool, Float16, Float32, Int32, UInt8
@@ -129,7 +129,7 @@ def empty_media(b: int, t: int, **options) -> Batch:
     batch = {name: np.zeros(shape, dtype) for name, (shape, dtype) in media_shapes(b, t, **options).items()}
     if "duration" in batch:
         batch["duration"][:] = 1
-    return batch
+    return cast(Batch, batch)
 
 
 def set_times(batch: Batch, row: int, times: Float32[np.ndarray, " t"]):
@@ -152,11 +152,13 @@ def set_frames(
       ValueError: A frame is not a JPEG file, or is damaged.
     """
     frames = batch["frames"][row]
-    size, state = frames.shape[1], rng and rng.bit_generator.state
-    for jpeg, out in zip(jpegs, frames, strict=False):
-        if rng is None:
+    size = frames.shape[1]
+    if rng is None:
+        for jpeg, out in zip(jpegs, frames, strict=False):
             view(jpeg, size, out=out)
-            continue
+        return
+    state = rng.bit_generator.state
+    for jpeg, out in zip(jpegs, frames, strict=False):
         rng.bit_generator.state = state
         training_view(
             jpeg, size, rng, scale=augmentation.crop_scale, aspect=augmentation.crop_aspect, flip=augmentation.flip,

@@ -15,7 +15,7 @@ b: batch, n: positions or records.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -34,12 +34,12 @@ class RecordPool:
     Attributes:
       picks: int [n, 2], (source, index).
       weight: Weight of the dataset in the mixture.
-      sizes: Sizes of the records, see `RecordSource.sizes`; None if no setting needs them.
+      sizes: Sizes of the records, see `RecordSource.sizes`; empty if no setting needs them.
     """
 
     picks: np.ndarray
     weight: float = 1.0
-    sizes: dict[str, np.ndarray] | None = None
+    sizes: dict[str, np.ndarray] = field(default_factory=dict)
 
     def split(self, hard: float | None) -> list[tuple[np.ndarray, float]]:
         """Returns [(indices into the pool, share)]: the whole pool, or its halves with a share above 0."""

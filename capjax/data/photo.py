@@ -212,15 +212,15 @@ def _orientation(image: Image.Image) -> int:
 def _rgb(image: Image.Image, size: int) -> Image.Image:
     """Decodes and scales an image and turns it upright, in mode RGB."""
     scale = min(1.0, size / min(image.size))
-    size_out = tuple(max(1, round(side * scale)) for side in image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
     # libjpeg decodes at 1/2, 1/4 or 1/8 of the size faster, with little loss.
-    image.draft(None, size_out)
+    image.draft(None, (width, height))
     image.load()
     turn = _UPRIGHT.get(_orientation(image))  # after load, which turns TIFF files upright itself
     image = _eight_bit_rgb(image)
     if scale < 1:
         # `load` may have swapped the sides of a TIFF file.
-        size_out = size_out if (image.width > image.height) == (size_out[0] > size_out[1]) else size_out[::-1]
+        size_out = (width, height) if (image.width > image.height) == (width > height) else (height, width)
         image = image.resize(size_out, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return image.transpose(turn) if turn is not None else image
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import grain
 import numpy as np
@@ -70,7 +71,7 @@ def _usable_records(source, targets: Targets, where: str) -> np.ndarray:
     languages, kind = set(targets.data.languages), targets.kind
     dataset_languages = getattr(source, "languages", None)
     sizes = source.sizes() if dataset_languages is not None and dataset_languages <= languages else None
-    if sizes is not None:
+    if dataset_languages is not None and sizes is not None:
         # All languages of the dataset are used: the sizes tell which records qualify, without opening any.
         available, usable = dataset_languages, np.flatnonzero(sizes[kind])
     else:
@@ -135,7 +136,7 @@ class _Loader:
     def empty(self, b: int, t: int) -> Batch:
         """Returns a batch of b empty rows for t frames."""
         media = empty_media(b, t, image_size=self.data.image_size, feature_shape=self.feature_shape)
-        return {**media, **self.targets.empty(b), "ids": [""] * b}
+        return cast(Batch, {**media, **self.targets.empty(b), "ids": [""] * b})
 
     def set_media(self, batch: Batch, row: int, record: Record, rng: np.random.Generator | None):
         """Sets frames or features of a row; `rng` draws frames, crops and views, None is the evaluation view."""
@@ -257,7 +258,7 @@ def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape
 
 def make_train_iterator(
     parts: Sequence[str], vocabulary: Vocabulary, data, *, batch_size: int, seed: int,
-    rows: Sequence[int] | None = None, sources: Sequence | None = None,
+    rows: Sequence[int] | np.ndarray | None = None, sources: Sequence | None = None,
 ) -> TrainIterator:  # fmt: skip
     """Makes training batches with `ids`: every record once an epoch, each epoch in another order.
 
@@ -276,24 +277,24 @@ def make_train_iterator(
     """
     if not parts:
         raise DataError("config.data.train is empty; set it, for instance --config.data.train=DATASET@train")
-    parts = [DatasetSplit.parse(part) for part in parts]
-    sources = sources if sources is not None else [part.open() for part in parts]
-    stages, rows = make_stages(as_namespace(data)), _rows(rows, batch_size)
+    splits = [DatasetSplit.parse(part) for part in parts]
+    sources = sources if sources is not None else [split.open() for split in splits]
+    stages = make_stages(as_namespace(data))
     stage_targets = [make_targets(vocabulary, stage.data) for stage in stages]
     has_hard_share = any(stage.hard is not None for stage in stages)
     setting = "data.buckets" if data.buckets else "data.curriculum's `hard`" if has_hard_share else ""
     pools = [
-        _make_pool(number, part, source, stage_targets[0], setting)
-        for number, (part, source) in enumerate(zip(parts, sources, strict=True))
+        _make_pool(number, split, source, stage_targets[0], setting)
+        for number, (split, source) in enumerate(zip(splits, sources, strict=True))
     ]
     loaders = [_Loader(sources, targets) for targets in stage_targets]
     order = BatchOrder(pools, stages, batch_size=batch_size, seed=seed)
-    load = _TrainLoader(order, loaders, batch_size=batch_size, rows=rows, seed=seed)
+    load = _TrainLoader(order, loaders, batch_size=batch_size, rows=_rows(rows, batch_size), seed=seed)
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
 
 
-def _rows(rows: Sequence[int] | None, batch_size: int) -> np.ndarray:
+def _rows(rows: Sequence[int] | np.ndarray | None, batch_size: int) -> np.ndarray:
     return np.arange(batch_size) if rows is None else np.asarray(rows)
 
 
@@ -313,8 +314,8 @@ def check_eval(part: str, languages: Sequence[str], buckets: Sequence[int] = (),
 
 
 def make_eval_batches(
-    part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0, rows: Sequence[int] | None = None,
-    source=None,
+    part: str, vocabulary: Vocabulary, data, *, batch_size: int, limit: int = 0,
+    rows: Sequence[int] | np.ndarray | None = None, source=None,
 ) -> Iterator[Batch]:  # fmt: skip
     """Yields every record of a split once, in order, with the host entries of `capjax.data.batch.Batch`.
 
@@ -331,7 +332,7 @@ def make_eval_batches(
         raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
     source = source if source is not None else DatasetSplit.parse(part).open()
     total = min(limit, len(source)) if limit else len(source)
-    rows = _rows(rows, batch_size)
+    process_rows = _rows(rows, batch_size)
     targets = make_targets(vocabulary, as_namespace(data))
     loader = _Loader([source], targets)
     frame_counts = _require_sizes(source, "data.buckets", part)["frames"][:total] if data.buckets else None
@@ -344,11 +345,12 @@ def make_eval_batches(
         return next((bucket for bucket in data.buckets if bucket >= longest), data.num_frames)
 
     def load(number: int) -> Batch:
-        b = len(rows)
-        batch = loader.empty(b, num_frames(number)) | {"rows": rows}
+        b = len(process_rows)
+        batch = loader.empty(b, num_frames(number))
+        batch["rows"] = process_rows
         batch["valid"], batch["references"] = np.zeros(b, bool), [{} for _ in range(b)]
         batch["videos"] = [("", 0.0, 0.0)] * b
-        for row, batch_row in enumerate(rows):
+        for row, batch_row in enumerate(process_rows):
             index = number * batch_size + int(batch_row)
             if index >= total:
                 mark_padding(batch, row)

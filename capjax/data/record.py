@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -272,17 +273,17 @@ def parse(example: bytes) -> Record:
         frame_times=np.asarray(columns["frame_times"].float_list.value, np.float32),
         duration=columns["duration"].float_list.value[0],
         labels=tuple(
-            Label(name, None if box[0] is None else tuple(box))
+            Label(name, None if box[0] is None else cast(tuple[float, float, float, float], tuple(box)))
             for name, *box in zip(texts("labels/name"), boxes, boxes, boxes, boxes, strict=True)
         ),
         transcript=tuple(TranscriptSegment(*row) for row in segments),
         audio=columns["audio"].bytes_list.value[0],
         audio_rate=integers("audio_rate")[0],
         features=np.frombuffer(columns["features"].bytes_list.value[0], "<f2").reshape(shape) if shape else None,
-        feature_grid=integers("feature_grid") or None,
+        feature_grid=cast(tuple[int, int], integers("feature_grid")) or None,
         # Datasets of photos written before videos were supported lack these columns.
         video=(texts("video") or [""])[0],
-        start=(numbers("start") or [0.0])[0],
+        start=next(iter(columns["start"].float_list.value), 0.0),
     )
 
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from capjax.data.batch import Batch
 from capjax.data.record import Record, RecordCaption
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
@@ -77,7 +78,7 @@ class Targets:
             "loss_mask": np.zeros(shape, bool),
         }
 
-    def fill(self, batch: dict, row: int, record: Record, rng: np.random.Generator):
+    def fill(self, batch: Batch, row: int, record: Record, rng: np.random.Generator):
         """Writes the targets of one row for training."""
         raise NotImplementedError
 
@@ -85,7 +86,7 @@ class Targets:
         """Whether a text fits whole, with its prefix and <eos>."""
         return len(self.prefixes[lang]) + len(tokens) < self.data.target_len
 
-    def _write(self, batch: dict, index: tuple[int, ...], tokens: Sequence[int], lang: str):
+    def _write(self, batch: Batch, index: tuple[int, ...], tokens: Sequence[int], lang: str):
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
         # A text that is too long is truncated without <eos>, because it does not end there.
         tokens = [*prefix, *tokens, eos][: self.data.target_len]
@@ -129,7 +130,8 @@ class _TextSampler:
     """Draws texts without replacement until all were drawn; texts that do not fit are skipped if any fits."""
 
     def __init__(self, texts: list[str], encode: Callable, fits: Callable[..., bool]):
-        self._texts, self._remaining, self._encode, self._fits = texts, [], encode, fits
+        self._texts, self._encode, self._fits = texts, encode, fits
+        self._remaining: list[str] = []
         self._filtered = False
 
     def draw(self, rng: np.random.Generator) -> list[int]:
@@ -165,12 +167,12 @@ class _EventTargets(Targets):
         events = list(sets[lang].values())[rng.integers(len(sets[lang]))]
         if len(events) > self.data.max_events:
             events = [events[i] for i in rng.choice(len(events), self.data.max_events, replace=False)]
-        return sorted(events, key=lambda event: (event.start, event.end)), lang
+        return sorted(events, key=_interval), lang
 
     def empty(self, b: int) -> dict[str, np.ndarray]:
         e = self.data.max_events
         # Padding events have a length above 0, so that ratios of lengths stay finite.
-        times = np.broadcast_to(np.float32([0, 1]), (b, e, 2)).copy()
+        times = np.broadcast_to(np.array([0, 1], np.float32), (b, e, 2)).copy()
         events = {"event_times": times, "event_mask": np.zeros((b, e), bool)}
         return super().empty(b) | events | {"duration": np.ones(b, np.float32)}
 
@@ -179,7 +181,7 @@ class _EventTargets(Targets):
 
     def _write_times(self, batch, row, record, events: Sequence[RecordCaption]):
         for number, event in enumerate(events):
-            start, end = (min(max(time / record.duration, 0.0), 1.0) for time in (event.start, event.end))
+            start, end = (min(max(time / record.duration, 0.0), 1.0) for time in _interval(event))
             batch["event_times"][row, number] = start, max(end, start + 1e-4)
             batch["event_mask"][row, number] = True
 
@@ -200,7 +202,7 @@ class TimedTextTargets(_EventTargets):
             events, lang = self._choose(record, rng)
             if number == 0:
                 self._write_times(batch, row, record, events)
-            timed_texts = [(event.start, event.end, event.text) for event in events]
+            timed_texts = [(*_interval(event), event.text) for event in events]
             tokens = self.time_tokens.encode(timed_texts, record.duration)
             self._write(batch, self._caption_index(row, number), tokens, lang)
 
@@ -228,6 +230,12 @@ def _draw(rng: np.random.Generator, weights: Sequence[float]) -> int:
     return min(bisect_right(edges, rng.random() * edges[-1]), len(edges) - 1)
 
 
+def _interval(event: RecordCaption) -> tuple[float, float]:
+    """Returns the start and end of an event, in seconds."""
+    assert event.start is not None and event.end is not None  # every caption of the kind `event` has times
+    return event.start, event.end
+
+
 def references(record: Record, targets: Targets) -> Mapping:
     """Returns the reference captions of a record, in all languages.
 
@@ -238,7 +246,11 @@ def references(record: Record, targets: Targets) -> Mapping:
     if isinstance(targets, _EventTargets):
         return {
             lang: {
-                number: [(e.start + record.start, e.end + record.start, e.text) for e in events]
+                number: [
+                    (start + record.start, end + record.start, event.text)
+                    for event in events
+                    for start, end in [_interval(event)]
+                ]
                 for number, events in sets.items()
             }
             for lang, sets in targets.sets(record).items()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -141,7 +142,7 @@ class VideoFile:
         # AVI has no presentation times. FFmpeg reports decoding times, which lag by the frames that the decoder holds.
         held = stream.codec_context.has_b_frames if container.format.name == "avi" else 0
         if self._pts is None:
-            self._first, self.duration = None, late + self.frames / rate
+            self._first, self.duration = 0, late + self.frames / rate
         else:
             self._first = int(self._pts.min()) - round(late / self._unit)
             last = int(self._pts.argmax())
@@ -162,7 +163,7 @@ class VideoFile:
         self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
         return kept if size <= _KEPT else None
 
-    def frames_at(self, times: Sequence[float], *, all_frames: bool = False) -> Iterator[TimedFrame]:
+    def frames_at(self, times: Sequence[float] | np.ndarray, *, all_frames: bool = False) -> Iterator[TimedFrame]:
         """Yields the frames displayed at `times`, each once, in order.
 
         The frame displayed at a time is the last one whose display starts at or before it. Nothing is displayed before
@@ -189,7 +190,7 @@ class VideoFile:
             if all_frames or shown.indices.stop > done:
                 yield TimedFrame(shown.time, shown.frame, range(max(shown.indices.start, done), shown.indices.stop))
 
-    def group_by_frame(self, times: Sequence[float]) -> list[range]:
+    def group_by_frame(self, times: Sequence[float] | np.ndarray) -> list[range]:
         """Groups `times` by the frame displayed: for each frame, in order, the indices of its times.
 
         This uses the index and decodes nothing (so a packet that turns out to be damaged may be counted), unless the
@@ -201,7 +202,7 @@ class VideoFile:
         edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
         return [range(*edge) for edge in pairwise(edges) if len(owners) and owners[edge[0]] != _NONE]
 
-    def _from_beginning(self, times: Sequence[float]) -> np.ndarray:
+    def _from_beginning(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
         """Returns the times, clipped to the first frame if that is displayed within a decoder's delay of the start."""
         times = np.asarray(times, np.float64)
         beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
@@ -228,16 +229,19 @@ class VideoFile:
         if frame.interlaced_frame and frame.height > 2:
             frame = _one_field(frame)
         frame = _REFORMATTER.reformat(
-            frame, width, height, "yuvj420p", interpolation="BICUBIC", dst_colorspace="ITU601", dst_color_range="JPEG",
-            threads=1,
+            frame, width, height, "yuvj420p", interpolation="BICUBIC",
+            dst_colorspace="ITU601",  # type: ignore[arg-type]  # PyAV's annotation lacks the names
+            dst_color_range="JPEG", threads=1,
         )  # fmt: skip
         planes = [_pixels(plane) for plane in frame.planes]
         if turns:
             planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
-        return encode_yuv(*planes, settings.quality)
+        y, u, v = planes
+        return encode_yuv(y, u, v, settings.quality)
 
     def _owners(self, times: np.ndarray) -> np.ndarray:
         """Returns the presentation time (stream units) of the frame displayed at each time; _NONE before the first."""
+        assert self._pts is not None
         ordered = np.sort(self._pts)
         positions = np.searchsorted((ordered - self._first) * self._unit, times + EPSILON, side="right") - 1
         return np.where(positions >= 0, ordered[positions], _NONE)
@@ -268,7 +272,7 @@ class VideoFile:
         with self._packets() as (stream, packets):
             for frame in _frames(packets, stream, plan):
                 pts = frame.pts if frame.pts is not None else frame.dts
-                if self._first is None:  # without timestamps, times follow from the frame rate
+                if self._pts is None:  # without timestamps, times follow from the frame rate
                     time = self._late + count / float(stream.average_rate or stream.guessed_rate or 25)
                 else:
                     time = last if pts is None else (pts - self._first) * self._unit
@@ -424,4 +428,4 @@ def _one_field(frame: av.VideoFrame) -> av.VideoFrame:
     field.link_to(sink)
     graph.configure()
     source.push(frame)
-    return sink.pull()
+    return cast(av.VideoFrame, sink.pull())

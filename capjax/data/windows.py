@@ -102,7 +102,8 @@ def frames_by_window(frames: Iterable[Frame], windows: Sequence[Int[np.ndarray, 
     Yields:
       The frames displayed at the sample times of each window.
     """
-    frames, kept = iter(frames), deque()
+    frames = iter(frames)
+    kept: deque[Frame] = deque()
     for indices in windows:
         if not len(indices):
             yield []

@@ -258,7 +258,7 @@ def kendall(scores: np.ndarray, ratings: np.ndarray) -> dict[str, float]:
         raise ValueError("a score or rating is NaN, which cannot be ranked")
     taus = {}
     for variant in ("b", "c"):
-        result = kendalltau(scores, ratings, variant=variant, method="asymptotic")  # type: ignore[call-overload]
+        result = kendalltau(scores, ratings, variant=variant, method="asymptotic")
         taus[f"tau_{variant}"] = float(result.statistic)
     return taus
 
