@@ -64,7 +64,7 @@ def find(name: str) -> Path:
     if path.parent != Path() or path.is_absolute():
         neighbors = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise FileNotFoundError(f"no config file {path}; {nearest(path.name, neighbors)}")
-    folders = [Path("configs"), *map(Path, _installed_folders())]
+    folders = [Path("configs"), *_installed_folders()]
     for folder in folders:
         if (candidate := folder / f"{path.name.removesuffix('.py')}.py").is_file():
             return candidate
@@ -72,11 +72,10 @@ def find(name: str) -> Path:
     raise FileNotFoundError(f"no config file {name}, and no config of that name; {nearest(path.stem, names)}")
 
 
-def _installed_folders() -> Iterable[str]:
-    """The folders of the configs that come with capjax."""
-    import capjax.configs  # imported, because in a clone its __init__.py adds the folder `configs` of the clone
-
-    return capjax.configs.__path__
+def _installed_folders() -> list[Path]:
+    """The folders of the configs that come with capjax: in the package, or beside it in a clone."""
+    package = Path(__file__).resolve().parents[1]
+    return [package / "configs", package.parent / "configs"]
 
 
 def _call(path: Path, arg: str) -> ConfigDict:
