@@ -26,7 +26,11 @@ REPLACED = [
     ("stats", "capjax/decode", "batch_stats"),
     ("of_x", EVERYWHERE, "dx"),
     ("of_out", EVERYWHERE, "dout"),
-    ("pieces", "capjax", "tokens"),
+    # A SentencePiece piece is the text of a token; elsewhere than in the vocabulary there are tokens only.
+    *(
+        ("pieces", f"capjax/{package}", "tokens")
+        for package in ("data", "models", "decode", "train", "evals", "predict")
+    ),
     ("places", "capjax/models", "positions"),
     ("places", "capjax/decode", "positions"),
     ("Seen", EVERYWHERE, "MediaSample"),
