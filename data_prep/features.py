@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -372,6 +372,7 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
     """
     from capjax.models.encoders import ENCODERS
     from capjax.models.encoders.clip import over_time, time_stride
+    from capjax.models.encoders.registry import Encoder
     from capjax.models.frozen_encoder import make_encoder_module
     from capjax.models.pretrained import DEFAULT_WEIGHTS
 
@@ -385,7 +386,8 @@ def make_settings(args: argparse.Namespace) -> FeatureSettings:
     if weights is None:
         raise InputError(f"--weights is missing: a .pth or .safetensors file for {args.encoder}")
     try:
-        encoder = make_encoder_module(args.encoder, image_size=args.image_size, options=args.encoder_options)
+        module = make_encoder_module(args.encoder, image_size=args.image_size, options=args.encoder_options)
+        encoder = cast(Encoder, module)
         encoder.grid(encoder.image_size, encoder.image_size)
     except TypeError as error:
         raise InputError(f"--encoder-options: {error}") from error

@@ -134,6 +134,7 @@ def project_heads(
         no gradient.
     """
     kernel, bias = linear.arrays()
+    assert bias is not None
     if keys is not None:
         is_key = np.arange(parts).repeat(bias.size // parts) == keys
         bias = jnp.where(is_key, jax.lax.stop_gradient(bias), bias)

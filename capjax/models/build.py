@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,8 @@ def check_stages(pure_model: PureModel, config, feature_shape=None):
     data, checked = config.data, {(config.data.num_frames, config.data.image_size)}
     if set(encoder_configs(config)) - {VISION}:
         return  # the sizes of what further encoders read are known only from a batch
-    for first, changes in data.curriculum or ((0, {}),):
+    stages: Sequence[tuple[int, Mapping[str, Any]]] = data.curriculum or ((0, {}),)
+    for first, changes in stages:
         frames, size = (changes.get(name, data[name]) for name in ("num_frames", "image_size"))
         for t in sorted({min(bucket, frames) for bucket in data.buckets or (frames,)}):
             if (t, size) in checked:
@@ -214,7 +216,8 @@ def load_encoders(config) -> tuple[Arrays, Arrays]:
 
     Encoders without weights are left out.
     """
-    params, batch_stats = {}, {}
+    params: Arrays = {}
+    batch_stats: Arrays = {}
     for name, encoder in encoder_configs(config).items():
         if not encoder["weights"]:
             continue

@@ -7,7 +7,8 @@ positions, v: vocabulary, e: events.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,35 +90,39 @@ class Captioner(nnx.Module):
         feature_shape: tuple[int, int, int] | None = None, frozen_encoder: bool = False, dropout: float = 0.0,
         feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        common = {"dtype": dtype, "rngs": rngs}
+        common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
         specs = dict(encoders or {})
+        options: dict[str, Any]
         if encoder is not None:
             options = dict(encoder)
             specs = {VISION: EncoderSpec(options.pop("name"), options, frozen_encoder), **specs}
         names = tuple(dict.fromkeys([VISION, *specs]))
-        self.encoders, self.connectors = nnx.Dict(), nnx.Dict()
+        self.encoders: nnx.Dict = nnx.Dict()
+        self.connectors: nnx.Dict = nnx.Dict()
         for name in names:
             if name in specs:
                 spec = specs[name]
                 made = ENCODERS.make(spec.name, image_size=image_size, **common, **spec.options)
                 self.encoders[name] = made
                 grid, channels = made.grid(image_size, image_size), made.width
+            elif feature_shape is None:
+                raise ValueError(f"a model without the encoder {name!r} needs the feature_shape of its features")
             else:
                 *grid, channels = feature_shape
-            options = {"name": "linear"} | dict(connector or {})
+            options = {"name": "linear", **(connector or {})}
             if name == VISION:
-                inputs = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
+                inputs: dict[str, Any] = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
                 options |= {key: value for key, value in inputs.items() if value}
             self.connectors[name] = CONNECTORS.make(
                 options.pop("name"), channels, width, grid, modality=name, rate=dropout,
                 feature_dropout=feature_dropout, relative=dense, resizable=name in specs, **options, **common,
             )  # fmt: skip
-        options = {"name": None, "dropout": dropout} | dict(temporal or {})
-        name = options.pop("name")
-        self.temporal = TEMPORAL.make(name, width=width, **common, **options) if name else None
-        options = {"dropout": dropout} | dict(events or {})
+        options = {"name": None, "dropout": dropout, **(temporal or {})}
+        kind = options.pop("name")
+        self.temporal = TEMPORAL.make(kind, width=width, **common, **options) if kind else None
+        options = {"dropout": dropout, **(events or {})}
         self.events = EventQueries(width=width, **common, **options) if events is not None else None
-        options = {"dropout": dropout} | dict(decoder)
+        options = {"dropout": dropout, **decoder}
         self.decoder = DECODERS.make(
             options.pop("name"), vocab=vocab, width=width, max_len=max_len, **common, **options
         )
@@ -188,7 +193,7 @@ class Captioner(nnx.Module):
         """Teacher forcing: logits [b * c, l - 1, v] for target[..., 1:] from target[..., :-1]."""
         tokens = target.reshape(-1, target.shape[-1])[:, :-1]
         out = self.decoder(tokens, memory, key, return_attention=return_attention)
-        return out.replace(mask=memory.mask)
+        return replace(out, mask=memory.mask)
 
     def encoder_attention(self, batch: Mapping) -> dict[str, SpaceTimeAttention]:
         """Attention over space and time before decoding, by the name of the encoder, and `temporal`.
@@ -222,10 +227,11 @@ class Captioner(nnx.Module):
         elif self.frame_events is not None:
             _, frames = self.frame_events(memory, batch["duration"])
         out = self.decode(batch["target"], memory, key=decode_key, return_attention=return_attention)
-        return out.replace(events=events, matched=matched, frames=frames)
+        return replace(out, events=events, matched=matched, frames=frames)
 
     def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
         """The events that the queries find in the memory of a batch, which holds `duration` float32 [b] in seconds."""
+        assert self.events is not None
         return self.events(memory, batch["duration"], key)
 
     def event_memory(
@@ -236,8 +242,10 @@ class Captioner(nnx.Module):
         Args:
           times: of the events, as shares of the duration; query: the states of the queries that found them.
         """
-        options = {"max_frames": self.events.frames, "margin": self.events.margin}
-        return event_memory(memory, times, query, batch["duration"], **options)
+        assert self.events is not None
+        return event_memory(
+            memory, times, query, batch["duration"], max_frames=self.events.frames, margin=self.events.margin
+        )
 
     def _connect(self, features: Mapping[str, Features], duration, key, *, return_attention: bool = False):
         _, connector_key, temporal_key = split(key, 3)
@@ -255,7 +263,7 @@ class Captioner(nnx.Module):
 def _read(batch: Mapping, name: str, entry: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The input of an encoder, its times and its mask; or the features of the encoder, if that is the entry."""
     if entry == "features" and feature_entries(name).features in batch:
-        keys = feature_entries(name)
+        keys: tuple[str, str, str] = feature_entries(name)
     else:
         prefix = "frame" if entry in ("frames", "features") else entry
         keys = (entry, f"{prefix}_times", f"{prefix}_mask")
@@ -264,4 +272,5 @@ def _read(batch: Mapping, name: str, entry: str) -> tuple[jax.Array, jax.Array, 
             f"the encoder {name!r} reads {', '.join(keys)} of a batch; {', '.join(missing)} not found in "
             f"{', '.join(sorted(batch))}"
         )
-    return tuple(batch[key] for key in keys)
+    x, times, mask = (batch[key] for key in keys)
+    return x, times, mask

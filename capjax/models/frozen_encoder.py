@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float16, Float32, UInt8
@@ -112,7 +113,8 @@ class FrozenEncoder:
         """Returns the time of each feature grid of a video with frames at `times`."""
         if self.stride == 1:
             return times
-        return np.asarray(group_times(times[None], np.ones((1, len(times)), bool), self.stride)[0][0])
+        mask = jnp.ones((1, len(times)), bool)
+        return np.asarray(group_times(jnp.asarray(times[None]), mask, self.stride)[0][0])
 
     def encode_video(
         self, jpegs: Sequence[bytes], times: Float32[np.ndarray, " t"]

@@ -5,13 +5,16 @@ pytree with readable paths, which keeps patterns over names (freezing, weight de
 converters of weights simple.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 from flax import nnx
 
 Arrays = dict[str, jax.Array]
+# An array, or the shape and dtype of one.
+AnyArray = jax.Array | jax.ShapeDtypeStruct
 
 # XLA's own generator. JAX's default, threefry, is expanded in the program at every draw, which costs compile time and
 # much of the time of a dropout. The bits do not depend on the sharding.
@@ -60,7 +63,9 @@ class PureModel:
     def of(cls, make: Callable[[jax.Array], nnx.Module]) -> "PureModel":
         """The pure functions of the module that `make` returns, which is traced without allocating arrays."""
         model = nnx.eval_shape(make, jax.eval_shape(lambda: make_key(0)))
-        graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+        graphdef, params, batch_stats = cast(
+            tuple[nnx.GraphDef, nnx.State, nnx.State], nnx.split(model, nnx.Param, nnx.BatchStat)
+        )
         flat_params, flat_batch_stats = nnx.to_flat_state(params), nnx.to_flat_state(batch_stats)
         return cls(
             make=make,
@@ -79,7 +84,7 @@ class PureModel:
         model = self.make(key)
         return params_of(model), batch_stats_of(model)
 
-    def bind(self, params: Arrays, batch_stats: Arrays):
+    def bind(self, params: Mapping[str, AnyArray], batch_stats: Mapping[str, AnyArray]):
         """The module with these arrays. Within jit it costs nothing."""
-        flat = {self.paths[name]: value for name, value in (params | batch_stats).items()}
+        flat = {self.paths[name]: value for name, value in {**params, **batch_stats}.items()}
         return nnx.merge(self.graphdef, nnx.from_flat_state(flat))

@@ -3,6 +3,8 @@
 b: batch, t: frames, n: positions of a frame, d: width, h: heads.
 """
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -105,9 +107,9 @@ class TemporalTransformer(nnx.Module):
         if same_position:
             x = x.reshape(b, positions, frames, d).swapaxes(1, 2).reshape(b, -1, d)
         if self.space == "added":
-            memory = whole.replace(x=whole.x + jnp.repeat(x, n, axis=1))
+            memory = replace(whole, x=whole.x + jnp.repeat(x, n, axis=1))
         else:
-            memory = memory.replace(x=x)
+            memory = replace(memory, x=x)
         if not return_attention:
             return memory, None
         weights = weights["attention"]

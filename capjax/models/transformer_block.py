@@ -66,7 +66,7 @@ class TransformerBlock(nnx.Module):
         keys = iter(key if isinstance(key, list) else split(key, self._num_keys))
         weights = {}
         return_own = return_attention and self.cross_attention is None
-        if self.time_attention is not None:
+        if self.time_norm is not None:
             x, weights["time_attention"] = self._residual(
                 x, self.time_norm, lambda x: self._over_time(x, mask, return_own), drop, keys
             )
@@ -78,7 +78,7 @@ class TransformerBlock(nnx.Module):
             x, weights["attention"] = self._residual(
                 x, self.attention_norm, lambda x: self._over_all(x, mask, **options), drop, keys
             )
-        if self.cross_attention is not None:
+        if self.cross_norm is not None:
             x, weights["cross_attention"] = self._residual(
                 x, self.cross_norm, lambda x: self._cross(x, memory, memory_mask, return_attention), drop, keys
             )
@@ -100,7 +100,9 @@ class TransformerBlock(nnx.Module):
         """
         out, cache = self.attention.step(self.attention_norm(x), cache, index, cache_mask)
         x = x + out
-        out, weights = self.cross_attention.step(self.cross_norm(x), *prepared, memory_mask)
+        assert self.cross_norm is not None and self.cross_attention is not None
+        key, value = prepared
+        out, weights = self.cross_attention.step(self.cross_norm(x), key, value, memory_mask)
         x = x + out
         return x + self.mlp(self.mlp_norm(x)), cache, weights
 
@@ -120,6 +122,7 @@ class TransformerBlock(nnx.Module):
         return out.reshape(x.shape), weights
 
     def _over_time(self, x, mask, return_weights: bool):
+        assert self.time_attention is not None
         b, t, n, d = x.shape
         rows = x.swapaxes(1, 2).reshape(b * n, t, d)
         out, weights = self.time_attention(rows, jnp.repeat(mask, n, axis=0), return_weights=return_weights)
@@ -135,6 +138,7 @@ class TransformerBlock(nnx.Module):
         return out.reshape(x.shape), weights
 
     def _cross(self, x, memory, mask, return_weights: bool):
+        assert self.cross_attention is not None
         b, n, d = x.shape
         rows = x.reshape(memory.shape[0], -1, d)
         out, weights = self.cross_attention(rows, memory, mask, return_weights=return_weights)

@@ -1,6 +1,7 @@
 """The training state: all arrays from which a run resumes exactly."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,8 @@ def make_init(pure_model: PureModel, optimizer: optax.GradientTransformation, tr
 def state_shardings(abstract: TrainState, pure_model: PureModel, rules: ShardingRules) -> TrainState:
     """Returns the sharding of each array of the state."""
     params = rules.params(pure_model.shapes, pure_model.axes)
-    return abstract.replace(
+    return replace(
+        abstract,
         step=rules.replicated,
         params={name: params[name] for name in abstract.params},
         frozen={name: params[name] for name in abstract.frozen},

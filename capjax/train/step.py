@@ -1,5 +1,7 @@
 """One training step as a pure function: state, batch -> state, metrics."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -88,7 +90,9 @@ def make_step(pure_model: PureModel, optimizer, schedule, config, rules: Shardin
             "gradient_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
         }
-        state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema)
+        state = replace(
+            state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+        )
         return state, metrics
 
     return step

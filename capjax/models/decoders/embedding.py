@@ -29,6 +29,7 @@ class TokenEmbedding(nnx.Module):
         if self.head is not None:
             out = self.head(flat)
         else:
+            assert self.bias is not None
             out = flat @ self.table[...].astype(self.dtype).T + self.bias[...].astype(self.dtype)
         out = out.astype(jnp.float32).reshape(*x.shape[:-1], -1)
         return constrain(out, "batch", *(None,) * (x.ndim - 2), "vocab")

@@ -95,11 +95,12 @@ class _Recurrent(nnx.Module):
         def by_caption(x):  # [l, b, m, ...] -> [b * m, l, ...]
             return jnp.moveaxis(x, 0, 2).reshape(b * captions, length, -1)
 
-        _, outs = jax.lax.scan(body, self._initial_state(memory, captions), by_position(inputs))
-        hidden, context, weights = (None if x is None else by_caption(x) for x in outs)
+        _, (hidden, context, weights) = jax.lax.scan(body, self._initial_state(memory, captions), by_position(inputs))
+        hidden, context = by_caption(hidden), by_caption(context)
+        attention = by_caption(weights)[None, :, None] if return_attention else None
         hidden = dropout(hidden, self.rate, state_key)
         logits = self._logits(embedded, hidden, context, out_key)
-        return DecoderOutput(logits, weights if weights is None else weights[None, :, None])
+        return DecoderOutput(logits, attention)
 
     def init_cache(self, memory: Memory, num_beams: int, length: int):
         """The memory's share of the attention scores, and the initial state. `length` needs no room here."""
@@ -128,6 +129,10 @@ class _Recurrent(nnx.Module):
         """(new state, context [b, m, d], attention weights [b, m, n])."""
         context, weights = self.attention(state[0], projected, memory)
         return self.cell(inputs + self.from_context(context), state), context, weights
+
+    def cell(self, x, state):
+        """The next state, from x [b, m, gates * d], the contribution of token and context to the gates."""
+        raise NotImplementedError
 
     def _logits(self, embedded, hidden, context, key):
         """Deep output (Pascanu et al. 2014), as in Xu et al., equation 7."""

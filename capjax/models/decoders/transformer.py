@@ -107,13 +107,13 @@ class TransformerDecoder(nnx.Module):
         slots = jax.lax.dynamic_update_slice_in_dim(state["slots"], own, index, 2)
         cache_mask = (slots[..., None] == jnp.arange(m)) & (jnp.arange(length) <= index)[:, None]
         cache_mask = cache_mask.reshape(b, m, length * m)
-        caches, attention = [], []
+        caches, layer_weights = [], []
         for (block, prepared), cache in zip(fixed["layers"], state["caches"].value, strict=True):
             block = nnx.merge(fixed["graphdef"], block)
             x, cache, weights = block.step(x, index, cache, cache_mask, prepared, fixed["mask"])
             caches.append(cache)
-            attention.append(weights)
-        attention = jnp.stack(attention).swapaxes(2, 3) if return_attention else None
+            layer_weights.append(weights)
+        attention = jnp.stack(layer_weights).swapaxes(2, 3) if return_attention else None
         return self.embedding.logits(self.norm(x)), {"slots": slots, "caches": InPlace(caches)}, attention
 
     def _check_length(self, length: int):

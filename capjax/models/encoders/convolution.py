@@ -4,6 +4,7 @@ n: images, b: clips, t: frames, h w: height and width, c: channels, k: size of a
 """
 
 from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +32,12 @@ def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     rows, columns = kernel.shape[:2]
     n, h, w, c = x.shape
     h, w = (h - rows) // stride + 1, (w - columns) // stride + 1
-    out = 0.0
+    out: jax.Array | float = 0.0
     for row in range(rows):
         for column in range(columns):
             end = (n, row + (h - 1) * stride + 1, column + (w - 1) * stride + 1, c)
             out = out + jax.lax.slice(x, (0, row, column, 0), end, (1, stride, stride, 1)) * kernel[row, column, 0]
-    return out
+    return cast(jax.Array, out)  # a kernel has pixels
 
 
 def _shifted_gradient(x: jax.Array, kernel: jax.Array, dout: jax.Array, stride: int):
@@ -161,10 +162,10 @@ def _folded3d(x: jax.Array, kernel: jax.Array, strides, pads) -> jax.Array:
 
 
 def _convolve3d(x, kernel, strides: tuple, pads: tuple):
-    options = {"strides": strides, "pads": pads}
     return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(_folded3d, **options), default=partial(_native3d, **options)
-    )
+        x, kernel, cpu=partial(_folded3d, strides=strides, pads=pads),
+        default=partial(_native3d, strides=strides, pads=pads),
+    )  # fmt: skip
 
 
 def _convolve3d_backward(strides, pads, saved, dout):

@@ -141,8 +141,8 @@ class I3D(nnx.Module):
         stages, c = [], second
         for depth, plan in zip(depths, STAGES, strict=True):
             blocks = []
-            for channels in plan[:depth]:
-                channels = tuple(scaled(number) for number in channels)
+            for planned in plan[:depth]:
+                channels = tuple(scaled(number) for number in planned)
                 blocks.append(InceptionBlock(c, channels, dtype=dtype))
                 plain, _, wide_a, _, wide_b, pooled = channels
                 c = plain + wide_a + wide_b + pooled

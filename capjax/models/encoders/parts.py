@@ -25,11 +25,11 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dt
     Raises:
       ValueError: not a batch of RGB images.
     """
-    axes = [*axes.split(), "3"]
-    if images.ndim != len(axes) or images.shape[-1] != 3:
-        raise ValueError(f"an encoder reads RGB images [{', '.join(axes)}] in 0..255; got shape {images.shape}")
-    mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-    return ((images.astype(jnp.float32) - mean) / std).astype(dtype)
+    names = [*axes.split(), "3"]
+    if images.ndim != len(names) or images.shape[-1] != 3:
+        raise ValueError(f"an encoder reads RGB images [{', '.join(names)}] in 0..255; got shape {images.shape}")
+    center, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+    return ((images.astype(jnp.float32) - center) / scale).astype(dtype)
 
 
 def halved(size: int, times: int) -> int:
@@ -136,7 +136,8 @@ class BatchNorm(nnx.Module):
         x = x.astype(jnp.float32)
         mean, var = self.mean[...], self.var[...]
         if train and not self.frozen:
-            axes, count, where = tuple(range(x.ndim - 1)), x.size // x.shape[-1], None
+            axes, where = tuple(range(x.ndim - 1)), None
+            count: int | jax.Array = x.size // x.shape[-1]
             if mask is not None:
                 where = jnp.broadcast_to(mask, (*x.shape[:-1], 1))
                 count = jnp.maximum(where.sum(), 1)

@@ -6,6 +6,7 @@ the parameters of a module are converted in the same way for all layouts.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Layout:
     name: str
     encoder: type
     signature: tuple[str, ...]
-    pairs: Callable[[object], Pairs]
+    pairs: Callable[[Any], Pairs]
     heads: tuple[str, ...]
     inflates: bool = False
 
@@ -187,7 +188,7 @@ def conversion_plan(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[s
     Args:
       shapes: of the encoder's parameters and running statistics by path.
     """
-    plan = {}
+    plan: dict[str, tuple[list[str], tuple, Callable]] = {}
     for ours, theirs in layout.pairs(encoder):
         for leaf, their_leaf in _LEAVES.items():
             path = f"{ours}/{leaf}"
