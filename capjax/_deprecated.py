@@ -9,9 +9,10 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import cast
 
 # Old module: present module. Submodules follow.
 MODULES = {
@@ -139,13 +140,15 @@ class _OldPathFinder(MetaPathFinder):
             return ModuleSpec(fullname, _OldModuleLoader(present), is_package=is_package)
         if fullname not in _MODULES_WITH_OLD_NAMES or not (spec := PathFinder.find_spec(fullname, path, target)):
             return None
-        execute = spec.loader.exec_module
+        loader = spec.loader
+        assert loader is not None  # only namespace packages have none
+        execute = loader.exec_module
 
         def execute_with_old_names(module: ModuleType):
             execute(module)
-            module.__getattr__ = _getter(module, fullname)
+            vars(module)["__getattr__"] = _getter(module, fullname)
 
-        spec.loader.exec_module = execute_with_old_names
+        loader.exec_module = execute_with_old_names  # type: ignore[method-assign]
         return spec
 
 
@@ -160,12 +163,14 @@ class _OldModuleLoader(Loader):
 
     def exec_module(self, module: ModuleType):
         module.__doc__ = f"Deprecated path of {self.present}."
-        module.__getattr__ = _getter(module, self.present)
+        vars(module)["__getattr__"] = _getter(module, self.present)
 
     def get_code(self, fullname: str):
         """Returns the code that `python -m` runs."""
         _warn(fullname, self.present)
-        return importlib.util.find_spec(self.present).loader.get_code(self.present)
+        spec = importlib.util.find_spec(self.present)
+        assert spec is not None
+        return cast(InspectLoader, spec.loader).get_code(self.present)
 
 
 def _getter(module: ModuleType, present_module: str) -> Callable[[str], object]:

@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -94,6 +94,9 @@ class Neighbors:
 
     vectors: np.ndarray
     captions: Mapping[str, Sequence[Sequence[str]]]
+    _scale: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
+    _units: np.ndarray = field(init=False, repr=False, compare=False)
+    _by_lang: dict[str, _Captions] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         mean, std = self.vectors.mean(0), self.vectors.std(0) + 1e-3
@@ -105,7 +108,8 @@ class Neighbors:
     def of(cls, records: Iterable, languages: Sequence[str]) -> "Neighbors":
         """Makes the neighbors from records with features. A picture's vector is the mean over the positions of its
         first view; a record with events instead of captions counts as one picture per event."""
-        vectors, captions = [], {lang: [] for lang in languages}
+        vectors: list[np.ndarray] = []
+        captions: dict[str, list[list[str]]] = {lang: [] for lang in languages}
         for record in records:
             groups: dict[tuple | None, list] = {}
             for caption in record.captions:

@@ -1,6 +1,6 @@
 """From a batch to captions or events: encoder, search and detokenization, with one jitted call per batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -52,7 +52,7 @@ class ProposedEvents(NamedTuple):
 
     times: jax.Array
     confidence: jax.Array
-    count: jax.Array
+    count: jax.Array  # type: ignore[assignment]  # in place of tuple.count
 
 
 class Generated(NamedTuple):
@@ -105,7 +105,8 @@ class Generator:
         self._suppressed = np.ones(vocabulary.size, bool)
         self._suppressed[[*vocabulary.text_ids, vocabulary.eos_id, *(self.times.ids if self.times else ())]] = False
         compiler_options = None if rules is None else rules.compiler_options(xla_options or {})
-        encode, generate, self._gather = self._encode, self._generate, dict
+        encode, generate = self._encode, self._generate
+        self._gather: Callable[[Arrays], Arrays] = dict
         self._search_with_rules = self._search
         if rules is not None and rules.mesh.size > 1:
             # The decoder's parameters are gathered once per batch, not for every token.
@@ -240,6 +241,7 @@ class Generator:
         if self.times:
             return self._written_events(generated, durations, lang)
         captions = iter(self._best(generated, lang, batch))
+        assert generated.proposed is not None  # events are found by queries unless they are written
         events = []
         for times, confidence, count, duration in zip(*allgather(tuple(generated.proposed)), durations, strict=True):
             row = []
@@ -272,7 +274,8 @@ class Generator:
         decoded = generated.decoded
         tokens, log_probs = allgather((decoded.tokens[:, 0], decoded.token_log_probs[:, 0]))
         attention = None if generated.attention is None else allgather(generated.attention[:, 0])
-        events = []
+        assert self.times is not None
+        events: list[list[Event]] = []
         for row, duration in enumerate(durations):
             events.append([])
             for written in self.times.decode(tokens[row].tolist(), duration):

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from capjax.data.batch import Batch
 from capjax.decode.generator import CaptionGenerator
 from capjax.decode.merge_windows import WindowEvents, merge_windows
 from capjax.decode.results import Event
@@ -50,8 +52,8 @@ class DenseEvaluation(Evaluation):
 
 
 def evaluate(
-    generator: CaptionGenerator, params, batch_stats, batches: Iterable[dict], *, languages: Sequence[str],
-    to_device: Callable[[dict], dict], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
+    generator: CaptionGenerator, params, batch_stats, batches: Iterable[Batch], *, languages: Sequence[str],
+    to_device: Callable[[Batch], Mapping[str, Any]], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> DenseEvaluation:  # fmt: skip
     """Finds the events of every record of `batches` in each of the languages it has events in, and scores them.
@@ -75,7 +77,7 @@ def evaluate(
     ):  # fmt: skip
         (video, start, duration), annotation_sets = row.record
         durations[video] = max(durations.get(video, 0.0), start + duration)
-        events = [Event(e[0] + start, e[1] + start, *e[2:], row.lang) for e in row.result]
+        events = [Event(first + start, last + start, text, score, row.lang) for first, last, text, score in row.result]
         windows[row.lang].setdefault(video, []).append(WindowEvents(start, start + duration, events))
         for number, annotations in annotation_sets:
             _add(annotated[row.lang].setdefault(number, {}).setdefault(video, []), annotations)

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jax
 
+from capjax.data.batch import Batch
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import write_text
 from capjax.metrics import DEFAULT_FAMILIES, score
 from capjax.metrics.names import LOWER_IS_BETTER
+from capjax.models.pure_model import Arrays
 from capjax.parallel.hosts import allgather_objects
 
 
@@ -122,8 +124,9 @@ class DecodedRow(NamedTuple):
 
 
 def decode_split(
-    generator: CaptionGenerator, method: str, weights, batches: Iterable[dict], to_row: Callable, *,
-    languages: Sequence[str], to_device: Callable[[dict], dict], seed: int, progress: Callable[[int], None] | None,
+    generator: CaptionGenerator, method: str, weights: tuple[Arrays, Arrays], batches: Iterable[Batch],
+    to_row: Callable, *, languages: Sequence[str], to_device: Callable[[Batch], Mapping[str, Any]], seed: int,
+    progress: Callable[[int], None] | None,
 ) -> list[DecodedRow]:  # fmt: skip
     """Decodes every record in each language that it has references in; the encoder runs once per batch.
 
@@ -161,8 +164,8 @@ def decode_split(
 
 
 def evaluate(
-    generator: CaptionGenerator, params, batch_stats, batches: Iterable[dict], *, languages: Sequence[str],
-    to_device: Callable[[dict], dict], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
+    generator: CaptionGenerator, params, batch_stats, batches: Iterable[Batch], *, languages: Sequence[str],
+    to_device: Callable[[Batch], Mapping[str, Any]], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
@@ -187,8 +190,8 @@ def evaluate(
     def to_row(batch, i, lang, caption):
         return (batch["ids"][i], batch["references"][i][lang]), caption.text
 
-    predictions = {lang: {} for lang in languages}
-    references = {lang: {} for lang in languages}
+    predictions: dict[str, dict[str, str]] = {lang: {} for lang in languages}
+    references: dict[str, dict[str, list[str]]] = {lang: {} for lang in languages}
     for row in decode_split(
         generator, "captions", (params, batch_stats), batches, to_row, languages=languages, to_device=to_device,
         seed=seed, progress=progress,

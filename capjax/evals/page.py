@@ -125,7 +125,8 @@ def make_page(workdir: Workdir, *, max_photos: int = 24, photos: Path | None = N
     predictions = {str(id): text for id, text in read_predictions(workdir.path / "predictions.json").items()}
     split = DatasetSplit.parse(report["split"])
     source, finder = split.open(), PhotoFinder(split.split, photos)
-    references, figures = {}, []
+    references: dict[str, list[str]] = {}
+    figures: list[str] = []
     for index in range(len(source)):
         record = source[index]
         texts = [caption.text for caption in record.captions if caption.lang == lang]

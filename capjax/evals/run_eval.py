@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from capjax.config import ConfigError
-from capjax.data.batch import to_device
+from capjax.data.batch import Batch, to_device
 from capjax.data.pipeline import DataError, DatasetSplit, check_eval, make_eval_batches
 from capjax.data.record import RecordSource
 from capjax.decode.generator import CaptionGenerator
@@ -74,7 +74,7 @@ class EvalSplit:
             rows=self.rules.rows(config.eval.batch_size), source=self.source,
         )  # fmt: skip
 
-        def place(batch: dict) -> dict[str, jax.Array]:
+        def place(batch: Batch) -> dict[str, jax.Array]:
             inputs = to_device(batch, self.rules, config.eval.batch_size)
             on_batch(inputs)
             return inputs

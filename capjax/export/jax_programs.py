@@ -13,6 +13,7 @@ from jax import export
 
 from capjax.config import ConfigError
 from capjax.data.batch import media_shapes
+from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays
 from capjax.predict.predictor import Parts, Predictor
 
@@ -95,10 +96,9 @@ def make_export_model(predictor: Predictor, decode: Mapping) -> ExportModel:
     parts = predictor.parts(**decode)
     weights = parts.params | parts.batch_stats
     programs = {"generate": _generate(predictor, parts)}
-    if parts.extractor:
-        extractor = parts.extractor
+    if (extractor := parts.extractor) is not None:
         weights |= {f"extractor/{name}": value for name, value in (extractor.params | extractor.batch_stats).items()}
-        programs["extract"] = _extract(parts)
+        programs["extract"] = _extract(extractor, parts.image_size)
     return ExportModel(predictor, parts, weights, programs)
 
 
@@ -134,9 +134,8 @@ def _generate(predictor: Predictor, parts: Parts) -> JaxProgram:
     return JaxProgram(call, inputs)
 
 
-def _extract(parts: Parts) -> JaxProgram:
+def _extract(extractor: FrozenEncoder, image_size: int) -> JaxProgram:
     """The program that returns {features float16 [b, t', n, d]} of clips."""
-    extractor = parts.extractor
 
     def call(weights, batch):
         params, batch_stats = (
@@ -146,4 +145,4 @@ def _extract(parts: Parts) -> JaxProgram:
         frames, times, mask = (batch[name] for name in ("frames", "frame_times", "frame_mask"))
         return {"features": extractor.extract(params, batch_stats, frames, times, mask)}
 
-    return JaxProgram(call, media_shapes("b", extractor.clip_frames, image_size=parts.image_size))
+    return JaxProgram(call, media_shapes("b", extractor.clip_frames, image_size=image_size))

@@ -5,6 +5,7 @@ Weights are variables in its checkpoint: constants of a graph are limited to 2 G
 
 import io
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -71,7 +72,8 @@ def _convert(program: bytes) -> bytes:
     with make_ir_context():
         module = ir.Module.parse(stablehlo.deserialize_portable_artifact_str(program))
         PassManager.parse("builtin.module(func.func(stablehlo-legalize-composite-to-call))").run(module.operation)
-        return stablehlo.serialize_portable_artifact_str(module.operation.get_asm(binary=True), STABLEHLO_VERSION)
+        bytecode = cast(bytes, module.operation.get_asm(binary=True))
+        return stablehlo.serialize_portable_artifact_str(bytecode, STABLEHLO_VERSION)
 
 
 def _request(specs) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ class Signatures:
         self._dense, self._extractor = model.predictor.dense, model.parts.extractor
         self._takes_videos = model.parts.videos
         self._stride = self._extractor.stride if self._extractor else 1
-        self.all = {}
+        self.all: dict[str, tf.types.experimental.PolymorphicFunction] = {}
         if not self._dense:
             self._add("photo", {"image_bytes": ((None,), tf.string)}, self._photo)
         times = {"frame_times": ((None, None), tf.float32)}
@@ -61,6 +61,7 @@ class Signatures:
         else:
             self._add("pixels", {"pixels": ((None, size, size, 3), tf.uint8)}, self._picture)
         if self._extractor:
+            assert model.predictor.feature_shape is not None
             n, (rows, columns, channels) = None if self._takes_videos else 1, model.predictor.feature_shape
             features = {"features": ((None, n, rows * columns, channels), tf.float32)}
             self._add("features", features | (masked if self._takes_videos else {}), self._features)
@@ -131,10 +132,11 @@ class Signatures:
     @property
     def _uses_all_frames(self) -> bool:
         """Whether the encoder sees all frames, and some of its features are picked."""
-        return bool(self._extractor) and self._extractor.over_time
+        return self._extractor is not None and self._extractor.over_time
 
     def _extract(self, frames, times, mask):
         """Features of all frames, extracted clip by clip, with their times and mask."""
+        assert self._extractor is not None
         clip = self._extractor.clip_frames if self._extractor.over_time else 1
         shape = tf.shape(frames)
         b, missing = shape[0], -shape[1] % clip

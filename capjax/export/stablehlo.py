@@ -8,6 +8,7 @@
 A model that takes features has pixels.jax_export only if its encoder sees one frame at a time.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -18,7 +19,7 @@ from safetensors.numpy import save_file
 from capjax.export.jax_programs import ExportModel, JaxProgram
 
 
-def write(model: ExportModel, directory: Path) -> dict[str, dict]:
+def write(model: ExportModel, directory: Path) -> dict[str, Mapping[str, tuple[tuple, str]]]:
     """Writes the programs and the weights.
 
     Returns:
@@ -27,7 +28,7 @@ def write(model: ExportModel, directory: Path) -> dict[str, dict]:
     directory.mkdir(parents=True)
     programs = dict(model.programs)
     generate = programs.pop("generate")
-    if "extract" not in programs:
+    if model.parts.extractor is None:
         programs["pixels"] = generate
     else:
         programs["features"] = generate

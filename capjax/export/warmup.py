@@ -7,6 +7,7 @@ tensorflow_serving/apis (prediction_log.proto, predict.proto, model.proto).
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +44,7 @@ def read(path: Path) -> list[tuple[str, dict[str, np.ndarray]]]:
     return requests
 
 
-def _message() -> type:
+def _message() -> Any:
     """The class of PredictionLog, with the fields of a prediction only."""
     tensor = TensorProto.DESCRIPTOR
     file = descriptor_pb2.FileDescriptorProto(
@@ -83,7 +84,7 @@ def _fields(message, fields: Mapping[str, tuple[int, str]]):
 
 def _with_dependencies(file) -> list[bytes]:
     """A file's serialized descriptor, after those of its dependencies."""
-    serialized = {}
+    serialized: dict[str, bytes] = {}
 
     def visit(descriptor):
         for dependency in descriptor.dependencies:

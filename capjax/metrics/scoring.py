@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,8 @@ def default_families(lang: str = "en") -> tuple[str, ...]:
 
 
 def score(
-    predictions: Mapping[object, str],
-    references: Mapping[object, Sequence[str]],
+    predictions: Mapping[Any, str],
+    references: Mapping[Any, Sequence[str]],
     *,
     lang: str = "en",
     metrics: Iterable[str] = DEFAULT_FAMILIES,
@@ -105,7 +106,7 @@ def score(
 
 
 def leave_one_out(
-    references: Mapping[object, Sequence[str]], *, lang: str = "en", tokenize: Tokenizer | None = None
+    references: Mapping[Any, Sequence[str]], *, lang: str = "en", tokenize: Tokenizer | None = None
 ) -> dict[str, float]:
     """Returns how well the references score against each other, {metric: score}: a measure of human agreement.
 

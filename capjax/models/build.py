@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from capjax.config import ConfigError
@@ -18,7 +19,7 @@ from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS
 from capjax.models.encoders.parts import BatchNorm
 from capjax.models.parameter_aliases import matches
-from capjax.models.pure_model import Arrays, PureModel, batch_stats_of, params_of
+from capjax.models.pure_model import PureModel, batch_stats_of, params_of
 from capjax.models.temporal import TEMPORAL
 from capjax.registry import Registry, nearest
 
@@ -211,13 +212,13 @@ def make_encoder(name: str, *, image_size: int, dtype: str = "float32", options=
     return PureModel.of(make)
 
 
-def load_encoders(config) -> tuple[Arrays, Arrays]:
+def load_encoders(config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """(parameters, running statistics) of the pretrained encoders of a config, under their names in the captioner.
 
     Encoders without weights are left out.
     """
-    params: Arrays = {}
-    batch_stats: Arrays = {}
+    params: dict[str, np.ndarray] = {}
+    batch_stats: dict[str, np.ndarray] = {}
     for name, encoder in encoder_configs(config).items():
         if not encoder["weights"]:
             continue

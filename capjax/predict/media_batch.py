@@ -27,8 +27,10 @@ class MediaBatcher:
     def __call__(self, samples: Sequence[MediaSample]) -> Batch:
         """Returns a batch of the samples, padded to one of a few sizes."""
         size = next((size for size in _SIZES if size >= len(samples)), len(samples))
-        over_time = self.extractor and self.extractor.over_time
-        batch = self._video_features(samples, size) if over_time else self._frames(samples, size)
+        if self.extractor is not None and self.extractor.over_time:
+            batch = self._video_features(self.extractor, samples, size)
+        else:
+            batch = self._frames(samples, size)
         if self.dense:
             batch["duration"][: len(samples)] = [sample.duration for sample in samples]
         return batch
@@ -43,12 +45,11 @@ class MediaBatcher:
             batch["features"] = self.extractor(batch.pop("frames"), batch["frame_times"], batch["frame_mask"])
         return batch
 
-    def _video_features(self, samples: Sequence[MediaSample], size: int) -> Batch:
+    def _video_features(self, extractor: FrozenEncoder, samples: Sequence[MediaSample], size: int) -> Batch:
         """Encodes all frames of each video over time, then picks among the feature grids."""
-        shape = self.extractor.feature_shape
-        batch = empty_media(size, self.num_frames, feature_shape=shape, duration=self.dense)
+        batch = empty_media(size, self.num_frames, feature_shape=extractor.feature_shape, duration=self.dense)
         for row, sample in enumerate(samples):
-            features, times = self.extractor.encode_video(sample.frames, sample.times)
+            features, times = extractor.encode_video(sample.frames, sample.times)
             picked = pick_frames(len(times), self.num_frames)
             set_times(batch, row, times[picked])
             set_features(batch, row, features[picked])

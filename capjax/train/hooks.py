@@ -67,7 +67,7 @@ class ReportProgress(Hook):
             run.settle()
             run.reporter.metrics(step, values)
             self._since, self._last_step, run.data_wait, run.excluded_time = now, step, 0.0, 0.0
-        if run.stage.first == step:
+        if run.stage is not None and run.stage.first == step:
             run.reporter.say(str(run.stage))
 
     def close(self):
@@ -117,6 +117,8 @@ class Evaluate(Hook):
             run.reporter.say(f"best {name}: {score:.4f}, at step {step}; see best/ and scores.json")
 
     def _evaluate(self, run: TrainRun):
+        assert run.eval_split is not None  # an evaluation is due only with data.eval
+        eval_split = run.eval_split
         params, batch_stats = run.state.for_eval()
 
         def compile_for(inputs: dict[str, jax.Array]):
@@ -127,7 +129,7 @@ class Evaluate(Hook):
                     self._generator.compile(params, batch_stats, inputs, run.config.data.languages)
 
         with run.busy(), run.excluded(), run.exit_on_signal():
-            result = run.eval_split.evaluate(self._generator, params, batch_stats, on_batch=compile_for)
+            result = eval_split.evaluate(self._generator, params, batch_stats, on_batch=compile_for)
             score = value_of(result.scores, run.config.checkpoint.best)
             if run.checkpoints.beats_best(run.step, score):
                 # Files first: a run killed between the two writes them again.

@@ -104,7 +104,7 @@ def make_run(
     start = int(state.step)
 
     # ---- Reports
-    reporter = SilentReporter()
+    reporter: Reporter | SilentReporter = SilentReporter()
     if hosts.is_first():
         reporter = Reporter(
             workdir.metrics_path, start=start, steps=config.train.steps, batch_size=config.train.batch_size,

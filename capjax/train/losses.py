@@ -98,13 +98,15 @@ def total_loss(terms: Mapping[str, LossTerm], counts: Mapping[str, Any]) -> tupl
     Args:
       counts: `batch_counts` of the whole batch.
     """
-    loss, metrics = None, {}
+    loss: Array | None = None
+    metrics: dict[str, Array] = {}
     for name, term in terms.items():
         value = term.sum / counts[term.per]
         weighted = value if term.weight == 1.0 else term.weight * value
         loss = weighted if loss is None else loss + weighted
         if term.metric is not None:
             metrics[name] = value if term.metric is term.sum else term.metric / counts[term.per]
+    assert loss is not None  # `nll` is always a term
     return loss, metrics
 
 

@@ -26,7 +26,7 @@ class Reporter:
         rows = [row for row in read_metrics(path) if row["step"] <= start]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         self._file = path.open("a")
-        self._batch_size, self._trackers = batch_size, trackers
+        self._steps, self._batch_size, self._trackers = steps, batch_size, trackers
         self._bar = tqdm(
             total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None, file=sys.stderr, leave=True
         )
@@ -48,8 +48,8 @@ class Reporter:
         self._write(step, values)
         text = f"loss {values['loss']:.3f}, {values['images_per_second']:.0f} images/s"
         if self._bar.disable:
-            remaining = (self._bar.total - step) * values["seconds_per_step"]
-            print(f"step {step}/{self._bar.total}: {text}, {remaining:.0f} s left", file=sys.stderr, flush=True)
+            remaining = (self._steps - step) * values["seconds_per_step"]
+            print(f"step {step}/{self._steps}: {text}, {remaining:.0f} s left", file=sys.stderr, flush=True)
         else:
             self._bar.set_postfix_str(text)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +82,7 @@ def state_shardings(abstract: TrainState, pure_model: PureModel, rules: Sharding
     """Returns the sharding of each array of the state."""
     params = rules.params(pure_model.shapes, pure_model.axes)
     return replace(
-        abstract,
+        cast(Any, abstract),  # whose fields are shardings in the result
         step=rules.replicated,
         params={name: params[name] for name in abstract.params},
         frozen={name: params[name] for name in abstract.frozen},

@@ -96,6 +96,7 @@ class StopSignals:
         self._reader.close()
 
     def _exit(self, number: int):
+        assert self._section is not None
         saved_step, cleanup = self._section
         status, message = 128 + number, _message(number, saved_step)
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)

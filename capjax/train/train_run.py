@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from capjax.data.batch import Batch
 from capjax.data.curriculum import CurriculumStage
 from capjax.data.pipeline import TrainIterator
 from capjax.evals.run_eval import EvalSplit
@@ -79,7 +80,7 @@ class TrainRun:
     def is_last(self) -> bool:
         return self.step == self.config.train.steps
 
-    def next_batch(self) -> dict:
+    def next_batch(self) -> Batch:
         """The next batch on the host."""
         before = time.perf_counter()
         self._iterator_state = self.batches.get_state()

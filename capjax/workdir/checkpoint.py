@@ -202,7 +202,8 @@ def _read(path: Path) -> dict:
 
 def _has_old_names(tree: Any) -> bool:
     """Whether parameters have the names of an older version."""
-    return jax.tree.structure(rename_parameters(tree, modern_name)) != jax.tree.structure(tree)
+    renamed = rename_parameters(tree, modern_name)
+    return jax.tree.structure(renamed) != jax.tree.structure(tree)  # type: ignore[operator]  # JAX does not export it
 
 
 def _metadata(path: Path) -> dict:

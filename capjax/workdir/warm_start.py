@@ -69,7 +69,7 @@ def warm_start(
             + (f", of those that match init_patterns = {config.init_patterns!r}" if config.init_patterns else "")
         )
     report = [f"initialized {len(params)} of {len(pure_model.shapes)} arrays from {path}, step {step}"]
-    if mixed:
+    if mixed and copied_rows is not None:
         report.append(
             f"the vocabularies share {len(copied_rows[0])} tokens of {vocabulary.size}: other rows of "
             f"{', '.join(sorted(mixed))} are random"
