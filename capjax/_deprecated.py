@@ -85,7 +85,7 @@ NAMES = {
     "capjax.metrics.score.check_metrics": "capjax.metrics.names.check_families",
     "capjax.metrics.score.default_metrics": "capjax.metrics.scoring.default_families",
     "capjax.models.build.make_functional": "capjax.models.build.make_pure_model",
-    "capjax.models.captioner.Fuser": "capjax.models.captioner.Connector",
+    "capjax.models.captioner.Fuser": "capjax.models.connector.Connector",
     "capjax.models.changes.FrameChanges": "capjax.models.frame_difference.FrameDifference",
     "capjax.models.changes.FrameSimilarities": "capjax.models.frame_difference.FrameSimilarity",
     "capjax.models.functional.Functional": "capjax.models.pure_model.PureModel",
