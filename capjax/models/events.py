@@ -147,10 +147,20 @@ class EventQueries(nnx.Module):
             times=jnp.sort(jnp.clip(times, 0.0, 1.0), axis=-1),
             pointers=pointers,
             confidence=self.confidence(states)[..., 0].astype(jnp.float32),
-            count=self.count(states.max(2)).astype(jnp.float32),
+            count=self.count(max_over_queries(states)).astype(jnp.float32),
             query=states[-1],
             frames=frames,
         )
+
+
+def max_over_queries(states: Float[Array, "layers b q d"]) -> Float[Array, "layers b d"]:
+    """The maximum over the queries. Its gradient goes to the first query that has it.
+
+    The gradient of `jnp.max` compares all values with the maximum and divides by the number of equal ones. XLA may
+    compute the values again for that, rounded otherwise, so that none is equal and the gradient is NaN.
+    """
+    is_largest = jax.nn.one_hot(states.argmax(2), states.shape[2], axis=2, dtype=states.dtype)
+    return (states * is_largest).sum(2)
 
 
 def overlap(a: Float[Array, "*b 2"], b: Float[Array, "*b 2"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:

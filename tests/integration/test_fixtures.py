@@ -96,10 +96,10 @@ def model_tolerance(name: str) -> float:
     return BITS if is_recorded_environment() and name != "features_reranked" else ROUNDING
 
 
-def without_version(value):
-    """Replaces the version of capjax in signatures."""
+def without_wording(value):
+    """Removes the version of capjax from signatures, and the wording of warnings, whose number remains."""
     if isinstance(value, dict):
-        return {key: without_version(item) for key, item in value.items()}
+        return {key: len(item) if key == "warnings" else without_wording(item) for key, item in value.items()}
     return re.sub(r"\|capjax:[^|]*", "", value) if isinstance(value, str) else value
 
 
@@ -129,12 +129,12 @@ def test_captions_have_the_same_scores(answers, lang):
     expected = dict(EXPECTED["metrics"]["captions"][lang])
     for key in ("predictions", "references", "metrics"):
         del expected[key]
-    assert_same(without_version(expected), without_version(answers["metrics"]["captions"][lang]))
+    assert_same(without_wording(expected), without_wording(answers["metrics"]["captions"][lang]))
 
 
 def test_events_have_the_same_scores(answers):
     expected = {k: v for k, v in EXPECTED["metrics"]["events"].items() if k not in ("predictions", "references")}
-    assert_same(without_version(expected), without_version(answers["metrics"]["events"]))
+    assert_same(without_wording(expected), without_wording(answers["metrics"]["events"]))
 
 
 @pytest.mark.parametrize("name", WORKDIRS)
@@ -165,7 +165,7 @@ def slow_answers(tmp_path_factory) -> dict:
 @pytest.mark.parametrize("name", WORKDIRS)
 def test_evaluation_writes_the_same_files(slow_answers, name):
     expected, answer = EXPECTED["workdirs"][name]["eval"], slow_answers["eval"][name]["eval"]
-    assert_same(without_version(expected), without_version(answer), model_tolerance(name))
+    assert_same(without_wording(expected), without_wording(answer), model_tolerance(name))
 
 
 def training_tolerance(path: str) -> float:
@@ -184,7 +184,7 @@ def test_training_begins_with_the_same_losses(slow_answers, name):
 def test_an_old_training_goes_on_to_the_same_losses_and_scores(slow_answers):
     expected, answer = EXPECTED["resumed"], slow_answers["resumed"]
     assert_same(expected["metrics"], answer["metrics"], training_tolerance)
-    assert_same(without_version(expected["scores"]), without_version(answer["scores"]), training_tolerance)
+    assert_same(without_wording(expected["scores"]), without_wording(answer["scores"]), training_tolerance)
 
 
 def modern_path(path: str) -> str:
@@ -212,4 +212,4 @@ def test_an_old_training_goes_on_to_the_same_state(slow_answers):
 def test_old_exports_give_the_same_answers(slow_answers, name):
     expected, answer = EXPECTED["exports"][name], slow_answers["exports"][name]
     assert_same(expected["asked"], answer["asked"], model_tolerance(name))
-    assert_same(without_version(expected["eval"]), without_version(answer["eval"]), model_tolerance(name))
+    assert_same(without_wording(expected["eval"]), without_wording(answer["eval"]), model_tolerance(name))

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from scipy.optimize import linear_sum_assignment
 
-from capjax.models.events import EventQueries, EventSet, FrameSet, event_memory, match, overlap
+from capjax.models.events import EventQueries, EventSet, FrameSet, event_memory, match, max_over_queries, overlap
 from capjax.train.losses import event_losses, frame_mixture
 from tests.helpers.drawn_models import draw_memory, draw_model
 
@@ -253,3 +253,12 @@ def test_gradients_reach_what_is_matched_and_are_finite_without_events():
     assert all(np.isfinite(part).all() for part in none)
     assert (np.asarray(none[0]) == 0).all()
     assert optax.tree.norm(none) > 0
+
+
+def test_the_maximum_over_queries_has_a_gradient_without_a_division():
+    """jnp.max divides by the number of values that equal the maximum, which XLA may compute as 0."""
+    states = jax.random.normal(jax.random.key(0), (2, 3, 5, 4))
+    np.testing.assert_array_equal(max_over_queries(states), states.max(2))
+    gradient = jax.grad(lambda x: jnp.square(max_over_queries(x)).sum())
+    np.testing.assert_array_equal(gradient(states), jax.grad(lambda x: jnp.square(x.max(2)).sum())(states))
+    assert "div" not in str(jax.make_jaxpr(gradient)(states))
