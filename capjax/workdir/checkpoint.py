@@ -6,6 +6,7 @@ mistaken for a checkpoint.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import orbax.checkpoint as ocp
 
 from capjax.models.parameter_aliases import legacy_name, modern_name, rename_parameters
 from capjax.models.pure_model import Arrays
+
+# The entry `batch_stats` of checkpoints of capjax 0.1.
+_OLD_BATCH_STATS = "stats"
 
 
 class CheckpointError(ValueError):
@@ -78,18 +82,17 @@ class Checkpoints:
         """
         step = self.latest_step()
         path = self.last_dir / str(step)
-        old = _has_old_names(_metadata(path / "state"))
-        if old:
-            abstract = rename_parameters(abstract, legacy_name)
-        _check_same_arrays(path, abstract)
+        is_old = _OLD_BATCH_STATS in _metadata(path / "state")
+        item = _with_old_names(abstract) if is_old else abstract
+        _check_same_arrays(path, item)
         args = ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract)),
+            state=ocp.args.PyTreeRestore(item, restore_args=ocp.checkpoint_utils.construct_restore_args(item)),
             iterator=ocp.args.JsonRestore(),
         )
         with _reading(path):
             restored = self._last.restore(step, args=args)
-        state = rename_parameters(restored["state"], modern_name) if old else restored["state"]
-        return state, restored["iterator"]
+        state = restored["state"]
+        return replace(abstract, **_with_present_names(state)) if is_old else state, restored["iterator"]
 
     def best(self) -> tuple[int, float] | None:
         """Returns (step, score) of the best evaluation so far."""
@@ -197,13 +200,19 @@ def _read(path: Path) -> dict:
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
         tree = ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
-    return rename_parameters(tree, modern_name)
+    return _with_present_names(tree)
 
 
-def _has_old_names(tree: Any) -> bool:
-    """Whether parameters have the names of an older version."""
-    renamed = rename_parameters(tree, modern_name)
-    return jax.tree.structure(renamed) != jax.tree.structure(tree)  # type: ignore[operator]  # JAX does not export it
+def _with_present_names(tree: dict) -> dict:
+    """Returns a saved tree with present names, whichever version wrote it."""
+    tree = rename_parameters(tree, modern_name)
+    return {"batch_stats" if name == _OLD_BATCH_STATS else name: value for name, value in tree.items()}
+
+
+def _with_old_names(state: Any) -> dict:
+    """Returns a training state, a dataclass, as the tree that capjax 0.1 saved."""
+    tree = {field.name: rename_parameters(getattr(state, field.name), legacy_name) for field in fields(state)}
+    return {_OLD_BATCH_STATS if name == "batch_stats" else name: value for name, value in tree.items()}
 
 
 def _metadata(path: Path) -> dict:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from capjax.models.parameter_aliases import legacy_name, rename_parameters
@@ -72,12 +73,17 @@ def test_a_state_saved_under_the_names_of_an_older_version_is_restored_under_the
         params=params, ema=params, opt_state=optax.adam(1e-2).init(params),
         batch_stats={"encoders/vision/norm/mean": jnp.ones(4)},
     )  # fmt: skip
-    old = rename_parameters(state, legacy_name)
-    assert set(old.params) == {"fuser/changes/seen/kernel", "decoder/blocks/self_attention/qkv/kernel", "decoder/x"}
+    old = {name: rename_parameters(value, legacy_name) for name, value in vars(state).items()}
+    old["stats"] = old.pop("batch_stats")
+    assert set(old["params"]) == {"fuser/changes/seen/kernel", "decoder/blocks/self_attention/qkv/kernel", "decoder/x"}
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(5, old, {"next": 5})
-    checkpoints.save_best(5, 0.5, old.params, old.batch_stats)
     checkpoints.wait()
+    _, loaded, batch_stats = load_weights(tmp_path)
+    assert_same(loaded, {**state.frozen, **params})
+    assert_same(batch_stats, state.batch_stats)
+    weights = {"params": old["params"], "stats": old["stats"]}
+    ocp.PyTreeCheckpointer().save((tmp_path / "best/5/weights").resolve(), weights)
     restored, iterator = checkpoints.restore(abstract(state))
     checkpoints.close()
     assert_same(restored, state)
