@@ -50,7 +50,7 @@ def test_parameters_in_parts_are_gathered_once_and_not_at_every_token(tiny):
     config = tiny.config("mesh.data=2", "mesh.fsdp=4", "mesh.tensor=1", "train.batch_size=16", "eval.batch_size=16")
     lowered = lower(config, make_mesh(config.mesh), "decode").lowered
     program = HloProgram.parse(lowered.compile().as_text())
-    runs = [times for one, times, _ in program.runs(unknown=1000) if one.opcode == "all-gather"]
+    runs = [times for one, times in program.runs(default_trips=1000) if one.opcode == "all-gather"]
     assert len(runs) > 10
     assert set(runs) == {1}
 
