@@ -91,8 +91,10 @@ def test_a_video_that_cannot_be_read_is_named_and_the_others_are_told(caption, v
     status, lines, errors = caption(videos[0], *bad, videos[1])
     assert status == 1
     assert {line.split("\t")[0] for line in lines} == {str(videos[0]), str(videos[1])}
-    assert [error.split(" ", 2)[1] for error in errors.splitlines()] == list(map(str, bad))
-    assert all(error.startswith("capjax: ") for error in errors.splitlines())
+    assert [error.removeprefix("capjax caption: ").split(" ", 1)[0] for error in errors.splitlines()] == list(
+        map(str, bad)
+    )
+    assert all(error.startswith("capjax caption: ") for error in errors.splitlines())
 
 
 def test_a_folder_gives_its_videos_in_order(caption, videos, tmp_path):
@@ -110,7 +112,7 @@ def test_windows_are_chosen(caption, videos):
     assert lines
     status, lines, errors = caption(videos[0], "--window", 3, "--overlap", 3)
     assert (status, lines) == (1, [])
-    assert errors == "capjax: windows of 3 s that share 3 s: the share should be smaller\n"
+    assert errors == "capjax caption: windows of 3 s with an overlap of 3 s: the overlap should be smaller\n"
 
 
 @pytest.mark.parametrize("option", [["--dense"], ["--window", "3"], ["--overlap", "1"]])
@@ -121,15 +123,15 @@ def test_a_model_that_finds_no_events_says_so_before_any_work(caption, tiny, vid
     status, lines, errors = caption(videos[0], *option, workdir=workdir)
     assert (status, lines) == (1, [])
     assert errors == (
-        f"capjax: {option[0]} is for models that find events; the one in {workdir} was trained with data.task = "
-        "caption\n"
+        f"capjax caption: {option[0]} is for models that find events; the one in {workdir} was trained with data.task "
+        "= caption\n"
     )
 
 
 def test_standard_input_is_no_video(caption):
     status, lines, errors = caption("-")
     assert (status, lines) == (1, [])
-    assert errors == "capjax: standard input is for photos; events are found in video files\n"
+    assert errors == "capjax caption: standard input is for photos; events are found in video files\n"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def _expand(names: list[str], dense: bool) -> list[str]:
             files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in suffixes)
             if not files:
                 kinds = "videos" if dense else "images or videos"
-                print(f"capjax: no {kinds} in the folder {name}", file=sys.stderr)
+                print(f"capjax caption: no {kinds} in the folder {name}", file=sys.stderr)
             paths += files
         else:
             paths.append(name)
@@ -100,7 +100,7 @@ def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
             if caption.error:
                 any_failed = True
                 source = "standard input: " if path == "-" else ""  # messages name files themselves
-                print(f"capjax: {source}{caption.error}", file=sys.stderr)
+                print(f"capjax caption: {source}{caption.error}", file=sys.stderr)
             elif args.json:
                 row = {"path": path, "caption": caption.text, "lang": caption.lang, "score": caption.score}
                 print(json.dumps(row, ensure_ascii=False), flush=True)
@@ -129,10 +129,10 @@ def _print_events(predictor, paths: list[str], args, options: dict) -> bool:
         for path, video in zip(paths, videos, strict=True):
             if video.error:
                 any_failed = True
-                bar.write(f"capjax: {video.error}", file=sys.stderr)
+                bar.write(f"capjax caption: {video.error}", file=sys.stderr)
                 continue
             if not video.events:
-                bar.write(f"capjax: {path}: no event was found", file=sys.stderr)
+                bar.write(f"capjax caption: {path}: no event was found", file=sys.stderr)
             bar.write("".join(_lines(path, video, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
             sys.stdout.flush()
     return any_failed

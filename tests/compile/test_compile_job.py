@@ -187,7 +187,7 @@ def test_the_step_that_is_compiled_for_a_slice_is_the_step_that_is_trained(tiny,
             )
             return programs.step_fn(state, batch)
 
-        step.lower = programs.step_fn.lower
+        step.lower, step.trace = programs.step_fn.lower, programs.step_fn.trace
         captured.append(programs.step_fn)
         return replace(programs, step_fn=step)
 

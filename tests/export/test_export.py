@@ -344,7 +344,7 @@ def test_what_is_no_export_is_an_error(tmp_path, exported):
 
 
 def test_without_its_packages_export_says_what_to_install(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_job, "NEEDS", ("tensorflow", "nowhere.export"))
+    monkeypatch.setattr(export_job, "REQUIRED_PACKAGES", ("tensorflow", "nowhere.export"))
     with pytest.raises(ConfigError, match="--mode=export needs nowhere.export: pip install"):
         export_job.run(exported.config("photo"), tmp_path)
 

@@ -71,13 +71,13 @@ def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict
     return params
 
 
-def draw_workdir(config: ConfigDict, path: Path):
+def draw_workdir(config: ConfigDict, path: Path, seed: int = 0):
     """A workdir with a drawn model, as training leaves it."""
     workdir = Workdir(path)
     prepare(workdir, config, [DatasetSplit.parse(part).open() for part in config.data.train])
     pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
     pure_model = make_pure_model(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
-    params = _talkative(draw_params(pure_model), pieces, config.data.time_bins > 0)
+    params = _talkative(draw_params(pure_model, seed), pieces, config.data.time_bins > 0)
     checkpoints = Checkpoints(workdir.path, keep=1)
     checkpoints.save_best(1, 0.0, params, {})
     checkpoints.close()

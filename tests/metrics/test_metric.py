@@ -70,8 +70,11 @@ def test_a_registered_metric_is_resampled(first_word):
 
 
 def test_names_are_given_once(first_word):
+    class Another(FirstWord):
+        """A metric of another class for the same family."""
+
     with pytest.raises(ValueError, match="there is a metric 'firstword' already: FirstWord"):
-        register_metric(FirstWord())
+        register_metric(Another())
 
     class Other(FirstWord):
         family = "other"
