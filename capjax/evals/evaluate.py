@@ -93,8 +93,8 @@ class Evaluation:
 
 def means(scores: dict[str, dict[str, float]]) -> dict[str, float]:
     """Returns the mean over the languages of each metric that all languages have."""
-    first, *others = scores.values()
-    metrics = [metric for metric in first if all(metric in values for values in others)]
+    first, *remaining = scores.values()
+    metrics = [metric for metric in first if all(metric in values for values in remaining)]
     return {metric: sum(values[metric] for values in scores.values()) / len(scores) for metric in metrics}
 
 

@@ -57,8 +57,8 @@ class Lexicon:
             for phrase in _split(NO_OBJECTS):
                 self._add(phrase, None)
         self.categories = frozenset(names)
-        for category, others in names.items():
-            for name in dict.fromkeys([category, *others]):
+        for category, synonyms in names.items():
+            for name in dict.fromkeys([category, *synonyms]):
                 self._add(name, category)
         self._longest = max(map(len, self._phrases), default=0)
 

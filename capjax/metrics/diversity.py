@@ -118,8 +118,8 @@ def mbleu(sets: Sequence[Sequence[Tokens]]) -> np.ndarray:
     """
     _sizes(sets)
     captions = [caption for captions in sets for caption in captions]
-    others = [[*captions[:i], *captions[i + 1 :]] for captions in sets for i in range(len(captions))]
-    return Bleu().corpus_scores(Captions(captions, others))[0]
+    other_captions = [[*captions[:i], *captions[i + 1 :]] for captions in sets for i in range(len(captions))]
+    return Bleu().corpus_scores(Captions(captions, other_captions))[0]
 
 
 def _sizes(sets) -> np.ndarray:

@@ -134,7 +134,7 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
             encoder={"name": vision["name"], **vision["options"]} if vision else None,
             encoders={
                 name: EncoderSpec(each["name"], each["options"], each["frozen"], each["input"])
-                for name, each in others.items()
+                for name, each in further_encoders.items()
             },
             temporal={"name": model.temporal.name, **model.temporal.options} if model.temporal.name else None,
             connector={"name": model.connector.name, **model.connector.options},
@@ -156,11 +156,11 @@ def make_pure_model(config, *, vocab: int, feature_shape=None, time_ids: Sequenc
         return captioner
 
     try:
-        others = encoder_configs(config)
-        vision = others.pop(VISION, None)
+        further_encoders = encoder_configs(config)
+        vision = further_encoders.pop(VISION, None)
         if vision:
             _check_options(ENCODERS, vision["name"], vision["options"], _GIVEN_TO_ENCODER)
-        for name, each in others.items():
+        for name, each in further_encoders.items():
             where = f"model.encoders.{name}.options"
             _check_options(ENCODERS, each["name"], each["options"], _GIVEN_TO_ENCODER, where)
         if model.temporal.name:

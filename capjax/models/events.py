@@ -123,9 +123,9 @@ class EventQueries(nnx.Module):
         x, frames = self.frame_events(memory, duration)
         b, t, d = x.shape
         # Queries attend to the frames of all encoders, and point at those of the first.
-        others = memory.parts()[1:]
-        frame_vectors = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in others)], axis=1)
-        memory_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in others)], axis=1)
+        rest = memory.parts()[1:]
+        frame_vectors = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in rest)], axis=1)
+        memory_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in rest)], axis=1)
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
