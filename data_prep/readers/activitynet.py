@@ -12,11 +12,12 @@ ends after the video is cut at the end of the video.
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import load_json, shown
+from data_prep.readers.files import load_json, repeated_ids, shown
 from data_prep.readers.item import InputError, ItemStream, Problem, standard_split
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
@@ -51,9 +52,7 @@ def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str
         for number, path in enumerate(by_split[split]):
             duplicate_keys: list[str] = []
             data = load_json(path, duplicate_keys=duplicate_keys)
-            for id in duplicate_keys:
-                message = f"{id!r} occurs twice in an object of the file; the first is used"
-                yield Problem("duplicate_id", message, shown(path, input_dir), id, "video" if id in data else "nothing")
+            yield from repeated_ids(duplicate_keys, data, shown(path, input_dir))
             for id, row in data.items():
                 events = event_set(row, f"{shown(path, input_dir)} {id}", id, split, number)
                 if isinstance(events, Problem):
@@ -78,10 +77,7 @@ def split_of(path: Path) -> str:
 
 def event_set(row: object, where: str, id: str, split: str, number: int) -> EventSet | Problem:
     """The annotations of one video, or a Problem with the entry as a whole."""
-
-    def bad(message: str) -> Problem:
-        return Problem("malformed", message, where, id, "video", split)
-
+    bad = partial(Problem, "malformed", where=where, id=id, costs="video", split=split)
     if not isinstance(row, Mapping):
         return bad(f"should be an object with duration, timestamps and sentences, not {row!r:.80}")
     if missing := [key for key in ("duration", "timestamps", "sentences") if key not in row]:

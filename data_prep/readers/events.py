@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from capjax.data.record import RecordCaption
-from data_prep.readers.item import Item, ItemStream, Problem, make_caption
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
 from data_prep.readers.videos import Videos
 
 
@@ -64,13 +64,7 @@ def event_item(
     if isinstance(media, Problem):
         yield media  # its sentences are lost with it and are not counted
         return
-    captions = []
-    for events in sets:
-        for caption in event_captions(events, id, lang):
-            if isinstance(caption, Problem):
-                yield caption
-            else:
-                captions.append(caption)
+    captions = yield from without_problems(caption for events in sets for caption in event_captions(events, id, lang))
     yield Item(id, media, split, tuple(captions), where=where, name=id, video=True)
 
 

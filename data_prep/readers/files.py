@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from data_prep.readers.item import InputError, Problem, is_text
@@ -39,10 +40,12 @@ def shown(path: Path, folder: Path) -> str:
         return path.name
 
 
-def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
-    """Yields (line number from 1, text without line end) of non-blank lines of a UTF-8 file, without a BOM.
+def lines(path: Path, where: str, costs: str = "caption") -> Iterator[tuple[str, str | Problem]]:
+    """Yields (location, text without line end) of non-blank lines of a UTF-8 file, without a BOM.
 
-    A line that is not UTF-8 is yielded as a Problem that costs a caption.
+    Args:
+      where: the file in locations, which are WHERE:LINE.
+      costs: what a line that is not UTF-8 costs; it is yielded as a Problem.
 
     Raises:
       InputError: the file cannot be opened, or is UTF-16.
@@ -61,10 +64,22 @@ def lines(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
                 text = line.decode().rstrip("\r\n")
             except UnicodeDecodeError as error:
                 message = f"not valid UTF-8 (byte 0x{line[error.start]:02x} at {error.start}); save the file as UTF-8"
-                yield number, Problem("encoding", message, f"{where}:{number}", costs="caption")
+                yield f"{where}:{number}", Problem("encoding", message, f"{where}:{number}", costs=costs)
                 continue
             if text.strip():
-                yield number, text
+                yield f"{where}:{number}", text
+
+
+def json_lines(path: Path, where: str, costs: str) -> Iterator[tuple[str, object | Problem]]:
+    """Yields (location, value) of each line of a file of JSON lines, or a Problem; arguments and errors as `lines`."""
+    for location, line in lines(path, where, costs):
+        value: object = line
+        if isinstance(line, str):
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                value = Problem("malformed", f"not JSON: {error}", location, costs=costs)
+        yield location, value
 
 
 def load_json(path: Path, drop: Sequence[str] = (), duplicate_keys: list[str] | None = None) -> dict:
@@ -118,6 +133,13 @@ def rows(data: dict, key: str, path: Path) -> list:
     return data[key]
 
 
+def repeated_ids(ids: Sequence[str], entries: Mapping, where: str) -> Iterator[Problem]:
+    """Yields a Problem for each of the `duplicate_keys` of `load_json`; those among `entries` are ids of videos."""
+    for id in ids:
+        message = f"{id!r} occurs twice in an object of the file; the first is used"
+        yield Problem("duplicate_id", message, where, id, "video" if id in entries else "nothing")
+
+
 class Photos:
     """The media folder of a dataset: maps names in annotations to paths inside the folder.
 
@@ -137,11 +159,7 @@ class Photos:
     def path(self, name: object, where: str, id: str = "") -> Path | Problem:
         """The path of a photo (which need not exist), or a Problem if the name is invalid or leads out of the
         folder."""
-        what = self.what
-
-        def bad(kind: str, message: str) -> Problem:
-            return Problem(kind, message, where, id, costs=what)
-
+        what, bad = self.what, partial(Problem, where=where, id=id, costs=self.what)
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             return bad("malformed", f"the {what}'s name should be text, not {name!r:.80}")
         if not is_text(name):

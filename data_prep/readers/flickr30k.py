@@ -15,7 +15,7 @@ from pathlib import Path
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown
 from data_prep.readers.item import ItemStream, Problem
 from data_prep.readers.registry import READERS, add_input
-from data_prep.readers.tokens import gather, items, malformed, parse_tokens, read_lists
+from data_prep.readers.tokens import listed_photos, malformed, parse_tokens
 
 _CAPTIONS = [
     "results_20130124.token", "flickr30k/results_20130124.token", "results.csv", "flickr30k_images/results.csv"
@@ -38,22 +38,18 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
     captions = find(input_dir, _CAPTIONS, "the caption file")
     photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
     entries = _parse_bars(captions, input_dir) if captions.suffix == ".csv" else parse_tokens(captions, input_dir)
-    gathered = yield from gather(entries)
     lists = {}
     for split in ("train", "val", "test"):
         for folder in (captions.parent, input_dir):
             for name in (f"{split}.txt", f"flickr30k_{split}.txt"):
                 if (folder / name).is_file():
                     lists[split] = folder / name
-    splits = yield from read_lists(lists, input_dir, suffix=".jpg")
-    yield from items(gathered, splits, photos, fractions)
+    yield from listed_photos(entries, lists, input_dir, photos, fractions, suffix=".jpg")
 
 
 def _parse_bars(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
     """Yields (location, (photo's name, caption)) of each line `NAME.jpg| 0| CAPTION`."""
-    where = shown(path, input_dir)
-    for number, line in lines(path, where):
-        location = f"{where}:{number}"
+    for location, line in lines(path, shown(path, input_dir)):
         if isinstance(line, Problem):
             yield location, line
             continue

@@ -16,7 +16,7 @@ from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, fi
 from data_prep.readers.item import ItemStream
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import parse_pairs
-from data_prep.readers.tokens import gather, items, parse_tokens, read_lists
+from data_prep.readers.tokens import listed_photos, parse_tokens
 
 _PHOTOS = ["Flicker8k_Dataset", "Flickr8k_Dataset", "Flicker8k_Images", "Images", "images"]
 _LISTS = {"train": "trainImages", "val": "devImages", "test": "testImages"}
@@ -39,7 +39,6 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
     )
     photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
     entries = parse_pairs(captions, input_dir) if captions.name == "captions.txt" else parse_tokens(captions, input_dir)
-    gathered = yield from gather(entries)
     lists = {split: captions.with_name(f"Flickr_8k.{name}.txt") for split, name in _LISTS.items()}
-    splits = yield from read_lists({split: path for split, path in lists.items() if path.is_file()}, input_dir)
-    yield from items(gathered, splits, photos, fractions)
+    lists = {split: path for split, path in lists.items() if path.is_file()}
+    yield from listed_photos(entries, lists, input_dir, photos, fractions)

@@ -2,9 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
 
@@ -72,6 +74,18 @@ class Problem:
 
 
 ItemStream = Iterator[Item | Problem]
+T = TypeVar("T")
+
+
+def without_problems(results: Iterable[T | Problem]) -> Generator[Problem, None, list[T]]:
+    """Yields the Problems among results; returns the other results."""
+    valid: list[T] = []
+    for result in results:
+        if isinstance(result, Problem):
+            yield result
+        else:
+            valid.append(result)
+    return valid
 
 
 def standard_split(name: object) -> str | None:
@@ -79,9 +93,11 @@ def standard_split(name: object) -> str | None:
     return _SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
-def unknown_split(name: object, where: str, id: str = "", costs: str = "photo") -> Problem:
-    expected = ", ".join(sorted(_SPLITS))
-    return Problem("unknown_split", f"split {name!r:.80}; known: {expected}", where, id, costs)
+def parse_split(name: object, where: str, id: str, costs: str) -> str | Problem:
+    """The `standard_split` of a name, or a Problem if there is none."""
+    known = ", ".join(sorted(_SPLITS))
+    message = f"split {name!r:.80}; known: {known}"
+    return standard_split(name) or Problem("unknown_split", message, where, id, costs)
 
 
 def language(code: str) -> str:
@@ -107,10 +123,7 @@ def make_caption(
       set: number of its annotation set.
       kind: kind of a caption without times.
     """
-
-    def bad(kind: str, message: str) -> Problem:
-        return Problem(kind, message, where, id, costs="caption")
-
+    bad = partial(Problem, where=where, id=id, costs="caption")
     if not isinstance(text, str):
         return bad("malformed", f"the caption should be text, not {text!r:.80}")
     if not is_text(text):

@@ -29,13 +29,13 @@ videos are listed in report.json and do not count as bad.
 """
 
 import difflib
-import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from capjax.data.photo import MediaError, check_file
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
-from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, lines, shown, split_by_hash
+from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, json_lines, shown, split_by_hash
 from data_prep.readers.item import (
     Item,
     ItemStream,
@@ -43,8 +43,8 @@ from data_prep.readers.item import (
     interval,
     is_text,
     make_caption,
-    standard_split,
-    unknown_split,
+    parse_split,
+    without_problems,
 )
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
@@ -74,26 +74,17 @@ def read(
     """
     path, folder = locate(input_dir, captions, ["captions.jsonl", "*.jsonl"])
     folders, where = (Photos(images or folder), Photos(videos or folder, "video")), shown(path, folder)
-    for number, line in lines(path, where):
-        location = f"{where}:{number}"
-        if isinstance(line, Problem):
-            yield Problem(line.kind, line.message, location)
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Problem("malformed", f"not JSON: {error}", location)
-            continue
-        yield from _item(row, location, folders, lang, fractions)
+    for location, row in json_lines(path, where, "photo"):
+        if isinstance(row, Problem):
+            yield row
+        else:
+            yield from _item(row, location, folders, lang, fractions)
 
 
 def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> ItemStream:
     is_video = isinstance(row, dict) and "video" in row and "image" not in row
     media, costs = folders[is_video], folders[is_video].what
-
-    def bad(message: str, id: str = "") -> Problem:
-        return Problem("malformed", message, where, id, costs)
-
+    bad = partial(Problem, "malformed", where=where, costs=costs)
     if not isinstance(row, dict):
         yield bad(f"should be an object, not {type(row).__name__}")
         return
@@ -112,32 +103,26 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
         yield bad(f"id should be text or a number, not {id!r:.80}")
         return
     id = str(id)
-    split = standard_split(row["split"]) if row.get("split") else split_by_hash(name, fractions)
+    split = parse_split(row["split"], where, id, costs) if row.get("split") else split_by_hash(name, fractions)
     labels = _labels(row.get("labels", []))
-    transcript = _transcript(row.get("transcript", []), str(row.get("lang") or lang)) if is_video else ()
+    lang = str(row.get("lang") or lang)
+    transcript = _transcript(row.get("transcript", []), lang) if is_video else ()
     sentences = row.get("captions", [row["caption"]] if "caption" in row else [])
-    if split is None:
-        yield unknown_split(row["split"], where, id, costs)
+    bad = partial(bad, id=id)
+    if isinstance(split, Problem):
+        yield split
     elif is_video and row.get("clip") is not None and clip is None:
-        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {row['clip']!r:.80}", id)
+        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {row['clip']!r:.80}")
     elif labels is None:
-        yield bad(
-            'labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1', id
-        )
+        yield bad('labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1')
     elif transcript is None:
-        yield bad('transcript should be a list of {"text": ..., "start": ..., "end": ...}, with 0 <= start < end', id)
+        yield bad('transcript should be a list of {"text": ..., "start": ..., "end": ...}, with 0 <= start < end')
     elif not isinstance(sentences, list):
-        yield bad(f"captions should be a list, not {type(sentences).__name__}", id)
+        yield bad(f"captions should be a list, not {type(sentences).__name__}")
     elif is_video and (why := _absent(path)):
         yield Problem("missing_video", why, where, id, "absent", split)
     else:
-        captions = []
-        for sentence in sentences:
-            caption = _caption(sentence, str(row.get("lang") or lang), where, id, is_video)
-            if isinstance(caption, Problem):
-                yield caption
-            else:
-                captions.append(caption)
+        captions = yield from without_problems(_caption(each, lang, where, id, is_video) for each in sentences)
         yield Item(id, path, split, tuple(captions), labels, clip, transcript, where=where, name=name, video=is_video)
 
 
@@ -160,12 +145,10 @@ def _misspelled_key(row: dict, keys: Sequence[str]) -> str:
 
 def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -> RecordCaption | Problem:
     row = sentence if isinstance(sentence, dict) else {"text": sentence}
-
-    def bad(message: str) -> Problem:
-        return Problem("malformed", message, where, id, costs="caption")
-
+    make = partial(make_caption, row.get("text"), str(row.get("lang") or lang), where, id)
+    bad = partial(Problem, "malformed", where=where, id=id, costs="caption")
     if not is_video:
-        return make_caption(row.get("text"), str(row.get("lang") or lang), where, id)
+        return make()
     if message := _misspelled_key(row, _CAPTION_KEYS):
         return bad(message)
     has_times = row.get("start") is not None or row.get("end") is not None
@@ -175,9 +158,7 @@ def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -
     if isinstance(set, bool) or not isinstance(set, int) or not 0 <= set < 2**31:
         return bad(f"set should be a whole number from 0, not {set!r:.80}")
     times = (row.get("start"), row.get("end")) if has_times else None
-    return make_caption(
-        row.get("text"), str(row.get("lang") or lang), where, id, times=times, set=set, kind=kind
-    )  # fmt: skip
+    return make(times=times, set=set, kind=kind)
 
 
 def _labels(rows: object) -> tuple[Label, ...] | None:
@@ -201,9 +182,8 @@ def _transcript(rows: object, lang: str) -> tuple[TranscriptSegment, ...] | None
     speech = []
     for row in rows if isinstance(rows, list) else [None]:
         row = row if isinstance(row, dict) else {}
-        sentence = make_caption(
-            row.get("text"), str(row.get("lang") or lang), "", times=(row.get("start"), row.get("end"))
-        )  # fmt: skip
+        times = row.get("start"), row.get("end")
+        sentence = make_caption(row.get("text"), str(row.get("lang") or lang), "", times=times)
         if isinstance(sentence, Problem) or sentence.start is None or sentence.end is None:
             return None
         speech.append(TranscriptSegment(sentence.text, sentence.start, sentence.end, sentence.lang))

@@ -9,7 +9,7 @@ The id of an item is COCO's image id as text, or the file name. https://cs.stanf
 from pathlib import Path
 
 from data_prep.readers.files import Photos, find, load_json, rows, shown
-from data_prep.readers.item import Item, ItemStream, Problem, make_caption, standard_split, unknown_split
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption, parse_split, without_problems
 from data_prep.readers.registry import READERS, add_input
 
 _FOLDERS = {
@@ -59,18 +59,15 @@ def _read_photo(row: object, where: str, photos: Photos, restval: str) -> ItemSt
     if isinstance(media, Problem):
         yield media
         return
-    split = standard_split(row.get("split"))
     if row.get("split") == "restval":
-        split = "train" if restval == "train" else ""
-    if split is None:
-        yield unknown_split(row.get("split"), where, id)
+        split: str | Problem = "train" if restval == "train" else ""
+    else:
+        split = parse_split(row.get("split"), where, id, "photo")
+    if isinstance(split, Problem):
+        yield split
         return
-    captions = []
-    for number, sentence in enumerate(row["sentences"]):
-        text = sentence.get("raw") if isinstance(sentence, dict) else None
-        caption = make_caption(text, "en", f"{where} sentences[{number}]", id)
-        if isinstance(caption, Problem):
-            yield caption
-        else:
-            captions.append(caption)
+    texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in row["sentences"]]
+    captions = yield from without_problems(
+        make_caption(text, "en", f"{where} sentences[{number}]", id) for number, text in enumerate(texts)
+    )
     yield Item(id, media, split, tuple(captions), where=where, name=str(name))

@@ -19,15 +19,7 @@ from pathlib import Path
 from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import load_json, rows, shown
-from data_prep.readers.item import (
-    Item,
-    ItemStream,
-    Problem,
-    interval,
-    make_caption,
-    standard_split,
-    unknown_split,
-)
+from data_prep.readers.item import Item, ItemStream, Problem, interval, make_caption, parse_split, without_problems
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -77,9 +69,9 @@ def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Prob
     if not isinstance(row, dict) or not isinstance(id := row.get("video_id"), str):
         yield Problem("malformed", "should be an object with video_id and split", where, costs="video")
         return
-    split = standard_split(row.get("split"))
-    if split is None:
-        yield unknown_split(row.get("split"), where, id, "video")
+    split = parse_split(row.get("split"), where, id, "video")
+    if isinstance(split, Problem):
+        yield split
         return
     youtube = re.search(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})(?![\w-])", str(row.get("url")), re.ASCII)
     media = videos.find(id, [id, youtube[1]] if youtube else [id], where, split)
@@ -93,7 +85,5 @@ def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Prob
             message = f"start time and end time should be seconds with 0 <= start < end, not {times!r:.80}"
             yield Problem("bad_times", message, where, id, "video", split)
             return
-    sentences = captions[id]
-    yield from (sentence for sentence in sentences if isinstance(sentence, Problem))
-    texts = tuple(sentence for sentence in sentences if isinstance(sentence, RecordCaption))
-    yield Item(id, media, split, texts, clip=clip, where=where, name=id, video=True)
+    sentences = yield from without_problems(captions[id])
+    yield Item(id, media, split, tuple(sentences), clip=clip, where=where, name=id, video=True)

@@ -19,15 +19,16 @@ standard split is used: 1,200, 100 and 670 in the order of the ids. Otherwise a 
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
 from data_prep.readers import videos as files
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
-from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split, without_problems
 from data_prep.readers.languages import LANGUAGES
 from data_prep.readers.registry import READERS
-from data_prep.readers.table import records, split_row
+from data_prep.readers.table import read_rows
 from data_prep.readers.tokens import malformed, read_lists
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -85,8 +86,7 @@ def read(
 
 def _text(path: Path, where: str, lang: str) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
     """Yields (location, (id, caption, language)) of each line `VIDEO_START_END CAPTION`."""
-    for number, line in lines(path, where):
-        location = f"{where}:{number}"
+    for location, line in lines(path, where):
         if isinstance(line, Problem):
             yield location, line
         elif match := re.fullmatch(r"(\S+_\d+_\d+)(?:\s+(.*))?", line, re.ASCII):
@@ -97,26 +97,22 @@ def _text(path: Path, where: str, lang: str) -> Iterator[tuple[str, tuple[str, s
 
 def _table(path: Path, where: str, clean: bool) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
     """Yields (location, (id, caption, language)) of each row of the table."""
-    table = records(path, where)
-    _, header = next(table, (0, ""))
-    columns = [name.strip().strip('"') for name in header.split(",")] if isinstance(header, str) else []
+    for location, row in read_rows(path, where, partial(_columns, path), "Description"):
+        if isinstance(row, Problem):
+            yield location, row
+        elif not clean or row["Source"].strip() == "clean":
+            yield location, _row(row, location)
+
+
+def _columns(path: Path, header: str) -> tuple[list[str], str]:
+    columns = [name.strip().strip('"') for name in header.split(",")]
     if missing := [name for name in _COLUMNS if name not in columns]:
         raise InputError(f"{path}:1: the first line should name the columns {', '.join(_COLUMNS)}; no {missing[0]}")
-    for number, text in table:
-        location = f"{where}:{number}"
-        if isinstance(text, Problem):
-            yield location, text
-            continue
-        fields = split_row(text, ",", len(columns), columns[-1] == "Description")
-        if fields is None:
-            yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
-        else:
-            row = {name: field.strip() for name, field in zip(columns, fields, strict=True)}
-            if not clean or row["Source"] == "clean":
-                yield location, _row(row, location)
+    return columns, ","
 
 
 def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
+    row = {name: field.strip() for name, field in row.items()}
     id = f"{row['VideoID']}_{row['Start']}_{row['End']}"
     if not row["VideoID"] or not re.fullmatch(r"\d+_\d+", f"{row['Start']}_{row['End']}", re.ASCII):
         message = f"VideoID, Start and End should be an id and whole seconds, not {id!r:.80}"
@@ -130,14 +126,14 @@ def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
 def _mapping(input_dir: Path) -> Generator[Problem, None, dict[str, int]]:
     """Yields Problems; returns {id: N of vidN} of youtube_mapping.txt, empty if the file does not exist."""
     path, numbers = input_dir / "youtube_mapping.txt", {}
-    for number, line in lines(path, path.name) if path.is_file() else ():
+    for location, line in lines(path, path.name, "video") if path.is_file() else ():
         if isinstance(line, Problem):
-            yield Problem(line.kind, line.message, line.where, costs="video")
+            yield line
         elif match := re.fullmatch(r"(\S+)\s+vid(\d{1,9})\s*", line, re.ASCII):
             numbers[match[1]] = int(match[2])
         else:
-            message = f"expected VIDEO_START_END vidN; video_files {line!r:.80}"
-            yield Problem("malformed", message, f"{path.name}:{number}", costs="video")
+            message = f"expected VIDEO_START_END vidN; found {line!r:.80}"
+            yield Problem("malformed", message, location, costs="video")
     return numbers
 
 
@@ -195,6 +191,5 @@ def _item(id: str, clip: _ClipCaptions, split: str, number: int | None, videos: 
     if times and times[0] >= times[1]:
         yield Problem("bad_times", f"the clip {id} ends before it starts", clip.where, id, "video", split)
         return
-    yield from (caption for caption in clip.captions if isinstance(caption, Problem))
-    captions = tuple(caption for caption in clip.captions if isinstance(caption, RecordCaption))
-    yield Item(id, media, split, captions, clip=times, where=clip.where, name=id, video=True)
+    captions = yield from without_problems(clip.captions)
+    yield Item(id, media, split, tuple(captions), clip=times, where=clip.where, name=id, video=True)

@@ -9,8 +9,8 @@ A reader is a module with two functions:
 import inspect
 import sys
 from argparse import ArgumentParser, Namespace
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 from capjax.registry import Registry
 from data_prep.readers.item import ItemStream
@@ -18,11 +18,14 @@ from data_prep.readers.item import ItemStream
 READERS = Registry("reader")
 
 
+def module_of(name: str) -> ModuleType:
+    """The module of a reader."""
+    return sys.modules[READERS.get(name).__module__]
+
+
 def add_arguments(name: str, parser: ArgumentParser):
     """Adds the arguments of a reader to a parser."""
-    read = READERS.get(name)
-    module = sys.modules[(read.func if isinstance(read, partial) else read).__module__]
-    module.add_arguments(parser.add_argument_group(f"arguments of {name}"))
+    module_of(name).add_arguments(parser.add_argument_group(f"arguments of {name}"))
 
 
 def read(name: str, args: Namespace) -> ItemStream:

@@ -11,19 +11,12 @@ table. The id of an item is the name in `image`.
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown, split_by_hash
-from data_prep.readers.item import (
-    InputError,
-    Item,
-    ItemStream,
-    Problem,
-    make_caption,
-    standard_split,
-    unknown_split,
-)
+from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, parse_split, without_problems
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.tokens import Photo, malformed
 
@@ -71,19 +64,17 @@ def read(
             yield Problem("malformed", message, location, name, costs="caption")
             continue
         caption = make_caption(row["caption"], row.get("lang", "").strip() or lang, location, name)
-        if isinstance(caption, Problem):
-            yield caption
-        else:
-            photo.captions.append(caption)
+        photo.captions += yield from without_problems([caption])
     for name, photo in gathered.items():
         media = photos.path(name, photo.where, name)
-        standard = standard_split(splits[name]) if name in splits else split_by_hash(name, fractions)
+        declared = splits.get(name)
+        assigned = parse_split(declared, photo.where, name, "photo") if declared else split_by_hash(name, fractions)
         if isinstance(media, Problem):
             yield media
-        elif standard is None:
-            yield unknown_split(splits[name], photo.where, name)
+        elif isinstance(assigned, Problem):
+            yield assigned
         else:
-            yield Item(name, media, standard, tuple(photo.captions), where=photo.where, name=name)
+            yield Item(name, media, assigned, tuple(photo.captions), where=photo.where, name=name)
 
 
 def locate(input_dir: Path, captions: Path | None, names: Sequence[str]) -> tuple[Path, Path]:
@@ -101,20 +92,7 @@ def parse_table(path: Path, input_dir: Path) -> Iterator[tuple[str, dict[str, st
     Raises:
       InputError: the first line does not name the columns `image` and `caption`.
     """
-    where = shown(path, input_dir)
-    table = records(path, where)
-    _, header = next(table, (0, ""))
-    columns, separator = _columns(header if isinstance(header, str) else "", path)
-    for number, text in table:
-        location = f"{where}:{number}"
-        if isinstance(text, Problem):
-            yield location, text
-            continue
-        fields = split_row(text, separator, len(columns), columns[-1] == "caption")
-        if fields is None:
-            yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
-        else:
-            yield location, dict(zip(columns, fields, strict=True))
+    return read_rows(path, shown(path, input_dir), partial(_columns, path), "caption")
 
 
 def parse_pairs(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
@@ -123,7 +101,7 @@ def parse_pairs(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, s
         yield location, row if isinstance(row, Problem) else (row["image"].strip(), row["caption"])
 
 
-def _columns(header: str, path: Path) -> tuple[list[str], str]:
+def _columns(path: Path, header: str) -> tuple[list[str], str]:
     for separator in (",", ";", "\t", "|"):
         names = [name.strip().strip('"').lower() for name in header.split(separator)]
         columns = [_NAMES.get(name, name) for name in names]
@@ -132,14 +110,35 @@ def _columns(header: str, path: Path) -> tuple[list[str], str]:
     raise InputError(f"{path}:1: the first line should name the columns image and caption; found {header!r:.80}")
 
 
-def records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
+def read_rows(
+    path: Path, where: str, parse_header: Callable[[str], tuple[list[str], str]], caption_column: str
+) -> Iterator[tuple[str, dict[str, str] | Problem]]:
+    """Yields (location, {column: field}) of each row of a table.
+
+    Args:
+      parse_header: first line -> (columns, separator); it raises InputError if a column is missing.
+      caption_column: the column that may contain separators and quotes that are not escaped, if it is the last one.
+    """
+    table = _records(path, where)
+    _, header = next(table, ("", ""))
+    columns, separator = parse_header(header if isinstance(header, str) else "")
+    for location, text in table:
+        if isinstance(text, Problem):
+            yield location, text
+        elif (fields := _split_row(text, separator, len(columns), columns[-1] == caption_column)) is None:
+            yield location, malformed(text, location, f"{len(columns)} fields ({', '.join(columns)})")
+        else:
+            yield location, dict(zip(columns, fields, strict=True))
+
+
+def _records(path: Path, where: str) -> Iterator[tuple[str, str | Problem]]:
     """Yields rows; lines that a quoted field spans are joined. A row is complete when its number of quotes is even."""
-    waiting: list[tuple[int, str]] = []
-    for number, line in lines(path, where):
+    waiting: list[tuple[str, str]] = []
+    for location, line in lines(path, where):
         if isinstance(line, Problem):
-            yield number, line
+            yield location, line
             continue
-        waiting.append((number, line))
+        waiting.append((location, line))
         complete = sum(text.count('"') for _, text in waiting) % 2 == 0
         if complete:
             yield waiting[0][0], "\n".join(text for _, text in waiting)
@@ -150,7 +149,7 @@ def records(path: Path, where: str) -> Iterator[tuple[int, str | Problem]]:
     yield from waiting
 
 
-def split_row(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
+def _split_row(text: str, separator: str, count: int, caption_is_last: bool) -> list[str] | None:
     """The fields of a row. A caption in the last column may contain separators and quotes that are not escaped."""
     try:
         (fields,) = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capjax.data.record import RecordCaption
 from data_prep.readers.files import Photos, lines, shown, split_by_hash
-from data_prep.readers.item import Item, ItemStream, Problem, make_caption
+from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
 
 
 @dataclass(slots=True)
@@ -20,9 +20,7 @@ class Photo:
 
 def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, str] | Problem]]:
     """Yields (location, (photo's name, caption)) of each line `NAME.jpg#0<TAB>CAPTION`."""
-    where = shown(path, input_dir)
-    for number, line in lines(path, where):
-        location = f"{where}:{number}"
+    for location, line in lines(path, shown(path, input_dir)):
         if isinstance(line, Problem):
             yield location, line
         elif match := re.fullmatch(r"([^\t]+)#\d+\s*\t(.*)", line):
@@ -35,8 +33,33 @@ def malformed(line: str, where: str, expected: str) -> Problem:
     return Problem("malformed", f"expected {expected}; found {line!r:.80}", where, costs="caption")
 
 
-def gather(
-    entries: Iterable[tuple[str, tuple[str, str] | Problem]], lang: str = "en"
+def listed_photos(
+    entries: Iterable[tuple[str, tuple[str, str] | Problem]], lists: Mapping[str, Path], input_dir: Path,
+    photos: Photos, fractions: Sequence[float], suffix: str = "",
+) -> ItemStream:  # fmt: skip
+    """Yields items of photos with captions in English, in the order of their first captions.
+
+    Args:
+      entries: (location, (photo's name, caption)) of each caption.
+      lists: lists of names by split; photos in none of them are left out. Without lists a hash assigns splits.
+      suffix: as in `read_lists`.
+    """
+    gathered = yield from _gather(entries)
+    splits = yield from read_lists(lists, input_dir, suffix)
+    for name, photo in gathered.items():
+        media = photos.path(name, photo.where, name)
+        if isinstance(media, Problem):
+            yield media
+            continue
+        split = splits.get(name, ("", ""))[0] if splits else split_by_hash(name, fractions)
+        yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
+    for name, (split, location) in splits.items():
+        if name not in gathered:
+            yield Problem("no_caption", f"{name} is listed for {split} but has no caption", location, name)
+
+
+def _gather(
+    entries: Iterable[tuple[str, tuple[str, str] | Problem]],
 ) -> Generator[Problem, None, dict[str, Photo]]:
     """Yields Problems; returns the photos by name, in the order of their first captions."""
     photos: dict[str, Photo] = {}
@@ -46,11 +69,7 @@ def gather(
             continue
         name, text = entry
         photo = photos.setdefault(name, Photo(location))
-        caption = make_caption(text, lang, location, name)
-        if isinstance(caption, Problem):
-            yield caption
-        else:
-            photo.captions.append(caption)
+        photo.captions += yield from without_problems([make_caption(text, "en", location, name)])
     return photos
 
 
@@ -67,11 +86,9 @@ def read_lists(
     """
     splits: dict[str, tuple[str, str]] = {}
     for split, path in paths.items():
-        where = shown(path, input_dir)
-        for number, line in lines(path, where):
-            location = f"{where}:{number}"
+        for location, line in lines(path, shown(path, input_dir), costs):
             if isinstance(line, Problem):
-                yield Problem(line.kind, line.message, location, costs=costs)
+                yield line
                 continue
             name = line.strip()
             name = name if Path(name).suffix else name + suffix
@@ -81,19 +98,3 @@ def read_lists(
                 continue
             splits[name] = (split, location)
     return splits
-
-
-def items(
-    gathered: Mapping[str, Photo], splits: Mapping[str, tuple[str, str]], photos: Photos, fractions: Sequence[float]
-) -> ItemStream:
-    """Yields items of the photos. Without lists a hash assigns splits; with lists, photos in none are left out."""
-    for name, photo in gathered.items():
-        media = photos.path(name, photo.where, name)
-        if isinstance(media, Problem):
-            yield media
-            continue
-        split = splits.get(name, ("", ""))[0] if splits else split_by_hash(name, fractions)
-        yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
-    for name, (split, location) in splits.items():
-        if name not in gathered:
-            yield Problem("no_caption", f"{name} is listed for {split} but has no caption", location, name)

@@ -94,10 +94,8 @@ class Translations:
 
 
 def _read(source: Source) -> Iterator[tuple[str, RecordCaption | Problem]]:
-    where = source.path.name
     guess = source.lang or _guess(source.path)
-    for number, line in lines(source.path, where):
-        location = f"{where}:{number}"
+    for location, line in lines(source.path, source.path.name):
         if isinstance(line, Problem):
             yield "", line
         elif match := _LINE.fullmatch(line):

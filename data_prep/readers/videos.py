@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from capjax.data.video import VIDEO_SUFFIXES
@@ -64,10 +65,7 @@ class Videos:
         Returns:
           Its path, or a Problem: the video is absent, several files have the name, or the name leads out of the folder.
         """
-
-        def bad(kind: str, message: str) -> Problem:
-            return Problem(kind, message, where, id, costs="video", split=split)
-
+        bad = partial(Problem, where=where, id=id, costs="video", split=split)
         for name in names:
             if not is_text(name):
                 return bad("encoding", f"the video's name is not valid UTF-8: {name!r:.80}")

@@ -11,13 +11,12 @@ ids are left out; without lists a hash of the id assigns the split.
 https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, load_json, shown, split_by_hash
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, load_json, shown, split_by_hash
 from data_prep.readers.item import Item, ItemStream, Problem, interval, is_text
 from data_prep.readers.registry import READERS
 from data_prep.readers.tokens import read_lists
@@ -69,21 +68,16 @@ def read(
 
 
 def _lines(path: Path, where: str) -> Iterator[tuple[str, EventSet | Problem]]:
-    for number, line in lines(path, where):
-        location = f"{where}:{number}"
-        if isinstance(line, Problem):
-            yield "", Problem(line.kind, line.message, location, costs="video")
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield "", Problem("malformed", f"not JSON: {error}", location, costs="video")
+    for location, row in json_lines(path, where, "video"):
+        if isinstance(row, Problem):
+            yield "", row
             continue
         id = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(id, str) or not is_text(id) or not isinstance(row.get("annotations"), list):
+        sections = row.get("annotations") if isinstance(row, dict) else None
+        if not isinstance(id, str) or not is_text(id) or not isinstance(sections, list):
             yield "", Problem("malformed", "should be an object with id and annotations", location, costs="video")
         else:
-            yield id, EventSet(list(_sections(row["annotations"])), location)
+            yield id, EventSet(list(_sections(sections)), location)
 
 
 def _sections(rows: list) -> Iterator[tuple[object, object]]:

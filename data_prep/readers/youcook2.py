@@ -16,8 +16,8 @@ from pathlib import Path
 from data_prep.readers import activitynet
 from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import load_json, shown
-from data_prep.readers.item import InputError, ItemStream, Problem, standard_split, unknown_split
+from data_prep.readers.files import load_json, repeated_ids, shown
+from data_prep.readers.item import InputError, ItemStream, Problem, parse_split
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, find_annotations
 
@@ -56,10 +56,7 @@ def read(
         if not isinstance(data["database"], dict):
             raise InputError(f"{path}: 'database' should be an object, not {type(data['database']).__name__}")
         where = shown(path, input_dir)
-        for id in duplicate_keys:
-            lost = "video" if id in data["database"] else "nothing"
-            message = f"{id!r} occurs twice in an object of the file; the first is used"
-            yield Problem("duplicate_id", message, where, id, lost)
+        yield from repeated_ids(duplicate_keys, data["database"], where)
         for id, row in data["database"].items():
             yield from _video(id, row, f"{where} {id}", video_files, lang)
 
@@ -69,9 +66,9 @@ def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemS
         message = "should be an object with duration, subset and annotations"
         yield Problem("malformed", message, where, id, "video")
         return
-    split = standard_split(row.get("subset"))
-    if split is None:
-        yield unknown_split(row.get("subset"), where, id, "video")
+    split = parse_split(row.get("subset"), where, id, "video")
+    if isinstance(split, Problem):
+        yield split
         return
     steps = [step if isinstance(step, dict) else {} for step in row["annotations"]]
     steps_of_video = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
