@@ -4,28 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers.item import InputError, Item, ItemStream
+from data_prep.readers import generated
+from data_prep.readers.item import Item, ItemStream
 from data_prep.readers.registry import READERS
 from data_prep.readers.video_files import add_videos, write_videos
 from data_prep.synthetic.moving.draw import MovingVideo
 from data_prep.synthetic.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, summaries
 from data_prep.synthetic.moving.scene import MovingScene, make_moving_scene
 
-# Of every twenty scenes one belongs to val and one to test.
-_SPLITS = {18: "val", 19: "test"}
-
 
 def add_arguments(parser):
-    parser.add_argument(
-        "--count",
-        type=int,
-        default=6000,
-        help="number of scenes, of which 1/20 go to val and 1/20 to test (default: 6000)",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=64, help="width and height in pixels, even (default: 64)")
-    parser.add_argument("--languages", type=lambda text: text.split(","), default=list(LANGUAGES), metavar="A,B",
-                        help=f"languages of the captions (default: {','.join(LANGUAGES)})")  # fmt: skip
+    generated.add_arguments(parser, list(LANGUAGES), "width and height in pixels, even")
     parser.add_argument("--paraphrases", type=int, default=PARAPHRASES, metavar="N",
                         help="in each language: captions of the whole, summaries, and annotation sets of the events, "
                         f"1 to {PARAPHRASES} (default {PARAPHRASES})")  # fmt: skip
@@ -42,13 +31,9 @@ def read(
     Raises:
       InputError: a language is not available, or a size or number is out of range.
     """
-    if unknown := [lang for lang in languages if lang not in LANGUAGES]:
-        raise InputError(f"--languages {unknown[0]}: choose from {', '.join(LANGUAGES)}")
-    if not 1 <= paraphrases <= PARAPHRASES or not 32 <= size <= 1024 or size % 2 or count < 1 or seed < 0:
-        raise InputError(
-            f"expected --paraphrases 1 to {PARAPHRASES}, --size 32 to 1024 and even, --count 1 or more, "
-            "--seed 0 or more"
-        )
+    generated.check_arguments(
+        count, seed, size, languages, paraphrases, sizes=range(32, 1025, 2), available=LANGUAGES, most=PARAPHRASES
+    )
     yield from write_videos(_items(count, seed, size, languages, paraphrases), videos, all_videos)
 
 
@@ -59,7 +44,7 @@ def _items(count: int, seed: int, size: int, languages: Sequence[str], paraphras
         yield Item(
             id=name,
             media=MovingVideo(scene, size),
-            split=_SPLITS.get(index % 20, "train"),
+            split=generated.split_of(index),
             captions=tuple(caption for lang in languages for caption in _captions(scene, lang, paraphrases)),
             labels=tuple(Label(f"{thing.colour} {thing.shape}") for thing in scene.things),
             where=f"scene {index}",

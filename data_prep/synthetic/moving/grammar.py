@@ -6,6 +6,7 @@ import numpy as np
 
 from data_prep.synthetic.moving.languages import LANGUAGES, MovingLanguage, Parts, join
 from data_prep.synthetic.moving.scene import MovingEvent, MovingScene
+from data_prep.synthetic.shapes.grammar import find_language, normalized
 
 # Number of sentences that every kind of event and text has in every language.
 PARAPHRASES = min(
@@ -15,12 +16,6 @@ PARAPHRASES = min(
 )
 
 
-def _language(lang: str) -> MovingLanguage:
-    if lang not in LANGUAGES:
-        raise ValueError(f"no grammar for {lang!r}; available: {', '.join(LANGUAGES)}")
-    return LANGUAGES[lang]
-
-
 def captions(scene: MovingScene, lang: str, count: int) -> list[str]:
     """`count` different sentences about the whole video, chosen by the scene's seed: its only event, or that the first
     event was before the last.
@@ -28,7 +23,7 @@ def captions(scene: MovingScene, lang: str, count: int) -> list[str]:
     Raises:
       ValueError: the language has no grammar, or fewer sentences.
     """
-    language, rng = _language(lang), np.random.default_rng([*scene.seed, 2])
+    language, rng = find_language(lang, LANGUAGES), np.random.default_rng([*scene.seed, 2])
     if scene.message == "direction":
         return _ways(rng, language, language.event(scene.events[0]), count)
     return _texts(rng, language, language.order(scene), count)
@@ -40,7 +35,7 @@ def events(scene: MovingScene, lang: str, count: int) -> list[list[str]]:
     Raises:
       ValueError: as `captions`.
     """
-    language, rng = _language(lang), np.random.default_rng([*scene.seed, 3])
+    language, rng = find_language(lang, LANGUAGES), np.random.default_rng([*scene.seed, 3])
     return [_ways(rng, language, language.event(event), count) for event in scene.events]
 
 
@@ -50,7 +45,7 @@ def summaries(scene: MovingScene, lang: str, count: int) -> list[str]:
     Raises:
       ValueError: as `captions`.
     """
-    language, rng = _language(lang), np.random.default_rng([*scene.seed, 4])
+    language, rng = find_language(lang, LANGUAGES), np.random.default_rng([*scene.seed, 4])
     paragraphs = language.summary(scene)
     if len(scene.events) == 1:
         return _ways(rng, language, paragraphs[0], count)
@@ -91,7 +86,7 @@ def is_true(scene: MovingScene, lang: str, text: str, kind: str = "caption") -> 
     Raises:
       ValueError: the language has no grammar, or the kind is unknown.
     """
-    language = _language(lang)
+    language = find_language(lang, LANGUAGES)
     if kind == "event" or (kind == "caption" and scene.message == "direction"):
         texts = [language.event(event) for event in scene.events]
     elif kind == "caption":
@@ -100,13 +95,13 @@ def is_true(scene: MovingScene, lang: str, text: str, kind: str = "caption") -> 
         texts = language.summary(scene)
     else:
         raise ValueError(f"kind {kind!r} should be caption, event or summary")
-    return any(_matches(_normalized(text), sentences, language.space) for sentences in texts)
+    return any(_matches(normalized(text), sentences, language.space) for sentences in texts)
 
 
 def is_true_of(event: MovingEvent, lang: str, text: str) -> bool:
     """Whether the text is one of the sentences about this event; otherwise as `is_true`."""
-    language = _language(lang)
-    return _matches(_normalized(text), language.event(event), language.space)
+    language = find_language(lang, LANGUAGES)
+    return _matches(normalized(text), language.event(event), language.space)
 
 
 def _matches(text: str, sentences: list[Parts], space: str) -> bool:
@@ -118,9 +113,4 @@ def _matches(text: str, sentences: list[Parts], space: str) -> bool:
     for ways in parts[:-1]:
         ends = {end + len(way) for end in ends for way in map(str.casefold, ways) if text.startswith(way, end)}
     # The last part ends in the period, which normalized text does not have.
-    return any(text[end:] == _normalized(way) for end in ends for way in parts[-1])
-
-
-def _normalized(text: str) -> str:
-    text = " ".join(text.casefold().split())
-    return text[:-1].rstrip() if text.endswith((".", "。")) else text
+    return any(text[end:] == normalized(way) for end in ends for way in parts[-1])

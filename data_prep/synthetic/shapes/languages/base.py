@@ -17,6 +17,18 @@ class Phrase(NamedTuple):
         return self.language.noun_phrase(self.thing, case, self.sized)
 
 
+def side_by_side(words: dict[str, tuple[str, str]], *patterns: str) -> dict[str, tuple[str, ...]]:
+    """The patterns of kinds of message that differ in how one thing lies beside the other.
+
+    Args:
+      words: for each kind, the words of `{relation}` (of the first thing to the second) and of `{converse}`.
+    """
+    return {
+        kind: tuple(text.replace("{relation}", relation).replace("{converse}", converse) for text in patterns)
+        for kind, (relation, converse) in words.items()
+    }
+
+
 @dataclass(frozen=True)
 class Language:
     """Nouns, adjectives and sentence patterns.

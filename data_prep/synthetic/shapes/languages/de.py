@@ -1,6 +1,6 @@
 """German."""
 
-from data_prep.synthetic.shapes.languages.base import Language
+from data_prep.synthetic.shapes.languages.base import Language, side_by_side
 
 
 class German(Language):
@@ -57,29 +57,18 @@ GERMAN = German(
             "{place} ist {0} zu sehen.",
             "{place} sieht man {0:acc}.",
         ),
-        "left": (
-            "{0} links von {1:dat}.",
-            "{0} ist links von {1:dat}.",
-            "hier ist {0} links von {1:dat}.",
-            "zu sehen ist {0} links von {1:dat}.",
-            "man sieht {0:acc} links von {1:dat}.",
-            "wir sehen {0:acc} links von {1:dat}.",
-            "das Bild zeigt {0:acc} links von {1:dat}.",
-            "{0} mit {1:dat} rechts daneben.",
-            "hier ist {0} mit {1:dat} rechts daneben.",
-            "man sieht {0:acc} mit {1:dat} rechts daneben.",
-        ),
-        "above": (
-            "{0} über {1:dat}.",
-            "{0} ist über {1:dat}.",
-            "hier ist {0} über {1:dat}.",
-            "zu sehen ist {0} über {1:dat}.",
-            "man sieht {0:acc} über {1:dat}.",
-            "wir sehen {0:acc} über {1:dat}.",
-            "das Bild zeigt {0:acc} über {1:dat}.",
-            "{0} mit {1:dat} darunter.",
-            "hier ist {0} mit {1:dat} darunter.",
-            "man sieht {0:acc} mit {1:dat} darunter.",
+        **side_by_side(
+            {"left": ("links von", "rechts daneben"), "above": ("über", "darunter")},
+            "{0} {relation} {1:dat}.",
+            "{0} ist {relation} {1:dat}.",
+            "hier ist {0} {relation} {1:dat}.",
+            "zu sehen ist {0} {relation} {1:dat}.",
+            "man sieht {0:acc} {relation} {1:dat}.",
+            "wir sehen {0:acc} {relation} {1:dat}.",
+            "das Bild zeigt {0:acc} {relation} {1:dat}.",
+            "{0} mit {1:dat} {converse}.",
+            "hier ist {0} mit {1:dat} {converse}.",
+            "man sieht {0:acc} mit {1:dat} {converse}.",
         ),
         "touch": (
             "{0} berührt {1:acc}.",

@@ -1,6 +1,6 @@
 """English."""
 
-from data_prep.synthetic.shapes.languages.base import Language
+from data_prep.synthetic.shapes.languages.base import Language, side_by_side
 
 
 class English(Language):
@@ -33,29 +33,18 @@ ENGLISH = English(
             "{place} there is {0}.",
             "{place} we see {0}.",
         ),
-        "left": (
-            "{0} left of {1}.",
-            "{0} is left of {1}.",
-            "there is {0} left of {1}.",
-            "we see {0} left of {1}.",
-            "here is {0} left of {1}.",
-            "here we see {0} left of {1}.",
-            "the picture shows {0} left of {1}.",
-            "{0} with {1} to its right.",
-            "there is {0} with {1} to its right.",
-            "we see {0} with {1} to its right.",
-        ),
-        "above": (
-            "{0} above {1}.",
-            "{0} is above {1}.",
-            "there is {0} above {1}.",
-            "we see {0} above {1}.",
-            "here is {0} above {1}.",
-            "here we see {0} above {1}.",
-            "the picture shows {0} above {1}.",
-            "{0} with {1} below it.",
-            "there is {0} with {1} below it.",
-            "we see {0} with {1} below it.",
+        **side_by_side(
+            {"left": ("left of", "to its right"), "above": ("above", "below it")},
+            "{0} {relation} {1}.",
+            "{0} is {relation} {1}.",
+            "there is {0} {relation} {1}.",
+            "we see {0} {relation} {1}.",
+            "here is {0} {relation} {1}.",
+            "here we see {0} {relation} {1}.",
+            "the picture shows {0} {relation} {1}.",
+            "{0} with {1} {converse}.",
+            "there is {0} with {1} {converse}.",
+            "we see {0} with {1} {converse}.",
         ),
         "touch": (
             "{0} touches {1}.",

@@ -1,5 +1,6 @@
 """Spanish."""
 
+from data_prep.synthetic.shapes.languages.base import side_by_side
 from data_prep.synthetic.shapes.languages.romance import Romance
 
 
@@ -45,29 +46,18 @@ SPANISH = Spanish(
             "{place} vemos {0}.",
             "{place} se ve {0}.",
         ),
-        "left": (
-            "{0} a la izquierda de {1}.",
-            "{0} está a la izquierda de {1}.",
-            "hay {0} a la izquierda de {1}.",
-            "vemos {0} a la izquierda de {1}.",
-            "se ve {0} a la izquierda de {1}.",
-            "aquí hay {0} a la izquierda de {1}.",
-            "la imagen muestra {0} a la izquierda de {1}.",
-            "{0} con {1} al lado derecho.",
-            "hay {0} con {1} al lado derecho.",
-            "vemos {0} con {1} al lado derecho.",
-        ),
-        "above": (
-            "{0} por encima de {1}.",
-            "{0} está por encima de {1}.",
-            "hay {0} por encima de {1}.",
-            "vemos {0} por encima de {1}.",
-            "se ve {0} por encima de {1}.",
-            "aquí hay {0} por encima de {1}.",
-            "la imagen muestra {0} por encima de {1}.",
-            "{0} con {1} debajo.",
-            "hay {0} con {1} debajo.",
-            "vemos {0} con {1} debajo.",
+        **side_by_side(
+            {"left": ("a la izquierda de", "al lado derecho"), "above": ("por encima de", "debajo")},
+            "{0} {relation} {1}.",
+            "{0} está {relation} {1}.",
+            "hay {0} {relation} {1}.",
+            "vemos {0} {relation} {1}.",
+            "se ve {0} {relation} {1}.",
+            "aquí hay {0} {relation} {1}.",
+            "la imagen muestra {0} {relation} {1}.",
+            "{0} con {1} {converse}.",
+            "hay {0} con {1} {converse}.",
+            "vemos {0} con {1} {converse}.",
         ),
         "touch": (
             "{0} toca {1}.",

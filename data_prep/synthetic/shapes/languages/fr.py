@@ -1,13 +1,9 @@
 """French."""
 
+from data_prep.synthetic.shapes.languages.base import side_by_side
 from data_prep.synthetic.shapes.languages.romance import Romance
 
-
-class French(Romance):
-    pass
-
-
-FRENCH = French(
+FRENCH = Romance(
     nouns={
         "circle": "cercle/m",
         "square": "carré/m",
@@ -38,29 +34,18 @@ FRENCH = French(
             "{place}, on voit {0}.",
             "{place} se trouve {0}.",
         ),
-        "left": (
-            "{0} à gauche d'{1}.",
-            "{0} est à gauche d'{1}.",
-            "il y a {0} à gauche d'{1}.",
-            "on voit {0} à gauche d'{1}.",
-            "voici {0} à gauche d'{1}.",
-            "ici, on voit {0} à gauche d'{1}.",
-            "l'image montre {0} à gauche d'{1}.",
-            "{0} avec {1} sur sa droite.",
-            "il y a {0} avec {1} sur sa droite.",
-            "on voit {0} avec {1} sur sa droite.",
-        ),
-        "above": (
-            "{0} au-dessus d'{1}.",
-            "{0} est au-dessus d'{1}.",
-            "il y a {0} au-dessus d'{1}.",
-            "on voit {0} au-dessus d'{1}.",
-            "voici {0} au-dessus d'{1}.",
-            "ici, on voit {0} au-dessus d'{1}.",
-            "l'image montre {0} au-dessus d'{1}.",
-            "{0} avec {1} en dessous.",
-            "il y a {0} avec {1} en dessous.",
-            "on voit {0} avec {1} en dessous.",
+        **side_by_side(
+            {"left": ("à gauche d'", "sur sa droite"), "above": ("au-dessus d'", "en dessous")},
+            "{0} {relation}{1}.",
+            "{0} est {relation}{1}.",
+            "il y a {0} {relation}{1}.",
+            "on voit {0} {relation}{1}.",
+            "voici {0} {relation}{1}.",
+            "ici, on voit {0} {relation}{1}.",
+            "l'image montre {0} {relation}{1}.",
+            "{0} avec {1} {converse}.",
+            "il y a {0} avec {1} {converse}.",
+            "on voit {0} avec {1} {converse}.",
         ),
         "touch": (
             "{0} touche {1}.",

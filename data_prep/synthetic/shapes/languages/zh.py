@@ -1,6 +1,6 @@
 """Chinese, simplified."""
 
-from data_prep.synthetic.shapes.languages.base import Language
+from data_prep.synthetic.shapes.languages.base import Language, side_by_side
 
 
 class Chinese(Language):
@@ -40,29 +40,18 @@ CHINESE = Chinese(
             "图片{place}是{0}。",
             "{place}可以看到{0}。",
         ),
-        "left": (
-            "{0}在{1}左边。",
-            "图中{0}在{1}左边。",
-            "画面里{0}在{1}左边。",
-            "这里{0}在{1}左边。",
-            "可以看到{0}在{1}左边。",
-            "我们看到{0}在{1}左边。",
-            "图片显示{0}在{1}左边。",
-            "{0}右边是{1}。",
-            "图中{0}右边是{1}。",
-            "这里{0}右边是{1}。",
-        ),
-        "above": (
-            "{0}在{1}上方。",
-            "图中{0}在{1}上方。",
-            "画面里{0}在{1}上方。",
-            "这里{0}在{1}上方。",
-            "可以看到{0}在{1}上方。",
-            "我们看到{0}在{1}上方。",
-            "图片显示{0}在{1}上方。",
-            "{0}下方是{1}。",
-            "图中{0}下方是{1}。",
-            "这里{0}下方是{1}。",
+        **side_by_side(
+            {"left": ("左边", "右边"), "above": ("上方", "下方")},
+            "{0}在{1}{relation}。",
+            "图中{0}在{1}{relation}。",
+            "画面里{0}在{1}{relation}。",
+            "这里{0}在{1}{relation}。",
+            "可以看到{0}在{1}{relation}。",
+            "我们看到{0}在{1}{relation}。",
+            "图片显示{0}在{1}{relation}。",
+            "{0}{converse}是{1}。",
+            "图中{0}{converse}是{1}。",
+            "这里{0}{converse}是{1}。",
         ),
         "touch": (
             "{0}碰着{1}。",
