@@ -11,10 +11,7 @@ from capjax.registry import nearest
 # Name -> (MODULE:FUNCTION, which takes the arguments and returns the exit status; help).
 COMMANDS = {
     "demo": ("capjax.commands.demo:main", "train a captioner on generated pictures, and write a page that shows it"),
-    "prepare": (
-        "data_prep.__main__:command",
-        "media and annotations to datasets; their vocabularies and features",
-    ),
+    "prepare": ("data_prep.cli:command", "media and annotations to datasets; their vocabularies and features"),
     "train": ("capjax.commands.launch:train", "train the model of a config"),
     "eval": ("capjax.commands.launch:evaluate", "score a checkpoint, or an exported model"),
     "caption": ("capjax.commands.caption:main", "caption photos and videos"),

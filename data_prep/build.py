@@ -22,7 +22,7 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
-from data_prep.shards import OutputError, Shard, ShardReport, write_shard
+from data_prep.shards import OutputError, ShardFile, ShardReport, write_shard
 
 # Fewer photos, or fewer bytes of videos, are written before worker processes have started.
 _MIN_PHOTOS_FOR_POOL = 300
@@ -143,12 +143,16 @@ class RecordBuilder(
 
         Raises:
           BuildError: too much bad input, an unusable input, a full disk, or OUTPUT exists.
-          KeyboardInterrupt: passed on; finished shards are kept.
+          KeyboardInterrupt: with a message that says where finished shards are kept.
         """
         self._check_output()
         with _locked(self.work_dir):
             try:
                 self._download_and_prepare()
+            except KeyboardInterrupt as error:
+                raise KeyboardInterrupt(
+                    f"What is finished is kept in {self.work_dir}; the same command goes on from there."
+                ) from error
             except (TooMuchBad, InputError) as error:
                 path = self.work_dir / "report.json"
                 self.report.write(path, finished=False)
@@ -166,52 +170,54 @@ class RecordBuilder(
         items = tqdm(items, desc=f"{self.name}: annotations", unit="", leave=False, **self._bar)
         splits, files = check_items(items, self.report)
         self.report.translations = self.translations.counts if self.translations else {}
+        self._media_bytes = sum(size for size, _ in files.values())
         shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
-        all_shards = [shard for part in shards.values() for shard in part]
-        clear_stale(self.work_dir, all_shards)
-        reports = self._write_shards(all_shards, sum(size for size, _ in files.values()))
+        reports = self._write_shards(shards)
         # In the order of the shards: the report must not depend on which worker was first.
         for split, part in shards.items():
-            for shard in part:
-                problems = reports[shard.path].problems
-                self.report.problems += problems
+            for shard, report in zip(part, reports[split], strict=True):
+                self.report.problems += report.problems
                 videos = {item.id for item in shard.items if item.video}
-                if lost := videos & {problem.id for problem in problems if problem.costs == "video"}:
+                if lost := videos & {problem.id for problem in report.problems if problem.costs == "video"}:
                     self.report.lose_videos(split, len(lost))
         self.report.check()
-        self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
+        self._describe(reports, shards)
 
-    def _write_shards(self, shards: list[Shard], file_bytes: int) -> dict[Path, ShardReport]:
-        reports = {shard.path: report for shard in shards if (report := ShardReport.read(shard))}
-        pending = [shard for shard in shards if shard.path not in reports]
-        total, left = (sum(len(shard.items) for shard in part) for part in (shards, pending))
-        videos = self.report.noun == "video"
-        use_pool = left >= _MIN_PHOTOS_FOR_POOL or (videos and file_bytes >= _MIN_BYTES_FOR_POOL)
-        cores = available_cores() if use_pool else 1
-        bar = tqdm(total=total, initial=total - left, desc=self.name, unit=f" {self.report.noun}s", **self._bar)
-        with bar:
+    def _write_shards(self, shards: Mapping[str, Sequence[ShardFile]]) -> dict[str, list[ShardReport]]:
+        """Writes the shards that are not finished; returns the reports of all, by split."""
+        all_shards = [shard for part in shards.values() for shard in part]
+        clear_stale(self.work_dir, all_shards)
+        reports = {shard.path: report for shard in all_shards if (report := ShardReport.read(shard))}
+        pending = [shard for shard in all_shards if shard.path not in reports]
+        total, left = (sum(shard.size for shard in part) for part in (all_shards, pending))
+        with tqdm(total=total, initial=total - left, desc=self.name, unit=f" {self.report.noun}s", **self._bar) as bar:
             for report in reports.values():
                 self._check_strict(report)
-            for shard, report in self._run_shards(pending, self.workers or cores, bar):
+            for shard, report in self._run_shards(pending, bar):
                 reports[shard.path] = report
                 self._check_strict(report)
-        return reports
+        return {split: [reports[shard.path] for shard in part] for split, part in shards.items()}
 
-    def _run_shards(self, shards: list[Shard], workers: int, bar: tqdm) -> Iterator[tuple[Shard, ShardReport]]:
-        if self._beam is None:
-            yield from run(write_shard, shards, workers, _fractional_updates(bar))
+    def _run_shards(self, shards: list, bar: tqdm) -> Iterator[tuple[ShardFile, ShardReport]]:
+        """Yields shards and their reports as they finish, and advances the progress bar."""
+        if self._beam is not None:
+            from data_prep.beam import make_shards_on_beam
+
+            for shard, report in make_shards_on_beam(shards, self._beam, self.work_dir, self._stage):
+                bar.update(shard.size)
+                yield shard, report
             return
-        from data_prep.beam import make_shards_on_beam
-
-        for shard, report in make_shards_on_beam(shards, self._beam, self.work_dir, self._stage):
-            bar.update(len(shard.items))
-            yield shard, report
+        use_pool = sum(shard.size for shard in shards) >= _MIN_PHOTOS_FOR_POOL or (
+            self.report.noun == "video" and self._media_bytes >= _MIN_BYTES_FOR_POOL
+        )
+        workers = self.workers or (available_cores() if use_pool else 1)
+        yield from run(write_shard, shards, workers, _fractional_updates(bar))
 
     def _check_strict(self, report: ShardReport):
         if self.report.strict and report.problems:
             self.report.add(report.problems[0])
 
-    def _describe(self, reports: dict[str, list[ShardReport]], shards: dict[str, list[Shard]]):
+    def _describe(self, reports: Mapping[str, list[ShardReport]], shards: Mapping[str, Sequence[ShardFile]]):
         """Writes the metadata and the report beside the shards."""
         folder = self.work_dir / "dataset"
         infos, tables = [], {}

@@ -14,10 +14,9 @@ import argparse
 import hashlib
 import json
 import shutil
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -31,9 +30,8 @@ from capjax.data.batch import empty_media, set_times
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
 from data_prep.build import RecordBuilder
-from data_prep.plan import clear_stale
 from data_prep.readers.item import InputError
-from data_prep.shards import OutputError, ShardReport, Tally, write_records, write_report
+from data_prep.shards import OutputError, ShardFile, ShardReport, Tally, shard_paths, write_records, write_report
 
 # Increase this when the same input should give different features than before.
 _FORMAT = 1
@@ -225,15 +223,15 @@ def with_features(records: Iterable[Record], extractor: Extractor) -> Iterator[R
 
 
 @dataclass(frozen=True)
-class _Shard:
-    """A shard of the input and the output: the records [start, stop) of a split."""
+class _Shard(ShardFile):
+    """A shard of the input and the output: the records with these indices in a split."""
 
-    path: Path
-    report_path: Path
-    fingerprint: str
     split: str
-    start: int
-    stop: int
+    records: range
+
+    @property
+    def size(self) -> int:
+        return len(self.records)
 
 
 class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -278,52 +276,41 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[cal
             for index, (length, file) in enumerate(zip(info.shard_lengths, info.filepaths, strict=True)):
                 status = Path(file).stat()
                 key = repr((common, Path(file).name, status.st_size, status.st_mtime_ns, start, length))
-                name = f"{self.name}-{split}.array_record-{index:05d}-of-{count:05d}"
-                shards[split].append(
-                    _Shard(
-                        path=self.work_dir / "dataset" / name,
-                        report_path=self.work_dir / "shards" / f"{name}.json",
-                        fingerprint=hashlib.blake2b(key.encode(), digest_size=16).hexdigest(),
-                        split=split,
-                        start=start,
-                        stop=start + length,
-                    )
-                )
+                fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+                paths = shard_paths(self.work_dir, self.name, split, index, count)
+                shards[split].append(_Shard(*paths, fingerprint, split, range(start, start + length)))
                 start += length
         return shards
 
     def _download_and_prepare(self, dl_manager=None, download_config=None):
-        shards = self._shards()
-        everything = [shard for part in shards.values() for shard in part]
+        source_report = json.loads((self.input_dir / "report.json").read_text())
+        self.report.videos, self.report.media = source_report.get("there", {}), source_report.get("media", {})
+        self.report.noun = "video" if self.report.videos else "photo"
         folder = self.work_dir / "dataset"
         shutil.rmtree(folder / "encoder", ignore_errors=True)
-        clear_stale(self.work_dir, everything)
-        reports = {shard.path: report for shard in everything if (report := ShardReport.read(shard))}
-        pending = [shard for shard in everything if shard.path not in reports]
-        total, left = (sum(shard.stop - shard.start for shard in part) for part in (everything, pending))
-        with tqdm(total=total, initial=total - left, desc=self.name, unit=" records", **self._bar) as bar:
-            for shard in pending:
-                reports[shard.path] = self._write(shard, bar.update)
-        before = json.loads((self.input_dir / "report.json").read_text())
-        self.report.videos, self.report.media = before.get("there", {}), before.get("media", {})
-        self.report.noun = "video" if self.report.videos else "photo"
-        self.report.items = total
-        self.report.captions = sum(sum(report.captions.values()) for report in reports.values())
-        self._describe({split: [reports[shard.path] for shard in part] for split, part in shards.items()}, shards)
+        shards = self._shards()
+        reports = self._write_shards(shards)
+        self.report.items = sum(shard.size for part in shards.values() for shard in part)
+        self.report.captions = sum(sum(report.captions.values()) for part in reports.values() for report in part)
+        self._describe(reports, shards)
         try:
             self.extractor.save(folder / "encoder")
         except OSError as error:
             raise OutputError(error.errno, error.strerror, str(folder)) from error
 
-    def _write(self, shard: _Shard, on_records: Callable[[int], None]) -> ShardReport:
+    def _run_shards(self, shards: list, bar: tqdm) -> Iterator[tuple[ShardFile, ShardReport]]:
+        for shard in shards:
+            yield shard, self._write(shard, bar)
+
+    def _write(self, shard: _Shard, bar: tqdm) -> ShardReport:
         source, tally = RecordSource(self.input_dir, shard.split), Tally()
 
         def records():
-            for record in with_features((source[i] for i in range(shard.start, shard.stop)), self.extractor):
+            for record in with_features((source[i] for i in shard.records), self.extractor):
                 tally.add(record)
                 self.images += record.features.shape[0] * record.features.shape[1]
                 yield record
-                on_records(1)
+                bar.update(1)
 
         count, size = write_records(shard.path, records())
         report = tally.report(shard.fingerprint, count, size, shard.path)
@@ -342,12 +329,9 @@ def add_arguments(parser: argparse.ArgumentParser):
         "(default: that of efficientnet_lite0, 1 and 2)")  # fmt: skip
     add("--image-size", type=int, metavar="PIXELS", help="a side of what the encoder sees (default: the encoder's own)")
     add(
-        "--views",
-        type=int,
-        default=1,
-        metavar="K",
+        "--views", type=int, default=1, metavar="K",
         help="of each picture: all of it, and K - 1 random crops (default: 1)",
-    )
+    )  # fmt: skip
     add("--crop-scale", type=float, nargs=2, default=(0.5, 1.0), metavar=("LEAST", "MOST"),
         help="the share of the picture's area that a crop keeps (default: 0.5 1)")  # fmt: skip
     add("--flips", action="store_true", help="mirror half of the crops; captions say left and right")
@@ -419,12 +403,7 @@ def run(args: argparse.Namespace) -> int:
     runtime.start()
     builder = FeatureBuilder(args.input, args.output, make_settings(args), overwrite=args.overwrite)
     start = time.monotonic()
-    try:
-        builder.download_and_prepare()
-    except KeyboardInterrupt:
-        kept = f"What is finished is kept in {builder.work_dir}; the same command goes on from there."
-        print(f"\n{kept}", file=sys.stderr)
-        raise
+    builder.download_and_prepare()
     seconds = time.monotonic() - start
     rows, columns, channels = builder.extractor.encoder.feature_shape
     print(f"{args.output}: features of {rows} x {columns} x {channels} from {builder.extractor.path.name}")

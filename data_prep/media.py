@@ -1,5 +1,6 @@
 """Reads media files into records: frames with their times."""
 
+import io
 import math
 import os
 import struct
@@ -8,19 +9,17 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
-from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
+from capjax.data.photo import MediaError, MediaSettings, photo_to_jpeg, read_file
 from capjax.data.record import Record
 from capjax.data.video import DELAY, EPSILON, TimedFrame, VideoFile
 from capjax.data.windows import frames_by_window, sample_times
 from data_prep.clips import Clip, ClipSettings, bounds, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
 from data_prep.shots import ShotDetector, is_looked_at
-
-__all__ = ["MediaError", "MediaSettings", "Storage", "check_file", "read_file", "read_photo", "read_video"]
 
 # From this number of frames on, the frames of a video are kept on disk until its records are written, which bounds
 # memory and lets an interrupted run resume within the video.
@@ -83,7 +82,7 @@ def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> It
     with ExitStack() as stack:
         try:
             video = VideoFile(path)
-            frames: _Memory | _Spool | None = None
+            frames: _FrameStore | None = None
             shot_frames: list[_ShotFrame] = []
             cuts: list[float] = []
             if storage.clips.cut == "shots":
@@ -220,7 +219,7 @@ class _Entry(NamedTuple):
         return range(self.first, self.stop)
 
 
-def _entries(video: VideoFile, times, frames: "_Memory | _Spool", shot_frames, picture, on_share) -> Iterator[_Entry]:
+def _entries(video: VideoFile, times, frames: "_FrameStore", shot_frames, picture, on_share) -> Iterator[_Entry]:
     """Yields the frames displayed at `times`: first those in the store, then newly decoded ones."""
     done, share = 0, 1 / max(len(times), 1)
     for entry in _among(times, shot_frames) if shot_frames else frames.kept():
@@ -250,7 +249,7 @@ def _among(times: np.ndarray, shot_frames: Sequence[_ShotFrame]) -> Iterator[_En
             done = stop
 
 
-def _keep(video: VideoFile, frame: TimedFrame, first: int, stop: int, frames: "_Memory | _Spool", picture):
+def _keep(video: VideoFile, frame: TimedFrame, first: int, stop: int, frames: "_FrameStore", picture):
     """Stores the frame as JPEG and returns its reference; None if the frame is damaged."""
     try:
         return frames.add(frame.time, first, stop, video.jpeg(frame.frame, picture))
@@ -259,37 +258,19 @@ def _keep(video: VideoFile, frame: TimedFrame, first: int, stop: int, frames: "_
 
 
 @contextmanager
-def _store(count: float, spool: Path) -> Iterator["_Memory | _Spool"]:
-    """A store for about `count` frames of a video: on disk if there are many, else in memory."""
-    frames = _Spool(spool) if count > _LONG else _Memory()
-    try:
-        yield frames
-    finally:
-        frames.close()
+def _store(count: float, spool: Path) -> Iterator["_FrameStore"]:
+    """A store for about `count` frames of a video: in the file `spool` if there are many, else in memory."""
+    if count > _LONG:
+        spool.parent.mkdir(parents=True, exist_ok=True)
+    with spool.open("a+b") if count > _LONG else io.BytesIO() as file:
+        yield _FrameStore(file)
 
 
-class _Memory:
-    """Frames in memory."""
-
-    def kept(self) -> Iterator[_Entry]:
-        return iter(())
-
-    def add(self, time: float, first: int, stop: int, jpeg: bytes) -> bytes:
-        return jpeg
-
-    def read(self, reference: bytes) -> bytes:
-        return reference
-
-    def close(self):
-        pass
-
-
-class _Spool:
+class _FrameStore:
     """Frames in a file, which may contain those of an interrupted run."""
 
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+    def __init__(self, file: IO[bytes]):
+        self._file = file
 
     def kept(self) -> Iterator[_Entry]:
         self._file.seek(0)
@@ -314,6 +295,3 @@ class _Spool:
         offset, size = reference
         self._file.seek(offset)
         return self._file.read(size)
-
-    def close(self):
-        self._file.close()

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
+from capjax.data.photo import MediaError, check_file
 from data_prep.build_report import Report
-from data_prep.media import MediaError, Storage, check_file
+from data_prep.media import Storage
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, is_text
-from data_prep.shards import Shard, fingerprint
+from data_prep.shards import Shard, ShardFile, fingerprint, shard_paths
 
 
 def check_items(items: ItemStream, report: Report) -> tuple[dict[str, list[Item]], dict[str, tuple[int, int]]]:
@@ -70,26 +71,20 @@ def check_items(items: ItemStream, report: Report) -> tuple[dict[str, list[Item]
 
 
 def _problem(item: Item, locations: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
-    if problem := _fault(item, locations, files):
-        return replace(problem, costs="video") if item.video else problem
-    return None
-
-
-def _fault(item: Item, locations: dict[str, str], files: dict[str, tuple[int, int]]) -> Problem | None:
+    bad = partial(Problem, where=item.where, id=item.id, costs="video" if item.video else "photo")
     if not re.fullmatch(r"\w+", item.split, re.ASCII) or item.split == "all":
-        return Problem("unknown_split", f"split {item.split!r} should be letters and digits", item.where, item.id)
+        return bad("unknown_split", f"split {item.split!r} should be letters and digits")
     if not is_text(item.id):
-        return Problem("encoding", f"the id {item.id!r} is not valid UTF-8", item.where, item.id)
+        return bad("encoding", f"the id {item.id!r} is not valid UTF-8")
     if item.id in locations:
-        message = f"the id {item.id!r} is already used ({locations[item.id]})"
-        return Problem("duplicate_id", message, item.where, item.id)
+        return bad("duplicate_id", f"the id {item.id!r} is already used ({locations[item.id]})")
     if not item.captions:
-        return Problem("no_caption", f"{item.name or item.id} has no caption", item.where, item.id)
+        return bad("no_caption", f"{item.name or item.id} has no caption")
     if isinstance(item.media, Path):
         try:
             files[item.id] = check_file(item.media, "video", None) if item.video else check_file(item.media)
         except MediaError as error:
-            return Problem(error.kind, str(error), item.where, item.id)
+            return bad(error.kind, str(error))
     return None
 
 
@@ -124,21 +119,14 @@ def make_shards(
         shards[split] = []
         for index in range(count):
             part = tuple(chain(*groups[index * len(groups) // count : (index + 1) * len(groups) // count]))
-            file = f"{name}-{split}.array_record-{index:05d}-of-{count:05d}"
-            shards[split].append(
-                Shard(
-                    path=work_dir / "dataset" / file,
-                    report_path=work_dir / "shards" / f"{file}.json",
-                    frames_dir=work_dir / "frames" / file,
-                    items=part,
-                    media=settings,
-                    fingerprint=fingerprint(part, files, settings),
-                )
-            )
+            path, report_path = shard_paths(work_dir, name, split, index, count)
+            frames_dir = work_dir / "frames" / path.name
+            key = fingerprint(part, files, settings)
+            shards[split].append(Shard(path, report_path, key, frames_dir, items=part, media=settings))
     return shards
 
 
-def clear_stale(work_dir: Path, shards: Iterable[Shard]):
+def clear_stale(work_dir: Path, shards: Iterable[ShardFile]):
     """Removes files of an earlier run that are not finished shards of this one."""
     shards = list(shards)
     current = {path for shard in shards for path in (shard.path, shard.report_path)}

@@ -13,6 +13,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +22,10 @@ import av
 import PIL
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from capjax.data.photo import MediaError
 from capjax.data.record import Record, serialize
 from capjax.files import write_text
-from data_prep.media import MediaError, Storage, read_photo, read_video
+from data_prep.media import Storage, read_photo, read_video
 from data_prep.readers.item import Item, Problem
 
 # Increase it when the same items are to give other bytes than before.
@@ -36,24 +38,48 @@ class OutputError(OSError):
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The input of `write_shard`.
+class ShardFile:
+    """A file to write.
 
     Attributes:
-      path: the file to write.
+      path: the file.
       report_path: where its ShardReport is kept until the dataset is finished.
-      frames_dir: where frames of long videos are kept until the shard is finished.
-      items: the items of the shard, in order.
-      media: how media are stored.
       fingerprint: hash of everything that determines the bytes; a finished shard with another one is rewritten.
     """
 
     path: Path
     report_path: Path
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """Number of items that are read to write it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Shard(ShardFile):
+    """The input of `write_shard`.
+
+    Attributes:
+      frames_dir: where frames of long videos are kept until the shard is finished.
+      items: the items of the shard, in order.
+      media: how media are stored.
+    """
+
     frames_dir: Path
     items: tuple[Item, ...]
     media: Storage
-    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        return len(self.items)
+
+
+def shard_paths(work_dir: Path, name: str, split: str, index: int, count: int) -> tuple[Path, Path]:
+    """`path` and `report_path` of a shard, one of `count` of a split."""
+    file = f"{name}-{split}.array_record-{index:05d}-of-{count:05d}"
+    return work_dir / "dataset" / file, work_dir / "shards" / f"{file}.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +96,7 @@ class ShardReport:
     problems: tuple[Problem, ...]
 
     @classmethod
-    def read(cls, shard: Shard) -> "ShardReport | None":
+    def read(cls, shard: ShardFile) -> "ShardReport | None":
         """The report of a finished shard that still matches `shard`; otherwise None."""
         try:
             stored = json.loads(shard.report_path.read_bytes())
@@ -183,7 +209,7 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     count = size = 0
     try:
         # One record per group, as TFDS writes it, so that each record can be read alone.
-        with _Writing(aside):
+        with _output_errors(aside):
             writer = ArrayRecordWriter(str(aside), "group_size:1")
             try:
                 for record in records:
@@ -200,20 +226,16 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     return count, size
 
 
-class _Writing:
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
     """Converts errors of ArrayRecord (RuntimeError with the message of the system) to OutputError."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
-            by_message = isinstance(error, (RuntimeError, ValueError)) and os.strerror(code) in str(error)
-            if by_message or (isinstance(error, OSError) and error.errno == code):
-                raise OutputError(code, os.strerror(code), str(self.path)) from error
+            if error.errno == code if isinstance(error, OSError) else os.strerror(code) in str(error):
+                raise OutputError(code, os.strerror(code), str(path)) from error
+        raise
 
 
 def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], settings: Storage) -> str:
@@ -225,16 +247,6 @@ def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], set
     digest = hashlib.blake2b(repr((_FORMAT, PIL.__version__, av.library_versions, settings)).encode(), digest_size=16)
     for item in items:
         media = str(item.media) if isinstance(item.media, Path) else pickle.dumps(item.media)
-        fields = (
-            item.id,
-            media,
-            files.get(item.id),
-            item.name,
-            item.where,
-            item.captions,
-            item.labels,
-            item.clip,
-            item.video,
-        )
-        digest.update(repr((*fields, item.transcript)).encode("utf-8", "surrogatepass"))
+        annotations = (item.name, item.where, item.captions, item.labels, item.clip, item.video, item.transcript)
+        digest.update(repr((item.id, media, files.get(item.id), *annotations)).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

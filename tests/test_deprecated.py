@@ -73,7 +73,7 @@ def test_other_names_are_missing_as_before():
 
 def test_present_code_uses_no_old_paths():
     """Importing all of the library gives none of its warnings."""
-    code = "import capjax.predict, capjax.jobs, capjax.metrics.scoring, data_prep.__main__, data_prep.readers"
+    code = "import capjax.predict, capjax.jobs, capjax.metrics.scoring, data_prep.cli, data_prep.readers"
     done = subprocess.run(
         [sys.executable, "-W", "error:.* is now:DeprecationWarning", "-c", code], capture_output=True, text=True
     )

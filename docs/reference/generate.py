@@ -13,7 +13,7 @@ import mkdocs_gen_files
 from capjax import cli
 from capjax.config import defaults
 from capjax.config.settings import Group
-from data_prep import __main__ as prepare
+from data_prep import cli as prepare
 from data_prep.readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]

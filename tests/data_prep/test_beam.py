@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.__main__ import main
 from data_prep.build_report import Report
+from data_prep.cli import main
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.readers import READERS

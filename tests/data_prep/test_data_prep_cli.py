@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from capjax.data.record import RecordSource
-from data_prep.__main__ import main
+from data_prep.cli import main
 from data_prep.readers import READERS
 
 

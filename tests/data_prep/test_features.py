@@ -20,8 +20,8 @@ from capjax.data.transforms import view
 from capjax.models.build import make_encoder
 from capjax.models.pretrained import WeightsError
 from data_prep import features
-from data_prep.__main__ import main
 from data_prep.build import BuildError, RecordBuilder
+from data_prep.cli import main
 from data_prep.features import Extractor, FeatureBuilder, FeatureSettings, take_view, with_features
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError

@@ -161,7 +161,7 @@ def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkey
 def test_the_bar_gets_to_its_end_whatever_could_not_be_had(path, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     items = (item(tmp_path / "bad.mp4", "1"), item(tmp_path / "bad.mp4", "2"), item(path, "3"))
-    shard = Shard(tmp_path / "shard", tmp_path / "shard.json", tmp_path / "frames", items, AS_USUAL, "fingerprint")
+    shard = Shard(tmp_path / "shard", tmp_path / "shard.json", "fingerprint", tmp_path / "frames", items, AS_USUAL)
     told = []
     made = list(make_records(shard, told.append))
     assert [isinstance(one, Problem) for one in made] == [True, True, False]

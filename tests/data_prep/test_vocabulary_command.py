@@ -4,7 +4,7 @@ import pytest
 
 from capjax.data.record import RecordSource
 from capjax.text.vocabulary import Vocabulary, VocabularyError
-from data_prep.__main__ import main
+from data_prep.cli import main
 from data_prep.vocabulary import choose
 
 

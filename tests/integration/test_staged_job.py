@@ -10,7 +10,7 @@ import pytest
 from capjax import config as config_lib
 from capjax import runtime
 from capjax.train.loop import train
-from data_prep.__main__ import main as data_prep
+from data_prep.cli import main as data_prep
 from tests.helpers.kill_run import differences, run, states
 from tests.helpers.tiny_job import ROOT, SETTINGS, Tiny, one_device, rows, shared_once
 from tests.helpers.weight_files import slim_resnet, write_safetensors

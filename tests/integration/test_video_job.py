@@ -9,7 +9,7 @@ import pytest
 
 from capjax import cli, jobs, runtime
 from capjax.text import vocabulary
-from data_prep.__main__ import main as data_prep
+from data_prep.cli import main as data_prep
 from tests.helpers.tiny_job import COLOURS, DEFAULT_CONFIG, ROOT, SETTINGS, Tiny, one_device, predictions
 from tests.helpers.videos import write_video
 
