@@ -1,6 +1,7 @@
 """`python -m data_prep`."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -120,3 +121,11 @@ def test_without_beam_it_says_what_to_install(tmp_path, make_jsonl, monkeypatch,
     arguments = ["jsonl", "--input", str(make_jsonl(10)), "--output", str(tmp_path / "out"), "--beam"]
     assert main(arguments) == 1
     assert "--beam needs Apache Beam: pip install 'capjax[beam]'" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_in_one_line_what_to_install():
+    # A module that is None in sys.modules cannot be imported.
+    code = "import runpy, sys; sys.modules['PIL'] = None; runpy.run_module('data_prep', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", code, "shapes", "--help"], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "capjax prepare: PIL is not installed: pip install 'capjax[train]'\n"
