@@ -28,6 +28,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 try:
     import yaml
@@ -52,23 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints manifests; returns the exit status: 0, or 2 (wrong arguments)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     split = argv.index("--") if "--" in argv else len(argv)
-    parser, commands = _parsers()
-    args = parser.parse_args(argv[:split])
+    args = _parser().parse_args(argv[:split])
     try:
         manifests = [make_train(args, argv[split + 1 :])] if args.command == "train" else make_serve(args)
     except ValueError as error:
-        commands[args.command].error(str(error))
+        args.usage_error(str(error))
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=120)
     return 0
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="make.py", allow_abbrev=False, description=__doc__, formatter_class=formatter)
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", allow_abbrev=False, help="a JobSet; launch.py's arguments follow --")
     serve = commands.add_parser("serve", allow_abbrev=False, help="a Deployment and a Service")
     for command in (train, serve):
+        command.set_defaults(usage_error=command.error)
         add = command.add_argument
         add("--name", type=_name, required=True, help="lower-case letters, digits and hyphens")
         add("--image", type=_image, required=True, help="with its tag or digest")
@@ -101,7 +102,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     add = serve.add_argument
     add("--model", type=_name, default="captions", metavar="NAME", help="MODEL of the image (default: captions)")
     add("--replicas", type=_count, default=2, metavar="N", help="default: 2")
-    return parser, {"train": train, "serve": serve}
+    return parser
 
 
 def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
@@ -334,26 +335,20 @@ def _check_workdir(arguments: Sequence[str], mounts: Sequence[str]):
         )
 
 
-def _checked(pattern: str, expected: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
+def _matching(pattern: str, expected: str, convert: Callable[..., Any] = str) -> Callable[[str], Any]:
+    """Returns the type of an argument: text that matches a pattern, converted from its groups, if it has any."""
+
+    def parse(text: str):
+        match = re.fullmatch(pattern, text, re.ASCII)
+        if match is None:
             raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
-        return text
+        return convert(*(match.groups() or [text]))
 
     return parse
 
 
-# A pod's hostname is NAME-hosts-SLICE-HOST, of 63 characters at most.
-_name = _checked(r"[a-z]([-a-z0-9]{0,46}[a-z0-9])?", "up to 48 lower-case letters, digits and hyphens")
-_object_name = _checked(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "lower-case letters, digits, hyphens and dots")
-_image = _checked(r"[^\s@:]+(:\d+/[^\s@:]+)?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", "REPOSITORY[:TAG][@DIGEST]")
-_bucket_name = _checked(r"[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]", "the name of a bucket, without gs://")
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,6}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
-    return int(text)
+def _mount(name: Callable[[str], str], expected: str) -> Callable[[str], tuple[str, str]]:
+    return _matching(r"(.+):(/[^:]+)", f"{expected}:/PATH", lambda source, path: (name(source), path))
 
 
 def _topology(text: str) -> Topology:
@@ -363,40 +358,26 @@ def _topology(text: str) -> Topology:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _mount(name: Callable[[str], str], expected: str) -> Callable[[str], tuple[str, str]]:
-    def parse(text: str) -> tuple[str, str]:
-        source, _, path = text.rpartition(":")
-        if not path.startswith("/") or path == "/" or not source:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}:/PATH")
-        return name(source), path
-
-    return parse
-
-
-_claim, _bucket = _mount(_name, "NAME"), _mount(_bucket_name, "BUCKET")
-
-
-def _env(text: str) -> dict:
-    name, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE")
-    return {"name": name, "value": value}
-
-
-def _secret_env(text: str) -> dict:
-    match = re.fullmatch(r"([A-Za-z_]\w*)=([^:=\s]+):([-.\w]+)", text, re.ASCII)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=SECRET:KEY")
-    name, secret, key = match.groups()
+def _secret_variable(name: str, secret: str, key: str) -> dict:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": _object_name(secret), "key": key}}}
 
 
-def _label(text: str) -> tuple[str, str]:
-    part = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
-    match = re.fullmatch(rf"((?:[a-z0-9][-.a-z0-9]{{0,252}}/)?{part})=((?:{part})?)", text, re.ASCII)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a node label KEY=VALUE")
-    return match[1], match[3]
+# A pod's hostname is NAME-hosts-SLICE-HOST, of 63 characters at most.
+_name = _matching(r"[a-z](?:[-a-z0-9]{0,46}[a-z0-9])?", "up to 48 lower-case letters, digits and hyphens")
+_object_name = _matching(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?", "lower-case letters, digits, hyphens and dots")
+_image = _matching(
+    r"[^\s@:]+(?::\d+/[^\s@:]+)?(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", "REPOSITORY[:TAG][@DIGEST]"
+)
+_count = _matching(r"[1-9]\d{0,6}", "a whole number, 1 or more", int)
+_bucket_name = _matching(r"[a-z0-9][-_.a-z0-9]{1,220}[a-z0-9]", "the name of a bucket, without gs://")
+_claim, _bucket = _mount(_name, "NAME"), _mount(_bucket_name, "BUCKET")
+_VARIABLE = r"([A-Za-z_]\w*)"
+_env = _matching(rf"{_VARIABLE}=((?s:.*))", "NAME=VALUE", lambda name, value: {"name": name, "value": value})
+_secret_env = _matching(rf"{_VARIABLE}=([^:=\s]+):([-.\w]+)", "NAME=SECRET:KEY", _secret_variable)
+_LABEL = r"[A-Za-z0-9](?:[-.\w]{0,61}[A-Za-z0-9])?"
+_label = _matching(
+    rf"((?:[a-z0-9][-.a-z0-9]{{0,252}}/)?{_LABEL})=((?:{_LABEL})?)", "a node label KEY=VALUE", lambda *label: label
+)
 
 
 if __name__ == "__main__":
