@@ -77,7 +77,11 @@ NAMES = {
     "capjax.export.programs.Program": "capjax.export.jax_programs.JaxProgram",
     "capjax.export.programs.take_apart": "capjax.export.jax_programs.make_export_model",
     "capjax.export.served.Served": "capjax.export.saved_model_generator.SavedModelGenerator",
+    "capjax.metrics.DEFAULT": "capjax.metrics.DEFAULT_FAMILIES",
+    "capjax.metrics.NAMES": "capjax.metrics.FAMILIES",
     "capjax.metrics.activitynet.Event": "capjax.metrics.activitynet.TimedSentence",
+    "capjax.metrics.check_metrics": "capjax.metrics.check_families",
+    "capjax.metrics.default_metrics": "capjax.metrics.default_families",
     "capjax.metrics.dense_traps.find": "capjax.metrics.dense_warnings.dense_warnings",
     "capjax.metrics.ids.align": "capjax.metrics.id_matching.match_ids",
     "capjax.metrics.score.DEFAULT": "capjax.metrics.names.DEFAULT_FAMILIES",
@@ -146,7 +150,7 @@ class _OldPathFinder(MetaPathFinder):
 
         def execute_with_old_names(module: ModuleType):
             execute(module)
-            vars(module)["__getattr__"] = _getter(module, fullname)
+            vars(module)["__getattr__"] = _getter(module, fullname, vars(module).get("__getattr__"))
 
         loader.exec_module = execute_with_old_names  # type: ignore[method-assign]
         return spec
@@ -173,11 +177,15 @@ class _OldModuleLoader(Loader):
         return cast(InspectLoader, spec.loader).get_code(self.present)
 
 
-def _getter(module: ModuleType, present_module: str) -> Callable[[str], object]:
-    """Returns the `__getattr__` of a module."""
+def _getter(
+    module: ModuleType, present_module: str, own: Callable[[str], object] | None = None
+) -> Callable[[str], object]:
+    """Returns the `__getattr__` of a module; `own` is one that the module defines for its present names."""
 
     def get(name: str):
         old = f"{module.__name__}.{name}"
+        if own and old not in NAMES:
+            return own(name)
         present = NAMES.get(old, f"{present_module}.{name}")
         if name.startswith("__") or present == old:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")

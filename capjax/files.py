@@ -1,7 +1,8 @@
 """Paths as users write them, and atomic writing of files."""
 
-import os
 from pathlib import Path
+
+from capjax.metrics.writing import replacing
 
 
 def local_path(path: str | Path) -> Path:
@@ -19,16 +20,8 @@ def local_path(path: str | Path) -> Path:
 
 def write_bytes(path: Path, data: bytes):
     """Writes a file under a temporary name, then renames it, so that readers never see a part of it."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, "wb") as file:
+        file.write(data)
 
 
 def write_text(path: Path, text: str):

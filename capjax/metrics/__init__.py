@@ -8,7 +8,6 @@ The package imports nothing else of capjax, and its modules are imported at firs
 """
 
 import importlib
-import warnings
 from typing import TYPE_CHECKING
 
 from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, check_families
@@ -32,13 +31,6 @@ _MODULES = {
     "score": "scoring",
     "tokenizer_for": "tokenize",
 }
-# Old names, kept for one release.
-_RENAMED = {
-    "DEFAULT": "DEFAULT_FAMILIES",
-    "NAMES": "FAMILIES",
-    "check_metrics": "check_families",
-    "default_metrics": "default_families",
-}
 
 __all__ = [
     "DEFAULT_FAMILIES", "FAMILIES", "Idf", "Measure", "Metric", "Scores", "check_families", "default_families",
@@ -47,10 +39,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        warnings.warn(f"capjax.metrics.{name} is now called {new}", DeprecationWarning, stacklevel=2)
-        return globals().get(new) or __getattr__(new)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

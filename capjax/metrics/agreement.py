@@ -41,6 +41,7 @@ from capjax.metrics.idf import Idf
 from capjax.metrics.messages import shorten
 from capjax.metrics.names import DEFAULT_FAMILIES, check_families
 from capjax.metrics.scoring import default_families, score
+from capjax.metrics.strict_json import read_text
 from capjax.metrics.tokenize import tokenizer_for, tokenizer_name
 
 # The published tau of each set, and the treatment of judged captions that are the photo's own.
@@ -136,14 +137,8 @@ def read_crowdflower(path: Path) -> list[Judgement]:
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yields (FILE:LINE, text) of the lines that are not empty."""
-    path = Path(path)
-    raw = path.read_bytes()
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            text = line.decode().strip()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}:{number}: not UTF-8: byte 0x{line[error.start]:02x}; save it as UTF-8") from error
-        if text:
+    for number, line in enumerate(read_text(Path(path)).split("\n"), 1):
+        if text := line.strip():
             yield f"{path}:{number}", text
 
 

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from capjax.metrics import files
@@ -177,14 +178,11 @@ def _captions(options) -> dict:
     predictions, references, counts = read_predictions(options.predictions)
     idf = _idf(options, references)
     scores = score(predictions, references, lang=options.lang, metrics=metrics, idf=idf)
-    report = {
-        "scores": scores.corpus,
-        "absent": scores.absent,
-        "signatures": scores.signatures,
-        "counts": counts,
-        "warnings": list(scores.warnings),
-    }
-    _count_warnings(report, counts)
+    report = _report(scores, counts)
+    if counts["missing"]:
+        report["warnings"].append(f"{counts['missing']} items have no prediction")
+    if counts["extra"]:
+        report["warnings"].append(f"{counts['extra']} predictions of other items were left out")
     if options.baseline:
         other_predictions, others_references, _ = read_predictions(options.baseline)
         if list(others_references) != list(references):
@@ -203,12 +201,12 @@ def _captions(options) -> dict:
     return report
 
 
-def _count_warnings(report: dict, counts: dict):
-    """Adds a warning for missing and extra predictions that were accepted."""
-    if counts["missing"]:
-        report["warnings"].append(f"{counts['missing']} items have no prediction")
-    if counts["extra"]:
-        report["warnings"].append(f"{counts['extra']} predictions of other items were left out")
+def _report(scores, counts: dict) -> dict:
+    """Returns what the reports on captions and on dense captions share."""
+    return {
+        "scores": scores.corpus, "absent": scores.absent, "signatures": scores.signatures, "counts": counts,
+        "warnings": list(scores.warnings),
+    }  # fmt: skip
 
 
 def _resampled(scores: Scores) -> dict:
@@ -224,7 +222,7 @@ def _intervals(scores: Scores, options) -> dict[str, dict]:
     from capjax.metrics.significance import confidences
 
     intervals = confidences(_resampled(scores), samples=options.bootstrap, seed=options.seed)
-    return {name: {"low": interval.low, "high": interval.high} for name, interval in intervals.items()}
+    return {name: asdict(interval) for name, interval in intervals.items()}
 
 
 def _compare(scores: Scores, baseline: Scores, options) -> dict[str, dict]:
@@ -232,10 +230,7 @@ def _compare(scores: Scores, baseline: Scores, options) -> dict[str, dict]:
 
     samples = options.bootstrap or 1000
     compared = comparisons(_resampled(scores), _resampled(baseline), samples=samples, seed=options.seed)
-    return {
-        name: {"difference": c.difference, "low": c.low, "high": c.high, "p_value": c.p_value}
-        for name, c in compared.items()
-    }
+    return {name: asdict(comparison) for name, comparison in compared.items()}
 
 
 def _diversity(options, predictions, references) -> dict[str, float]:
@@ -289,10 +284,7 @@ def _dense(options) -> dict:
     )  # fmt: skip
     if options.per_item:
         _write_lines(Path(options.per_item), scores.rows())
-    return {
-        "scores": scores.corpus, "absent": scores.absent, "signatures": scores.signatures, "counts": scores.counts,
-        "warnings": scores.warnings,
-    }  # fmt: skip
+    return _report(scores, scores.counts)
 
 
 def _write_items(path: Path, scores: Scores, predictions):

@@ -171,9 +171,7 @@ def _entries(format: str, data, path: Path) -> Iterator[_Entry]:
     elif format == "karpathy":
         for number, row in enumerate(data["images"]):
             place = f"{path}: images[{number}]"
-            sentences = _dict(row, place).get("sentences")
-            if not isinstance(sentences, list):
-                raise ValueError(f"{place}: sentences: expected a list, found {_describe(sentences)}")
+            sentences = _list(_dict(row, place).get("sentences"), f"{place}: sentences")
             texts = [_dict(s, f"{place}: sentences[{n}]").get("raw") for n, s in enumerate(sentences)]
             yield _Entry(place, _first(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
     elif format == "msrvtt":
@@ -194,19 +192,13 @@ def _entries(format: str, data, path: Path) -> Iterator[_Entry]:
             keys = [key for key in ("captions", "caption") if key in _dict(row, place)]
             if len(keys) != 1:
                 raise ValueError(f"{place}: expected caption or captions, found {_keys(row)}")
-            captions = row[keys[0]]
-            if keys[0] == "captions" and not isinstance(captions, list):
-                raise ValueError(f"{place}: captions: expected a list, found {_describe(captions)}")
-            captions = captions if keys[0] == "captions" else [captions]
+            captions = _list(row["captions"], f"{place}: captions") if "captions" in row else [row["caption"]]
             yield _Entry(place, _first(row, _ID_KEYS, place), captions, row.get("split"), row.get("lang"))
 
 
 def _coco(data: dict, path: Path) -> Iterator[_Entry]:
     image_places: dict[str, str] = {}
-    images = data.get("images", [])
-    if not isinstance(images, list):
-        raise ValueError(f"{path}: images: expected a list, found {_describe(images)}")
-    for number, row in enumerate(images):
+    for number, row in enumerate(_list(data.get("images", []), f"{path}: images")):
         place = f"{path}: images[{number}]"
         _check_once(image_places, _id(_first(row, ("id",), place), place), place, "each image should be listed once")
     caption_places: dict[str, str] = {}
@@ -224,11 +216,8 @@ def _coco(data: dict, path: Path) -> Iterator[_Entry]:
 
 def _msrvtt(data: dict, path: Path) -> Iterator[_Entry]:
     """Yields the sentences by video; the file has them in any order."""
-    videos = data.get("videos", [])
-    if not isinstance(videos, list):
-        raise ValueError(f"{path}: videos: expected a list, found {_describe(videos)}")
     splits = {}
-    for number, row in enumerate(videos):
+    for number, row in enumerate(_list(data.get("videos", []), f"{path}: videos")):
         splits[_first(row, ("video_id",), f"{path}: videos[{number}]")] = row.get("split")
     captions: dict[int | str, list] = {}
     places: dict[int | str, str] = {}
@@ -324,6 +313,12 @@ def _dict(row: object, place: str) -> dict:
     if not isinstance(row, dict):
         raise ValueError(f"{place}: expected an object, found {_describe(row)}")
     return row
+
+
+def _list(value: object, place: str) -> list:
+    if not isinstance(value, list):
+        raise ValueError(f"{place}: expected a list, found {_describe(value)}")
+    return value
 
 
 def _not_dense(format: str, path: Path):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from capjax.metrics import strict_json
 from capjax.metrics.ngrams import MAX_ORDER, ngrams
 from capjax.metrics.tokenize import Tokenizer
 from capjax.metrics.writing import replacing
@@ -75,10 +76,7 @@ class Idf:
           FileNotFoundError: the file does not exist.
           ValueError: the file is something else, or damaged; the message says in what.
         """
-        try:
-            data = json.loads(Path(path).read_text("utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error}); expected a file of --save-idf") from error
+        data = strict_json.parse(Path(path))
         if not isinstance(data, dict) or data.get("form") != _FORMAT:
             raise ValueError(f'{path}: expected a file of --save-idf, with "form": "{_FORMAT}"')
         documents, frequency = data.get("documents"), data.get("frequency")

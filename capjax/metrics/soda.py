@@ -6,8 +6,6 @@ at most one pair, and the sum of a pair score is greatest. With S that sum,
     precision = S / predicted events,  recall = S / annotated events,  F = 2 precision recall / (precision + recall)
 
     SODA_c   pair score: tIoU times the text metric (METEOR).   SODA_d   pair score: tIoU alone.
-    SODA_b   matched by tIoU alone; S is the sum of the text metric over the pairs.
-    SODA_a   SODA_b with tIoU below a threshold taken as 0, the mean over thresholds 0.3, 0.5, 0.7, 0.9.
 
 Papers publish SODA_c. To give their figures, this module follows the published program:
 
@@ -22,8 +20,7 @@ Papers publish SODA_c. To give their figures, this module follows the published 
 - The program leaves out videos without an entry in the predictions. Here they are an error unless `score_dense` is
   told to accept them; they then count as 0, so that no system gains by leaving out hard videos.
 
-Two faults of the program are not reproduced: its SODA_a and SODA_b sometimes take a matching that is not the best, and
-a video with so many events that its recursion fails scores 0.
+One fault of the program is not reproduced: a video with so many events that its recursion fails scores 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from capjax.metrics.metric import Metric
-from capjax.metrics.names import TIOUS
 from capjax.metrics.pair_scoring import Pairs
 from capjax.metrics.videos import SentenceTable, VideoEvents
-
-KINDS = ("a", "b", "c", "d")
 
 
 def best_matching_score(scores: np.ndarray) -> float:
@@ -54,56 +48,18 @@ def best_matching_score(scores: np.ndarray) -> float:
     return float(best[-1])
 
 
-def best_matching(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the matching of `best_matching_score`: rows and columns, int64 [pairs], both ascending.
-
-    No pair scores 0. Of matchings with the same sum, it is the one whose last pair comes first.
-    """
-    n, m = scores.shape
-    best = np.zeros((n + 1, m + 1))
-    for i, row in enumerate(scores):
-        best[i + 1, 1:] = np.maximum.accumulate(np.maximum(best[i, 1:], best[i, :-1] + row))
-    pairs = []
-    while n and m:
-        if best[n, m] == best[n - 1, m]:
-            n -= 1
-        elif best[n, m] == best[n, m - 1]:
-            m -= 1
-        else:
-            n, m = n - 1, m - 1
-            pairs.append((n, m))
-    rows, columns = np.array(pairs[::-1], np.int64).reshape(-1, 2).T
-    return rows, columns
-
-
-def soda_video(tiou: np.ndarray, text: np.ndarray | None, kind: str = "c") -> tuple[float, float, float]:
+def soda_video(tiou: np.ndarray, text: np.ndarray | None = None) -> tuple[float, float, float]:
     """Returns (precision, recall, F) of one video against one annotation set; 0 without predicted events.
 
     Args:
       tiou: float64 [predicted, annotated], both in the order of their starts.
-      text: float64 [predicted, annotated], the text metric of each pair, not negative; not used by kind "d".
-      kind: "a", "b", "c" or "d".
-
-    Raises:
-      ValueError: the kind is unknown, or needs `text`.
+      text: float64 [predicted, annotated], the text metric of each pair, not negative, for SODA_c; None for SODA_d.
     """
-    if kind not in KINDS:
-        raise ValueError(f"SODA_{kind} is not defined; choose from {', '.join(f'SODA_{k}' for k in KINDS)}")
-    if text is None:
-        if kind != "d":
-            raise ValueError(f"SODA_{kind} needs a text metric for each pair of events")
-        text = np.zeros(tiou.shape)
     if not tiou.size:
         return 0.0, 0.0, 0.0
-    if kind == "d":
-        sums = [best_matching_score(tiou)]
-    elif kind == "c":
-        sums = [best_matching_score(tiou * text)]
-    else:
-        levels = TIOUS if kind == "a" else (0.0,)
-        sums = [float(text[best_matching(np.where(tiou < level, 0, tiou))].sum()) for level in levels]
-    figures = [_f_measure(total / tiou.shape[0], total / tiou.shape[1]) for total in sums]
-    return tuple(sum(values) / len(values) for values in zip(*figures, strict=True))
+    total = best_matching_score(tiou if text is None else tiou * text)
+    precision, recall = total / tiou.shape[0], total / tiou.shape[1]
+    return precision, recall, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 @dataclass(frozen=True)
@@ -168,8 +124,7 @@ def score_videos(
     for v, video in enumerate(videos):
         for number, events, tiou in video.annotated:
             ordered = np.ix_(video.predicted.order, events.order)
-            words = text[v, number][ordered] if text else None
-            by_set[number][video.id] = soda_video(tiou[ordered], words, "c" if text else "d")
+            by_set[number][video.id] = soda_video(tiou[ordered], text[v, number][ordered] if text else None)
     return combine(by_set, how)
 
 
@@ -224,8 +179,3 @@ class PairScorer:
             result[v, number] = np.zeros(shape)
             result[v, number][row, column] = scores
         return result
-
-
-def _f_measure(precision: float, recall: float) -> tuple[float, float, float]:
-    total = precision + recall
-    return precision, recall, 2 * precision * recall / total if total else 0.0

@@ -17,7 +17,7 @@ def parse(path: Path) -> object:
       ValueError: the file is empty, not UTF-8, malformed or truncated (with line and column), nested too deep, or has
         a repeated key or a NaN.
     """
-    text = _text(path)
+    text = read_text(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".jsonlines"):
         return _lines(text, path)
     start = len(text) - len(text.lstrip())
@@ -40,7 +40,8 @@ def parse(path: Path) -> object:
     return value
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Reads a text file in UTF-8. Raises as `parse` does, except for errors of JSON."""
     if path.is_dir():
         files = sorted(file.name for file in path.iterdir() if file.suffix in (".json", ".jsonl"))
         example = f", such as {files[0]}" if files else ""
@@ -58,7 +59,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         byte, line = raw[error.start], raw.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}: not UTF-8: byte 0x{byte:02x} at offset {error.start} (line {line}); save the file as UTF-8"
+            f"{path}:{line}: not UTF-8: byte 0x{byte:02x} at offset {error.start}; save the file as UTF-8"
         ) from error
     if not text.strip():
         raise ValueError(f"{path}: the file is empty")

@@ -1,15 +1,18 @@
-"""Atomic writing of text files."""
+"""Atomic writing of files."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[TextIO]:
-    """Opens a text file (UTF-8) that replaces `path` once it is complete; after an error `path` is unchanged.
+def replacing(path: Path | str, mode: str = "w") -> Iterator[IO]:
+    """Opens a file that replaces `path` once it is complete; after an error `path` is unchanged.
+
+    Args:
+      mode: `w` for text in UTF-8, `wb` for bytes.
 
     Raises:
       OSError: the file cannot be written.
@@ -17,7 +20,7 @@ def replacing(path: Path | str) -> Iterator[TextIO]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open(mode, encoding="utf-8" if mode == "w" else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

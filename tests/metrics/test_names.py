@@ -44,9 +44,6 @@ def test_a_family_without_dense_scores_is_refused_by_name():
         names.dense_figures(["cider", "chrf"])
 
 
-def test_old_names_warn_and_work():
-    for old, new in (("DEFAULT", names.DEFAULT_FAMILIES), ("NAMES", names.FAMILIES)):
-        with pytest.warns(DeprecationWarning, match=f"capjax.metrics.{old} is now called"):
-            assert getattr(capjax.metrics, old) is new
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = capjax.metrics.nothing
