@@ -38,7 +38,7 @@ class _Entry(NamedTuple):
 
 
 def read_references(
-    path: Path | str, *, lang: str | None = None, split: str | None = None, drop_empty: bool = False
+    path: Path | str, *, lang: str | None = None, split: str | None = None
 ) -> dict[int | str, list[str]]:
     """Reads a file of references, {id: captions}, in its order.
 
@@ -46,7 +46,6 @@ def read_references(
       lang: keep the captions of this language and those that name no language; items without any are left out. It is
         required for a file with captions in several languages.
       split: keep the items of this split, in formats that name splits (karpathy, msrvtt, jsonl).
-      drop_empty: leave out empty captions (and items that have no others) instead of raising ValueError.
 
     Raises:
       FileNotFoundError, IsADirectoryError.
@@ -59,15 +58,14 @@ def read_references(
     places: dict[str, str] = {}
     for place, id, texts in _texts(format, data, path, lang, split):
         for number, text in enumerate(texts):
-            if not drop_empty and not text.strip():
+            if not text.strip():
                 index = f" captions[{number}]" if len(texts) > 1 else ""
                 raise ValueError(
                     f"{place}:{index} an empty caption of {id!r}; a reference needs words; correct or delete it"
                 )
-        texts = [text for text in texts if text.strip()]
         if format in ("coco", "coco_results") and id in references:
             references[id] += texts
-        elif texts:
+        else:
             _check_once(places, id, place, 'put all captions of an item in one place, in "captions"')
             references[id] = texts
     if not references:

@@ -180,9 +180,6 @@ class Vocabulary:
         """Returns the tokens of a text, without <bos> and <eos>."""
         return self._model.EncodeAsIds(normalize(text, lowercase=self.lowercase))
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        return self._model.EncodeAsIds([normalize(text, lowercase=self.lowercase) for text in texts])
-
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text up to the first <eos>, without reserved tokens; invalid UTF-8 becomes U+FFFD.
 

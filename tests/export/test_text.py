@@ -48,7 +48,7 @@ def texts_of(vocabulary, tokens) -> list[str]:
 
 
 def test_texts_come_back_as_the_vocabulary_gives_them(vocabulary):
-    tokens = rows(vocabulary.encode_batch(TEXTS))
+    tokens = rows([vocabulary.encode(text) for text in TEXTS])
     assert texts_of(vocabulary, tokens) == [vocabulary.decode(row) for row in tokens.tolist()]
 
 

@@ -259,11 +259,6 @@ def test_a_split_is_not_asked_of_a_file_that_names_none(write):
         read_references(write(rows_with(), "a.jsonl"), split="val")
 
 
-def test_empty_references_can_be_left_out(write):
-    path = write({"1": ["a", ""], "2": " "})
-    assert read_references(path, drop_empty=True) == {"1": ["a"]}
-
-
 def test_a_folder_and_a_missing_file_are_said_so(tmp_path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(IsADirectoryError, match="is a folder; name a file, such as x.json"):

@@ -56,11 +56,6 @@ def test_any_tokens_are_text_with_single_spaces_and_none_at_its_ends(ids):
     assert "<" not in text or not any(f"<{name}:" in text for name in ("lang", "task", "time"))
 
 
-def test_a_batch_is_encoded_as_its_texts_are():
-    texts = ["A red cat.", "", "  一只狗 "]
-    assert VOCABULARY.encode_batch(texts) == [VOCABULARY.encode(text) for text in texts]
-
-
 def test_decoding_stops_at_the_first_eos_and_drops_reserved_tokens():
     cat, dog = VOCABULARY.encode("a cat"), VOCABULARY.encode("a dog")
     row = [*VOCABULARY.prefix("en", "dense"), VOCABULARY.time_id(2), *cat, VOCABULARY.eos_id, *dog, VOCABULARY.pad_id]

@@ -17,6 +17,12 @@ class Phrase(NamedTuple):
         return self.language.noun_phrase(self.thing, case, self.sized)
 
 
+def either_order(*patterns: str) -> tuple[str, ...]:
+    """Each pattern, and the same with its two things exchanged."""
+    exchange = str.maketrans("01", "10")
+    return tuple(text for pattern in patterns for text in (pattern, pattern.translate(exchange)))
+
+
 def side_by_side(words: dict[str, tuple[str, str]], *patterns: str) -> dict[str, tuple[str, ...]]:
     """The patterns of kinds of message that differ in how one thing lies beside the other.
 

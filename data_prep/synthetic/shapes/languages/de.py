@@ -1,6 +1,6 @@
 """German."""
 
-from data_prep.synthetic.shapes.languages.base import Language, side_by_side
+from data_prep.synthetic.shapes.languages.base import Language, either_order, side_by_side
 
 
 class German(Language):
@@ -70,17 +70,12 @@ GERMAN = German(
             "hier ist {0} mit {1:dat} {converse}.",
             "man sieht {0:acc} mit {1:dat} {converse}.",
         ),
-        "touch": (
+        "touch": either_order(
             "{0} berührt {1:acc}.",
-            "{1} berührt {0:acc}.",
             "hier berührt {0} {1:acc}.",
-            "hier berührt {1} {0:acc}.",
             "{0} und {1} berühren sich.",
-            "{1} und {0} berühren sich.",
             "hier berühren sich {0} und {1}.",
-            "hier berühren sich {1} und {0}.",
             "{0} stößt an {1:acc}.",
-            "{1} stößt an {0:acc}.",
         ),
         "row": (
             "{0}, {1} und {2} von links nach rechts.",

@@ -1,6 +1,6 @@
 """English."""
 
-from data_prep.synthetic.shapes.languages.base import Language, side_by_side
+from data_prep.synthetic.shapes.languages.base import Language, either_order, side_by_side
 
 
 class English(Language):
@@ -46,17 +46,12 @@ ENGLISH = English(
             "there is {0} with {1} {converse}.",
             "we see {0} with {1} {converse}.",
         ),
-        "touch": (
+        "touch": either_order(
             "{0} touches {1}.",
-            "{1} touches {0}.",
             "{0} and {1} touch each other.",
-            "{1} and {0} touch each other.",
             "there is {0} touching {1}.",
-            "there is {1} touching {0}.",
             "we see {0} touching {1}.",
-            "we see {1} touching {0}.",
             "the picture shows {0} touching {1}.",
-            "the picture shows {1} touching {0}.",
         ),
         "row": (
             "{0}, {1} and {2} from left to right.",

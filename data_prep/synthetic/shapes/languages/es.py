@@ -1,6 +1,6 @@
 """Spanish."""
 
-from data_prep.synthetic.shapes.languages.base import side_by_side
+from data_prep.synthetic.shapes.languages.base import either_order, side_by_side
 from data_prep.synthetic.shapes.languages.romance import Romance
 
 
@@ -59,17 +59,12 @@ SPANISH = Spanish(
             "hay {0} con {1} {converse}.",
             "vemos {0} con {1} {converse}.",
         ),
-        "touch": (
+        "touch": either_order(
             "{0} toca {1}.",
-            "{1} toca {0}.",
             "{0} y {1} se tocan.",
-            "{1} y {0} se tocan.",
             "hay {0} que toca {1}.",
-            "hay {1} que toca {0}.",
             "vemos {0} que toca {1}.",
-            "vemos {1} que toca {0}.",
             "aquí hay {0} que toca {1}.",
-            "aquí hay {1} que toca {0}.",
         ),
         "row": (
             "{0}, {1} y {2} de izquierda a derecha.",

@@ -1,6 +1,6 @@
 """French."""
 
-from data_prep.synthetic.shapes.languages.base import side_by_side
+from data_prep.synthetic.shapes.languages.base import either_order, side_by_side
 from data_prep.synthetic.shapes.languages.romance import Romance
 
 FRENCH = Romance(
@@ -47,17 +47,12 @@ FRENCH = Romance(
             "il y a {0} avec {1} {converse}.",
             "on voit {0} avec {1} {converse}.",
         ),
-        "touch": (
+        "touch": either_order(
             "{0} touche {1}.",
-            "{1} touche {0}.",
             "{0} et {1} se touchent.",
-            "{1} et {0} se touchent.",
             "il y a {0} qui touche {1}.",
-            "il y a {1} qui touche {0}.",
             "on voit {0} qui touche {1}.",
-            "on voit {1} qui touche {0}.",
             "voici {0} qui touche {1}.",
-            "voici {1} qui touche {0}.",
         ),
         "row": (
             "{0}, {1} et {2} de gauche à droite.",

@@ -1,6 +1,6 @@
 """Chinese, simplified."""
 
-from data_prep.synthetic.shapes.languages.base import Language, side_by_side
+from data_prep.synthetic.shapes.languages.base import Language, either_order, side_by_side
 
 
 class Chinese(Language):
@@ -53,17 +53,12 @@ CHINESE = Chinese(
             "图中{0}{converse}是{1}。",
             "这里{0}{converse}是{1}。",
         ),
-        "touch": (
+        "touch": either_order(
             "{0}碰着{1}。",
-            "{1}碰着{0}。",
             "图中{0}碰着{1}。",
-            "图中{1}碰着{0}。",
             "可以看到{0}碰着{1}。",
-            "可以看到{1}碰着{0}。",
             "{0}和{1}碰在一起。",
-            "{1}和{0}碰在一起。",
             "图中{0}和{1}碰在一起。",
-            "图中{1}和{0}碰在一起。",
         ),
         "row": (
             "从左到右是{0}、{1}和{2}。",
