@@ -68,20 +68,15 @@ def read_video(
     Yields:
       Records by start, and Problems of items that cannot be read.
     """
-    media = items[0].media
-    if isinstance(media, Path):
-        yield from _read_file(media, items, storage, on_share, spool)
-        return
-    with NamedTemporaryFile(suffix=".mp4") as file:  # generated; FFmpeg reads files faster than Python objects
-        file.write(media())
-        file.flush()
-        yield from _read_file(Path(file.name), items, storage, on_share, spool)
-
-
-def _read_file(path: Path, items, storage: Storage, on_share, spool: Path) -> Iterator[Record | Problem]:
     with ExitStack() as stack:
+        media = items[0].media
+        if not isinstance(media, Path):  # generated; FFmpeg reads files faster than Python objects
+            file = stack.enter_context(NamedTemporaryFile(suffix=".mp4"))
+            file.write(media())
+            file.flush()
+            media = Path(file.name)
         try:
-            video = VideoFile(path)
+            video = VideoFile(media)
             frames: _FrameStore | None = None
             shot_frames: list[_ShotFrame] = []
             cuts: list[float] = []
