@@ -16,6 +16,7 @@ from pathlib import Path
 from capjax import plugins
 from capjax.cli import run_guarded
 from capjax.registry import nearest
+from data_prep.arguments import checked, number
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.readers import READERS
 from data_prep.readers.registry import add_arguments, module_of, read
@@ -72,24 +73,6 @@ def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _number(kind, low, high=float("inf")):
-    def parse(text: str):
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} should be from {low} to {high}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it in its messages
-    return parse
-
-
-def _translations(text: str) -> Source:
-    try:
-        return Source.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
     """Parses the arguments of a reader and of the dataset that is written."""
     parser = _parser(name, module_of(name).__doc__)
@@ -105,19 +88,19 @@ def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
     add("--overwrite", action="store_true", help="replace an existing dataset")
     add(
         "--short-side",
-        type=_number(int, 1),
+        type=number(int, 1),
         default=256,
         help="shorter side of stored photos and frames in pixels (default: 256); smaller ones are not enlarged",
     )
     add(
         "--quality",
-        type=_number(int, 1, 100),
+        type=number(int, 1, 100),
         default=95,
         help="JPEG quality of photos and frames that are encoded again (default: 95)",
     )
     add(
         "--translations",
-        type=_translations,
+        type=checked(Source.parse),
         action="append",
         default=[],
         metavar="FILE[:LANG]",
@@ -125,7 +108,7 @@ def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
         "or NAME.jpg#zhc#0 TEXT; may be given again",
     )
     add = parser.add_argument_group("videos").add_argument
-    add("--fps", type=_number(float, 0.01, 60), default=2.0, help="frames per second to keep (default: 2)")
+    add("--fps", type=number(float, 0.01, 60), default=2.0, help="frames per second to keep (default: 2)")
     add(
         "--clips",
         choices=CUTS,
@@ -133,19 +116,19 @@ def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
         help="the unit of a record: the whole video (default), each event with its captions, overlapping windows, or "
         "each shot between two cuts",
     )
-    add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="length of a window (default: 60)")
-    add("--overlap", type=_number(float, 0), default=5.0, metavar="SECONDS", help="overlap of two windows (default: 5)")
-    add("--max-frames", type=_number(int, 1), default=1024, metavar="N",
+    add("--window", type=number(float, 0.1), default=60.0, metavar="SECONDS", help="length of a window (default: 60)")
+    add("--overlap", type=number(float, 0), default=5.0, metavar="SECONDS", help="overlap of two windows (default: 5)")
+    add("--max-frames", type=number(int, 1), default=1024, metavar="N",
         help="largest number of frames of a record (default: 1024); longer videos are split into windows")  # fmt: skip
     add = parser.add_argument_group("how it is written").add_argument
     add(
         "--workers",
-        type=_number(int, 1),
+        type=number(int, 1),
         help="number of processes (default: all cores); the result does not depend on it",
     )
     add(
         "--max-bad",
-        type=_number(float, 0, 1),
+        type=number(float, 0, 1),
         default=0.01,
         metavar="SHARE",
         help="largest accepted share of bad photos or videos, and of bad captions (default: 0.01); missing videos are "

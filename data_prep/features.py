@@ -29,6 +29,7 @@ from tqdm import tqdm
 from capjax.data.batch import empty_media, set_times
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
+from data_prep.arguments import checked
 from data_prep.build import RecordBuilder
 from data_prep.readers.item import InputError
 from data_prep.shards import OutputError, ShardFile, ShardReport, Tally, shard_paths, write_records, write_report
@@ -324,7 +325,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     add("--output", type=Path, required=True, metavar="DIR", help="the new dataset; work goes on in DIR.partial")
     add("--overwrite", action="store_true", help="replace a dataset that is there")
     add("--encoder", required=True, metavar="NAME", help="such as efficientnet_lite0, resnet50 or vit_s16")
-    add("--encoder-options", type=_options, default={}, metavar="JSON", help="its keyword arguments, as a JSON object")
+    add("--encoder-options", type=checked(_options), default={}, metavar="JSON", help="its keyword arguments, in JSON")
     add("--weights", metavar="SOURCE", help="a .pth or .safetensors file, or pip:NAME for a package that carries one "
         "(default: that of efficientnet_lite0, 1 and 2)")  # fmt: skip
     add("--image-size", type=int, metavar="PIXELS", help="a side of what the encoder sees (default: the encoder's own)")
@@ -342,9 +343,12 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def _options(text: str) -> dict:
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
-        raise ValueError
+        raise ValueError(f'{text!r}: expected a JSON object, such as {{"depth": 12}}')
     return value
 
 

@@ -1,6 +1,5 @@
 """Trains a vocabulary on captions: `capjax prepare vocabulary --input DATASET --output vocabulary.model`."""
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from capjax.data.record import RecordSource
 from capjax.files import write_bytes
 from capjax.registry import nearest
 from capjax.text.vocabulary import Vocabulary, VocabularyError, check_arguments, train
+from data_prep.arguments import checked
 from data_prep.readers.item import language
 
 
@@ -24,7 +24,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--lowercase", action="store_true", help="fold case: fewer tokens, but captions without capital letters"
     )
-    parser.add_argument("--languages", type=_languages, default=[], metavar="A,B",
+    parser.add_argument("--languages", type=checked(_languages), default=[], metavar="A,B",
                         help="use only these; a language without captions gets a reserved token")  # fmt: skip
     parser.add_argument("--temperature", type=float, default=10 / 3, metavar="T",
                         help="sample a language by its share of captions to the power 1/T (default: 3.33)")  # fmt: skip
@@ -39,10 +39,7 @@ def add_arguments(parser):
 
 
 def _languages(text: str) -> list[str]:
-    try:
-        return [language(code.strip()) for code in text.split(",")]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return [language(code.strip()) for code in text.split(",")]
 
 
 def captions_by_language(datasets: Sequence[Path], split: str) -> dict[str, list[str]]:

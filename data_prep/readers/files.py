@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from data_prep.arguments import checked
 from data_prep.readers.item import InputError, Problem, is_text
 
 # Shares of train, val and test.
@@ -205,7 +206,7 @@ def fractions(text: str) -> tuple[float, float, float]:
 
 def add_fractions(parser):
     parser.add_argument(
-        "--fractions", type=fractions, default=DEFAULT_FRACTIONS, metavar="TRAIN,VAL,TEST",
+        "--fractions", type=checked(fractions), default=DEFAULT_FRACTIONS, metavar="TRAIN,VAL,TEST",
         help="if the input has no splits, a hash of each photo's name assigns its split, with these shares (default: "
         "0.8,0.1,0.1)",
     )  # fmt: skip
