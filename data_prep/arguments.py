@@ -1,6 +1,7 @@
 """Types of command-line arguments."""
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,3 +31,14 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
 
     parse.__name__ = kind.__name__  # argparse names it in its messages
     return parse
+
+
+def json_object(text: str) -> dict:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f'{text!r} should be a JSON object, such as {{"depth": 12}}')
+    return value

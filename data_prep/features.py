@@ -29,7 +29,7 @@ from tqdm import tqdm
 from capjax.data.batch import empty_media, set_times
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
-from data_prep.arguments import checked
+from data_prep.arguments import json_object
 from data_prep.build import RecordBuilder
 from data_prep.readers.item import InputError
 from data_prep.shards import OutputError, ShardFile, ShardReport, Tally, shard_paths, write_records, write_report
@@ -85,6 +85,7 @@ class Extractor:
 
     def __init__(self, settings: FeatureSettings):
         import jax
+        from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
         from capjax.models.frozen_encoder import FrozenEncoder
         from capjax.models.pretrained import sha256_of
@@ -97,11 +98,9 @@ class Extractor:
         self.sha256 = sha256_of(self.path)
 
         devices = jax.local_devices()
-        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        by_row, replicated = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
         self.batch = -(-settings.batch // (self.encoder.clip_frames * len(devices))) * len(devices)
-        by_row, replicated = (
-            jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["data"], [])
-        )
         self._extract = jax.jit(
             self.encoder.extract,
             in_shardings=(replicated, replicated, by_row, by_row, by_row),
@@ -325,7 +324,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     add("--output", type=Path, required=True, metavar="DIR", help="the new dataset; work goes on in DIR.partial")
     add("--overwrite", action="store_true", help="replace a dataset that is there")
     add("--encoder", required=True, metavar="NAME", help="such as efficientnet_lite0, resnet50 or vit_s16")
-    add("--encoder-options", type=checked(_options), default={}, metavar="JSON", help="its keyword arguments, in JSON")
+    add("--encoder-options", type=json_object, default={}, metavar="JSON", help="its keyword arguments, in JSON")
     add("--weights", metavar="SOURCE", help="a .pth or .safetensors file, or pip:NAME for a package that carries one "
         "(default: that of efficientnet_lite0, 1 and 2)")  # fmt: skip
     add("--image-size", type=int, metavar="PIXELS", help="a side of what the encoder sees (default: the encoder's own)")
@@ -340,16 +339,6 @@ def add_arguments(parser: argparse.ArgumentParser):
     add("--batch", type=int, default=32, metavar="N", help="pictures at a time (default: 32)")
     add("--clip", type=int, default=64, metavar="N",
         help="frames that an encoder over time sees together; longer videos are cut (default: 64)")  # fmt: skip
-
-
-def _options(text: str) -> dict:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError(f'{text!r}: expected a JSON object, such as {{"depth": 12}}')
-    return value
 
 
 def make_settings(args: argparse.Namespace) -> FeatureSettings:

@@ -95,6 +95,22 @@ def test_wrong_arguments_are_exit_status_2(tmp_path, wrong, capsys):
     assert (wrong or ["--output"])[0].strip("-") in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["csv", "--fractions", "0.5,0.1"], "'0.5,0.1' should be three shares with sum 1"),
+        (["csv", "--translations", "x.txt:German"], "should be a BCP-47 code"),
+        (["csv", "--quality", "101"], "101 should be from 1 to 100"),
+        (["features", "--encoder-options", "[3]"], "'[3]' should be a JSON object"),
+        (["features", "--encoder-options", "{"], "'{' should be a JSON object"),
+    ],
+)
+def test_a_wrong_argument_is_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main([*arguments, "--input", "x", "--output", "y"])
+    assert message in capsys.readouterr().err
+
+
 def test_readers_have_arguments_of_their_own(tmp_path, make_photos):
     make_photos(tmp_path, ["a.jpg", "b.jpg"])
     (tmp_path / "captions.csv").write_text("image,caption\na.jpg,Ein Hund.\nb.jpg,Eine Katze.\n")
