@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -264,7 +264,7 @@ def _store(count: float, spool: Path) -> Iterator["_FrameStore"]:
 class _FrameStore:
     """Frames in a file, which may contain those of an interrupted run."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: io.BufferedIOBase):
         self._file = file
 
     def kept(self) -> Iterator[_Entry]:
