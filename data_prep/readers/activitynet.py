@@ -15,18 +15,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import load_json, repeated_ids, shown
 from data_prep.readers.item import InputError, ItemStream, Problem, standard_split
 from data_prep.readers.registry import READERS
-from data_prep.readers.videos import Videos, find_annotations
+from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 PATTERN = r"(train|val|test)(_\d+)?\.json"
 
 
 def add_arguments(parser):
-    files.add_arguments(parser, "the folder with train.json, val_1.json and val_2.json")
+    add_video_arguments(parser, "the folder with train.json, val_1.json and val_2.json")
 
 
 @READERS.register("activitynet")

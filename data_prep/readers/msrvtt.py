@@ -17,17 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
-from data_prep.readers import videos as files
 from data_prep.readers.files import load_json, rows, shown
 from data_prep.readers.item import Item, ItemStream, Problem, interval, make_caption, parse_split, without_problems
 from data_prep.readers.registry import READERS
-from data_prep.readers.videos import Videos, find_annotations
+from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _PATTERN = r".*videodatainfo.*\.json|MSRVTT_data\.json"
 
 
 def add_arguments(parser):
-    files.add_arguments(parser, "the folder with train_val_videodatainfo.json and test_videodatainfo.json")
+    add_video_arguments(parser, "the folder with train_val_videodatainfo.json and test_videodatainfo.json")
 
 
 @READERS.register("msrvtt")

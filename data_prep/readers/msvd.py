@@ -23,14 +23,13 @@ from functools import partial
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
-from data_prep.readers import videos as files
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split, without_problems
 from data_prep.readers.languages import LANGUAGES
 from data_prep.readers.registry import READERS
 from data_prep.readers.table import read_rows
 from data_prep.readers.tokens import malformed, read_lists
-from data_prep.readers.videos import Videos, find_annotations
+from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _COLUMNS = ("VideoID", "Start", "End", "Source", "Language", "Description")
 # (split, number of clips) of the standard split, in the order of the ids.
@@ -47,7 +46,7 @@ class _ClipCaptions:
 
 
 def add_arguments(parser):
-    files.add_arguments(parser, "the folder with AllVideoDescriptions.txt or video_corpus.csv")
+    add_video_arguments(parser, "the folder with AllVideoDescriptions.txt or video_corpus.csv")
     parser.add_argument(
         "--clean", action="store_true", help="video_corpus.csv: use only captions whose Source is clean"
     )

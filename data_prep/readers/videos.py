@@ -10,7 +10,7 @@ from capjax.data.video import VIDEO_SUFFIXES
 from data_prep.readers.item import InputError, Problem, is_text
 
 
-def add_arguments(parser, what: str):
+def add_video_arguments(parser, what: str):
     """Adds `--input`, `--annotations`, `--videos` and `--lang`, which all readers of published video datasets have."""
     parser.add_argument("--input", dest="input_dir", type=Path, required=True, metavar="DIR", help=what)
     parser.add_argument("--annotations", type=Path, nargs="+", default=(), metavar="FILE",

@@ -14,19 +14,18 @@ https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, load_json, shown, split_by_hash
 from data_prep.readers.item import Item, ItemStream, Problem, interval, is_text
 from data_prep.readers.registry import READERS
 from data_prep.readers.tokens import read_lists
-from data_prep.readers.videos import Videos, find_annotations
+from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _LISTS = {"train": "train_id.txt", "val": "dev_id.txt", "test": "test_id.txt"}
 
 
 def add_arguments(parser):
-    files.add_arguments(parser, "the folder with ViTT-annotations.json and the lists of ids")
+    add_video_arguments(parser, "the folder with ViTT-annotations.json and the lists of ids")
     add_fractions(parser)
 
 

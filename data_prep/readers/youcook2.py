@@ -14,18 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.readers import activitynet
-from data_prep.readers import videos as files
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import load_json, repeated_ids, shown
 from data_prep.readers.item import InputError, ItemStream, Problem, parse_split
 from data_prep.readers.registry import READERS
-from data_prep.readers.videos import Videos, find_annotations
+from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _NATIVE = r"youcookii_annotations.*\.json"
 
 
 def add_arguments(parser):
-    files.add_arguments(parser, "the folder with youcookii_annotations_trainval.json, or with train.json and val.json")
+    add_video_arguments(parser, "the folder with youcookii_annotations_trainval.json, or with train.json and val.json")
 
 
 @READERS.register("youcook2")
