@@ -95,8 +95,7 @@ def standard_split(name: object) -> str | None:
 
 def parse_split(name: object, where: str, id: str, costs: str) -> str | Problem:
     """The `standard_split` of a name, or a Problem if there is none."""
-    known = ", ".join(sorted(_SPLITS))
-    message = f"split {name!r:.80}; known: {known}"
+    message = f"split {name!r:.80}; known: {', '.join(sorted(_SPLITS))}"
     return standard_split(name) or Problem("unknown_split", message, where, id, costs)
 
 
