@@ -137,7 +137,7 @@ def _run(
         if mode == "compile":
             from capjax.compile import compile_job
 
-            return 0 if compile_job.run(config, Workdir(workdir).path, **compiles) else 1, ""
+            return 0 if compile_job.run(config, local_path(workdir), **compiles) else 1, ""
         if mode == "export":
             from capjax.export import export_job
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from capjax import plugins
 from capjax.cli import run_guarded
+from capjax.files import local_path
 from capjax.registry import nearest
 from data_prep.arguments import checked, number
 from data_prep.clips import CUTS, ClipSettings
@@ -190,7 +191,7 @@ def _build(name: str, args: argparse.Namespace) -> int:
     builder = RecordBuilder(
         name=name,
         reader=read(name, args),
-        output_dir=args.output,
+        output_dir=local_path(args.output),
         settings=Storage(
             MediaSettings(args.short_side, args.quality),
             args.fps,

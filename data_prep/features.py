@@ -29,6 +29,7 @@ from tqdm import tqdm
 from capjax.data.batch import empty_media, set_times
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
+from capjax.files import local_path
 from data_prep.arguments import json_object
 from data_prep.build import RecordBuilder
 from data_prep.readers.item import InputError
@@ -394,7 +395,9 @@ def run(args: argparse.Namespace) -> int:
     from capjax import runtime
 
     runtime.start()
-    builder = FeatureBuilder(args.input, args.output, make_settings(args), overwrite=args.overwrite)
+    builder = FeatureBuilder(
+        local_path(args.input), local_path(args.output), make_settings(args), overwrite=args.overwrite
+    )
     start = time.monotonic()
     builder.download_and_prepare()
     seconds = time.monotonic() - start

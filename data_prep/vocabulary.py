@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from capjax.data.record import RecordSource
-from capjax.files import write_bytes
+from capjax.files import local_path, write_bytes
 from capjax.registry import nearest
 from capjax.text.vocabulary import Vocabulary, VocabularyError, check_arguments, train
 from data_prep.arguments import checked
@@ -76,6 +76,7 @@ def run(args) -> int:
       VocabularyError: the vocabulary cannot be trained.
       FileNotFoundError, ValueError: a dataset or split is missing.
     """
+    args.output = local_path(args.output)
     check_arguments(args.size, args.temperature, args.languages, args.time_tokens)
     where = f"split {args.split!r} of {', '.join(map(str, args.input))}"
     sentences = choose(captions_by_language(args.input, args.split), args.languages, where)

@@ -57,7 +57,7 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of a config such as shapes"
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run; may be gs://BUCKET/FOLDER")
     if mode is None:
         parser.add_argument("--mode", choices=MODES, default="train")
     if mode in (None, "compile"):

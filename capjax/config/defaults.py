@@ -14,7 +14,7 @@ _XLA_OPTIONS = {"xla_tpu_scoped_vmem_limit_kib": 12288}
 
 _DATA = Group(
     "Datasets, and how batches are made from them.",
-    train=Setting((), 'Training datasets, mixed: ("DIR@SPLIT", "DIR@SPLIT*WEIGHT", ...).'),
+    train=Setting((), 'Training datasets, mixed: ("DIR@SPLIT", "DIR@SPLIT*WEIGHT", ...); DIR may be gs://BUCKET/FOLDER.'),
     eval=Setting("", 'Dataset that evaluation scores: "DIR@SPLIT".'),
     vocabulary=Setting("", "Path of the SentencePiece model."),
     task=Setting(

@@ -34,6 +34,7 @@ from capjax.data.order import BatchOrder, RecordPool
 from capjax.data.record import SIZES_FILE, Record, RecordSource
 from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames
+from capjax.files import storage_path
 from capjax.text.vocabulary import Vocabulary
 
 # Plural nouns of the kinds of captions, for messages.
@@ -60,7 +61,7 @@ class DatasetSplit:
         weight = float(match["weight"] or 1.0)
         if weight <= 0:
             raise DataError(f"data: the weight of {text!r} must be above 0")
-        return cls(Path(match["dir"]).expanduser(), match["split"], weight)
+        return cls(storage_path(match["dir"]), match["split"], weight)
 
     def open(self) -> RecordSource:
         return RecordSource(self.directory, self.split)

@@ -17,6 +17,8 @@ from typing import cast
 
 import numpy as np
 
+from capjax.files import storage_path
+
 # Beside the shards of a split: frames, seconds, words and captions of each record, used to make batches.
 SIZES_FILE = "sizes-{}.json"
 
@@ -291,7 +293,7 @@ class RecordSource:
     """Random access to the records of one split: `len(source)`, `source[i]`.
 
     Args:
-      dataset_dir: A folder written by data_prep.
+      dataset_dir: A folder written by data_prep, on this machine or at gs://BUCKET/FOLDER.
       split: Name of a split, such as `train`.
 
     Raises:
@@ -302,7 +304,7 @@ class RecordSource:
     def __init__(self, dataset_dir: str | Path, split: str):
         import tensorflow_datasets as tfds
 
-        self.dataset_dir, self.split = Path(dataset_dir), split
+        self.dataset_dir, self.split = storage_path(dataset_dir), split
         if not (self.dataset_dir / "dataset_info.json").is_file():
             raise FileNotFoundError(
                 f"{self.dataset_dir}: no dataset here (dataset_info.json is missing). "

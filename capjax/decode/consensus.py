@@ -148,7 +148,7 @@ class Neighbors:
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing, and decode.num_neighbors needs it; training writes it")
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return cls(file["vectors"].astype(np.float32), json.loads(file["captions"].tobytes()))
         except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ValueError(

@@ -15,7 +15,7 @@ from capjax.data.media_reader import MediaReader
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import Record, RecordSource
-from capjax.files import write_text
+from capjax.files import local_path, write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
 from capjax.workdir.layout import Workdir
@@ -176,7 +176,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         plugins.import_plugins(args.plugins)
-        page = make_page(Workdir(args.workdir), photos=args.photos)
+        page = make_page(Workdir(local_path(args.workdir)), photos=args.photos)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.output, page)
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.files import local_path
+from capjax.files import is_url, local_path, write_bytes
 from capjax.metrics.signature import version
 from capjax.predict import Predictor
 from capjax.workdir.layout import Workdir
@@ -45,6 +45,8 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None, *, 
     files = Workdir(workdir)
     files.config()
     files.check_model(config)
+    if not output and is_url(files.path):
+        raise ConfigError(f"{files.path}: an export is written to a folder on this machine; give it with --output DIR")
     output = local_path(output) if output else files.path / "export"
     check_replaceable(output)
     decode = config.decode.to_dict()
@@ -92,7 +94,7 @@ def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: P
         "external_data": files.external_data(config),
     }
     (directory / "config.json").write_text(config_lib.to_json(config))
-    shutil.copyfile(files.vocabulary_path, directory / "vocabulary.model")
+    write_bytes(directory / "vocabulary.model", files.vocabulary_path.read_bytes())
     (directory / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n")
     (directory / "README.md").write_text(card.make(metadata, config, files))
 

@@ -73,11 +73,11 @@ class FrozenEncoder:
     @classmethod
     def load(cls, directory: Path) -> "FrozenEncoder":
         """Returns the encoder saved in a folder, such as the `encoder/` of a workdir or a feature dataset."""
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
         about = json.loads((directory / _DESCRIPTION).read_text())
         return cls(
-            about["encoder"], load_file(directory / _WEIGHTS), image_size=about["image_size"],
+            about["encoder"], load((directory / _WEIGHTS).read_bytes()), image_size=about["image_size"],
             options=about.get("options"), clip_frames=about.get("clip", 1),
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import sentencepiece as spm
 
+from capjax.files import storage_path
 from capjax.registry import nearest
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
@@ -83,7 +84,7 @@ class Vocabulary:
           FileNotFoundError: The file does not exist.
           VocabularyError: The file is not a vocabulary of capjax.
         """
-        path = Path(path)
+        path = storage_path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no vocabulary {path}; {_MAKE.replace('FILE', str(path))}")
         return cls(path.read_bytes(), str(path))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from capjax.config import ConfigError
 from capjax.data.batch import to_device
 from capjax.data.pipeline import DatasetSplit, make_train_iterator
 from capjax.decode.generator import Generator
 from capjax.evals.evaluate import read_scores
 from capjax.evals.run_eval import EvalSplit
+from capjax.files import is_url
 from capjax.models.build import check_stages, load_encoders
 from capjax.models.pure_model import make_key
 from capjax.parallel import hosts
@@ -62,7 +64,12 @@ def make_run(
     config: ConfigDict, workdir: Workdir, signals: StopSignals, created: StartRecord
 ) -> tuple[TrainRun, list[Hook]]:
     """Everything before the first step; the initial state is created on its devices."""
-    check_trackers(config.train.trackers)
+    check_trackers(config.train.trackers, workdir.path)
+    if config.train.profile and is_url(workdir.path):
+        raise ConfigError(
+            f"train.profile writes its trace to this machine only; leave it out, or give a --workdir other than "
+            f"{workdir.path}"
+        )
 
     # ---- Mesh
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)

@@ -1,15 +1,13 @@
 """Reports of a run while it trains: progress bar, metrics.jsonl, experiment trackers."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from capjax.files import write_text
 from capjax.train.trackers import Tracker
-from capjax.workdir.metrics_log import read_metrics
+from capjax.workdir.metrics_log import MetricsLog
 
 
 class Reporter:
@@ -23,9 +21,7 @@ class Reporter:
     """
 
     def __init__(self, path: Path, *, start: int, steps: int, batch_size: int, trackers: Sequence[Tracker] = ()):
-        rows = [row for row in read_metrics(path) if row["step"] <= start]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._file = path.open("a")
+        self._log = MetricsLog(path, start=start)
         self._steps, self._batch_size, self._trackers = steps, batch_size, trackers
         self._bar = tqdm(
             total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None, file=sys.stderr, leave=True
@@ -63,14 +59,13 @@ class Reporter:
         tqdm.write(text, file=sys.stderr)
 
     def _write(self, step: int, values: dict[str, float]):
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        self._log.append({"step": step, **values})
         for tracker in self._trackers:
             tracker.write(step, values)
 
     def close(self):
         self._bar.close()
-        self._file.close()
+        self._log.close()
         for tracker in self._trackers:
             tracker.close()
 

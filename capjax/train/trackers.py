@@ -14,7 +14,7 @@ from typing import Protocol
 from ml_collections import ConfigDict
 
 from capjax.config import ConfigError
-from capjax.files import write_text
+from capjax.files import is_url, write_text
 from capjax.registry import Registry
 
 log = logging.getLogger("capjax")
@@ -57,8 +57,8 @@ class BackgroundTracker:
         self._written.result()
 
 
-def check_trackers(names: Sequence[str]):
-    """Raises ConfigError for an unknown tracker, or one whose packages are not installed."""
+def check_trackers(names: Sequence[str], workdir: Path):
+    """Raises ConfigError for a tracker that is unknown, is not installed, or cannot write into the workdir."""
     for name in names:
         try:
             TRACKERS.get(name)
@@ -66,12 +66,21 @@ def check_trackers(names: Sequence[str]):
             raise ConfigError(f"train.trackers: {error}") from error
         if not _is_installed(name):
             raise ConfigError(f"train.trackers: {name!r} is not installed; run `pip install 'capjax[{name}]'`")
+        if is_url(workdir) and name == "tensorboard":
+            raise ConfigError(f"train.trackers: no TensorBoard files can be written to {workdir}; use wandb or mlflow")
+        if is_url(workdir) and name == "mlflow" and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise ConfigError(
+                f"train.trackers: set MLFLOW_TRACKING_URI; without it mlflow writes a database into the workdir, which "
+                f"{workdir} cannot hold"
+            )
 
 
 def make_trackers(workdir: Path, config: ConfigDict) -> list[BackgroundTracker]:
     """Returns the trackers that `train.tensorboard` and `train.trackers` ask for."""
     names = dict.fromkeys(config.train.trackers)
-    if config.train.tensorboard and _is_installed("tensorboard"):
+    if config.train.tensorboard and is_url(workdir):
+        log.info("no TensorBoard files in %s; metrics.jsonl has the same values", workdir)
+    elif config.train.tensorboard and _is_installed("tensorboard"):
         names["tensorboard"] = None
     elif config.train.tensorboard:
         log.info("no TensorBoard files: run `pip install 'capjax[tensorboard]'`; metrics.jsonl has the same values")
@@ -108,7 +117,8 @@ class WandbTracker:
         import wandb
 
         self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "capjax"), name=_name(workdir, config), dir=str(workdir),
+            project=os.environ.get("WANDB_PROJECT", "capjax"), name=_name(workdir, config),
+            dir=None if is_url(workdir) else str(workdir),
             id=_run_id(workdir / "wandb_id", lambda: uuid.uuid4().hex), resume="allow", config=config.to_dict(),
         )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Checkpoints with Orbax: `checkpoints/` holds the last states of a run, `best/` the weights with the best score.
 
-Orbax writes a checkpoint under a temporary name and renames it when it is complete, so an interrupted save is never
-mistaken for a checkpoint.
+Orbax writes a checkpoint under a temporary name and renames it when it is complete; in a bucket it adds a file that
+marks it as complete. An interrupted save is therefore never mistaken for a checkpoint.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,10 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from capjax.files import absolute, storage_path
 from capjax.models.parameter_aliases import legacy_name, modern_name, rename_parameters
 from capjax.models.pure_model import Arrays
+from capjax.workdir.layout import checkpoint_steps
 
 # The entry `batch_stats` of checkpoints of capjax 0.1.
 _OLD_BATCH_STATS = "stats"
@@ -41,7 +43,7 @@ def _manager(directory: Path, keep: int, arrays: str, metadata: str) -> ocp.Chec
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
     # Compressing takes longer than writing, and saves a tenth of the space at best.
     handlers = {arrays: ocp.PyTreeCheckpointHandler(use_compression=False), metadata: ocp.JsonCheckpointHandler()}
-    return ocp.CheckpointManager(directory.resolve(), options=options, item_handlers=handlers)
+    return ocp.CheckpointManager(absolute(directory), options=options, item_handlers=handlers)
 
 
 class Checkpoints:
@@ -159,7 +161,7 @@ def find_checkpoint(workdir: Path, checkpoint: str = "") -> Path:
     Raises:
       FileNotFoundError: there is no such checkpoint; the message lists those that exist.
     """
-    folders = {name: _steps(workdir / name) for name in ("checkpoints", "best")}
+    folders = {name: checkpoint_steps(workdir / name) for name in ("checkpoints", "best")}
     if not checkpoint and (name := "best" if folders["best"] else "checkpoints" if folders["checkpoints"] else ""):
         return workdir / name / str(max(folders[name]))
     if checkpoint == "best" and folders["best"]:
@@ -167,7 +169,7 @@ def find_checkpoint(workdir: Path, checkpoint: str = "") -> Path:
     for name, steps in folders.items():
         if checkpoint.isdigit() and int(checkpoint) in steps:
             return workdir / name / checkpoint
-    path = Path(checkpoint)
+    path = storage_path(checkpoint)
     if checkpoint and path.name.isdigit() and any((path / item).is_dir() for item in ("state", "weights")):
         return path
     if not any(folders.values()):
@@ -178,11 +180,7 @@ def find_checkpoint(workdir: Path, checkpoint: str = "") -> Path:
 
 def latest_step(workdir: Path) -> int | None:
     """Returns the step of the latest training state in a workdir; None without one."""
-    return max(_steps(workdir / "checkpoints"), default=None)
-
-
-def _steps(folder: Path) -> list[int]:
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    return max(checkpoint_steps(workdir / "checkpoints"), default=None)
 
 
 def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], params: Arrays):
@@ -199,7 +197,7 @@ def _read(path: Path) -> dict:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
-        tree = ocp.PyTreeCheckpointHandler().restore(path.resolve(), args=ocp.args.PyTreeRestore(restore_args=args))
+        tree = ocp.PyTreeCheckpointHandler().restore(absolute(path), args=ocp.args.PyTreeRestore(restore_args=args))
     return _with_present_names(tree)
 
 
@@ -218,7 +216,7 @@ def _with_old_names(state: Any) -> dict:
 def _metadata(path: Path) -> dict:
     """The tree of a saved item, with shapes in place of arrays."""
     with _reading(path):
-        return ocp.PyTreeCheckpointHandler().metadata(path.resolve()).tree  # Orbax finds nothing at a relative path
+        return ocp.PyTreeCheckpointHandler().metadata(absolute(path)).tree  # Orbax finds nothing at a relative path
 
 
 def _check_same_arrays(path: Path, abstract: Any):

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.decode.consensus import Neighbors
-from capjax.files import local_path
+from capjax.files import is_url, storage_path
 
 log = logging.getLogger("capjax")
 
@@ -23,6 +23,8 @@ _MAY_CHANGE = (
     "train.eval_every", "train.tensorboard", "train.trackers", "train.profile", "train.xla_options", "compile.",
     "checkpoint.", "decode.", "eval.", "mesh.", "data.eval",
 )  # fmt: skip
+# With this file Orbax marks a complete checkpoint in a bucket, where a folder cannot be renamed in one operation.
+_COMMIT_FILE = "commit_success.txt"
 # Keys that determine the model.
 _OF_MODEL = ("model.", "data.features", "data.image_size")
 
@@ -33,12 +35,15 @@ class Workdir:
     The folder is self-contained: the dataset and the vocabulary file that the run was started with are not needed to
     use the model. `capjax.workdir.prepare` writes these files.
 
+    Args:
+      path: a folder on this machine, or gs://BUCKET/FOLDER.
+
     Raises:
-      ValueError: the path is a URL.
+      ValueError: the path is another URL.
     """
 
     def __init__(self, path: str | Path):
-        self.path = local_path(path)
+        self.path = storage_path(path)
         self.config_path = self.path / "config.json"
         self.vocabulary_path = self.path / "vocabulary.model"
         self.encoder_dir = self.path / "encoder"
@@ -56,6 +61,10 @@ class Workdir:
         Raises:
           ConfigError: another run holds the lock.
         """
+        if is_url(self.path):
+            log.warning("%s cannot be locked: do not start a second run in it", self.path)
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.path, os.O_RDONLY)
         try:
@@ -85,7 +94,7 @@ class Workdir:
 
     def has_checkpoint(self) -> bool:
         """Whether the run in this folder has saved anything."""
-        return any(path.name.isdigit() for name in ("checkpoints", "best") for path in self.path.glob(f"{name}/*"))
+        return any(checkpoint_steps(self.path / name) for name in ("checkpoints", "best"))
 
     def media(self) -> dict:
         """Returns how the training data were stored (see `RecordSource.media`), with `longest`, the duration of the
@@ -139,6 +148,15 @@ class Workdir:
                     f"{self.path} holds a run with {key} = {_shown(old)}, and this config has {_shown(new)}; "
                     "use another --workdir, or the same config to continue the run"
                 )
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Returns the steps of the complete checkpoints in a folder, in order."""
+    return sorted(
+        int(path.name)
+        for path in folder.glob("*")
+        if path.name.isdigit() and (not is_url(path) or (path / _COMMIT_FILE).is_file())
+    )
 
 
 def _shown(value) -> str:

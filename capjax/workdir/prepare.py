@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
-from capjax.files import write_bytes, write_text
+from capjax.files import is_url, remove_tree, storage_path, write_bytes, write_text
 from capjax.parallel import hosts
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir
@@ -24,14 +23,14 @@ _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
 
 # What a run writes into its workdir before the first step.
 _START_FILES = (
-    "config.json", "vocabulary.model", "encoder", "encoder.partial", "neighbors.npz", "media.json", "metrics.jsonl",
+    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "metrics.jsonl",
     "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
 )  # fmt: skip
 
 
 def missing_folders(path: Path) -> list[Path]:
-    """Returns the path and those of its parents that do not exist, innermost first."""
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
+    """Returns the path and those of its parents that do not exist, innermost first. A bucket has no empty folders."""
+    return [] if is_url(path) else [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 class StartRecord:
@@ -56,7 +55,7 @@ class StartRecord:
             path = self._workdir.path / name
             if name not in self._existing:
                 if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove_tree(path)
                 else:
                     path.unlink(missing_ok=True)
         for folder in self._new_folders:
@@ -109,7 +108,7 @@ def _remove_earlier_start(workdir: Workdir):
         workdir.neighbors_path.unlink(missing_ok=True)
         workdir.media_path.unlink(missing_ok=True)
         if workdir.feature_shape():
-            shutil.rmtree(workdir.encoder_dir)
+            remove_tree(workdir.encoder_dir)
 
 
 def _copy_vocabulary(workdir: Workdir, config: ConfigDict):
@@ -119,17 +118,18 @@ def _copy_vocabulary(workdir: Workdir, config: ConfigDict):
             "--output vocabulary.model` and pass --config.data.vocabulary=vocabulary.model"
         )
     Vocabulary.load(config.data.vocabulary)  # raises for a file that is none
-    write_bytes(workdir.vocabulary_path, Path(config.data.vocabulary).read_bytes())
+    write_bytes(workdir.vocabulary_path, storage_path(config.data.vocabulary).read_bytes())
 
 
 def _copy_encoder(workdir: Workdir, config: ConfigDict):
     """Copies the encoder from the first dataset, and checks that all datasets hold features of the same encoder."""
     datasets = [DatasetSplit.parse(part).directory for part in (*config.data.train, config.data.eval) if part]
-    if not workdir.encoder_dir.is_dir():
-        partial = workdir.encoder_dir.with_name("encoder.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(_encoder_json(datasets[0]).parent, partial)
-        partial.rename(workdir.encoder_dir)
+    if not workdir.encoder_json_path.is_file():
+        encoder_json = _encoder_json(datasets[0])
+        workdir.encoder_dir.mkdir(parents=True, exist_ok=True)
+        # encoder.json comes last: with it the copy is complete.
+        for path in sorted(encoder_json.parent.iterdir(), key=lambda path: path.name == encoder_json.name):
+            write_bytes(workdir.encoder_dir / path.name, path.read_bytes())
     model = json.loads(workdir.encoder_json_path.read_text())
     for dataset in datasets:
         features = json.loads(_encoder_json(dataset).read_text())

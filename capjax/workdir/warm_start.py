@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from capjax.config import ConfigError
+from capjax.files import storage_path
 from capjax.metrics.messages import shorten
 from capjax.models.parameter_aliases import matches
 from capjax.models.pure_model import Arrays, PureModel, make_key
@@ -20,7 +21,7 @@ from capjax.workdir.layout import Workdir
 def parse_init(text: str) -> tuple[Path, str]:
     """Returns (workdir, checkpoint) of a setting `WORKDIR`, `WORKDIR@best` or `WORKDIR@STEP`."""
     match = re.fullmatch(r"(?P<workdir>.+)@(?P<checkpoint>best|\d+)", text)
-    return (Path(match["workdir"]), match["checkpoint"]) if match else (Path(text), "")
+    return (storage_path(match["workdir"]), match["checkpoint"]) if match else (storage_path(text), "")
 
 
 def warm_start(

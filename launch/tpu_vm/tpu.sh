@@ -204,7 +204,7 @@ install() {
     'cd capjax'
     'python3 -m pip install --quiet --user uv'
     '../.local/bin/uv venv --quiet --allow-existing --python 3.11 .venv'
-    '../.local/bin/uv pip install --quiet --python .venv/bin/python -e ".[tpu,tensorboard]"'
+    '../.local/bin/uv pip install --quiet --python .venv/bin/python -e ".[tpu,tensorboard,gcs]"'
   )
   local all
   all=$(printf ' && %s' "${steps[@]}")

@@ -93,12 +93,12 @@ def test_mlflow_gets_every_value_under_a_name_that_it_allows(tmp_path, mlflow):
     ]  # fmt: skip
 
 
-def test_an_unknown_or_missing_tracker_is_an_error_before_training(monkeypatch):
+def test_an_unknown_or_missing_tracker_is_an_error_before_training(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"train\.trackers: unknown tracker 'wandbb': did you mean 'wandb'"):
-        trackers.check_trackers(("wandbb",))
+        trackers.check_trackers(("wandbb",), tmp_path)
     monkeypatch.setattr(trackers, "_is_installed", lambda name: False)
     with pytest.raises(ConfigError, match=r"'mlflow' is not installed; run `pip install 'capjax\[mlflow\]'`"):
-        trackers.check_trackers(("mlflow",))
+        trackers.check_trackers(("mlflow",), tmp_path)
 
 
 def test_an_error_of_a_tracker_is_not_lost(tmp_path):

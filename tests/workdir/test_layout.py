@@ -6,11 +6,6 @@ from capjax.config import ConfigError
 from capjax.workdir.layout import Workdir
 
 
-def test_a_bucket_is_no_folder_of_an_odd_name():
-    with pytest.raises(ValueError, match="gs://bucket/run is a URL, .*; mount the bucket"):
-        Workdir("gs://bucket/run")
-
-
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no trained model here \(config.json is missing\)"):
         Workdir(tmp_path / "none").config()
