@@ -146,13 +146,14 @@ class _Mixture:
         """Positions are distributed evenly: any run of positions has the share of each part to within one or two."""
         pools, indices = np.zeros(len(positions), int), np.zeros(len(positions), int)
         # Each part in turn takes its share of the positions that the parts before it left.
-        rows, remaining, rest = np.arange(len(positions)), positions.astype(np.int64), sum(self._proportions)
+        rows, remaining, total = np.arange(len(positions)), positions.astype(np.int64), sum(self._proportions)
         for number, shuffle, proportion in zip(self._pools, self._shuffles, self._proportions, strict=True):
-            others, others_next = (n * (rest - proportion) // rest for n in (remaining, remaining + 1))
-            taken = others == others_next
+            # How many of the first n positions the parts after this one take.
+            later, later_next = (n * (total - proportion) // total for n in (remaining, remaining + 1))
+            taken = later == later_next
             pools[rows[taken]] = number
-            indices[rows[taken]] = shuffle((remaining - others)[taken])
-            rows, remaining, rest = rows[~taken], others[~taken], rest - proportion
+            indices[rows[taken]] = shuffle((remaining - later)[taken])
+            rows, remaining, total = rows[~taken], later[~taken], total - proportion
         return pools, indices
 
 

@@ -127,11 +127,10 @@ def to_jpeg(image, settings: MediaSettings) -> bytes:
         raise TypeError(f"an image is a path, bytes, a PIL image or an array, not {type(image).__name__}")
     file = io.BytesIO()
     # An uncompressed intermediate file, so that pixels are encoded as JPEG only once.
-    image.save(
-        file,
-        "TIFF" if image.mode in ("CMYK", "F") else "PNG",
-        **({} if image.mode in ("CMYK", "F") else {"compress_level": 0}),
-    )
+    if image.mode in ("CMYK", "F"):
+        image.save(file, "TIFF")
+    else:
+        image.save(file, "PNG", compress_level=0)
     return photo_to_jpeg(file.getvalue(), settings)
 
 

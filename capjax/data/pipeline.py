@@ -12,6 +12,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +21,7 @@ from typing import cast
 import grain
 import numpy as np
 
-from capjax.data.batch import (
-    Batch,
-    empty_media,
-    mark_padding,
-    media_shapes,
-    set_features,
-    set_frames,
-    set_times,
-)
+from capjax.data.batch import Batch, empty_media, mark_padding, media_shapes, set_features, set_frames, set_times
 from capjax.data.curriculum import CurriculumStage, describe_saved, make_stages, stage_at
 from capjax.data.order import BatchOrder, RecordPool
 from capjax.data.record import SIZES_FILE, Record, RecordSource
@@ -70,11 +63,11 @@ class DatasetSplit:
 def _usable_records(source, targets: Targets, where: str) -> np.ndarray:
     """Returns the indices of records with a caption of the task's kind in one of the config's languages."""
     languages, kind = set(targets.data.languages), targets.kind
-    dataset_languages = getattr(source, "languages", None)
-    sizes = source.sizes() if dataset_languages is not None and dataset_languages <= languages else None
-    if dataset_languages is not None and sizes is not None:
+    available = source.languages
+    sizes = source.sizes() if available is not None and available <= languages else None
+    if sizes is not None:
         # All languages of the dataset are used: the sizes tell which records qualify, without opening any.
-        available, usable = dataset_languages, np.flatnonzero(sizes[kind])
+        usable = np.flatnonzero(sizes[kind])
     else:
         record_languages = [{c.lang for c in source[index].captions if c.kind == kind} for index in range(len(source))]
         available = set().union(*record_languages)
@@ -91,7 +84,7 @@ def _usable_records(source, targets: Targets, where: str) -> np.ndarray:
 
 def _require_sizes(source, setting: str, where: str) -> dict[str, np.ndarray]:
     """Returns the record sizes of a dataset, which the named setting needs."""
-    sizes = source.sizes() if hasattr(source, "sizes") else None
+    sizes = source.sizes()
     if sizes is None:
         split = where.rpartition("@")[2]
         raise DataError(
@@ -174,8 +167,13 @@ def _shuffled(picked: np.ndarray, id: str, rng: np.random.Generator | None) -> n
     return rng.permutation(picked)
 
 
-def _error_in_record(source, record: Record, error: Exception) -> DataError:
-    return DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}")
+@contextmanager
+def _errors_named(source, record: Record) -> Iterator[None]:
+    """Names the record in an error; decoders raise any exception on damaged data."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"{source!r}, record {record.id!r} ({record.media}): {error}") from error
 
 
 class _TrainLoader:
@@ -199,11 +197,9 @@ class _TrainLoader:
             rng = np.random.Generator(np.random.Philox(key=[self._seed, position]))
             source = loader.sources[source_number]
             record = source[index]
-            try:
+            with _errors_named(source, record):
                 loader.targets.fill(batch, row, record, rng)
                 loader.set_media(batch, row, record, rng)
-            except Exception as error:  # decoders raise any exception on damaged data; the record must be named
-                raise _error_in_record(source, record, error) from error
         return batch
 
 
@@ -357,10 +353,8 @@ def make_eval_batches(
                 mark_padding(batch, row)
                 continue
             record = source[index]
-            try:
+            with _errors_named(source, record):
                 loader.set_media(batch, row, record, None)
-            except Exception as error:  # as in training
-                raise _error_in_record(source, record, error) from error
             batch["valid"][row] = True
             batch["references"][row] = references(record, targets)
             batch["videos"][row] = (record.video or record.id, record.start, record.duration)

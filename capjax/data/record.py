@@ -10,10 +10,10 @@ neither writing nor reading needs TensorFlow.
 import functools
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -121,50 +121,54 @@ class Record:
     start: float = 0.0
 
 
+class _Encoding(NamedTuple):
+    """How values of one type are stored: a list of tf.train.Feature, and conversions to and from its entries."""
+
+    list_name: str
+    encode: Callable
+    decode: Callable
+
+
+_ENCODINGS: dict[Any, _Encoding] = {
+    str: _Encoding("bytes_list", str.encode, bytes.decode),
+    bytes: _Encoding("bytes_list", bytes, bytes),
+    int: _Encoding("int64_list", int, int),
+    float: _Encoding("float_list", float, float),
+    float | None: _Encoding(
+        "float_list",
+        lambda value: math.nan if value is None else value,
+        lambda value: None if math.isnan(value) else value,
+    ),
+}
+# (name, type, default) of each field that is a column of its own.
+_COLUMNS = {
+    cls: [(field.name, field.type, field.default) for field in fields(cls) if field.type in _ENCODINGS]
+    for cls in (Record, RecordCaption, Label, TranscriptSegment)
+}
+
+
 def tfds_features():
     """Returns the schema of a record as TFDS features."""
     from tensorflow_datasets.core import features as f
 
-    text, number = f.Text(), f.Scalar(np.float32)
+    text, number, integer = f.Text(), f.Scalar(np.float32), f.Scalar(np.int32)
+    by_list = {"bytes_list": text, "float_list": number, "int64_list": integer}
+
+    def columns_of(cls: type) -> dict:
+        return {name: by_list[_ENCODINGS[kind].list_name] for name, kind, _ in _COLUMNS[cls]}
+
     return f.FeaturesDict(
         {
-            "id": text,
-            "media": text,
+            **columns_of(Record),
             "frames": f.Sequence(text),
             "frame_times": f.Sequence(number),
-            "duration": number,
-            "captions": f.Sequence(
-                {
-                    "text": text,
-                    "lang": text,
-                    "start": number,
-                    "end": number,
-                    "kind": text,
-                    "set": f.Scalar(np.int32),
-                    "origin": text,
-                    "source_lang": text,
-                }
-            ),
-            "labels": f.Sequence({"name": text, "box": f.Tensor(shape=(4,), dtype=np.float32)}),
-            "transcript": f.Sequence(
-                {
-                    "text": text,
-                    "start": number,
-                    "end": number,
-                    "lang": text,
-                    "kind": text,
-                    "confidence": number,
-                    "tool": text,
-                }
-            ),
-            "audio": text,
-            "audio_rate": f.Scalar(np.int32),
+            "captions": f.Sequence(columns_of(RecordCaption)),
+            "labels": f.Sequence({**columns_of(Label), "box": f.Tensor(shape=(4,), dtype=np.float32)}),
+            "transcript": f.Sequence(columns_of(TranscriptSegment)),
             # tf.Example has no float16: raw little-endian bytes, with the shape in a column of its own.
             "features": text,
-            "features_shape": f.Sequence(f.Scalar(np.int32)),
-            "feature_grid": f.Sequence(f.Scalar(np.int32)),
-            "video": text,
-            "start": number,
+            "features_shape": f.Sequence(integer),
+            "feature_grid": f.Sequence(integer),
         }
     )
 
@@ -177,21 +181,12 @@ def _protos():
     return tf_example_pb2, tf_feature_pb2
 
 
-def _texts(values: Iterable[str | bytes]):
+def _feature(kind, values: Iterable):
+    """Returns values of a type of `_ENCODINGS` as a tf.train.Feature."""
+    list_name, encode, _ = _ENCODINGS[kind]
     _, proto = _protos()
-    encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return proto.Feature(bytes_list=proto.BytesList(value=encoded))
-
-
-def _numbers(values: Iterable[float | None]):
-    """Returns a feature of floats, with NaN for None."""
-    _, proto = _protos()
-    return proto.Feature(float_list=proto.FloatList(value=[math.nan if value is None else value for value in values]))
-
-
-def _integers(values: Iterable[int]):
-    _, proto = _protos()
-    return proto.Feature(int64_list=proto.Int64List(value=values))
+    lists = {"bytes_list": proto.BytesList, "float_list": proto.FloatList, "int64_list": proto.Int64List}
+    return proto.Feature(**{list_name: lists[list_name](value=map(encode, values))})
 
 
 def serialize(record: Record) -> bytes:
@@ -199,37 +194,24 @@ def serialize(record: Record) -> bytes:
     features, shape = b"", ()
     if record.features is not None:
         features, shape = record.features.astype("<f2", copy=False).tobytes(), record.features.shape
-    captions, labels, segments = record.captions, record.labels, record.transcript
+
+    def columns_of(cls: type, items: Sequence, prefix: str = "") -> dict:
+        return {
+            f"{prefix}{name}": _feature(kind, (getattr(item, name) for item in items))
+            for name, kind, _ in _COLUMNS[cls]
+        }
+
     columns = {
-        "id": _texts([record.id]),
-        "media": _texts([record.media]),
-        "frames": _texts(record.frames),
-        "frame_times": _numbers(record.frame_times),
-        "duration": _numbers([record.duration]),
-        "captions/text": _texts(c.text for c in captions),
-        "captions/lang": _texts(c.lang for c in captions),
-        "captions/start": _numbers(c.start for c in captions),
-        "captions/end": _numbers(c.end for c in captions),
-        "captions/kind": _texts(c.kind for c in captions),
-        "captions/set": _integers(c.set for c in captions),
-        "captions/origin": _texts(c.origin for c in captions),
-        "captions/source_lang": _texts(c.source_lang for c in captions),
-        "labels/name": _texts(x.name for x in labels),
-        "labels/box": _numbers(v for x in labels for v in x.box or [None] * 4),
-        "transcript/text": _texts(s.text for s in segments),
-        "transcript/start": _numbers(s.start for s in segments),
-        "transcript/end": _numbers(s.end for s in segments),
-        "transcript/lang": _texts(s.lang for s in segments),
-        "transcript/kind": _texts(s.kind for s in segments),
-        "transcript/confidence": _numbers(s.confidence for s in segments),
-        "transcript/tool": _texts(s.tool for s in segments),
-        "audio": _texts([record.audio]),
-        "audio_rate": _integers([record.audio_rate]),
-        "features": _texts([features]),
-        "features_shape": _integers(shape),
-        "feature_grid": _integers(record.feature_grid or ()),
-        "video": _texts([record.video]),
-        "start": _numbers([record.start]),
+        **columns_of(Record, [record]),
+        "frames": _feature(bytes, record.frames),
+        "frame_times": _feature(float, record.frame_times),
+        **columns_of(RecordCaption, record.captions, "captions/"),
+        **columns_of(Label, record.labels, "labels/"),
+        "labels/box": _feature(float | None, (number for label in record.labels for number in label.box or [None] * 4)),
+        **columns_of(TranscriptSegment, record.transcript, "transcript/"),
+        "features": _feature(bytes, [features]),
+        "features_shape": _feature(int, shape),
+        "feature_grid": _feature(int, record.feature_grid or ()),
     }
     # A tf.Example is a map, which protobuf serializes in an order that differs between processes by default.
     example, proto = _protos()
@@ -243,49 +225,34 @@ def parse(example: bytes) -> Record:
     """
     columns = _protos()[0].Example.FromString(example).features.feature
 
-    def texts(name: str) -> list[str]:
-        return [value.decode() for value in columns[name].bytes_list.value]
+    def read(kind, name: str) -> list:
+        list_name, _, decode = _ENCODINGS[kind]
+        return [decode(value) for value in getattr(columns[name], list_name).value]
 
-    def numbers(name: str) -> list[float | None]:
-        return [None if math.isnan(value) else value for value in columns[name].float_list.value]
+    def rows_of(cls: type, count: int, prefix: str = "") -> Iterator[tuple]:
+        # Older datasets lack some columns: their entries have the default.
+        values = [
+            read(kind, f"{prefix}{name}") or ([] if default is MISSING else [default] * count)
+            for name, kind, default in _COLUMNS[cls]
+        ]
+        return zip(*values, strict=True)
 
-    def integers(name: str) -> tuple[int, ...]:
-        return tuple(columns[name].int64_list.value)
-
-    # Older datasets lack some columns: their entries have the default.
-    count = len(columns["captions/text"].bytes_list.value)
-    captions = zip(
-        texts("captions/text"), texts("captions/lang"), numbers("captions/start"), numbers("captions/end"),
-        texts("captions/kind"), integers("captions/set") or [0] * count, texts("captions/origin") or ["human"] * count,
-        texts("captions/source_lang") or [""] * count, strict=True,
-    )  # fmt: skip
-    boxes = iter(numbers("labels/box"))
-    count = len(columns["transcript/text"].bytes_list.value)
-    segments = zip(
-        texts("transcript/text"), numbers("transcript/start"), numbers("transcript/end"), texts("transcript/lang"),
-        texts("transcript/kind") or ["given"] * count, numbers("transcript/confidence") or [None] * count,
-        texts("transcript/tool") or [""] * count, strict=True,
-    )  # fmt: skip
-    shape = integers("features_shape")
+    captions, segments = (len(columns[f"{name}/text"].bytes_list.value) for name in ("captions", "transcript"))
+    boxes = iter(read(float | None, "labels/box"))
+    shape = read(int, "features_shape")
+    names = [name for name, _, _ in _COLUMNS[Record]]
     return Record(
-        id=texts("id")[0],
-        media=texts("media")[0],
-        captions=tuple(RecordCaption(*row) for row in captions),
+        **dict(zip(names, next(rows_of(Record, 1)), strict=True)),
+        captions=tuple(RecordCaption(*row) for row in rows_of(RecordCaption, captions, "captions/")),
         frames=tuple(columns["frames"].bytes_list.value),
         frame_times=np.asarray(columns["frame_times"].float_list.value, np.float32),
-        duration=columns["duration"].float_list.value[0],
         labels=tuple(
             Label(name, None if box[0] is None else cast(tuple[float, float, float, float], tuple(box)))
-            for name, *box in zip(texts("labels/name"), boxes, boxes, boxes, boxes, strict=True)
+            for name, *box in zip(read(str, "labels/name"), boxes, boxes, boxes, boxes, strict=True)
         ),
-        transcript=tuple(TranscriptSegment(*row) for row in segments),
-        audio=columns["audio"].bytes_list.value[0],
-        audio_rate=integers("audio_rate")[0],
+        transcript=tuple(TranscriptSegment(*row) for row in rows_of(TranscriptSegment, segments, "transcript/")),
         features=np.frombuffer(columns["features"].bytes_list.value[0], "<f2").reshape(shape) if shape else None,
-        feature_grid=cast(tuple[int, int], integers("feature_grid")) or None,
-        # Datasets of photos written before videos were supported lack these columns.
-        video=(texts("video") or [""])[0],
-        start=next(iter(columns["start"].float_list.value), 0.0),
+        feature_grid=cast(tuple[int, int], tuple(read(int, "feature_grid"))) or None,
     )
 
 

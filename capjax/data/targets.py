@@ -73,10 +73,7 @@ class Targets:
     def empty(self, b: int) -> dict[str, np.ndarray]:
         """Returns the target entries of a batch without any target."""
         shape = (*self.leading_shape(b), self.data.target_len)
-        return {
-            "target": np.full(shape, self.vocabulary.pad_id, np.int32),
-            "loss_mask": np.zeros(shape, bool),
-        }
+        return {"target": np.full(shape, self.vocabulary.pad_id, np.int32), "loss_mask": np.zeros(shape, bool)}
 
     def fill(self, batch: Batch, row: int, record: Record, rng: np.random.Generator):
         """Writes the targets of one row for training."""
@@ -86,19 +83,16 @@ class Targets:
         """Whether a text fits whole, with its prefix and <eos>."""
         return len(self.prefixes[lang]) + len(tokens) < self.data.target_len
 
-    def _write(self, batch: Batch, index: tuple[int, ...], tokens: Sequence[int], lang: str):
+    def _write(self, batch: Batch, row: int, number: int, tokens: Sequence[int], lang: str):
+        """Writes text `number` of an item, which may have only one."""
         prefix, eos = self.prefixes[lang], self.vocabulary.eos_id
         # A text that is too long is truncated without <eos>, because it does not end there.
         tokens = [*prefix, *tokens, eos][: self.data.target_len]
-        batch["target"][*index, : len(tokens)] = tokens
-        batch["loss_mask"][*index, len(prefix) : len(tokens)] = True
+        batch["target"][row].reshape(-1, self.data.target_len)[number, : len(tokens)] = tokens
+        batch["loss_mask"][row].reshape(-1, self.data.target_len)[number, len(prefix) : len(tokens)] = True
 
     def _draw_lang(self, langs: Sequence[str], rng: np.random.Generator) -> str:
         return langs[_draw(rng, [self.data.language_weights.get(lang, 1.0) for lang in langs])]
-
-    def _caption_index(self, row: int, number: int) -> tuple[int, ...]:
-        """Returns the index of an item's caption in `target`."""
-        return (row, number) if self.data.captions_per_item > 1 else (row,)
 
 
 class CaptionTargets(Targets):
@@ -106,7 +100,7 @@ class CaptionTargets(Targets):
 
     def fill(self, batch, row, record, rng):
         for number, (tokens, lang) in enumerate(self._choose(record, rng)):
-            self._write(batch, self._caption_index(row, number), tokens, lang)
+            self._write(batch, row, number, tokens, lang)
 
     def _choose(self, record: Record, rng: np.random.Generator) -> Iterator[tuple[list[int], str]]:
         """Yields (tokens, language) of `data.captions_per_item` captions.
@@ -204,7 +198,7 @@ class TimedTextTargets(_EventTargets):
                 self._write_times(batch, row, record, events)
             timed_texts = [(*_interval(event), event.text) for event in events]
             tokens = self.time_tokens.encode(timed_texts, record.duration)
-            self._write(batch, self._caption_index(row, number), tokens, lang)
+            self._write(batch, row, number, tokens, lang)
 
 
 class EventSetTargets(_EventTargets):
@@ -218,7 +212,7 @@ class EventSetTargets(_EventTargets):
         events, lang = self._choose(record, rng)
         self._write_times(batch, row, record, events)
         for number, event in enumerate(events):
-            self._write(batch, (row, number), self.vocabulary.encode(event.text), lang)
+            self._write(batch, row, number, self.vocabulary.encode(event.text), lang)
         # Padding events have a prefix like any text, but no loss.
         for number in range(len(events), self.data.max_events):
             batch["target"][row, number, : len(self.prefixes[lang])] = self.prefixes[lang]

@@ -12,18 +12,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import av
-import cv2
 import numpy as np
-import simplejpeg
-from av.video.reformatter import VideoReformatter
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from capjax.data.frame_jpeg import frame_to_jpeg
 from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, check_file
 
 VIDEO_SUFFIXES = frozenset(
@@ -50,7 +47,6 @@ _WIDEST = 16
 _NONE = np.iinfo(np.int64).min
 # Packets up to this many bytes are kept in memory between indexing and decoding; larger files are read twice.
 _KEPT = 32 * 2**20
-_REFORMATTER = VideoReformatter()
 _DAMAGED = (av.error.FFmpegError, OSError)
 
 
@@ -91,20 +87,17 @@ class VideoFile:
         self.path = Path(path)
         self._threads = threads
         with ExitStack() as stack:
-            container, stream = stack.enter_context(self._open())
+            container, stream = stack.enter_context(_opened(self.path, threads))
             packets = self._read_index(container, stream)
             # Small files, which are the most, are read once and stay open for the decoder.
             self._kept = None if packets is None else (stack.pop_all(), stream, packets)
-
-    def _open(self) -> "_Opened":
-        return _Opened(self.path, self._threads)
 
     @contextmanager
     def _packets(self) -> Iterator[tuple[VideoStream, Iterator[av.Packet]]]:
         """Yields the video stream and an iterator over all its packets."""
         kept, self._kept = self._kept, None
         if kept is None:
-            with self._open() as (container, stream):
+            with _opened(self.path, self._threads) as (container, stream):
                 yield stream, _packets(container, stream)
         else:
             stack, stream, packets = kept
@@ -217,27 +210,9 @@ class VideoFile:
           MediaError: FFmpeg cannot convert the frame, or it is larger than a JPEG can be.
         """
         try:
-            return self._jpeg(frame, settings)
+            return frame_to_jpeg(frame, settings, self._pixel_shape)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             raise MediaError("damaged", f"{self.path}: a frame cannot be converted: {_words(error)}") from error
-
-    def _jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
-        shape = (frame.height, frame.width * self._pixel_shape)
-        scale = min(1.0, settings.size / min(shape))
-        height, width = (max(1, round(side * scale)) for side in shape)
-        turns = round(frame.rotation / 90) % 4
-        if frame.interlaced_frame and frame.height > 2:
-            frame = _one_field(frame)
-        frame = _REFORMATTER.reformat(
-            frame, width, height, "yuvj420p", interpolation="BICUBIC",
-            dst_colorspace="ITU601",  # type: ignore[arg-type]  # PyAV's annotation lacks the names
-            dst_color_range="JPEG", threads=1,
-        )  # fmt: skip
-        planes = [_pixels(plane) for plane in frame.planes]
-        if turns:
-            planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
-        y, u, v = planes
-        return encode_yuv(y, u, v, settings.quality)
 
     def _owners(self, times: np.ndarray) -> np.ndarray:
         """Returns the presentation time (stream units) of the frame displayed at each time; _NONE before the first."""
@@ -283,33 +258,25 @@ class VideoFile:
                 yield max(time, 0.0), frame
 
 
-class _Opened:
-    """Context manager of an open container and its video stream."""
-
-    def __init__(self, path: Path, threads: int):
-        self._path, self._threads = path, threads
-
-    def __enter__(self):
-        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        try:
-            self._container = av.open(f"file:{self._path}", options=options, metadata_errors="ignore")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise MediaError("damaged", f"{self._path} cannot be opened as a video: {_words(error)}") from error
-        streams = [s for s in self._container.streams.video if not s.disposition & s.disposition.attached_pic]
+@contextmanager
+def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a container; yields it and its video stream."""
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        opened = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise MediaError("damaged", f"{path} cannot be opened as a video: {_words(error)}") from error
+    with opened as container:
+        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
         if not streams:
-            self._container.close()
-            raise MediaError("no_video", f"{self._path} has no video stream")
+            raise MediaError("no_video", f"{path} has no video stream")
         stream = streams[0]
         if stream.codec_context is None:
-            self._container.close()
-            raise MediaError("unknown_codec", f"{self._path}: this build of FFmpeg has no decoder for its video")
-        stream.codec_context.thread_count = self._threads
-        if self._threads != 1:
+            raise MediaError("unknown_codec", f"{path}: this build of FFmpeg has no decoder for its video")
+        stream.codec_context.thread_count = threads
+        if threads != 1:
             stream.thread_type = "AUTO"
-        return self._container, stream
-
-    def __exit__(self, *error):
-        self._container.close()
+        yield container, stream
 
 
 def _words(error: Exception) -> str:
@@ -322,7 +289,7 @@ class _Plan:
 
     Attributes:
       send: bool [packets], in file order: whether the decoder needs the packet.
-      wanted: Presentation times of the requested frames, in stream units.
+      requested: Presentation times of the requested frames, in stream units.
     """
 
     send: np.ndarray
@@ -335,7 +302,7 @@ def _plan(pts: np.ndarray, keys: np.ndarray, requested: np.ndarray) -> _Plan | N
     Args:
       pts: int64 [p], presentation times in file order.
       keys: bool [p], key frames, at which decoding may start.
-      wanted: int64 [n], presentation times of the requested frames.
+      requested: int64 [n], presentation times of the requested frames.
     """
     starts = np.flatnonzero(keys)
     if not len(starts) or starts[0] != 0:
@@ -398,34 +365,3 @@ def _packets(container, stream) -> Iterator[av.Packet]:
             return
         if packet.size:  # an empty packet would flush the decoder
             yield packet
-
-
-def _pixels(plane) -> np.ndarray:
-    """Returns a view of a plane without row padding, uint8 [height, width]."""
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width]
-
-
-def encode_yuv(y: np.ndarray, u: np.ndarray, v: np.ndarray, quality: int) -> bytes:
-    """Encodes 4:2:0 planes, uint8 [h, w] and twice [ceil(h / 2), ceil(w / 2)], as a JPEG file.
-
-    TurboJPEG always reads an even number of rows and columns of luma. Planes of odd size are therefore padded:
-    otherwise it would read memory beyond them, which differs from run to run.
-    """
-    height, width = y.shape
-    if height % 2 or width % 2:
-        y = cv2.copyMakeBorder(y, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)[:height, :width]
-    return simplejpeg.encode_jpeg_yuv_planes(y, u, v, quality)
-
-
-def _one_field(frame: av.VideoFrame) -> av.VideoFrame:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
-    )
-    field, sink = graph.add("field", "type=top"), graph.add("buffersink")
-    source.link_to(field)
-    field.link_to(sink)
-    graph.configure()
-    source.push(frame)
-    return cast(av.VideoFrame, sink.pull())

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capjax.data.frame_jpeg import encode_yuv
 from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.video import VideoFile, _plan, encode_yuv
+from capjax.data.video import VideoFile, _plan
 from tests.helpers.videos import number_of, numbered, pixels, psnr, write_video
 
 PICTURE = MediaSettings(256, 95)

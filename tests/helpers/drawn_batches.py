@@ -11,7 +11,12 @@ LANGUAGES = ("de", "en")
 
 
 class Source(list):
-    """Records in memory."""
+    """Records in memory, as a dataset that was written without a report and sizes."""
+
+    languages = None
+
+    def sizes(self):
+        return None
 
     def __repr__(self):
         return "Source"
