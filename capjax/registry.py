@@ -7,7 +7,7 @@
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from capjax import plugins
@@ -74,6 +74,11 @@ class Registry:
 
     def make(self, name: str, *args, **kwargs):
         return self.get(name)(*args, **kwargs)
+
+    def make_from(self, description: Mapping, *args, **defaults):
+        """Makes what `description` gives by its name and options. Options take precedence over `defaults`."""
+        options = {**defaults, **description}
+        return self.make(options.pop("name"), *args, **options)
 
 
 def _is_same(old: Callable, new: Callable) -> bool:

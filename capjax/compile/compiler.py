@@ -16,8 +16,8 @@ from capjax.compile.hlo import HloProgram
 from capjax.compile.topology import Topology
 from capjax.data.pipeline import batch_shapes
 from capjax.decode.generator import Generator
-from capjax.models.build import make_encoder
 from capjax.models.flops import count_flops
+from capjax.models.frozen_encoder import make_encoder
 from capjax.models.pure_model import make_key
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules

@@ -167,6 +167,13 @@ def _attend_with_weights(query, key, value, mask, *, transposed: bool = False):
     return jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value), weights
 
 
+def _attend_on_request(query, key, value, mask, return_weights: bool):
+    """As `_attend_with_weights`; None in place of weights that are not requested."""
+    if return_weights:
+        return _attend_with_weights(query, key, value, mask)
+    return attend(query, key, value, mask), None
+
+
 class SelfAttention(nnx.Module):
     """Attention with queries, keys and values from one sequence."""
 
@@ -194,10 +201,7 @@ class SelfAttention(nnx.Module):
         if causal:
             before = jnp.tri(x.shape[1], dtype=bool)
             mask = before if mask is None else before & mask
-        if return_weights:
-            out, weights = _attend_with_weights(query, key, value, mask)
-        else:
-            out, weights = attend(query, key, value, mask), None
+        out, weights = _attend_on_request(query, key, value, mask, return_weights)
         return join_heads(self.out, out), weights
 
     def step(
@@ -240,10 +244,7 @@ class CrossAttention(nnx.Module):
     ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q n"] | None]:  # fmt: skip
         """Returns the output, and the weights in float32 if they are requested."""
         key, value = self.project(memory)
-        if return_weights:
-            out, weights = _attend_with_weights(self._query(x), key, value, mask[:, None, None])
-        else:
-            out, weights = attend(self._query(x), key, value, mask[:, None, None]), None
+        out, weights = _attend_on_request(self._query(x), key, value, mask[:, None, None], return_weights)
         return join_heads(self.out, out), weights
 
     def prepare(self, memory: Float[Array, "b n d"]) -> tuple[Float[Array, "b h k n"], Float[Array, "b h n k"]]:

@@ -20,7 +20,7 @@ from capjax.models.connector import CONNECTORS, time_token_embeddings
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention
-from capjax.models.events import EventQueries, EventSet, FrameEvents, event_memory, match
+from capjax.models.events import EventQueries, FrameEvents, match
 from capjax.models.layers import split
 from capjax.models.memory import DecoderOutput, Memory, concatenate
 from capjax.models.temporal import TEMPORAL
@@ -38,12 +38,14 @@ class EncoderSpec(NamedTuple):
       frozen: it does not learn, and its running statistics stay as they are.
       input: the batch entry that it reads. Its times and mask are `{input}_times` [b, t] and `{input}_mask` [b, t], or
         `frame_times` and `frame_mask` of `frames`.
+      weights: source of pretrained weights (see capjax.models.pretrained); empty: none.
     """
 
     name: str
     options: Mapping = {}
     frozen: bool = False
     input: str = "frames"
+    weights: str = ""
 
 
 @struct.dataclass
@@ -63,9 +65,7 @@ class Captioner(nnx.Module):
       vocab: v, number of tokens in the vocabulary.
       width: d, of memory and decoder.
       max_len: maximum length of a target, prefix included.
-      encoder: name and options of the encoder `vision`, or None for a model that reads features.
-      frozen_encoder: the encoder `vision` does not learn, and its running statistics stay as they are.
-      encoders: further encoders by name.
+      encoders: by name. A model that reads features has no encoder `vision`.
       decoder: name and options of the decoder.
       temporal: name and options of attention over time above the encoder `vision`, or None.
       connector: name and options of the connectors.
@@ -83,25 +83,19 @@ class Captioner(nnx.Module):
     """
 
     def __init__(
-        self, *, vocab: int, width: int, max_len: int, encoder: Mapping | None, decoder: Mapping,
-        encoders: Mapping[str, EncoderSpec] | None = None, temporal: Mapping | None = None,
-        connector: Mapping | None = None, frame_difference: bool = False, frame_similarity: int = 0,
-        dense: bool = False, events: Mapping | None = None, time_ids: Sequence[int] = (), image_size: int = 224,
-        feature_shape: tuple[int, int, int] | None = None, frozen_encoder: bool = False, dropout: float = 0.0,
+        self, *, vocab: int, width: int, max_len: int, encoders: Mapping[str, EncoderSpec], decoder: Mapping,
+        temporal: Mapping | None = None, connector: Mapping = {"name": "linear"}, frame_difference: bool = False,
+        frame_similarity: int = 0, dense: bool = False, events: Mapping | None = None, time_ids: Sequence[int] = (),
+        image_size: int = 224, feature_shape: tuple[int, int, int] | None = None, dropout: float = 0.0,
         feature_dropout: float = 0.0, dtype=jnp.float32, rngs,
     ):  # fmt: skip
         common: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        specs = dict(encoders or {})
-        options: dict[str, Any]
-        if encoder is not None:
-            options = dict(encoder)
-            specs = {VISION: EncoderSpec(options.pop("name"), options, frozen_encoder), **specs}
-        names = tuple(dict.fromkeys([VISION, *specs]))
+        names = tuple(dict.fromkeys([VISION, *encoders]))
         self.encoders: nnx.Dict = nnx.Dict()
         self.connectors: nnx.Dict = nnx.Dict()
         for name in names:
-            if name in specs:
-                spec = specs[name]
+            if name in encoders:
+                spec = encoders[name]
                 made = ENCODERS.make(spec.name, image_size=image_size, **common, **spec.options)
                 self.encoders[name] = made
                 grid, channels = made.grid(image_size, image_size), made.width
@@ -109,30 +103,23 @@ class Captioner(nnx.Module):
                 raise ValueError(f"a model without the encoder {name!r} needs the feature_shape of its features")
             else:
                 *grid, channels = feature_shape
-            options = {"name": "linear", **(connector or {})}
-            if name == VISION:
-                inputs: dict[str, Any] = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
-                options |= {key: value for key, value in inputs.items() if value}
-            self.connectors[name] = CONNECTORS.make(
-                options.pop("name"), channels, width, grid, modality=name, rate=dropout,
-                feature_dropout=feature_dropout, relative=dense, resizable=name in specs, **options, **common,
+            changes = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
+            self.connectors[name] = CONNECTORS.make_from(
+                connector, channels, width, grid, modality=name, rate=dropout, feature_dropout=feature_dropout,
+                relative=dense, resizable=name in encoders, **common,
+                **{key: value for key, value in changes.items() if value and name == VISION},
             )  # fmt: skip
-        options = {"name": None, "dropout": dropout, **(temporal or {})}
-        kind = options.pop("name")
-        self.temporal = TEMPORAL.make(kind, width=width, **common, **options) if kind else None
-        options = {"dropout": dropout, **(events or {})}
-        self.events = EventQueries(width=width, **common, **options) if events is not None else None
-        options = {"dropout": dropout, **decoder}
-        self.decoder = DECODERS.make(
-            options.pop("name"), vocab=vocab, width=width, max_len=max_len, **common, **options
-        )
-        self.frame_events = FrameEvents(width, **common) if dense and events is None else None
+        common |= {"width": width, "dropout": dropout}
+        self.temporal = TEMPORAL.make_from(temporal, **common) if temporal else None
+        self.events = EventQueries(**{**common, **events}) if events is not None else None
+        self.decoder = DECODERS.make_from(decoder, vocab=vocab, max_len=max_len, **common)
+        self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs) if dense and events is None else None
         if time_ids:
             table = self.decoder.embedding.table
             table[...] = table[...].at[jnp.asarray(time_ids)].set(time_token_embeddings(len(time_ids), width))
         self.names, self.width = names, width
-        self.inputs = tuple(specs[name].input if name in specs else "features" for name in names)
-        self.frozen = tuple(name for name in names if name in specs and specs[name].frozen)
+        self.inputs = tuple(encoders[name].input if name in encoders else "features" for name in names)
+        self.frozen = tuple(name for name, spec in encoders.items() if spec.frozen)
 
     def features(
         self, batch: Mapping, *, train: bool = False, key=None, return_attention: bool = False
@@ -220,32 +207,14 @@ class Captioner(nnx.Module):
         memory = self.encode(batch, train=train, key=encode_key)
         events = matched = frames = None
         if self.events is not None:
-            events = self.find_events(memory, batch, key=events_key)
+            events = self.events(memory, batch["duration"], events_key)
             matched = match(events.times[-1], events.confidence[-1], batch["event_times"], batch["event_mask"])
             query = jnp.take_along_axis(events.query, matched[..., None], axis=1)
-            memory = self.event_memory(memory, batch, batch["event_times"], query)
+            memory = self.events.memory_of(memory, batch["event_times"], query, batch["duration"])
         elif self.frame_events is not None:
             _, frames = self.frame_events(memory, batch["duration"])
         out = self.decode(batch["target"], memory, key=decode_key, return_attention=return_attention)
         return replace(out, events=events, matched=matched, frames=frames)
-
-    def find_events(self, memory: Memory, batch: Mapping, key=None) -> EventSet:
-        """The events that the queries find in the memory of a batch, which holds `duration` float32 [b] in seconds."""
-        assert self.events is not None
-        return self.events(memory, batch["duration"], key)
-
-    def event_memory(
-        self, memory: Memory, batch: Mapping, times: Float[Array, "b e 2"], query: Float[Array, "b e d"]
-    ) -> Memory:
-        """The memory, of b * e items, from which the captions of events are written.
-
-        Args:
-          times: of the events, as shares of the duration; query: the states of the queries that found them.
-        """
-        assert self.events is not None
-        return event_memory(
-            memory, times, query, batch["duration"], max_frames=self.events.frames, margin=self.events.margin
-        )
 
     def _connect(self, features: Mapping[str, Features], duration, key, *, return_attention: bool = False):
         _, connector_key, temporal_key = split(key, 3)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from capjax.models.layers import LayerNorm, Linear
 from capjax.models.memory import Memory, Segment, concatenate
-from capjax.models.stacked import scan, stack
-from capjax.models.transformer_block import TransformerBlock
+from capjax.models.stacked import scan
+from capjax.models.transformer_block import make_blocks
 
 # Logit of a frame that is padding.
 _PADDING_LOGIT = -1e9
@@ -96,19 +96,13 @@ class EventQueries(nnx.Module):
             raise ValueError(
                 f"{queries} queries cannot find the {events} events of data.max_events; use as many or more"
             )
-        if layers < 1 or width % heads:
-            raise ValueError(
-                f"{layers} layers of width {width} with {heads} heads: expected 1 layer or more, and heads that divide "
-                "the width"
-            )
         if frames < 1:
             raise ValueError(f"model.events.frames = {frames}: the caption of an event needs 1 frame or more")
-        normal, hidden = nnx.initializers.normal(1.0), int(width * mlp_ratio)
+        normal = nnx.initializers.normal(1.0)
         self.embed = nnx.Param(normal(rngs.params(), (queries, width)), out_sharding=(None, "embed"))
-        self.blocks = stack(
-            lambda rngs: TransformerBlock(width, heads, hidden, cross=True, dropout=dropout, dtype=dtype, rngs=rngs),
-            layers, rngs,
-        )  # fmt: skip
+        self.blocks = make_blocks(
+            "event queries", layers, width, heads, mlp_ratio, cross=True, dropout=dropout, dtype=dtype, rngs=rngs
+        )
         self.norm = LayerNorm(width, dtype=dtype)
         self.frame_events = FrameEvents(width, dtype=dtype, rngs=rngs)
         self.pointer_query = Linear(width, 2 * width, axes=("embed", "mlp"), dtype=dtype, rngs=rngs)
@@ -123,9 +117,9 @@ class EventQueries(nnx.Module):
         x, frames = self.frame_events(memory, duration)
         b, t, d = x.shape
         # Queries attend to the frames of all encoders, and point at those of the first.
-        rest = memory.parts()[1:]
-        frame_vectors = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in rest)], axis=1)
-        memory_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in rest)], axis=1)
+        further = memory.parts()[1:]
+        frame_vectors = jnp.concatenate([x, *(self.frame_events.norm(part.frame_means()) for part in further)], axis=1)
+        memory_mask = jnp.concatenate([frames.mask, *(part.frame_mask for part in further)], axis=1)
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
@@ -151,6 +145,12 @@ class EventQueries(nnx.Module):
             query=states[-1],
             frames=frames,
         )
+
+    def memory_of(
+        self, memory: Memory, times: Float[Array, "b e 2"], query: Float[Array, "b e d"], duration: Float[Array, " b"]
+    ) -> Memory:
+        """The memory from which the captions of events are written; see `event_memory`."""
+        return event_memory(memory, times, query, duration, max_frames=self.frames, margin=self.margin)
 
 
 def max_over_queries(states: Float[Array, "layers b q d"]) -> Float[Array, "layers b d"]:

@@ -14,10 +14,9 @@ from jaxtyping import Array, Bool, Float16, Float32, UInt8
 from capjax.data.batch import empty_media, set_frames, set_times
 from capjax.files import write_bytes, write_text
 from capjax.models import pretrained
-from capjax.models.build import make_encoder
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
-from capjax.models.pure_model import Arrays, batch_stats_of, params_of
+from capjax.models.pure_model import Arrays, PureModel, batch_stats_of, params_of
 
 # Files in the folder of a frozen encoder.
 _DESCRIPTION, _WEIGHTS = "encoder.json", "encoder.safetensors"
@@ -129,6 +128,15 @@ class FrozenEncoder:
             clips.append(np.asarray(self(batch["frames"], batch["frame_times"], batch["frame_mask"]))[0])
         grid_times = self.group_times(times)
         return np.concatenate(clips)[: len(grid_times)], grid_times
+
+
+def make_encoder(name: str, *, image_size: int, options: Mapping | None = None) -> PureModel:
+    """Returns an encoder alone as pure functions."""
+
+    def make(key):
+        return ENCODERS.make(name, image_size=image_size, dtype=jnp.float32, rngs=nnx.Rngs(key), **(options or {}))
+
+    return PureModel.of(make)
 
 
 def make_encoder_module(name: str, *, image_size: int | None = None, options: Mapping | None = None) -> nnx.Module:

@@ -164,8 +164,8 @@ class Mlp(nnx.Module):
         return self.down(dropout(gelu(hidden), rate, key))
 
 
-def sinusoid(positions: Float[Array, "*b"], d: int, *, longest: float = 10_000.0) -> Float[Array, "*b d"]:
+def sinusoid(positions: Float[Array, "*b"], d: int) -> Float[Array, "*b d"]:
     """Sines and cosines of positions in d channels (Vaswani et al. 2017, section 3.5)."""
-    rate = longest ** (-jnp.arange(0, d, 2) / d)
+    rate = 10_000.0 ** (-jnp.arange(0, d, 2) / d)
     angle = positions[..., None].astype(jnp.float32) * rate
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)[..., :d]

@@ -26,8 +26,13 @@ def make_key(seed: int) -> jax.Array:
     return jax.random.key(seed, impl=RNG)
 
 
+def name_of(path: tuple) -> str:
+    """The name of a parameter or running statistic, of its path in a module."""
+    return "/".join(map(str, path))
+
+
 def _flat(state: nnx.State) -> Arrays:
-    return {"/".join(map(str, path)): variable[...] for path, variable in nnx.to_flat_state(state)}
+    return {name_of(path): variable[...] for path, variable in nnx.to_flat_state(state)}
 
 
 def params_of(model: nnx.Module) -> Arrays:
@@ -70,11 +75,11 @@ class PureModel:
         return cls(
             make=make,
             graphdef=graphdef,
-            paths={"/".join(map(str, path)): path for path, _ in [*flat_params, *flat_batch_stats]},
-            shapes={"/".join(map(str, path)): variable.get_value() for path, variable in flat_params},
-            batch_stat_shapes={"/".join(map(str, path)): variable.get_value() for path, variable in flat_batch_stats},
+            paths={name_of(path): path for path, _ in [*flat_params, *flat_batch_stats]},
+            shapes={name_of(path): variable.get_value() for path, variable in flat_params},
+            batch_stat_shapes={name_of(path): variable.get_value() for path, variable in flat_batch_stats},
             axes={
-                "/".join(map(str, path)): tuple(variable.get_metadata().get("out_sharding") or ())
+                name_of(path): tuple(variable.get_metadata().get("out_sharding") or ())
                 for path, variable in flat_params
             },
         )

@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float
 from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.layers import LayerNorm, Linear, dropout, gelu, split
 from capjax.models.memory import Memory
-from capjax.models.stacked import scan, stack
-from capjax.models.transformer_block import TransformerBlock
+from capjax.models.stacked import scan
+from capjax.models.transformer_block import make_blocks
 from capjax.registry import Registry
 
 TEMPORAL = Registry("temporal")
@@ -61,17 +61,11 @@ class TemporalTransformer(nnx.Module):
     ):  # fmt: skip
         if space not in SPACES:
             raise ValueError(f"space {space!r}: expected {', '.join(map(repr, SPACES))}")
-        if layers < 1 or width % heads:
-            raise ValueError(
-                f"{layers} layers of width {width} with {heads} heads: expected 1 layer or more, and heads that divide "
-                "the width"
-            )
         if mixers and space in ("same", "all"):
             raise ValueError(f"mixers = {mixers} need one position a frame: space pooled or added, not {space}")
-        hidden = int(width * mlp_ratio)
         self.mixers = nnx.List([FrameMixer(width, rate=dropout, dtype=dtype, rngs=rngs) for _ in range(mixers)])
-        self.blocks = stack(
-            lambda rngs: TransformerBlock(width, heads, hidden, dropout=dropout, dtype=dtype, rngs=rngs), layers, rngs
+        self.blocks = make_blocks(
+            "temporal module", layers, width, heads, mlp_ratio, dropout=dropout, dtype=dtype, rngs=rngs
         )
         self.norm = LayerNorm(width, dtype=dtype)
         self.layers, self.space, self.remat, self.dtype = layers, space, remat, dtype

@@ -12,6 +12,28 @@ from jaxtyping import Array, Bool, Float
 
 from capjax.models.attention import CrossAttention, SelfAttention
 from capjax.models.layers import LayerNorm, Mlp, drop_path, dropout, split
+from capjax.models.stacked import stack
+
+
+def make_blocks(
+    owner: str, count: int, width: int, heads: int, mlp_ratio: float, *, rngs, **options
+) -> "TransformerBlock":
+    """`count` blocks as one module, for `scan`.
+
+    Args:
+      owner: the module that the blocks are of, for error messages.
+      **options: of TransformerBlock.
+
+    Raises:
+      ValueError: there is no layer, or the heads do not divide the width.
+    """
+    if count < 1 or heads < 1 or width % heads:
+        raise ValueError(
+            f"{count} layers of width {width} with {heads} heads in the {owner}: expected 1 layer or more, and heads "
+            "that divide the width"
+        )
+    hidden = int(width * mlp_ratio)
+    return stack(lambda rngs: TransformerBlock(width, heads, hidden, rngs=rngs, **options), count, rngs)
 
 
 class TransformerBlock(nnx.Module):

@@ -42,7 +42,7 @@ def make_ours(task: str):
 
     from capjax.config import default_config
     from capjax.decode.search import beam_search, greedy_search
-    from capjax.models.captioner import Captioner
+    from capjax.models.captioner import Captioner, EncoderSpec
     from capjax.models.pure_model import PureModel, make_key
     from capjax.train.optimizer import make_optimizer
     from capjax.train.state import make_init
@@ -50,7 +50,7 @@ def make_ours(task: str):
 
     def make(key):
         return Captioner(
-            vocab=VOCAB, width=WIDTH, max_len=64, encoder={"name": "vit_s16"}, dropout=0.0,
+            vocab=VOCAB, width=WIDTH, max_len=64, encoders={"vision": EncoderSpec("vit_s16")}, dropout=0.0,
             decoder={"name": "transformer", "layers": 6, "heads": 6}, rngs=nnx.Rngs(key),
         )  # fmt: skip
 

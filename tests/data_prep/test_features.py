@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from capjax.data.record import Record, RecordCaption, RecordSource
 from capjax.data.transforms import view
-from capjax.models.build import make_encoder
+from capjax.models.frozen_encoder import make_encoder
 from capjax.models.pretrained import WeightsError
 from data_prep import features
 from data_prep.build import BuildError, RecordBuilder

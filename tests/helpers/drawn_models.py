@@ -4,6 +4,7 @@ where an error in it would not show."""
 import jax.numpy as jnp
 import numpy as np
 
+from capjax.models.captioner import VISION, EncoderSpec
 from capjax.models.memory import Memory, Segment
 from capjax.models.pure_model import PureModel
 
@@ -24,6 +25,14 @@ def _values(name: str, shape, rng) -> jnp.ndarray:
 def draw_params(pure_model: PureModel, seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
     return {name: _values(name, spec.shape, rng) for name, spec in pure_model.shapes.items()}
+
+
+def vision(encoder: dict | None, *, frozen: bool = False) -> dict[str, EncoderSpec]:
+    """The encoders of a captioner with one, given by its name and options; none for a model that reads features."""
+    if encoder is None:
+        return {}
+    options = {key: value for key, value in encoder.items() if key != "name"}
+    return {VISION: EncoderSpec(encoder["name"], options, frozen)}
 
 
 def draw_model(make, seed: int = 0):

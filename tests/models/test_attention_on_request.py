@@ -11,7 +11,7 @@ from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.pure_model import PureModel
 from capjax.models.stacked import unstack
-from tests.helpers.drawn_models import draw_memory, draw_model
+from tests.helpers.drawn_models import draw_memory, draw_model, vision
 
 B, M, L, N, D, V = 2, 3, 4, 5, 16, 11
 DECODER_OPTIONS = {"transformer": {"layers": 2, "heads": 4}, "lstm": {}, "gru": {}}
@@ -118,7 +118,7 @@ def test_a_captioner_gives_the_attention_of_a_vit_by_the_name_of_the_encoder(enc
     pure_model = PureModel.of(
         lambda key: Captioner(
             vocab=V, width=D, max_len=L, image_size=16, rngs=nnx.Rngs(key), decoder={"name": "gru"},
-            encoder=encoder,
+            encoders=vision(encoder),
         )
     )  # fmt: skip
     batch = {

@@ -10,7 +10,7 @@ from capjax.models.captioner import Captioner
 from capjax.models.connector import Connector
 from capjax.models.layers import TIME_SCALE
 from capjax.models.pure_model import PureModel, params_of
-from tests.helpers.drawn_models import draw_model
+from tests.helpers.drawn_models import draw_model, vision
 
 B, T, SIZE, L, D, V = 2, 3, 16, 6, 16, 11
 VIT = {"name": "vit_tiny", "width": 24, "depth": 1, "heads": 2}
@@ -26,9 +26,9 @@ DECODERS = {
 }
 
 
-def captioner(key, *, encoder=VIT, decoder=DECODERS["transformer"], **options) -> Captioner:
+def captioner(key, *, encoder=VIT, frozen=False, decoder=DECODERS["transformer"], **options) -> Captioner:
     options = {"vocab": V, "width": D, "max_len": L, "image_size": SIZE} | options
-    return Captioner(encoder=encoder, decoder=decoder, rngs=nnx.Rngs(key), **options)
+    return Captioner(encoders=vision(encoder, frozen=frozen), decoder=decoder, rngs=nnx.Rngs(key), **options)
 
 
 def batch(t=T, size=SIZE, seed=0):
@@ -45,7 +45,7 @@ def batch(t=T, size=SIZE, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return draw_model(lambda key: captioner(key, frozen_encoder=True))
+    return draw_model(lambda key: captioner(key, frozen=True))
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_dropout_follows_its_key_and_is_off_without_one(featured):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_frozen_encoder_computes_in_training_what_it_computes_after(encoder):
-    model = draw_model(lambda key: captioner(key, encoder=ENCODERS[encoder], frozen_encoder=True, image_size=32))
+    model = draw_model(lambda key: captioner(key, encoder=ENCODERS[encoder], frozen=True, image_size=32))
     given = batch(1, 32)
     programs = [
         str(jax.make_jaxpr(lambda key, train=train: model.encode(given, train=train, key=key).x)(jax.random.key(0)))

@@ -12,7 +12,7 @@ from capjax.models.captioner import Captioner
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import differences, group_times
 from capjax.models.pure_model import PureModel, batch_stats_of, make_key
-from tests.helpers.drawn_models import draw_model
+from tests.helpers.drawn_models import draw_model, vision
 
 B, T, SIZE, L, D, V = 2, 5, 16, 6, 16, 11
 FRAME = {"channels": 4, "depths": (1,)}
@@ -37,7 +37,7 @@ def quick_compilation():
 def captioner(key, encoder, decoder="transformer", **options) -> Captioner:
     options = {"vocab": V, "width": D, "max_len": L, "image_size": SIZE} | options
     decoder = {"name": decoder, **DECODERS[decoder]}
-    return Captioner(encoder=encoder, decoder=decoder, rngs=nnx.Rngs(key), **options)
+    return Captioner(encoders=vision(encoder), decoder=decoder, rngs=nnx.Rngs(key), **options)
 
 
 def batch(t: int = T) -> dict:

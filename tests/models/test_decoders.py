@@ -287,7 +287,7 @@ def test_more_positions_than_the_transformer_has_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 3}, "width 16 is not a multiple of its 3 heads"),
+        ({"heads": 3}, "width 16 with 3 heads in the decoder: .* heads that divide the width"),
         ({"heads": 0}, "0 heads"),
         ({"layers": 0}, "0 layers"),
     ],

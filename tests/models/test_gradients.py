@@ -9,22 +9,24 @@ from flax import nnx
 from capjax.models.captioner import Captioner
 from capjax.models.gradients import by_platform, plain_gradients
 from capjax.models.pure_model import PureModel
-from tests.helpers.drawn_models import draw_params
+from tests.helpers.drawn_models import draw_params, vision
 
 B, T, L, V = 2, 2, 5, 7
 # Between them these have every operation with a gradient of its own.
 MODELS = {
     "transformers": {
-        "encoder": {"name": "vit_tiny", "width": 16, "depth": 1, "heads": 2},
+        "encoders": vision({"name": "vit_tiny", "width": 16, "depth": 1, "heads": 2}),
         "temporal": {"name": "transformer", "layers": 1, "heads": 2, "mixers": 1},
         "decoder": {"name": "transformer", "layers": 1, "heads": 2, "remat": "light"},
     },
     "convolutions": {
-        "encoder": {"name": "efficientnet_lite0", "stages": ((1, 3, 1, 8, 1), (2, 3, 2, 8, 1))},
+        "encoders": vision({"name": "efficientnet_lite0", "stages": ((1, 3, 1, 8, 1), (2, 3, 2, 8, 1))}),
         "decoder": {"name": "lstm"},
     },
     "convolutions over time": {
-        "encoder": {"name": "i3d_slim", "multiplier": 0.0625, "depths": (0, 0, 0), "time_strides": (2, 1, 1, 1, 1)},
+        "encoders": vision(
+            {"name": "i3d_slim", "multiplier": 0.0625, "depths": (0, 0, 0), "time_strides": (2, 1, 1, 1, 1)}
+        ),
         "decoder": {"name": "gru"},
     },
 }

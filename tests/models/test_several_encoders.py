@@ -8,12 +8,12 @@ from flax import nnx
 
 from capjax.config import ConfigError
 from capjax.data.batch import feature_entries
-from capjax.models.build import encoder_configs, frozen_patterns, make_pure_model
+from capjax.models.build import encoder_specs, frozen_patterns, make_pure_model
 from capjax.models.captioner import Captioner, EncoderSpec, Features
 from capjax.models.encoders import ENCODERS
 from capjax.models.layers import Linear
 from capjax.models.pure_model import PureModel, make_key
-from tests.helpers.drawn_models import draw_params
+from tests.helpers.drawn_models import draw_params, vision
 
 B, T, STEPS, SIZE, L, V, D = 2, 3, 7, 16, 6, 11, 16
 VIT = {"name": "vit_tiny", "width": 16, "depth": 1, "heads": 2}
@@ -51,8 +51,8 @@ def spectrum():
 
 def captioner(key, decoder="transformer", frozen=False, **options) -> Captioner:
     return Captioner(
-        vocab=V, width=D, max_len=L, image_size=SIZE, encoder=VIT, rngs=nnx.Rngs(key),
-        encoders={"audio": EncoderSpec("test_spectrum", {"scale": 2.0}, frozen, "audio")},
+        vocab=V, width=D, max_len=L, image_size=SIZE, rngs=nnx.Rngs(key),
+        encoders=vision(VIT) | {"audio": EncoderSpec("test_spectrum", {"scale": 2.0}, frozen, "audio")},
         decoder={"name": decoder, **DECODERS[decoder]}, **options,
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_the_memory_holds_the_positions_of_both_encoders_one_after_the_other():
     np.testing.assert_array_equal(jnp.concatenate([part.x for part in parts], axis=1), memory.x)
     alone = PureModel.of(
         lambda key: Captioner(
-            vocab=V, width=D, max_len=L, image_size=SIZE, encoder=VIT, rngs=nnx.Rngs(key),
+            vocab=V, width=D, max_len=L, image_size=SIZE, encoders=vision(VIT), rngs=nnx.Rngs(key),
             decoder={"name": "transformer", **DECODERS["transformer"]},
         )
     )  # fmt: skip
@@ -134,8 +134,8 @@ def test_cached_logits_equal_uncached_for_events_in_both_modalities(decoder):
     def run(params):
         model = pure_model.bind(params, {})
         memory = model.encode(given)
-        query = model.find_events(memory, given).query[:, :2]
-        memory = model.event_memory(memory, given, given["event_times"], query)
+        query = model.events(memory, given["duration"]).query[:, :2]
+        memory = model.events.memory_of(memory, given["event_times"], query, given["duration"])
         out = model.decode(given["target"], memory, return_attention=True)
         fixed, state = model.decoder.init_cache(memory, 1, L)
         steps = []
@@ -221,7 +221,7 @@ def test_a_config_adds_encoders(config):
     assert shapes["connectors/audio/project/kernel"].shape == (8, D)
     assert frozen_patterns(config) == ["^encoders/audio/"]
     config.data.features = True
-    assert list(encoder_configs(config)) == ["audio"]
+    assert list(encoder_specs(config)) == ["audio"]
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_it_reads_frames_of_other_sizes_and_no_others():
     ("options", "message"),
     [
         ({"attention": "both"}, "'both': expected 'divided' or 'joint'"),
-        ({"heads": 3}, "not a multiple of its 3 heads"),
-        ({"tubelet": 0}, "tubelet 0 < 1"),
+        ({"heads": 3}, "with 3 heads in the encoder: .* heads that divide the width"),
+        ({"tubelet": 0}, "tubelet 0: expected 1 frame or more"),
     ],
 )
 def test_an_encoder_that_cannot_be_is_refused(options, message):

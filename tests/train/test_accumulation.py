@@ -14,6 +14,7 @@ from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init, trainable_names
 from capjax.train.step import make_step
+from tests.helpers.drawn_models import vision
 
 B, T, L, V, E = 8, 5, 9, 40, 3
 VIT = {"name": "vit_tiny", "depth": 1, "width": 16, "heads": 2, "patch": 16}
@@ -53,8 +54,8 @@ def steps(config, batch: dict, *ways, encoder, decoder=DECODER, **options) -> li
 
     def make(key):
         return Captioner(
-            vocab=V, width=16, max_len=16, encoder=encoder, decoder=decoder, image_size=32,
-            frozen_encoder=config.model.encoder.frozen, rngs=nnx.Rngs(key), **options,
+            vocab=V, width=16, max_len=16, decoder=decoder, image_size=32,
+            encoders=vision(encoder, frozen=config.model.encoder.frozen), rngs=nnx.Rngs(key), **options,
         )  # fmt: skip
 
     pure_model = PureModel.of(make)

@@ -13,6 +13,7 @@ from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.optimizer import make_optimizer
 from capjax.train.state import make_init, state_shardings, trainable_names
 from capjax.train.step import make_step
+from tests.helpers.drawn_models import vision
 
 ONE = {"replica": 1, "data": 1, "fsdp": 1, "tensor": 1}
 
@@ -38,8 +39,9 @@ class Run:
 
         def make(key):
             return Captioner(
-                vocab=40, width=width, max_len=16, encoder=encoder, decoder=decoder, image_size=32,
-                frozen_encoder=config.model.encoder.frozen, dropout=config.model.dropout, rngs=nnx.Rngs(key),
+                vocab=40, width=width, max_len=16, decoder=decoder, image_size=32,
+                encoders=vision(encoder, frozen=config.model.encoder.frozen), dropout=config.model.dropout,
+                rngs=nnx.Rngs(key),
             )  # fmt: skip
 
         pure_model = PureModel.of(make)
@@ -181,8 +183,8 @@ def test_the_same_seed_gives_the_same_bits(config):
 def test_bfloat16_learns_too(config):
     def make(key):
         return Captioner(
-            vocab=40, width=32, max_len=16, encoder=VIT, decoder={"name": "transformer", "layers": 1, "heads": 4},
-            image_size=32, dtype=jnp.bfloat16, rngs=nnx.Rngs(key),
+            vocab=40, width=32, max_len=16, encoders=vision(VIT), image_size=32,
+            decoder={"name": "transformer", "layers": 1, "heads": 4}, dtype=jnp.bfloat16, rngs=nnx.Rngs(key),
         )  # fmt: skip
 
     pure_model = PureModel.of(make)

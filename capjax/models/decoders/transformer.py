@@ -13,8 +13,8 @@ from capjax.models.decoders.embedding import TokenEmbedding
 from capjax.models.decoders.registry import DECODERS
 from capjax.models.layers import LayerNorm, dropout, split
 from capjax.models.memory import DecoderOutput, Memory
-from capjax.models.stacked import scan, stack, unstack
-from capjax.models.transformer_block import TransformerBlock
+from capjax.models.stacked import scan, unstack
+from capjax.models.transformer_block import make_blocks
 
 
 @DECODERS.register("transformer")
@@ -38,20 +38,14 @@ class TransformerDecoder(nnx.Module):
         self, *, vocab: int, width: int, max_len: int, layers: int = 6, heads: int = 8, mlp_ratio: float = 4.0,
         dropout: float = 0.0, tie: bool = True, remat: str = "none", dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        if min(layers, heads) < 1:
-            raise ValueError(f"a decoder of {layers} layers with {heads} heads: expected 1 or more of each")
-        if width % heads:
-            raise ValueError(f"decoder width {width} is not a multiple of its {heads} heads")
         self.embedding = TokenEmbedding(vocab, width, tie=tie, dtype=dtype, rngs=rngs)
         # As large as the embeddings: with much smaller ones a token is slow to learn about its neighbor.
         self.position = nnx.Param(
             nnx.initializers.normal(1.0)(rngs.params(), (max_len, width)), out_sharding=(None, "embed")
         )
-        hidden = int(width * mlp_ratio)
-        self.blocks = stack(
-            lambda rngs: TransformerBlock(width, heads, hidden, cross=True, dropout=dropout, dtype=dtype, rngs=rngs),
-            layers, rngs,
-        )  # fmt: skip
+        self.blocks = make_blocks(
+            "decoder", layers, width, heads, mlp_ratio, cross=True, dropout=dropout, dtype=dtype, rngs=rngs
+        )
         self.norm = LayerNorm(width, dtype=dtype)
         self.layers, self.heads, self.max_len, self.rate, self.remat = layers, heads, max_len, dropout, remat
         self.dtype = dtype

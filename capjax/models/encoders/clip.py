@@ -73,8 +73,15 @@ def differences(x: Float[Array, "b t ... c"], mask: Bool[Array, "b t"]) -> Float
     return jnp.concatenate([jnp.concatenate([zero, step], 1), jnp.concatenate([step, zero], 1)], axis=-1)
 
 
-def encode_frames(encoder, frames, *, train: bool = False, key=None, return_attention: bool = False):
-    """Calls an encoder of images on each frame [b, t, h, w, 3].
+def _call(encoder, *inputs, return_attention: bool, **options):
+    """(output of an encoder, its attention, or None unless it is requested and the encoder has attention)."""
+    if return_attention and getattr(encoder, "attends", False):
+        return encoder(*inputs, return_attention=True, **options)
+    return encoder(*inputs, **options), None
+
+
+def encode_frames(encoder, frames, *, return_attention: bool = False, **options):
+    """Calls an encoder of images on each frame [b, t, h, w, 3]. Options are `train` and `key`.
 
     Returns:
       (grids [b, t, rows, columns, width], and a SpaceTimeAttention if it is requested and the encoder has attention,
@@ -82,10 +89,8 @@ def encode_frames(encoder, frames, *, train: bool = False, key=None, return_atte
     """
     b, t = frames.shape[:2]
     images = frames.reshape(b * t, *frames.shape[2:])
-    if not (return_attention and getattr(encoder, "attends", False)):
-        grids, attention = encoder(images, train=train, key=key), None
-    else:
-        grids, attention = encoder(images, train=train, key=key, return_attention=True)
+    grids, attention = _call(encoder, images, return_attention=return_attention, **options)
+    if attention is not None:
         layers, _, h, n, _ = attention.space.shape
         attention = attention.replace(space=attention.space.reshape(layers, b, t, h, n, n).swapaxes(2, 3))
     return grids.reshape(b, t, *grids.shape[1:]), attention
@@ -101,12 +106,10 @@ def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, 
       (features [b, t', n, width], their times [b, t'], their mask [b, t'], and a SpaceTimeAttention if it is requested
       and the encoder has attention, else None).
     """
-    options, attention = {"train": train, "key": key}, None
-    if not over_time(encoder):
-        grids, attention = encode_frames(encoder, frames, return_attention=return_attention, **options)
-    elif return_attention and getattr(encoder, "attends", False):
-        grids, attention = encoder(frames, times, mask, return_attention=True, **options)
+    options = {"train": train, "key": key, "return_attention": return_attention}
+    if over_time(encoder):
+        grids, attention = _call(encoder, frames, times, mask, **options)
     else:
-        grids = encoder(frames, times, mask, **options)
+        grids, attention = encode_frames(encoder, frames, **options)
     times, mask = group_times(times, mask, time_stride(encoder))
     return grids.reshape(*times.shape, -1, grids.shape[-1]), times, mask, attention

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from capjax.models.gradients import custom_gradient
+from capjax.models.gradients import by_platform, custom_gradient
 
 
 def pad_widths(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -28,7 +28,7 @@ def _grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     )  # fmt: skip
 
 
-def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def _sum_of_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     rows, columns = kernel.shape[:2]
     n, h, w, c = x.shape
     h, w = (h - rows) // stride + 1, (w - columns) // stride + 1
@@ -40,13 +40,14 @@ def _shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     return cast(jax.Array, out)  # a kernel has pixels
 
 
-def _shifted_gradient(x: jax.Array, kernel: jax.Array, dout: jax.Array, stride: int):
-    """(dx, dkernel) of `_shifted`: as JAX derives them, in fewer operations."""
+def _shifted_backward(stride: int, saved, dout):
+    """The gradient of `_shifted`: as JAX derives it, in fewer operations."""
+    x, kernel = saved
     rows, columns = kernel.shape[:2]
     pads = [(0, 0, 0), (0, 0, 0)]
     for length, size, short in zip(x.shape[1:3], (rows, columns), dout.shape[1:3], strict=True):
         pads.insert(-1, (size - 1, length - (short - 1) * stride - 1, stride - 1))
-    dx = _shifted(jax.lax.pad(dout, jnp.zeros((), dout.dtype), pads), kernel[::-1, ::-1], 1)
+    dx = _sum_of_products(jax.lax.pad(dout, jnp.zeros((), dout.dtype), pads), kernel[::-1, ::-1], 1)
     spans = [(short - 1) * stride + 1 for short in dout.shape[1:3]]
 
     def tap(at):
@@ -57,25 +58,12 @@ def _shifted_gradient(x: jax.Array, kernel: jax.Array, dout: jax.Array, stride: 
     return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _grouped_gradient(x: jax.Array, kernel: jax.Array, dout: jax.Array, stride: int):
-    return jax.vjp(lambda x, kernel: _grouped(x, kernel, stride), x, kernel)[1](dout)
+_shifted = custom_gradient(
+    lambda x, kernel, stride: (_sum_of_products(x, kernel, stride), (x, kernel)), _shifted_backward,
+    nondiff_argnums=(2,),
+)(_sum_of_products)  # fmt: skip
 
 
-def _depthwise(x, kernel, stride: int):
-    return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(_shifted, stride=stride), default=partial(_grouped, stride=stride)
-    )
-
-
-def _depthwise_backward(stride: int, saved, dout):
-    return jax.lax.platform_dependent(
-        *saved, dout, cpu=partial(_shifted_gradient, stride=stride), default=partial(_grouped_gradient, stride=stride)
-    )
-
-
-@custom_gradient(
-    lambda x, kernel, stride: (_depthwise(x, kernel, stride), (x, kernel)), _depthwise_backward, nondiff_argnums=(2,)
-)
 def depthwise(
     x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"], stride: int
 ) -> Float[Array, "n h_out w_out c"]:
@@ -83,7 +71,7 @@ def depthwise(
 
     On CPU as a sum of shifted products, which XLA fuses: its grouped convolution is far slower there.
     """
-    return _depthwise(x, kernel, stride)
+    return by_platform(lambda *arrays: _shifted(*arrays, stride), lambda *arrays: _grouped(*arrays, stride))(x, kernel)
 
 
 def _native(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
@@ -161,26 +149,6 @@ def _folded3d(x: jax.Array, kernel: jax.Array, strides, pads) -> jax.Array:
     return out.reshape(b, t, *out.shape[1:])
 
 
-def _convolve3d(x, kernel, strides: tuple, pads: tuple):
-    return jax.lax.platform_dependent(
-        x, kernel, cpu=partial(_folded3d, strides=strides, pads=pads),
-        default=partial(_native3d, strides=strides, pads=pads),
-    )  # fmt: skip
-
-
-def _convolve3d_backward(strides, pads, saved, dout):
-    def gradient(convolve, x, kernel, dout):
-        return jax.vjp(lambda x, kernel: convolve(x, kernel, strides, pads), x, kernel)[1](dout)
-
-    return jax.lax.platform_dependent(
-        *saved, dout, cpu=partial(gradient, _folded3d), default=partial(gradient, _native3d)
-    )
-
-
-@custom_gradient(
-    lambda x, kernel, strides, pads: (_convolve3d(x, kernel, strides, pads), (x, kernel)), _convolve3d_backward,
-    nondiff_argnums=(2, 3),
-)  # fmt: skip
 def convolve3d(
     x: Float[Array, "b t h w c_in"], kernel: Float[Array, "k k k c_in c_out"], strides: tuple, pads: tuple
 ) -> Float[Array, "b t_out h_out w_out c_out"]:
@@ -188,4 +156,5 @@ def convolve3d(
 
     On CPU as a 2D convolution, because XLA's gradient of a 3D convolution is far slower there.
     """
-    return _convolve3d(x, kernel, strides, pads)
+    options = {"strides": strides, "pads": pads}
+    return by_platform(partial(_folded3d, **options), partial(_native3d, **options))(x, kernel)

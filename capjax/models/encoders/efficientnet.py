@@ -6,15 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from capjax.models.encoders.parts import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Conv,
-    ConvNorm,
-    draw_kernels,
-    halved,
-    normalize,
-)
+from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, Conv, ConvNorm, draw_kernels, halved, normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import drop_path, split
 

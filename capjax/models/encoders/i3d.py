@@ -75,14 +75,10 @@ class InceptionBlock(nnx.Module):
         plain, reduced_a, wide_a, reduced_b, wide_b, pooled = channels
         cube = (3, 3, 3)
         self.plain = ConvNormRelu(c_in, plain, dtype=dtype)
-        self.reduce_a, self.wide_a = (
-            ConvNormRelu(c_in, reduced_a, dtype=dtype),
-            ConvNormRelu(reduced_a, wide_a, cube, dtype=dtype),
-        )
-        self.reduce_b, self.wide_b = (
-            ConvNormRelu(c_in, reduced_b, dtype=dtype),
-            ConvNormRelu(reduced_b, wide_b, cube, dtype=dtype),
-        )
+        self.reduce_a = ConvNormRelu(c_in, reduced_a, dtype=dtype)
+        self.wide_a = ConvNormRelu(reduced_a, wide_a, cube, dtype=dtype)
+        self.reduce_b = ConvNormRelu(c_in, reduced_b, dtype=dtype)
+        self.wide_b = ConvNormRelu(reduced_b, wide_b, cube, dtype=dtype)
         self.pooled = ConvNormRelu(c_in, pooled, dtype=dtype)
 
     def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:

@@ -5,14 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from capjax.models.encoders import clip
-from capjax.models.encoders.parts import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ConvNorm,
-    draw_kernels,
-    halved,
-    normalize,
-)
+from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, ConvNorm, draw_kernels, halved, normalize
 from capjax.models.encoders.registry import ENCODERS
 
 STEMS = {"imagenet": (7, 2), "small": (3, 2), "patch": (4, 4)}  # size, stride

@@ -3,6 +3,8 @@
 b: batch, t: tubelets in sequence, n: positions of a frame, p: patch, d: width, h: heads.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,10 +13,9 @@ from jaxtyping import Array, Bool, Float
 from capjax.models.encoders.clip import SpaceTimeAttention, group_frames, group_times
 from capjax.models.encoders.parts import normalize
 from capjax.models.encoders.registry import ENCODERS
-from capjax.models.encoders.vit import resize_positions
+from capjax.models.encoders.vit import PatchEncoder, resize_positions
 from capjax.models.layers import TIME_SCALE, LayerNorm, Linear, dropout, sinusoid, split
-from capjax.models.stacked import scan, stack
-from capjax.models.transformer_block import TransformerBlock
+from capjax.models.transformer_block import make_blocks
 
 
 def _block_keys(key: jax.Array | None, divided: bool) -> list:
@@ -26,7 +27,7 @@ def _block_keys(key: jax.Array | None, divided: bool) -> list:
 
 @ENCODERS.register("video_vit_tiny", width=128, depth=4, heads=4, patch=8, image_size=64)
 @ENCODERS.register("video_vit", width=768, depth=12, heads=12)
-class VideoViT(nnx.Module):
+class VideoViT(PatchEncoder):
     """The grids hold the normed tokens of the last layer.
 
     The position of a token is encoded by learned rows and columns, and by the sinusoid of its time in seconds, so that
@@ -49,7 +50,7 @@ class VideoViT(nnx.Module):
       ValueError: an option has an impossible value; the message says which.
     """
 
-    over_time = attends = True
+    over_time = True
 
     def __init__(
         self, *, width: int, depth: int, heads: int, patch: int = 16, tubelet: int = 2, attention: str = "divided",
@@ -58,31 +59,20 @@ class VideoViT(nnx.Module):
     ):  # fmt: skip
         if attention not in ("divided", "joint"):
             raise ValueError(f"attention {attention!r}: expected 'divided' or 'joint'")
-        if width % heads or tubelet < 1:
-            raise ValueError(f"encoder width {width} is not a multiple of its {heads} heads, or tubelet {tubelet} < 1")
+        if tubelet < 1:
+            raise ValueError(f"tubelet {tubelet}: expected 1 frame or more")
         self.patch, self.image_size, self.width, self.depth, self.time_stride = patch, image_size, width, depth, tubelet
         normal = nnx.initializers.truncated_normal(0.02)
         self.embed = Linear(tubelet * patch * patch * 3, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.position = nnx.Param(
-            normal(rngs.params(), (*self.grid(image_size, image_size), width)),
-            out_sharding=(None, None, "embed"),
+            normal(rngs.params(), (*self.grid(image_size, image_size), width)), out_sharding=(None, None, "embed")
         )
-        hidden, self.divided = int(width * mlp_ratio), attention == "divided"
+        self.divided = attention == "divided"
         options = {"time": self.divided, "stochastic_depth": True, "dropout": dropout, "dtype": dtype}
-        self.blocks = stack(lambda rngs: TransformerBlock(width, heads, hidden, rngs=rngs, **options), depth, rngs)
+        self.blocks = make_blocks("encoder", depth, width, heads, mlp_ratio, rngs=rngs, **options)
         self.norm = LayerNorm(width, dtype=dtype)
         self.rate, self.stochastic_depth, self.remat = dropout, stochastic_depth, remat
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
-
-    def grid(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) of the output for frames of h x w pixels.
-
-        Raises:
-          ValueError: a frame is not a whole number of patches.
-        """
-        if h % self.patch or w % self.patch:
-            raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
-        return h // self.patch, w // self.patch
 
     def _tokens(
         self, frames: Float[Array, "b t*tubelet h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t*tubelet"]
@@ -110,16 +100,9 @@ class VideoViT(nnx.Module):
         x = dropout(self._tokens(frames, times, mask), self.rate, embed_key)
         if not self.divided:
             real = jnp.repeat(real, x.shape[2], axis=1)
-
-        def layer(block, carry, key):
-            x, index = carry
-            drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
-            keys = _block_keys(key, self.divided)
-            x, weights = block(x, keys, mask=real, drop=drop, return_attention=return_attention)
-            return (x, index + 1), weights
-
-        (x, _), weights = scan(
-            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
+        x, weights = self._apply_blocks(
+            x, blocks_key, split_key=partial(_block_keys, divided=self.divided), mask=real,
+            return_attention=return_attention,
         )  # fmt: skip
         grids = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
         if not return_attention:

@@ -12,8 +12,8 @@ from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.encoders.parts import normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import LayerNorm, Linear, dropout, split
-from capjax.models.stacked import scan, stack
-from capjax.models.transformer_block import TransformerBlock
+from capjax.models.stacked import scan
+from capjax.models.transformer_block import TransformerBlock, make_blocks
 
 
 def resize_positions(position: Float[Array, "r c d"], rows: int, columns: int) -> Float[Array, "rows columns d"]:
@@ -21,6 +21,47 @@ def resize_positions(position: Float[Array, "r c d"], rows: int, columns: int) -
     if position.shape[:2] == (rows, columns):
         return position
     return jax.image.resize(position, (rows, columns, position.shape[-1]), "cubic", antialias=True)
+
+
+class PatchEncoder(nnx.Module):
+    """An encoder of square patches by transformer blocks: what ViT and VideoViT share."""
+
+    attends = True
+
+    patch: int
+    depth: int
+    stochastic_depth: float
+    remat: str
+    dtype: jnp.dtype
+    blocks: TransformerBlock
+
+    def grid(self, h: int, w: int) -> tuple[int, int]:
+        """(rows, columns) of the output for a picture of h x w pixels.
+
+        Raises:
+          ValueError: the picture is not a whole number of patches.
+        """
+        if h % self.patch or w % self.patch:
+            raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
+        return h // self.patch, w // self.patch
+
+    def _apply_blocks(self, x: jax.Array, key, *, split_key=lambda key: key, **options):
+        """Returns the output of the last block, and the attention weights stacked by layer.
+
+        Args:
+          split_key: the key of a block -> its argument `key`.
+          **options: arguments of the blocks.
+        """
+
+        def layer(block, carry, key):
+            x, index = carry
+            drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
+            x, weights = block(x, split_key(key), drop=drop, **options)
+            return (x, index + 1), weights
+
+        carry = (x, jnp.float32(0))
+        (x, _), weights = scan(self.blocks, self.depth, carry, layer, key=key, remat=self.remat, dtype=self.dtype)
+        return x, weights
 
 
 @ENCODERS.register("vit_tiny", width=128, depth=4, heads=4, patch=8, image_size=64, class_token=False)
@@ -32,7 +73,7 @@ def resize_positions(position: Float[Array, "r c d"], rows: int, columns: int) -
 @ENCODERS.register("vit_b8", width=768, depth=12, heads=12, patch=8)
 @ENCODERS.register("vit_l32", width=1024, depth=24, heads=16, patch=32)
 @ENCODERS.register("vit_l16", width=1024, depth=24, heads=16)
-class ViT(nnx.Module):
+class ViT(PatchEncoder):
     """The grid holds the normed patch tokens of the last layer, without the class token.
 
     Args:
@@ -51,39 +92,23 @@ class ViT(nnx.Module):
       ValueError: the width is not a multiple of the heads, or the image of the patch.
     """
 
-    attends = True
-
     def __init__(
         self, *, width: int, depth: int, heads: int, patch: int = 16, mlp_ratio: float = 4.0,
         image_size: int = 224, class_token: bool = True, dropout: float = 0.0, stochastic_depth: float = 0.0,
         remat: str = "none", mean=(127.5,) * 3, std=(127.5,) * 3, dtype=jnp.float32, rngs,
     ):  # fmt: skip
-        if width % heads:
-            raise ValueError(f"encoder width {width} is not a multiple of its {heads} heads")
         self.patch, self.image_size, self.width, self.depth = patch, image_size, width, depth
         normal = nnx.initializers.truncated_normal(0.02)
         self.embed = Linear(patch * patch * 3, width, axes=(None, "embed"), dtype=dtype, rngs=rngs)
         self.position = nnx.Param(
-            normal(rngs.params(), (*self.grid(image_size, image_size), width)),
-            out_sharding=(None, None, "embed"),
+            normal(rngs.params(), (*self.grid(image_size, image_size), width)), out_sharding=(None, None, "embed")
         )
         self.class_token = nnx.Param(normal(rngs.params(), (width,)), out_sharding=("embed",)) if class_token else None
-        hidden = int(width * mlp_ratio)
         options = {"stochastic_depth": True, "dropout": dropout, "dtype": dtype}
-        self.blocks = stack(lambda rngs: TransformerBlock(width, heads, hidden, rngs=rngs, **options), depth, rngs)
+        self.blocks = make_blocks("encoder", depth, width, heads, mlp_ratio, rngs=rngs, **options)
         self.norm = LayerNorm(width, dtype=dtype)
         self.rate, self.stochastic_depth, self.remat = dropout, stochastic_depth, remat
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
-
-    def grid(self, h: int, w: int) -> tuple[int, int]:
-        """(rows, columns) of the output for an image of h x w pixels.
-
-        Raises:
-          ValueError: the image is not a whole number of patches.
-        """
-        if h % self.patch or w % self.patch:
-            raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
-        return h // self.patch, w // self.patch
 
     def _tokens(self, images: Float[Array, "i h w 3"]) -> Float[Array, "i n d"]:
         """Embeds the patches: a convolution of stride p, as a matrix product."""
@@ -109,16 +134,7 @@ class ViT(nnx.Module):
             class_token = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([class_token, x], axis=1)
         x = dropout(x, self.rate, embed_key)
-
-        def layer(block, carry, key):
-            x, index = carry
-            drop = self.stochastic_depth and self.stochastic_depth * index / max(self.depth - 1, 1)
-            x, weights = block(x, key, drop=drop, return_attention=return_attention)
-            return (x, index + 1), weights
-
-        (x, _), weights = scan(
-            self.blocks, self.depth, (x, jnp.float32(0)), layer, key=blocks_key, remat=self.remat, dtype=self.dtype
-        )  # fmt: skip
+        x, weights = self._apply_blocks(x, blocks_key, return_attention=return_attention)
         if self.class_token is not None:
             x = x[:, 1:]
         x = self.norm(x)

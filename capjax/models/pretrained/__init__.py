@@ -16,6 +16,7 @@ from flax import nnx
 from capjax.metrics.messages import shorten
 from capjax.models.pretrained.files import WeightsError, read_weights
 from capjax.models.pretrained.names import LAYOUTS, Layout, conversion_plan, layout_of
+from capjax.models.pure_model import name_of
 from capjax.registry import nearest
 
 __all__ = ["DEFAULT_WEIGHTS", "WeightsError", "load_pretrained", "read_weights", "sha256_of", "weights_path"]
@@ -85,14 +86,14 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
     if layout is None or not isinstance(encoder, layout.encoder):
         raise WeightsError(f"{path} {_mismatch(layout, encoder, tensors)}")
     variables = nnx.to_flat_state(nnx.state(encoder, nnx.Any(nnx.Param, nnx.BatchStat)))
-    shapes = {"/".join(map(str, name)): tuple(variable.shape) for name, variable in variables}
+    shapes = {name_of(path): tuple(variable.shape) for path, variable in variables}
     plan = conversion_plan(layout, encoder, shapes)
     _check(path, layout, encoder, plan, tensors)
     state = []
-    for name, variable in variables:
-        keys, _, make = plan["/".join(map(str, name))]
+    for path_in_encoder, variable in variables:
+        keys, _, make = plan[name_of(path_in_encoder)]
         value = np.asarray(make(*(tensors[key].astype(np.float32) for key in keys)), np.float32, order="C")
-        state.append((name, variable.replace(jnp.asarray(value))))
+        state.append((path_in_encoder, variable.replace(jnp.asarray(value))))
     nnx.update(encoder, nnx.from_flat_state(state))
     return path
 

@@ -4,6 +4,7 @@ A `.pth` file is a pickle, which can run any program when it is loaded. It is re
 names: tensors, their storages and OrderedDict. Any other name in the file is an error.
 """
 
+import functools
 import io
 import math
 import pickle  # noqa: S403 - only pickletools' constants and a restricted Unpickler are used
@@ -12,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -96,6 +96,12 @@ _DTYPES = {id(_ALLOWED["torch", name]): np.dtype(dtype) for name, dtype in _STOR
 
 
 class _Unpickler(pickle.Unpickler):
+    """An unpickler that accepts the names in `_ALLOWED`, and collects the storages of tensors by key."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
     def find_class(self, module, name):
         if (module, name) not in _ALLOWED:
             raise WeightsError(
@@ -108,7 +114,8 @@ class _Unpickler(pickle.Unpickler):
         kind, storage, key, _, numel, *view = pid
         if kind != "storage" or id(storage) not in _DTYPES or (view and view[0] is not None):
             raise WeightsError(f"it refers to a {kind!r} of an unknown kind")
-        return _Storage(str(key), _DTYPES[id(storage)], int(numel))
+        self.storages[str(key)] = _Storage(str(key), _DTYPES[id(storage)], int(numel))
+        return self.storages[str(key)]
 
 
 def _array(tensor: _Tensor, data) -> np.ndarray:
@@ -120,16 +127,16 @@ def _array(tensor: _Tensor, data) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False)
 
 
-def _resolve(value, data_of: Callable[[_Storage], bytes]):
-    """`value` with arrays in the place of tensors."""
-    if isinstance(value, _Tensor):
-        return _array(value, data_of(value.storage))
-    if isinstance(value, dict):
-        return {key: _resolve(item, data_of) for key, item in value.items()}
-    return value
+def _arrays(value, read: Callable[[str], bytes]) -> dict[str, np.ndarray]:
+    """The arrays of a state dict, or of a checkpoint that holds one; `read` returns the bytes of a storage."""
+    for key in ("state_dict", "model"):
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+    items = value.items() if isinstance(value, dict) else ()
+    return {str(name): _array(item, read(item.storage.key)) for name, item in items if isinstance(item, _Tensor)}
 
 
-def _read_zip(path: Path):
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         pickled = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
@@ -144,44 +151,28 @@ def _read_zip(path: Path):
             raise WeightsError("it is a compressed archive, so torch.save did not write it")
         value = _Unpickler(io.BytesIO(archive.read(pickled[0]))).load()
         # Several tensors may share a storage: it is read once.
-        read = {}
-
-        def data_of(storage: _Storage) -> bytes:
-            if storage.key not in read:
-                read[storage.key] = archive.read(f"{root}data/{storage.key}")
-            return read[storage.key]
-
-        return _resolve(value, data_of)
+        return _arrays(value, functools.cache(lambda key: archive.read(f"{root}data/{key}")))
 
 
-def _read_legacy(path: Path):
+def _read_legacy(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         if _Unpickler(file).load() != _LEGACY_MAGIC:
             raise WeightsError("it is not a file that torch.save wrote")
         _Unpickler(file).load()  # version of the protocol
         if not _Unpickler(file).load().get("little_endian", False):
             raise WeightsError("it was written on a big-endian machine; save it again on another")
-        value = _Unpickler(file).load()
-        keys = [str(key) for key in _Unpickler(file).load()]
-        data = {}
-        storages = {storage.key: storage for storage in _storages(value)}
+        unpickler = _Unpickler(file)
+        value, keys = unpickler.load(), [str(key) for key in _Unpickler(file).load()]
+        data: dict[str, bytes] = {}
         left = path.stat().st_size - file.tell()
         for key in keys:
-            count, storage = int.from_bytes(file.read(8), "little"), storages.get(key)
+            count, storage = int.from_bytes(file.read(8), "little"), unpickler.storages.get(key)
             if storage is None or storage.numel != count:
                 raise WeightsError(f"the size of its storage {key} does not fit its tensors; download it again")
             if count * storage.dtype.itemsize > left:  # checked before so much memory is allocated
                 raise WeightsError("it ends early; download it again")
             data[key] = file.read(count * storage.dtype.itemsize)
-    return _resolve(value, lambda storage: data.get(storage.key, b""))
-
-
-def _storages(value):
-    if isinstance(value, _Tensor):
-        yield value.storage
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _storages(item)
+    return _arrays(value, lambda key: data.get(key, b""))
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -215,12 +206,11 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
-    value: Any
     try:
         if path.suffix == ".safetensors":
-            value = _read_safetensors(path)
+            arrays = _read_safetensors(path)
         else:
-            value = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+            arrays = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except Exception as error:  # a damaged pickle can raise nearly any exception
@@ -228,9 +218,6 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             f"{path} cannot be read as a file that torch.save wrote ({type(error).__name__}: {error}); "
             "is it whole? Download it again"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(value, dict) and isinstance(value.get(key), dict):
-            value = value[key]
-    if not isinstance(value, dict) or not any(isinstance(item, np.ndarray) for item in value.values()):
+    if not arrays:
         raise WeightsError(f"{path} contains no dict of tensors; save model.state_dict()")
-    return {str(name).removeprefix("module."): item for name, item in value.items() if isinstance(item, np.ndarray)}
+    return {name.removeprefix("module."): array for name, array in arrays.items()}

