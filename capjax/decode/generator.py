@@ -70,6 +70,25 @@ class Generated(NamedTuple):
     attention: jax.Array | None
 
 
+class _Written(NamedTuple):
+    """The tokens of hypotheses, their log-probabilities, and the attention with which each was chosen, or None."""
+
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    attention: np.ndarray | None
+
+    def take(self, *index) -> "_Written":
+        return jax.tree.map(lambda array: array[index], self)
+
+    def caption(self, text: str, lang: str, score: float) -> Caption:
+        """Returns the caption of one hypothesis."""
+        return Caption(text, lang, score, tuple(self.tokens.tolist()), tuple(self.log_probs.tolist()), self.attention)
+
+
+def _written(generated: Generated) -> _Written:
+    return _Written(generated.decoded.tokens, generated.decoded.token_log_probs, generated.attention)
+
+
 class Encoded(NamedTuple):
     """Input of the search: the memory (of b videos, or of b * e events), and the events where queries find them."""
 
@@ -130,11 +149,11 @@ class Generator:
         memory = model.encode(batch)
         if model.events is None:
             return Encoded(memory, None)
-        queries = model.find_events(memory, batch)
+        queries = model.events(memory, batch["duration"])
         confidence, best = top_k(queries.confidence[-1], self._max_events)
         times = jnp.take_along_axis(queries.times[-1], best[..., None], axis=1)
         query = jnp.take_along_axis(queries.query, best[..., None], axis=1)
-        memory = model.event_memory(memory, batch, times, query)
+        memory = model.events.memory_of(memory, times, query, batch["duration"])
         count = jnp.argmax(queries.count[-1], axis=-1)
         return Encoded(memory, ProposedEvents(times, jax.nn.sigmoid(confidence), count))
 
@@ -249,18 +268,7 @@ class Generator:
                 caption = next(captions)
                 start, end = float(start * duration), float(end * duration)
                 if rank < count and end > start and caption.text:
-                    row.append(
-                        Event(
-                            start,
-                            end,
-                            caption.text,
-                            float(score),
-                            lang,
-                            caption.tokens,
-                            caption.token_log_probs,
-                            caption.attention,
-                        )  # fmt: skip
-                    )
+                    row.append(caption.at(start, end, float(score)))
             events.append(sorted(row, key=lambda event: (event.start, event.end)))
         return events
 
@@ -271,60 +279,35 @@ class Generator:
 
     def _written_events(self, generated: Generated, durations: list[float], lang: str) -> list[list[Event]]:
         """The events of every row, where times are written into the text."""
-        decoded = generated.decoded
-        tokens, log_probs = allgather((decoded.tokens[:, 0], decoded.token_log_probs[:, 0]))
-        attention = None if generated.attention is None else allgather(generated.attention[:, 0])
+        written = allgather(jax.tree.map(lambda x: x[:, 0], _written(generated)))
         assert self.times is not None
         events: list[list[Event]] = []
         for row, duration in enumerate(durations):
             events.append([])
-            for written in self.times.decode(tokens[row].tolist(), duration):
-                positions = list(written.positions)
-                event_log_probs = log_probs[row, positions]
-                events[-1].append(
-                    Event(
-                        written.start,
-                        written.end,
-                        written.text,
-                        float(np.exp(event_log_probs.mean())),
-                        lang,
-                        tuple(tokens[row, positions].tolist()),
-                        tuple(event_log_probs.tolist()),
-                        None if attention is None else attention[row, positions],
-                    )  # fmt: skip
-                )
+            for event in self.times.decode(written.tokens[row].tolist(), duration):
+                in_event = written.take(row, list(event.positions))
+                score = float(np.exp(in_event.log_probs.mean()))
+                events[-1].append(in_event.caption(event.text, lang, score).at(event.start, event.end, score))
         return events
 
     def _best(self, generated: Generated, lang: str, batch: Batch) -> list[Caption]:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
+        hypotheses = _written(generated), decoded.scores, decoded.lengths
         if self.neighbors is None:
-            decoded = jax.tree.map(lambda x: x[:, :1], decoded)
-        tokens, scores, lengths, log_probs = allgather(
-            (decoded.tokens, decoded.scores, decoded.lengths, decoded.token_log_probs)
-        )
-        attention = None if generated.attention is None else allgather(generated.attention)
-        texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in tokens]
+            hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
+        written, scores, lengths = allgather(hypotheses)
+        texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
         best = np.zeros(len(texts), int)
         if self.neighbors is not None:
             best = self.neighbors.choose(
                 _vectors(batch, generated.proposed), texts, scores, lang,
                 neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
             )  # fmt: skip
-        captions = []
-        for row, i in enumerate(best):
-            written = slice(lengths[row, i])
-            captions.append(
-                Caption(
-                    texts[row][i],
-                    lang,
-                    float(scores[row, i]),
-                    tuple(tokens[row, i, written].tolist()),
-                    tuple(log_probs[row, i, written].tolist()),
-                    None if attention is None else attention[row, i, written],
-                )  # fmt: skip
-            )
-        return captions
+        return [
+            written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
+            for row, i in enumerate(best)
+        ]
 
 
 def _vectors(batch: Batch, proposed: ProposedEvents | None) -> np.ndarray:

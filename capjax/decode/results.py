@@ -37,6 +37,10 @@ class Caption:
         """The result for a photo or video that could not be read."""
         return cls("", lang, math.nan, error=error)
 
+    def at(self, start: float, end: float, score: float) -> "Event":
+        """Returns the event from `start` to `end` (s) that has this caption."""
+        return Event(start, end, self.text, score, self.lang, self.tokens, self.token_log_probs, self.attention)
+
 
 @dataclass(frozen=True)
 class Event:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from capjax.decode.search import Decoded, StepFn, pick_loop
+from capjax.decode.search import Decoded, StepFn, likeliest, pick_search
 from capjax.parallel import sharding_rules
 
 
@@ -48,8 +48,8 @@ def sample(
 
     def pick(log_probs, count):
         if temperature == 0.0:
-            return jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
+            return likeliest(log_probs, count)
         scaled = keep_top_p(keep_top_k(log_probs / temperature, top_k), top_p)
         return jax.random.categorical(jax.random.fold_in(key, count), scaled, axis=-1).astype(jnp.int32)
 
-    return pick_loop(step_fn, state, prefix, pick, rows=samples, **options)
+    return pick_search(step_fn, state, prefix, pick, rows=samples, **options)

@@ -99,10 +99,72 @@ def _repeats(written, count, n: int, v: int) -> Bool[Array, "b m v"]:
     return jnp.zeros((b, m, v), bool).at[(*rows, follows)].max(same)
 
 
+class _Hypotheses(NamedTuple):
+    """Hypotheses during a search: `last` is the token that the next step reads; other fields as in Decoded."""
+
+    last: Int[Array, "b m"]
+    tokens: Int[Array, "b m l"]
+    token_log_probs: Float[Array, "b m l"]
+    log_probs: Float[Array, "b m"]
+    lengths: Int[Array, "b m"]
+    done: Bool[Array, "b m"]
+    state: Any
+
+    @property
+    def alive(self) -> Bool[Array, "b m"]:
+        return ~self.done & jnp.isfinite(self.log_probs)
+
+    def append(self, count, last: Int[Array, "b m"], log_probs: Float[Array, "b m"]) -> "_Hypotheses":
+        """Writes the token at position `count` of each hypothesis, and its log-probability."""
+        tokens, token_log_probs = (
+            jax.lax.dynamic_update_slice(written, value[..., None], (0, 0, count))
+            for written, value in ((self.tokens, last), (self.token_log_probs, log_probs))
+        )
+        return self._replace(last=last, tokens=tokens, token_log_probs=token_log_probs)
+
+    def ranked(self, length_penalty: float) -> Decoded:
+        """Orders the hypotheses by log-probability over `length_normalizer`."""
+        scores, order = top_k(self.log_probs / length_normalizer(self.lengths, length_penalty), self.last.shape[1])
+        ranked = reorder(self, order)
+        return Decoded(
+            ranked.tokens, scores, ranked.log_probs, ranked.lengths, ranked.token_log_probs, ranked.state
+        )  # fmt: skip
+
+
+def _search(
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], extend: Callable, log_probs: Float[Array, "b m"], *,
+    max_len: int, pad_id: int, **restrictions,
+) -> _Hypotheses:  # fmt: skip
+    """Extends hypotheses until all are finished, or at `max_len` tokens cut.
+
+    Args:
+      extend: (hypotheses, count of tokens written, log-probabilities [b, m, v] of the next) -> extended hypotheses.
+      log_probs: of the hypotheses before their first token; -inf where there is none.
+      **restrictions: see `restrict`.
+    """
+    (b, p), m = prefix.shape, log_probs.shape[1]
+    last, state = feed_prefix(step_fn, state, prefix, m)
+    start = _Hypotheses(
+        last, jnp.full((b, m, max_len), pad_id, jnp.int32), jnp.zeros((b, m, max_len)), log_probs,
+        jnp.zeros((b, m), jnp.int32), jnp.zeros((b, m), bool), state,
+    )  # fmt: skip
+
+    def unfinished(carry):
+        count, hypotheses = carry
+        return (count < max_len) & hypotheses.alive.any()
+
+    def body(carry):
+        count, hypotheses = carry
+        logits, state = step_fn(hypotheses.last, p - 1 + count, hypotheses.state)
+        log_probs = restrict(logits, hypotheses.tokens, count, **restrictions)
+        return count + 1, extend(hypotheses._replace(state=state), count, log_probs)
+
+    return jax.lax.while_loop(unfinished, body, (jnp.int32(0), start))[1]
+
+
 def beam_search(
-    step_fn: StepFn, state, prefix: Int[Array, "b p"], *, num_beams: int, max_len: int, eos_id: int, pad_id: int,
-    min_len: int = 0, length_penalty: float = 0.0, no_repeat_ngram: int = 0,
-    suppressed: Bool[Array, " v"] | None = None,
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], *, num_beams: int, eos_id: int, pad_id: int,
+    length_penalty: float = 0.0, **options,
 ) -> Decoded:  # fmt: skip
     """Beam search with shrinking width (Sutskever et al. 2014): a finished hypothesis keeps its beam, and the others
     compete for the remaining beams.
@@ -116,73 +178,39 @@ def beam_search(
       state: initial state of `step_fn`.
       prefix: tokens that every hypothesis starts with, at least one.
       num_beams: m.
-      max_len: l, the largest number of tokens after the prefix.
       eos_id: id of <eos>.
       pad_id: id of padding.
       length_penalty: alpha of `length_normalizer`.
-      min_len: see `restrict`.
-      no_repeat_ngram: see `restrict`.
-      suppressed: see `restrict`.
+      **options: `max_len`, which is l, the largest number of tokens after the prefix; others as in `restrict`.
     """
-    b, p = prefix.shape
+    b = prefix.shape[0]
     beam_numbers = jnp.arange(num_beams, dtype=jnp.int32)
-    tokens, state = feed_prefix(step_fn, state, prefix, num_beams)
-    log_probs = jnp.where(beam_numbers == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
-    start = {
-        "count": jnp.int32(0),
-        "tokens": tokens,
-        "written": jnp.full((b, num_beams, max_len), pad_id, jnp.int32),
-        "token_log_probs": jnp.zeros((b, num_beams, max_len)),
-        "log_probs": log_probs,
-        "lengths": jnp.zeros((b, num_beams), jnp.int32),
-        "done": jnp.zeros((b, num_beams), bool),
-        "state": state,
-    }
 
-    def alive(s):
-        return ~s["done"] & jnp.isfinite(s["log_probs"])
-
-    def unfinished(s):
-        return (s["count"] < max_len) & alive(s).any()
-
-    def body(s):
-        logits, state = step_fn(s["tokens"], p - 1 + s["count"], s["state"])
-        log_probs = restrict(
-            logits, s["written"], s["count"], eos_id=eos_id, min_len=min_len, no_repeat_ngram=no_repeat_ngram,
-            suppressed=suppressed,
-        )  # fmt: skip
-        totals = jnp.where(alive(s)[..., None], s["log_probs"][..., None] + log_probs, -jnp.inf)
+    def extend(old: _Hypotheses, count, log_probs) -> _Hypotheses:
+        totals = jnp.where(old.alive[..., None], old.log_probs[..., None] + log_probs, -jnp.inf)
         scores, beam, token = _best(totals, num_beams)
-        free = num_beams - s["done"].sum(1, keepdims=True)
+        free = num_beams - old.done.sum(1, keepdims=True)
         accepted = (beam_numbers < free) & jnp.isfinite(scores)
-        before = jnp.take_along_axis(s["log_probs"], beam, 1)
+        before = jnp.take_along_axis(old.log_probs, beam, 1)
         # The finished hypotheses, then the accepted candidates in order of their score.
         candidates = {
             "beam": jnp.concatenate([jnp.broadcast_to(beam_numbers, (b, num_beams)), beam], 1),
-            "tokens": jnp.concatenate([jnp.full((b, num_beams), pad_id, jnp.int32), token], 1),
-            "log_probs": jnp.concatenate([s["log_probs"], jnp.where(accepted, scores, -jnp.inf)], 1),
+            "last": jnp.concatenate([jnp.full((b, num_beams), pad_id, jnp.int32), token], 1),
+            "log_probs": jnp.concatenate([old.log_probs, jnp.where(accepted, scores, -jnp.inf)], 1),
             "gained": jnp.concatenate([jnp.zeros((b, num_beams)), jnp.where(accepted, scores - before, 0.0)], 1),
-            "done": jnp.concatenate([s["done"], accepted & (token == eos_id)], 1),
-            "lengths": jnp.concatenate([s["lengths"], jnp.full((b, num_beams), s["count"] + 1)], 1),
+            "done": jnp.concatenate([old.done, accepted & (token == eos_id)], 1),
+            "lengths": jnp.concatenate([old.lengths, jnp.full((b, num_beams), count + 1)], 1),
         }
-        valid = jnp.concatenate([s["done"], accepted], 1)
+        valid = jnp.concatenate([old.done, accepted], 1)
         order = jnp.argsort(~valid, axis=1, stable=True)[:, :num_beams]
         kept, valid = reorder(candidates, order), jnp.take_along_axis(valid, order, 1)
-        beam, gained = kept.pop("beam"), kept.pop("gained")
-        written, token_log_probs = reorder((s["written"], s["token_log_probs"]), beam)
-        written = jax.lax.dynamic_update_slice(written, kept["tokens"][..., None], (0, 0, s["count"]))
-        token_log_probs = jax.lax.dynamic_update_slice(token_log_probs, gained[..., None], (0, 0, s["count"]))
-        kept["log_probs"] = jnp.where(valid, kept["log_probs"], -jnp.inf)
-        state = reorder(state, beam)
-        return {"count": s["count"] + 1, "written": written, "token_log_probs": token_log_probs, "state": state, **kept}
+        new = reorder(old, kept["beam"]).append(count, kept["last"], kept["gained"])
+        log_probs = jnp.where(valid, kept["log_probs"], -jnp.inf)
+        return new._replace(log_probs=log_probs, lengths=kept["lengths"], done=kept["done"])
 
-    end = jax.lax.while_loop(unfinished, body, start)
-    scores = end["log_probs"] / length_normalizer(end["lengths"], length_penalty)
-    scores, order = top_k(scores, num_beams)
-    written, log_probs, lengths, token_log_probs, state = reorder(
-        tuple(end[name] for name in ("written", "log_probs", "lengths", "token_log_probs", "state")), order
-    )
-    return Decoded(written, scores, log_probs, lengths, token_log_probs, state)
+    start = jnp.where(beam_numbers == 0, 0.0, -jnp.inf) * jnp.ones((b, 1))
+    end = _search(step_fn, state, prefix, extend, start, eos_id=eos_id, pad_id=pad_id, **options)
+    return end.ranked(length_penalty)
 
 
 @by_rows
@@ -202,57 +230,34 @@ def _best(totals, count: int):
     return scores, jnp.minimum(index // few, m - 1), jnp.take_along_axis(tokens, index, 1)
 
 
-def pick_loop(
-    step_fn: StepFn, state, prefix: Int[Array, "b p"], pick: Callable, *, rows: int, max_len: int, eos_id: int,
-    pad_id: int, min_len: int = 0, length_penalty: float = 0.0, no_repeat_ngram: int = 0,
-    suppressed: Bool[Array, " v"] | None = None,
+def pick_search(
+    step_fn: StepFn, state, prefix: Int[Array, "b p"], pick: Callable, *, rows: int, eos_id: int, pad_id: int,
+    length_penalty: float = 0.0, **options,
 ) -> Decoded:  # fmt: skip
     """Returns `rows` independent hypotheses per item, whose tokens `pick(log_probs [b, m, v], count) -> int32 [b, m]`
     chooses; other arguments as `beam_search`."""
-    b, p = prefix.shape
-    tokens, state = feed_prefix(step_fn, state, prefix, rows)
-    start = (
-        jnp.int32(0), tokens, jnp.full((b, rows, max_len), pad_id, jnp.int32), jnp.zeros((b, rows, max_len)),
-        jnp.zeros((b, rows), jnp.int32), jnp.zeros((b, rows), bool), state,
-    )  # fmt: skip
 
-    def unfinished(s):
-        return (s[0] < max_len) & ~s[5].all()
-
-    def body(s):
-        count, tokens, written, token_log_probs, lengths, done, state = s
-        logits, state = step_fn(tokens, p - 1 + count, state)
-        log_probs = restrict(
-            logits, written, count, eos_id=eos_id, min_len=min_len, no_repeat_ngram=no_repeat_ngram,
-            suppressed=suppressed,
-        )  # fmt: skip
+    def extend(old: _Hypotheses, count, log_probs) -> _Hypotheses:
         token = pick(log_probs, count)
         gained = jnp.take_along_axis(log_probs, token[..., None], -1)[..., 0]
-        # Every token is forbidden: the hypothesis ends without <eos>.
-        stuck = ~jnp.isfinite(gained)
-        token = jnp.where(done | stuck, pad_id, token)
-        gained = jnp.where(done | stuck, 0.0, gained)
-        token_log_probs = jax.lax.dynamic_update_slice(token_log_probs, gained[..., None], (0, 0, count))
-        lengths = lengths + ~(done | stuck)
-        done = done | stuck | (token == eos_id)
-        written = jax.lax.dynamic_update_slice(written, token[..., None], (0, 0, count))
-        return count + 1, token, written, token_log_probs, lengths, done, state
+        # A hypothesis that is finished; or every token is forbidden, and it ends without <eos>.
+        ended = old.done | ~jnp.isfinite(gained)
+        token = jnp.where(ended, pad_id, token)
+        new = old.append(count, token, jnp.where(ended, 0.0, gained))
+        return new._replace(lengths=old.lengths + ~ended, done=ended | (token == eos_id))
 
-    _, _, written, token_log_probs, lengths, _, state = jax.lax.while_loop(unfinished, body, start)
-    log_probs = token_log_probs.sum(-1)
-    scores, order = top_k(log_probs / length_normalizer(lengths, length_penalty), rows)
-    written, log_probs, lengths, token_log_probs, state = reorder(
-        (written, log_probs, lengths, token_log_probs, state), order
-    )
-    return Decoded(written, scores, log_probs, lengths, token_log_probs, state)
+    start = jnp.zeros((prefix.shape[0], rows))
+    end = _search(step_fn, state, prefix, extend, start, eos_id=eos_id, pad_id=pad_id, **options)
+    return end._replace(log_probs=end.token_log_probs.sum(-1)).ranked(length_penalty)
 
 
 def greedy_search(step_fn: StepFn, state, prefix: Int[Array, "b p"], **options) -> Decoded:
     """Returns one hypothesis per item, of the likeliest token each time; of equally likely tokens the lowest. Options
     as `beam_search`, without `num_beams`."""
+    return pick_search(step_fn, state, prefix, likeliest, rows=1, **options)
 
-    def pick(log_probs, count):
-        del count
-        return jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
 
-    return pick_loop(step_fn, state, prefix, pick, rows=1, **options)
+def likeliest(log_probs: Float[Array, "b m v"], count) -> Int[Array, "b m"]:
+    """Picks the likeliest token, whatever the count of tokens; of equally likely ones the lowest."""
+    del count
+    return jnp.argmax(log_probs, axis=-1).astype(jnp.int32)

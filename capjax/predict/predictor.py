@@ -158,14 +158,17 @@ class Predictor:
           TypeError: `media` is one photo or video instead of several.
           ValueError: a language or an option that the model does not have, or the model finds events.
         """
-        self._check_captions()
+        if self.dense:
+            raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
         _check_media(media, batch_size)
         lang, generator = self._language(lang), self._generator(attention=attention, **decode)
         captions: dict[int, Caption] = {}
         pending: dict[int, MediaSample] = {}
 
         def flush():
-            captions.update(zip(pending, self._captions(generator, [*pending.values()], lang, seed), strict=True))
+            batch, key = self._batch([*pending.values()]), jax.random.key(seed)
+            decoded = generator.captions(self._params, self._batch_stats, batch, lang, key=key)
+            captions.update(zip(pending, decoded, strict=False))  # the batch ends with padding
             pending.clear()
 
         for index, item in enumerate(media):
@@ -179,10 +182,6 @@ class Predictor:
             flush()
         return [captions[index] for index in sorted(captions)]
 
-    def _check_captions(self):
-        if self.dense:
-            raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
-
     def read(self, media) -> MediaSample:
         """Reads a photo or video in any form that `caption` takes, as a record would hold it.
 
@@ -190,18 +189,6 @@ class Predictor:
           MediaError: the photo or video cannot be read; the message names the file.
         """
         return self._reader.read(media)
-
-    def caption_samples(
-        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, attention: bool = False,
-        **decode,
-    ) -> list[Caption]:  # fmt: skip
-        """Returns the captions of samples that `read` returned, decoded in one batch; options as `caption`."""
-        self._check_captions()
-        return self._captions(self._generator(attention=attention, **decode), samples, self._language(lang), seed)
-
-    def _captions(self, generator: Generator, samples: Sequence[MediaSample], lang: str, seed: int) -> list[Caption]:
-        batch, key = self._batch(samples), jax.random.key(seed)
-        return generator.captions(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
 
     # ---- Events in videos
 
