@@ -1,4 +1,4 @@
-"""Agreement of metrics with people: Kendall's tau with the human judgements of Flickr8k.
+"""Agreement of metrics with people: Kendall's tau with the human judgments of Flickr8k.
 
     python -m capjax.metrics.agreement --expert ExpertAnnotations.txt --captions Flickr8k.token.txt
     python -m capjax.metrics.agreement --crowdflower CrowdFlowerAnnotations.txt --captions Flickr8k.token.txt
@@ -14,11 +14,11 @@ A metric scores the judged caption against the captions of the photo. Figures ar
 2016); appendix A and the program of CLIPScore (Hessel et al. 2021) define them:
 
   Flickr8k-Expert: tau_c. Pairs whose caption is one of the photo's own, compared as text, are left out: 158 of 5,822.
-    Each of the three ratings is a data point: 5,664 pairs are 16,992 judgements. The tau of their mean
+    Each of the three ratings is a data point: 5,664 pairs are 16,992 judgments. The tau of their mean
     (`--ratings mean`) is another figure and not comparable.
   Flickr8k-CF: tau_b, against the share of yes. All 47,830 pairs are kept; a judged caption that is one of the photo's
     own is removed from the photo's references, for all pairs of the photo.
-  CIDEr's document frequencies are of the references as listed for each judgement, so that a photo counts as often as it
+  CIDEr's document frequencies are of the references as listed for each judgment, so that a photo counts as often as it
     was judged: 16,992 documents. `--idf images` counts each photo once.
 
 The token file writes one photo as 2258277193_586949ec62.jpg.1; both names are accepted.
@@ -50,7 +50,7 @@ _OWN = {"Flickr8k-Expert": "drop", "Flickr8k-CF": "remove"}
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """A judged pair of a photo and a caption.
 
     Attributes:
@@ -104,8 +104,8 @@ def read_captions(path: Path) -> dict[str, str]:
     return captions
 
 
-def read_expert(path: Path) -> list[Judgement]:
-    """Reads ExpertAnnotations.txt: judgements with three ratings each.
+def read_expert(path: Path) -> list[Judgment]:
+    """Reads ExpertAnnotations.txt: judgments with three ratings each.
 
     Raises:
       ValueError: a line is malformed; the message names file and line.
@@ -115,12 +115,12 @@ def read_expert(path: Path) -> list[Judgement]:
         photo, caption, values = _fields(line, place, "three ratings")
         if any(value not in (1, 2, 3, 4) for value in values):
             raise ValueError(f"{place}: expected three ratings of 1, 2, 3 or 4; found {line!r:.120}")
-        rows.append(Judgement(place, photo, caption, tuple(values)))
+        rows.append(Judgment(place, photo, caption, tuple(values)))
     return rows
 
 
-def read_crowdflower(path: Path) -> list[Judgement]:
-    """Reads CrowdFlowerAnnotations.txt: judgements with one rating, the share of yes.
+def read_crowdflower(path: Path) -> list[Judgment]:
+    """Reads CrowdFlowerAnnotations.txt: judgments with one rating, the share of yes.
 
     Raises:
       ValueError: a line is malformed, or a share is not yes / (yes + no); the message names file and line.
@@ -131,7 +131,7 @@ def read_crowdflower(path: Path) -> list[Judgement]:
         counts = yes >= 0 and no >= 0 and yes + no > 0 and yes == int(yes) and no == int(no)
         if not counts or abs(share - yes / (yes + no)) > 1e-4:
             raise ValueError(f"{place}: expected the share yes / (yes + no) and the counts; found {line!r:.120}")
-        rows.append(Judgement(place, photo, caption, (share,)))
+        rows.append(Judgment(place, photo, caption, (share,)))
     return rows
 
 
@@ -155,14 +155,14 @@ def _fields(line: str, place: str, columns: str) -> tuple[str, str, list[float]]
     return parts[0], parts[1], values
 
 
-def judgements(
-    name: str, rows: Sequence[Judgement], captions: Mapping[str, str], *, own: str | None = None, missing: str = "error"
+def judgments(
+    name: str, rows: Sequence[Judgment], captions: Mapping[str, str], *, own: str | None = None, missing: str = "error"
 ) -> JudgedPairs:
-    """Combines judgements with the captions of their photos.
+    """Combines judgments with the captions of their photos.
 
     Args:
       name: `Flickr8k-Expert` or `Flickr8k-CF`.
-      rows: the judgements.
+      rows: the judgments.
       captions: {PHOTO#K: caption}.
       own: treatment of judged captions that are the photo's own, compared as text. `drop` leaves the pair out;
         `remove` removes the caption from the photo's references, for all pairs of the photo; `keep` scores the caption
@@ -248,7 +248,7 @@ def kendall(scores: np.ndarray, ratings: np.ndarray) -> dict[str, float]:
     from scipy.stats import kendalltau
 
     if len(scores) < 3:
-        raise ValueError(f"expected three judgements or more to rank, found {len(scores)}")
+        raise ValueError(f"expected three judgments or more to rank, found {len(scores)}")
     if np.isnan(scores).any() or np.isnan(ratings).any():
         raise ValueError("a score or rating is NaN, which cannot be ranked")
     taus = {}
@@ -290,7 +290,7 @@ def correlate(
 def _table(report: dict) -> str:
     counts = report["counts"]
     lines = [
-        f"{report['set']}: {counts['judgements']:,} judgements of {counts['pairs']:,} captions of "
+        f"{report['set']}: {counts['judgements']:,} judgments of {counts['pairs']:,} captions of "
         f"{counts['images']:,} photos",
         f"of {counts['rows']:,} lines; {counts['own']:,} captions are the photo's own ({report['own']}), "
         f"{counts['missing']:,} are not in the caption file, {counts['repeated']:,} are repeated",
@@ -306,7 +306,7 @@ def _table(report: dict) -> str:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m capjax.metrics.agreement",
-        description="Kendall's tau between metrics and human judgements of Flickr8k.",
+        description="Kendall's tau between metrics and human judgments of Flickr8k.",
     )
     judged = parser.add_mutually_exclusive_group(required=True)
     judged.add_argument("--expert", type=Path, metavar="FILE", help="ExpertAnnotations.txt")
@@ -349,7 +349,7 @@ def main(argv: list[str] | None = None) -> int:
         metrics = check_families(args.metrics.split(","))
         name = "Flickr8k-Expert" if args.expert else "Flickr8k-CF"
         rows = read_expert(args.expert) if args.expert else read_crowdflower(args.crowdflower)
-        judged = judgements(name, rows, read_captions(args.captions), own=args.own, missing=args.missing)
+        judged = judgments(name, rows, read_captions(args.captions), own=args.own, missing=args.missing)
         if "cider" not in metrics:
             idf = None
         elif args.idf in ("judgements", "images"):

@@ -1,4 +1,4 @@
-"""Agreement with people is what the published procedure on Flickr8k's judgements gives."""
+"""Agreement with people is what the published procedure on Flickr8k's judgments gives."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from capjax.metrics import Idf
 from capjax.metrics.agreement import (
     correlate,
     document_frequencies,
-    judgements,
+    judgments,
     kendall,
     main,
     read_captions,
@@ -65,7 +65,7 @@ def test_a_nan_has_no_place_in_a_ranking():
 
 
 def test_two_points_are_too_few_to_rank():
-    with pytest.raises(ValueError, match="expected three judgements or more to rank, found 2"):
+    with pytest.raises(ValueError, match="expected three judgments or more to rank, found 2"):
         kendall(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
 
 
@@ -164,13 +164,13 @@ def test_the_command_gives_what_the_published_procedure_gives_for_the_crowd(file
 def test_the_command_runs_as_a_module_and_prints_a_table(files):
     command = [sys.executable, "-m", "capjax.metrics.agreement", "--expert", files["expert"], "--metrics", "rouge"]
     done = subprocess.run([*command, "--captions", files["tokens"]], capture_output=True, text=True, check=True)
-    assert "Flickr8k-Expert: 144 judgements of 48 captions of 12 photos" in done.stdout
+    assert "Flickr8k-Expert: 144 judgments of 48 captions of 12 photos" in done.stdout
     row = done.stdout.splitlines()[-1].split()
     assert row[0] == "ROUGE-L" and len(row) == 3 and done.stderr == ""
 
 
 def test_tau_of_mean_ratings_has_one_point_a_pair(files):
-    judged = judgements("Flickr8k-Expert", read_expert(files["expert"]), read_captions(files["tokens"]))
+    judged = judgments("Flickr8k-Expert", read_expert(files["expert"]), read_captions(files["tokens"]))
     taus = correlate(judged, metrics=["rouge"], ratings="mean")["tau"]["ROUGE-L"]
     scores = pycoco_scores(judged.candidates, [judged.references[photo] for photo in judged.photos])["ROUGE-L"]
     means = [float(np.mean(ratings)) for ratings in judged.ratings]
@@ -179,7 +179,7 @@ def test_tau_of_mean_ratings_has_one_point_a_pair(files):
 
 def test_own_captions_are_dropped_removed_or_kept_as_told(files):
     rows, captions = read_expert(files["expert"]), read_captions(files["tokens"])
-    kept = {own: judgements("Flickr8k-Expert", rows, captions, own=own) for own in ("drop", "remove", "keep")}
+    kept = {own: judgments("Flickr8k-Expert", rows, captions, own=own) for own in ("drop", "remove", "keep")}
     assert [len(kept[own].photos) for own in kept] == [48, 54, 54]
     photo = files["pairs"][0][0]
     assert [len(kept[own].references[photo]) for own in kept] == [5, 4, 5]
@@ -187,14 +187,14 @@ def test_own_captions_are_dropped_removed_or_kept_as_told(files):
 
 def test_document_frequencies_count_photos_once_or_as_often_as_judged(files):
     rows = read_expert(files["expert"])
-    judged = judgements("Flickr8k-Expert", rows, read_captions(files["tokens"]))
+    judged = judgments("Flickr8k-Expert", rows, read_captions(files["tokens"]))
     once, often = document_frequencies(judged, "images"), document_frequencies(judged)
     assert once.documents == 12 and often.documents == 144
     assert {gram: 12 * count for gram, count in once.frequency.items()}.items() <= dict(often.frequency).items()
 
 
 def test_statistics_may_come_from_a_file(files, tmp_path, capsys):
-    judged = judgements("Flickr8k-Expert", read_expert(files["expert"]), read_captions(files["tokens"]))
+    judged = judgments("Flickr8k-Expert", read_expert(files["expert"]), read_captions(files["tokens"]))
     document_frequencies(judged, "images").save(tmp_path / "idf.json")
     arguments = ["--expert", str(files["expert"]), "--captions", str(files["tokens"]), "--json", "--metrics", "cider"]
     taus = []
@@ -274,7 +274,7 @@ def test_the_photo_with_an_odd_name_is_known_by_both(tmp_path):
     tokens, expert = tmp_path / "t.txt", tmp_path / "e.txt"
     tokens.write_text("".join(f"9.jpg.1#{k}\ta dog {k}\n1.jpg#{k}\ta cat {k}\n" for k in range(5)))
     expert.write_text("9.jpg\t1.jpg#0\t1\t1\t1\n1.jpg\t9.jpg#2\t1\t2\t1\n1.jpg\t9.jpg.1#3\t1\t2\t2\n")
-    judged = judgements("Flickr8k-Expert", read_expert(expert), read_captions(tokens))
+    judged = judgments("Flickr8k-Expert", read_expert(expert), read_captions(tokens))
     assert judged.candidates == ["a cat 0", "a dog 2", "a dog 3"]
     assert judged.references["9.jpg"] == [f"a dog {k}" for k in range(5)]
 
@@ -282,11 +282,11 @@ def test_the_photo_with_an_odd_name_is_known_by_both(tmp_path):
 def test_what_leaves_nothing_to_score_is_an_error(tmp_path, files, capsys):
     captions = read_captions(files["tokens"])
     with pytest.raises(ValueError, match="no judged pairs to score"):
-        judgements("Flickr8k-CF", [], captions)
+        judgments("Flickr8k-CF", [], captions)
     few = {id: text for id, text in captions.items() if id == "100_ab0.jpg#0"}
     rows = [row for row in read_expert(files["expert"]) if row.caption == "100_ab0.jpg#0" == f"{row.photo}#0"]
     with pytest.raises(ValueError, match="100_ab0.jpg: all captions of the photo are judged ones; .*--own drop"):
-        judgements("Flickr8k-CF", rows, few)
+        judgments("Flickr8k-CF", rows, few)
     assert main(["--expert", str(tmp_path / "nowhere.txt"), "--captions", str(files["tokens"])]) == 1
     assert "nowhere.txt" in capsys.readouterr().err
     assert main(["--expert", str(files["expert"]), "--captions", str(files["tokens"]), "--metrics", "blue"]) == 1
