@@ -80,6 +80,8 @@ NAMES = {
     "capjax.metrics.DEFAULT": "capjax.metrics.DEFAULT_FAMILIES",
     "capjax.metrics.NAMES": "capjax.metrics.FAMILIES",
     "capjax.metrics.activitynet.Event": "capjax.metrics.activitynet.TimedSentence",
+    "capjax.metrics.agreement.Judgement": "capjax.metrics.agreement.Judgment",
+    "capjax.metrics.agreement.judgements": "capjax.metrics.agreement.judgments",
     "capjax.metrics.check_metrics": "capjax.metrics.check_families",
     "capjax.metrics.default_metrics": "capjax.metrics.default_families",
     "capjax.metrics.dense_traps.find": "capjax.metrics.dense_warnings.dense_warnings",
@@ -161,9 +163,6 @@ class _OldModuleLoader(Loader):
 
     def __init__(self, present: str):
         self.present = present
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        return None
 
     def exec_module(self, module: ModuleType):
         module.__doc__ = f"Deprecated path of {self.present}."

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -112,41 +112,40 @@ def run(
       checkpoint: for `--mode=eval`, see `evaluate`.
       program: name of the command, for messages.
     """
-    status, said = _run(mode, source, workdir, overrides, compiles or {}, output, model, checkpoint)
-    if said:
-        print(f"{program}: {said}", file=sys.stderr)
-    hosts.shut_down(status, said)
-    return status
 
-
-def _run(
-    mode: str,
-    source: str,
-    workdir: str,
-    overrides: list[str],
-    compiles: Mapping,
-    output: str | None,
-    model: str | None,
-    checkpoint: str,
-) -> tuple[int, str]:
-    """Returns (exit status, message for standard error)."""
-    try:
+    def job() -> int:
         if mode == "train" or (mode == "eval" and not model):
             hosts.join()
         config = config_lib.load(source, overrides)
         if mode == "compile":
             from capjax.compile import compile_job
 
-            return 0 if compile_job.run(config, local_path(workdir), **compiles) else 1, ""
+            return 0 if compile_job.run(config, local_path(workdir), **(compiles or {})) else 1
         if mode == "export":
             from capjax.export import export_job
 
             export_job.run(config, Workdir(workdir).path, output)
-            return 0, ""
+            return 0
         if mode == "train":
             scores = train(config, workdir)
         else:
             scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir, checkpoint)
+        if hosts.is_first():
+            for name, value in scores.items():
+                print(f"{name:8} {value:.4f}")
+        return 0
+
+    status, message = _run_guarded(job)
+    if message:
+        print(f"{program}: {message}", file=sys.stderr)
+    hosts.shut_down(status, message)
+    return status
+
+
+def _run_guarded(job: Callable[[], int]) -> tuple[int, str]:
+    """Runs a job; returns its exit status, and a message for standard error."""
+    try:
+        return job(), ""
     except Stopped as stopped:
         hosts.shut_down(0)  # the others stop too, after the same step
         return 128 + stopped.signal, str(stopped)
@@ -160,7 +159,3 @@ def _run(
             return 1, str(error)
         traceback.print_exc()
         return CRASHED if hosts.has_stepped() else 1, repr(error)
-    if hosts.is_first():
-        for name, value in scores.items():
-            print(f"{name:8} {value:.4f}")
-    return 0, ""

@@ -11,9 +11,9 @@ A config file is Python with `get_config(arg=None)`, which starts from `default_
 A config is checked once, when it is loaded; code that receives it relies on its values.
 """
 
-from capjax.config.defaults import SETTINGS, default_config
+from capjax.config.defaults import SETTINGS, default_config, flatten
 from capjax.config.errors import ConfigError
-from capjax.config.loading import flatten, from_json, load, override, to_json, with_overrides
+from capjax.config.loading import from_json, load, override, to_json, with_overrides
 from capjax.config.validation import check
 
 __all__ = [

@@ -5,7 +5,6 @@ A name that is read through this table is reported by one warning, which `warn` 
 
 import functools
 import logging
-from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
@@ -65,16 +64,15 @@ def note_old_import():
 
 def warn(source: str):
     """Logs a warning that lists the old names read since the last call, if any. `source` names where they stand."""
-    names = tuple(sorted(_read.items()))
+    names = "; ".join(f"{old} -> {new}" for old, new in sorted(_read.items()))
     _read.clear()
     if names:
         _warn_once(source, names)
 
 
 @functools.cache  # a workdir's config is read several times in a run
-def _warn_once(source: str, names: Iterable[tuple[str, str]]):
-    listed = "; ".join(f"{old} -> {new}" for old, new in names)
-    log.warning("%s uses old names of settings: %s", source, listed)
+def _warn_once(source: str, names: str):
+    log.warning("%s uses old names of settings: %s", source, names)
 
 
 class AliasedConfigDict(ConfigDict):

@@ -4,6 +4,8 @@
 `capjax.config.validation`.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive, registered
@@ -294,3 +296,8 @@ def default_config() -> ConfigDict:
     An unknown key is an error, except in mappings such as `model.encoder.options`.
     """
     return ROOT.make()
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns the value of every setting by dotted key."""
+    return {key: config[key] for key in SETTINGS}

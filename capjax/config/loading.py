@@ -36,20 +36,29 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """
     name, _, arg = source.partition(":")
     path = find(name)
-    config = complete(_call(path, arg), str(path))
-    for setting in overrides:
+    return _apply(overrides, complete(_call(path, arg), str(path)), source, path.parent)
+
+
+def with_overrides(config: ConfigDict, settings: Iterable[str]) -> ConfigDict:
+    """Returns a checked copy of a config with settings such as "mesh.fsdp=16".
+
+    Raises:
+      ConfigError: an unknown key, a wrong type or an impossible value.
+    """
+    return _apply(settings, deepcopy(config), "a setting")
+
+
+def _apply(settings: Iterable[str], config: ConfigDict, source: str, *folders: Path) -> ConfigDict:
+    """Applies settings of the command line, imports the plug-ins, also from `folders`, and checks the config."""
+    for setting in settings:
         override(config, setting)
     aliases.warn(source)
-    _import_plugins(config, path.parent)
-    check(config)
-    return config
-
-
-def _import_plugins(config: ConfigDict, *folders: Path):
     try:
         plugins.import_plugins(config.plugins, folders)
     except plugins.PluginError as error:
         raise ConfigError(f"plugins: {error}") from error
+    check(config)
+    return config
 
 
 def find(name: str) -> Path:
@@ -179,21 +188,6 @@ def override(config: ConfigDict, setting: str):
     raise ConfigError(f"--config.{key}: {_unknown_key(key)}")
 
 
-def with_overrides(config: ConfigDict, settings: Iterable[str]) -> ConfigDict:
-    """Returns a checked copy of a config with settings such as "mesh.fsdp=16".
-
-    Raises:
-      ConfigError: an unknown key, a wrong type or an impossible value.
-    """
-    config = deepcopy(config)
-    for setting in settings:
-        override(config, setting)
-    aliases.warn("a setting")
-    _import_plugins(config)
-    check(config)
-    return config
-
-
 def _set(config: ConfigDict, key: str, value):
     group, _, name = key.rpartition(".")
     node = config[group] if group else config
@@ -239,16 +233,6 @@ def _a(kind: type) -> str:
     return {"str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
         kind.__name__, f"a {kind.__name__}"
     )
-
-
-def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields (dotted key, value) of every setting."""
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, ConfigDict) and not (key in SETTINGS and SETTINGS[key].is_mapping):
-            yield from flatten(value, f"{key}.")
-        else:
-            yield key, value
 
 
 def to_json(config: ConfigDict) -> str:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from capjax.config.defaults import SETTINGS
+from capjax.config.defaults import SETTINGS, flatten
 from capjax.config.errors import ConfigError
 from capjax.metrics.names import FAMILIES, check_families, dense_figures, metric_names
 from capjax.plugins import import_entry_points
@@ -14,7 +14,7 @@ _STAGE_KEYS = ("num_frames", "image_size", "target_len", "hard")
 
 def check(config: ConfigDict):
     """Raises ConfigError unless the config has all settings and every value is possible."""
-    values = {key: config[key] for key in SETTINGS}
+    values = flatten(config)
     for key, setting in SETTINGS.items():
         if setting.check:
             setting.check(key, values[key])

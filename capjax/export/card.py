@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from capjax.config import flatten
 from capjax.workdir.layout import Workdir
 
 _TASKS = {
@@ -65,7 +64,7 @@ def make(metadata: Mapping, config: ConfigDict, files: Workdir) -> str:
         + (f" Other data: {metadata['external_data']['details']}." if metadata["external_data"]["used"] else ""),
         "", *_scores(config, files),
         "## Settings", "", "| setting | value |", "|---|---|",
-        *(f"| decode.{name} | {value} |" for name, value in flatten(decode)),
+        *(f"| decode.{name} | {value} |" for name, value in decode.items()),
         "", "All other settings are in `config.json`.", "",
         *_signatures(metadata),
         *_serving(metadata, config),

@@ -43,12 +43,12 @@ class SavedModelGenerator:
 
     def check(self, config):
         """Raises ConfigError if a config is of another model or task."""
-        ours, theirs = dict(config_lib.flatten(self.config)), dict(config_lib.flatten(config))
+        ours, theirs = config_lib.flatten(self.config), config_lib.flatten(config)
         for key in ("data.task", "data.features", "data.num_frames", "data.image_size", "data.time_bins", "model.width",
                     "model.encoder.name", "model.decoder.name"):  # fmt: skip
-            if ours.get(key) != theirs.get(key):
+            if ours[key] != theirs[key]:
                 raise ConfigError(
-                    f"the SavedModel has {key} = {ours.get(key)!r}, and this config {theirs.get(key)!r}; give the "
+                    f"the SavedModel has {key} = {ours[key]!r}, and this config {theirs[key]!r}; give the "
                     "config that it was trained with"
                 )
         if missing := set(config.data.languages) - set(self.config.data.languages):

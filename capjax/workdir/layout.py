@@ -136,10 +136,9 @@ class Workdir:
 
     def _changes(self, config: ConfigDict) -> list[tuple[str, object, object]]:
         """(key, value of the run in this folder, value in `config`) of each setting that differs."""
-        old = dict(config_lib.flatten(self.config()))
-        new = dict(config_lib.flatten(config_lib.from_json(config_lib.to_json(config), "the config")))
-        keys = sorted(old.keys() | new.keys())
-        return [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+        old = config_lib.flatten(self.config())
+        new = config_lib.flatten(config_lib.from_json(config_lib.to_json(config), "the config"))
+        return [(key, old[key], new[key]) for key in sorted(old) if old[key] != new[key]]
 
     def _check_same(self, changes: list[tuple[str, object, object]]):
         for key, old, new in changes:

@@ -101,7 +101,7 @@ def test_settings_that_a_stored_config_lacks_have_their_default(warnings):
     del tree["compile"], tree["model"]["events"]["queries"], tree["seed"]
     tree["train"]["steps"] = 7
     config = from_json(json.dumps(tree), "run/config.json")
-    assert dict(flatten(config)) == dict(flatten(default_config())) | {"train.steps": 7}
+    assert flatten(config) == flatten(default_config()) | {"train.steps": 7}
     assert not warnings()
 
 

@@ -61,7 +61,7 @@ def test_the_options_of_a_constructor_can_be_replaced_as_a_whole():
 def test_json_gives_back_the_config():
     config = config_lib.load(SHAPES, ["data.languages=en,de"])
     again = config_lib.from_json(config_lib.to_json(config), "here")
-    assert dict(config_lib.flatten(again)) == dict(config_lib.flatten(config))
+    assert config_lib.flatten(again) == config_lib.flatten(config)
 
 
 def test_every_config_file_loads():
