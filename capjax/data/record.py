@@ -141,7 +141,7 @@ _ENCODINGS: dict[Any, _Encoding] = {
     ),
 }
 # (name, type, default) of each field that is a column of its own.
-_COLUMNS = {
+_COLUMNS: dict[type, list[tuple[str, Any, Any]]] = {
     cls: [(field.name, field.type, field.default) for field in fields(cls) if field.type in _ENCODINGS]
     for cls in (Record, RecordCaption, Label, TranscriptSegment)
 }

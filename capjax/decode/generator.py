@@ -73,9 +73,9 @@ class Generated(NamedTuple):
 class _Written(NamedTuple):
     """The tokens of hypotheses, their log-probabilities, and the attention with which each was chosen, or None."""
 
-    tokens: np.ndarray
-    log_probs: np.ndarray
-    attention: np.ndarray | None
+    tokens: Any
+    log_probs: Any
+    attention: Any
 
     def take(self, *index) -> "_Written":
         return jax.tree.map(lambda array: array[index], self)

@@ -15,10 +15,8 @@ from capjax.models.layers import LayerNorm, Mlp, drop_path, dropout, split
 from capjax.models.stacked import stack
 
 
-def make_blocks(
-    owner: str, count: int, width: int, heads: int, mlp_ratio: float, *, rngs, **options
-) -> "TransformerBlock":
-    """`count` blocks as one module, for `scan`.
+def make_blocks(owner: str, count: int, width: int, heads: int, mlp_ratio: float, *, rngs, **options):
+    """`count` blocks as one TransformerBlock with stacked parameters, for `scan`.
 
     Args:
       owner: the module that the blocks are of, for error messages.

@@ -242,7 +242,7 @@ def configs() -> list[dict]:
     for expected in EXPECTED["configs"]:
         file, arg, overrides = expected["file"], expected["arg"], expected["overrides"]
         config = config_lib.load(str(Path("configs", file)) + (f":{arg}" if arg else ""), overrides)
-        flat = dict(config_lib.flatten(config))
+        flat = config_lib.flatten(config)
         plain = {key: value.to_dict() if isinstance(value, ConfigDict) else value for key, value in flat.items()}
         answers.append({"file": file, "arg": arg, "overrides": overrides, "config": plain})
     return answers

@@ -120,7 +120,7 @@ def test_configs_have_the_same_values(answers, index):
         [first, {aliases.OLD_STAGE_NAMES.get(key, key): value for key, value in stage.items()}]
         for first, stage in expected["data.curriculum"]
     ]
-    new_settings = {key: value for key, value in flatten(default_config()) if key not in expected}
+    new_settings = {key: value for key, value in flatten(default_config()).items() if key not in expected}
     assert_same(expected | json.loads(json.dumps(new_settings, default=ConfigDict.to_dict)), answer)
 
 

@@ -28,7 +28,7 @@ def save_checkpoint(path):
 def test_the_config_comes_back_as_it_was(tiny, tmp_path):
     config = tiny.config("optimizer.lr_multipliers=(('^encoder/', 0.1),)", "data.language_weights.en=2.0")
     prepared(tmp_path, config)
-    assert dict(config_lib.flatten(Workdir(tmp_path).config())) == dict(config_lib.flatten(config))
+    assert config_lib.flatten(Workdir(tmp_path).config()) == config_lib.flatten(config)
 
 
 def test_the_vocabulary_is_copied(tiny, tmp_path):

@@ -71,7 +71,9 @@ def depthwise(
 
     On CPU as a sum of shifted products, which XLA fuses: its grouped convolution is far slower there.
     """
-    return by_platform(lambda *arrays: _shifted(*arrays, stride), lambda *arrays: _grouped(*arrays, stride))(x, kernel)
+    return by_platform(
+        lambda x, kernel: _shifted(x, kernel, stride), lambda x, kernel: _grouped(x, kernel, stride)
+    )(x, kernel)  # fmt: skip
 
 
 def _native(x: jax.Array, kernel: jax.Array, stride: int, pads) -> jax.Array:
@@ -156,5 +158,6 @@ def convolve3d(
 
     On CPU as a 2D convolution, because XLA's gradient of a 3D convolution is far slower there.
     """
-    options = {"strides": strides, "pads": pads}
-    return by_platform(partial(_folded3d, **options), partial(_native3d, **options))(x, kernel)
+    return by_platform(
+        partial(_folded3d, strides=strides, pads=pads), partial(_native3d, strides=strides, pads=pads)
+    )(x, kernel)  # fmt: skip
