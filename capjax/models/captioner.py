@@ -103,11 +103,11 @@ class Captioner(nnx.Module):
                 raise ValueError(f"a model without the encoder {name!r} needs the feature_shape of its features")
             else:
                 *grid, channels = feature_shape
-            changes = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
+            between_frames = {"frame_difference": frame_difference, "frame_similarity": frame_similarity}
             self.connectors[name] = CONNECTORS.make_from(
                 connector, channels, width, grid, modality=name, rate=dropout, feature_dropout=feature_dropout,
                 relative=dense, resizable=name in encoders, **common,
-                **{key: value for key, value in changes.items() if value and name == VISION},
+                **{key: value for key, value in between_frames.items() if value and name == VISION},
             )  # fmt: skip
         common |= {"width": width, "dropout": dropout}
         self.temporal = TEMPORAL.make_from(temporal, **common) if temporal else None
