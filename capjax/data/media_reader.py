@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
 from capjax.data.photo import MediaError, MediaSettings, to_jpeg
 from capjax.data.transforms import pick_frames
@@ -19,13 +20,13 @@ class MediaSample:
 
     Attributes:
       frames: t JPEG files.
-      times: float32 [t], seconds from the start of the sample.
+      times: Seconds from the start of the sample.
       duration: Seconds; 0 for a photo.
       start: Start of the window in the video, in seconds.
     """
 
     frames: tuple[bytes, ...]
-    times: np.ndarray
+    times: Float32[np.ndarray, " t"]
     duration: float = 0.0
     start: float = 0.0
 

@@ -32,16 +32,16 @@ class RecordPool:
     """The records of one dataset that may be drawn.
 
     Attributes:
-      picks: int [n, 2], (source, index).
+      picks: (source, index) of each record.
       weight: Weight of the dataset in the mixture.
       sizes: Sizes of the records, see `RecordSource.sizes`; empty if no setting needs them.
     """
 
-    picks: np.ndarray
+    picks: Int[np.ndarray, "n 2"]
     weight: float = 1.0
     sizes: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def split(self, hard: float | None) -> list[tuple[np.ndarray, float]]:
+    def split(self, hard: float | None) -> list[tuple[Int[np.ndarray, " part"], float]]:
         """Returns [(indices into the pool, share)]: the whole pool, or its halves with a share above 0."""
         if hard is None or len(self.picks) < 2:
             return [(np.arange(len(self.picks)), 1.0)]
@@ -98,7 +98,7 @@ class _StageOrder:
         self._plan = lru_cache(maxsize=2)(self._make_plan)  # the current span, and the next one for prefetching
         self._lock = threading.Lock()
 
-    def rows(self, number: int, rows: np.ndarray) -> tuple[int, np.ndarray]:
+    def rows(self, number: int, rows: Int[np.ndarray, " n"]) -> tuple[int, Int[np.ndarray, "n 2"]]:
         """Returns (frames, picks) of rows of a batch."""
         with self._lock:  # called from several threads, of which one should compute an epoch or a plan
             if not len(self._buckets):
@@ -108,15 +108,15 @@ class _StageOrder:
             frames, picks = self._plan(span)[number - self._first_batch(span)]
         return frames, picks[rows]
 
-    def _picks(self, pools: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Returns the picks [n, 2] at indices into pools."""
+    def _picks(self, pools: Int[np.ndarray, " n"], indices: Int[np.ndarray, " n"]) -> Int[np.ndarray, "n 2"]:
+        """Returns the picks at indices into pools."""
         return np.stack([self._pools[pool].picks[index] for pool, index in zip(pools, indices, strict=True)])
 
     def _first_batch(self, span: int) -> int:
         """Returns the number of the first batch of a span."""
         return span * self._epochs // (self._parts * self._b)
 
-    def _make_plan(self, span: int) -> list[tuple[int, np.ndarray]]:
+    def _make_plan(self, span: int) -> list[tuple[int, Int[np.ndarray, "b 2"]]]:
         """Returns (frames, picks) of each batch of a span."""
         first, stop = (self._first_batch(number) * self._b for number in (span, span + 1))
         pools, indices = self._mixture(np.arange(first, stop))
@@ -142,7 +142,7 @@ class _Mixture:
                 weights.append(pool.weight * share)
         self._proportions = [round(1000 * weight / min(weights)) for weight in weights]
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, positions: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         """Positions are distributed evenly: any run of positions has the share of each part to within one or two."""
         pools, indices = np.zeros(len(positions), int), np.zeros(len(positions), int)
         # Each part in turn takes its share of the positions that the parts before it left.
@@ -160,14 +160,14 @@ class _Mixture:
 class _Shuffle:
     """Repeats indices endlessly, each epoch in another order: maps positions to indices."""
 
-    def __init__(self, indices: np.ndarray, seed: Sequence[int]):
+    def __init__(self, indices: Int[np.ndarray, " records"], seed: Sequence[int]):
         self._indices, self._seed = indices, seed
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
-    def _make_epoch(self, epoch: int) -> np.ndarray:
+    def _make_epoch(self, epoch: int) -> Int[np.ndarray, " records"]:
         return np.random.default_rng([*self._seed, epoch]).permutation(self._indices)
 
-    def __call__(self, positions: np.ndarray) -> np.ndarray:
+    def __call__(self, positions: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         epochs, offsets = np.divmod(positions, len(self._indices))
         indices = np.zeros(len(positions), int)
         for epoch in np.unique(epochs):
@@ -178,7 +178,7 @@ class _Shuffle:
 
 def cut_into_batches(
     counts: Int[np.ndarray, " n"], buckets: Int[np.ndarray, " buckets"], b: int
-) -> list[tuple[int, np.ndarray]]:
+) -> list[tuple[int, Int[np.ndarray, " {b}"]]]:
     """Divides rows into batches of similar length; the remainder of a bucket moves to the next larger one.
 
     Args:
@@ -186,7 +186,7 @@ def cut_into_batches(
       buckets: Frame counts, ascending.
 
     Returns:
-      [(bucket, int [b] rows)].
+      (bucket, rows) of each batch.
     """
     level = np.minimum(np.searchsorted(buckets, counts), len(buckets) - 1)
     remainder, batches = np.zeros(0, int), []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from jaxtyping import Float16, Float32
 
 from capjax.files import storage_path
 
@@ -92,14 +93,14 @@ class Record:
       media: Name of the source file.
       captions: Texts that describe it.
       frames: t JPEG files; empty if only features are stored.
-      frame_times: float32 [t], seconds.
+      frame_times: Seconds.
       duration: Seconds; 0 for an image.
       labels: Objects in the picture.
       transcript: Spoken or written words with their times, in order.
       audio: A FLAC file, or empty.
       audio_rate: Sample rate of `audio`, in Hz.
-      features: float16 [views, t, n, d], or None. View 0 shows the whole frame to the encoder; further views are crops,
-        for training. n = rows * columns of `feature_grid`.
+      features: Features of t frames, or None. View 0 shows the whole frame to the encoder; further views are crops, for
+        training. n = rows * columns of `feature_grid`.
       feature_grid: (rows, columns) of a feature map, or None.
       video: Id of the video that the record is a window of; empty if it is the whole video.
       start: Start of the window in that video, in seconds. An event may start before the window or end after it.
@@ -109,13 +110,13 @@ class Record:
     media: str
     captions: tuple[RecordCaption, ...]
     frames: tuple[bytes, ...] = ()
-    frame_times: np.ndarray = field(default_factory=lambda: np.zeros(1, np.float32))
+    frame_times: Float32[np.ndarray, " t"] = field(default_factory=lambda: np.zeros(1, np.float32))
     duration: float = 0.0
     labels: tuple[Label, ...] = ()
     transcript: tuple[TranscriptSegment, ...] = ()
     audio: bytes = b""
     audio_rate: int = 0
-    features: np.ndarray | None = None
+    features: Float16[np.ndarray, "views t n d"] | None = None
     feature_grid: tuple[int, int] | None = None
     video: str = ""
     start: float = 0.0

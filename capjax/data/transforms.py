@@ -34,10 +34,10 @@ def view(
     jpeg: bytes,
     size: int,
     box: Box | None = None,
-    out: np.ndarray | None = None,
+    out: UInt8[np.ndarray, "{size} {size} 3"] | None = None,
     *,
     shape: tuple[int, int] | None = None,
-) -> UInt8[np.ndarray, "size size 3"]:
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Decodes a part of a picture to a square of RGB pixels.
 
     The JPEG is decoded at 1/2, 1/4 or 1/8 scale (the fast cases of libjpeg-turbo) as long as the part keeps at least
@@ -100,7 +100,7 @@ def random_box(
 
 def training_view(
     jpeg: bytes, size: int, rng: np.random.Generator, *, scale, aspect, flip: bool = False, out=None
-) -> UInt8[np.ndarray, "size size 3"]:
+) -> UInt8[np.ndarray, "{size} {size} 3"]:
     """Decodes a random crop; mirrored half of the time if `flip`. Arguments as `view` and `random_box`."""
     height, width = jpeg_size(jpeg)
     box = None if tuple(scale) == (1.0, 1.0) else random_box(rng, height, width, scale=scale, aspect=aspect)

@@ -19,6 +19,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from jaxtyping import Bool, Int64
 
 from capjax.data.frame_jpeg import frame_to_jpeg
 from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, check_file
@@ -288,21 +289,23 @@ class _Plan:
     """The packets to decode for a set of frames.
 
     Attributes:
-      send: bool [packets], in file order: whether the decoder needs the packet.
+      send: In file order, whether the decoder needs the packet.
       requested: Presentation times of the requested frames, in stream units.
     """
 
-    send: np.ndarray
+    send: Bool[np.ndarray, " packets"]
     requested: frozenset[int]
 
 
-def _plan(pts: np.ndarray, keys: np.ndarray, requested: np.ndarray) -> _Plan | None:
+def _plan(
+    pts: Int64[np.ndarray, " packets"], keys: Bool[np.ndarray, " packets"], requested: Int64[np.ndarray, " frames"]
+) -> _Plan | None:
     """Plans to decode each group of pictures up to its last requested frame; None if all packets are needed.
 
     Args:
-      pts: int64 [p], presentation times in file order.
-      keys: bool [p], key frames, at which decoding may start.
-      requested: int64 [n], presentation times of the requested frames.
+      pts: Presentation times in file order.
+      keys: Key frames, at which decoding may start.
+      requested: Presentation times of the requested frames.
     """
     starts = np.flatnonzero(keys)
     if not len(starts) or starts[0] != 0:

@@ -19,13 +19,13 @@ class RecorderState(NamedTuple):
 
     Attributes:
       inner: the decoder's state.
-      rows: int32 [b, m, length], the beam that held each position of a hypothesis when its attention was written.
+      rows: the beam that held each position of a hypothesis when its attention was written.
       weights: float32 [b, length, m, layers, heads, n], attention by position and beam. It stays where it was written
         when beams are reordered, since it is too large to copy at every step; `rows` is reordered instead.
     """
 
     inner: Any
-    rows: jax.Array
+    rows: Int[Array, "b m length"]
     weights: InPlace
 
 
@@ -43,7 +43,9 @@ def record_attention(
       length: positions of a sequence, prefix included.
     """
 
-    def step_fn(tokens, index, state: RecorderState):
+    def step_fn(
+        tokens: Int[Array, "b m"], index: Int[Array, ""], state: RecorderState
+    ) -> tuple[Float[Array, "b m v"], RecorderState]:
         logits, inner, attention = step_with_attention(tokens, index, state.inner)
         own = jnp.broadcast_to(jnp.arange(m, dtype=jnp.int32)[:, None], (b, m, 1))
         rows = jax.lax.dynamic_update_slice_in_dim(state.rows, own, index, 2)

@@ -4,7 +4,7 @@ Consensus reranking (Devlin et al. 2015; Mao et al. 2015, section 8): the score 
 similarity to the captions of the nearest training pictures. With few training pictures this helps more than a wider
 beam, which alone drifts to short and general captions.
 
-b: pictures, m: hypotheses, d: channels of a picture's vector, p: training pictures.
+b: pictures, m: hypotheses, t: frames, n: positions, d: channels, s: sentences; pictures, neighbors: training pictures.
 """
 
 import io
@@ -16,6 +16,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int
 from scipy.sparse import csr_array
 
 from capjax.files import write_bytes
@@ -46,8 +47,8 @@ class _Captions:
             self._idf.append(np.log(pictures / np.array([*documents.values(), 1.0])))
         self.vectors = self.embed(sentences)
 
-    def embed(self, sentences: Sequence[Sequence[str]]) -> tuple[list[csr_array], np.ndarray]:
-        """Returns for each n the unit tf-idf vectors [sentences, n-grams], and the lengths in words."""
+    def embed(self, sentences: Sequence[Sequence[str]]) -> tuple[list[csr_array], Float64[np.ndarray, " s"]]:
+        """Returns for each n the unit tf-idf vectors [s, n-grams], and the lengths in words."""
         matrices = []
         for n, (numbers, idf) in enumerate(zip(self._grams, self._idf, strict=True), start=1):
             counters = [Counter(ngrams(words, n)) for words in sentences]
@@ -61,9 +62,11 @@ class _Captions:
             matrices.append(csr_array((weights, grams, ends), shape=(len(counters), unknown + 1)))
         return matrices, np.array([len(words) for words in sentences], np.float64)
 
-    def agreement(self, hypotheses: Sequence[Sequence[str]], neighbors: np.ndarray) -> np.ndarray:
-        """Returns each hypothesis' mean similarity to the more similar half of its neighbors' captions, float64 [b, m];
-        the other half describes something else. `neighbors` [b, k] are indices of training pictures."""
+    def agreement(
+        self, hypotheses: Sequence[Sequence[str]], neighbors: Int[np.ndarray, "b neighbors"]
+    ) -> Float64[np.ndarray, "b m"]:
+        """Returns each hypothesis' mean similarity to the more similar half of its neighbors' captions; the other half
+        describes something else. `neighbors` are indices of training pictures."""
         m = len(hypotheses[0])
         vectors, lengths = self.embed([self._tokenize(text) for texts in hypotheses for text in texts])
         caption_vectors, caption_lengths = self.vectors
@@ -88,11 +91,11 @@ class Neighbors:
     """The training pictures, for reranking.
 
     Attributes:
-      vectors: float32 [p, d], a vector of each picture.
-      captions: {language: captions of each picture}, p lists per language.
+      vectors: a vector of each picture.
+      captions: {language: captions of each picture}, as many lists per language as pictures.
     """
 
-    vectors: np.ndarray
+    vectors: Float32[np.ndarray, "pictures d"]
     captions: Mapping[str, Sequence[Sequence[str]]]
     _scale: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False, compare=False)
     _units: np.ndarray = field(init=False, repr=False, compare=False)
@@ -156,15 +159,15 @@ class Neighbors:
             ) from error
 
     def choose(
-        self, vectors: np.ndarray, hypotheses: Sequence[Sequence[str]], scores: np.ndarray, lang: str, *,
-        neighbors: int, weight: float,
-    ) -> np.ndarray:  # fmt: skip
-        """Returns the index of each picture's best hypothesis by score + weight * agreement, int [b].
+        self, vectors: Float32[np.ndarray, "b d"], hypotheses: Sequence[Sequence[str]],
+        scores: Float[np.ndarray, "b m"], lang: str, *, neighbors: int, weight: float,
+    ) -> Int[np.ndarray, " b"]:  # fmt: skip
+        """Returns the index of each picture's best hypothesis by score + weight * agreement.
 
         Args:
-          vectors: float32 [b, d], see `picture_vectors`.
+          vectors: see `picture_vectors`.
           hypotheses: m texts per picture.
-          scores: float32 [b, m], -inf for missing hypotheses.
+          scores: -inf for missing hypotheses.
           lang: language of the hypotheses.
           neighbors: number of training pictures to compare with.
           weight: weight of the agreement.
@@ -176,18 +179,19 @@ class Neighbors:
         near = np.argpartition(-closeness, count - 1, axis=1)[:, :count]
         return np.argmax(scores + weight * self._by_lang[lang].agreement(hypotheses, near), axis=1)
 
-    def _unit(self, vectors: np.ndarray) -> np.ndarray:
+    def _unit(self, vectors: Float32[np.ndarray, "b d"]) -> Float32[np.ndarray, "b d"]:
         mean, std = self._scale
         scaled = (vectors - mean) / std
         return scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6)
 
 
-def picture_vectors(features: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Returns the mean of features over positions and frames, one vector per picture or video, float32 [b, d].
+def picture_vectors(
+    features: Float[np.ndarray, "b t n d"], mask: Bool[np.ndarray, "b *e t"] | None = None
+) -> Float32[np.ndarray, "b *e d"]:
+    """Returns the mean of features over positions and frames, one vector per picture or video.
 
     Args:
-      features: [b, t, n, d].
-      mask: bool [b, t], the frames to include; [b, e, t] gives e vectors each, [b, e, d]; None: all frames.
+      mask: the frames to include; with an axis of e events, there are e vectors of each video; None: all frames.
     """
     frames = np.asarray(features, np.float32).mean(2)
     weights = np.ones(frames.shape[:2], np.float32) if mask is None else np.asarray(mask, np.float32)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Int32
 from ml_collections import ConfigDict
 
 from capjax.decode.attention_recorder import record_attention, recorded_attention
@@ -45,14 +46,14 @@ class ProposedEvents(NamedTuple):
     """Events found by queries, for b videos: the e events with the highest confidence.
 
     Attributes:
-      times: float32 [b, e, 2], start and end as fractions of the duration.
-      confidence: float32 [b, e], 0 to 1.
-      count: int32 [b], the predicted number of events.
+      times: start and end as fractions of the duration.
+      confidence: 0 to 1.
+      count: the predicted number of events.
     """
 
-    times: jax.Array
-    confidence: jax.Array
-    count: jax.Array  # type: ignore[assignment]  # in place of tuple.count
+    times: Float[Array, "b e 2"]
+    confidence: Float[Array, "b e"]
+    count: Int[Array, " b"]  # type: ignore[assignment]  # in place of tuple.count
 
 
 class Generated(NamedTuple):
@@ -61,13 +62,13 @@ class Generated(NamedTuple):
     Attributes:
       decoded: hypotheses of each row; where queries find events, of each of the e events of each row.
       proposed: these events, or None.
-      attention: float32 [rows, m, l, layers, heads, n], the attention with which each token was chosen, or None unless
-        requested; of the best hypotheses (m = 1) unless hypotheses are reranked.
+      attention: the attention with which each token was chosen, or None unless requested; of the best hypotheses (m =
+        1) unless hypotheses are reranked.
     """
 
     decoded: Decoded
     proposed: ProposedEvents | None
-    attention: jax.Array | None
+    attention: Float[Array, "rows m l layers heads n"] | None
 
 
 class _Written(NamedTuple):
@@ -157,7 +158,7 @@ class Generator:
         count = jnp.argmax(queries.count[-1], axis=-1)
         return Encoded(memory, ProposedEvents(times, jax.nn.sigmoid(confidence), count))
 
-    def _generate(self, params, batch_stats, batch, prefix, key) -> Generated:
+    def _generate(self, params, batch_stats, batch, prefix: Int[Array, "b p"], key) -> Generated:
         """`batch` is what `Captioner.encode` takes, or the result of `encode`."""
         encoded = batch["encoded"] if "encoded" in batch else self._encode(params, batch_stats, batch)
         model = self._pure_model.bind(self._gather(params), batch_stats)
@@ -166,7 +167,9 @@ class Generator:
         decoded, attention = self._search_with_rules(model, encoded.memory, prefix, key)
         return Generated(decoded, encoded.proposed, attention)
 
-    def _search(self, model, memory: Memory, prefix, key) -> tuple[Decoded, jax.Array | None]:
+    def _search(
+        self, model, memory: Memory, prefix: Int[Array, "rows p"], key
+    ) -> tuple[Decoded, Float[Array, "rows m l layers heads n"] | None]:
         options, (b, prefix_len) = self.options, prefix.shape
         num_beams, length = 1 if options.method == "greedy" else options.num_beams, prefix_len + options.max_len
         fixed, state = model.decoder.init_cache(memory, num_beams, length)
@@ -192,7 +195,7 @@ class Generator:
         attention = recorded_attention(rows, recorder.weights.value, prefix_len)
         return decoded._replace(state=None), attention
 
-    def _method(self, step_fn: StepFn, state, prefix, key) -> Decoded:
+    def _method(self, step_fn: StepFn, state, prefix: Int[Array, "rows p"], key) -> Decoded:
         """The search of `options.method`."""
         options, vocabulary = self.options, self.vocabulary
         common = {
@@ -216,8 +219,8 @@ class Generator:
 
     # ---- Batches to results
 
-    def prefix(self, lang: str, b: int) -> np.ndarray:
-        """Returns the tokens that every row starts with, int32 [b, p].
+    def prefix(self, lang: str, b: int) -> Int32[np.ndarray, "{b} p"]:
+        """Returns the tokens that every row starts with.
 
         Raises:
           ValueError: the vocabulary has no such language.
@@ -310,8 +313,8 @@ class Generator:
         ]
 
 
-def _vectors(batch: Batch, proposed: ProposedEvents | None) -> np.ndarray:
-    """Vectors for `Neighbors.choose`: one for each row, or for each event of each row, float32 [rows, d]."""
+def _vectors(batch: Batch, proposed: ProposedEvents | None) -> Float32[np.ndarray, "rows d"]:
+    """Vectors for `Neighbors.choose`: one for each row, or for each event of each row."""
     mask = allgather(batch["frame_mask"])
     if proposed is None:
         return picture_vectors(allgather(batch["features"]), mask)

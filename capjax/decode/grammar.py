@@ -8,7 +8,7 @@ event. b: batch, m: beams, v: vocabulary.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from capjax.text.time_tokens import TimeTokens
 
@@ -73,7 +73,7 @@ class EventGrammar:
         """Returns a step function (see capjax.decode.search) that allows only the tokens of the grammar. Its state is
         a pair: the state of the grammar, and the state of `step_fn`."""
 
-        def step(tokens, index, state):
+        def step(tokens: Int[Array, "b m"], index: Int[Array, ""], state) -> tuple[Float[Array, "b m v"], tuple]:
             grammar, inner = state
             grammar = self.advance(grammar, tokens)
             logits, inner = step_fn(tokens, index, inner)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from capjax.decode.results import Event
 from capjax.metrics.temporal import match_events, tiou_matrix
@@ -50,7 +51,7 @@ def merge_windows(windows: Sequence[WindowEvents]) -> list[Event]:
 
 def _match(
     earlier: Sequence[_TrackedEvent], events: Sequence[_TrackedEvent], window: WindowEvents
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Int[np.ndarray, " duplicates"], Int[np.ndarray, " duplicates"]]:
     """One-to-one matching of earlier events with the same events of a window: indices of both."""
     tiou = np.zeros((len(earlier), len(events)))
     same_text = np.zeros_like(tiou)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float32
 
 from capjax.data.photo import MediaError
 
@@ -19,8 +20,8 @@ class Caption:
         NaN where `error` is set.
       tokens: ids of the written tokens, without the prefix, `<eos>` included.
       token_log_probs: natural logarithm of each token's probability.
-      attention: float32 [tokens, layers, heads, n], the cross-attention over the n memory positions with which each
-        token was chosen; None unless requested.
+      attention: the cross-attention over the n memory positions with which each token was chosen; None unless
+        requested.
       error: why the photo or video could not be read, or None.
     """
 
@@ -29,7 +30,7 @@ class Caption:
     score: float
     tokens: tuple[int, ...] = ()
     token_log_probs: tuple[float, ...] = ()
-    attention: np.ndarray | None = field(default=None, compare=False, repr=False)
+    attention: Float32[np.ndarray, "tokens layers heads n"] | None = field(default=None, compare=False, repr=False)
     error: MediaError | None = None
 
     @classmethod
@@ -63,4 +64,4 @@ class Event:
     lang: str = ""
     tokens: tuple[int, ...] = ()
     token_log_probs: tuple[float, ...] = ()
-    attention: np.ndarray | None = field(default=None, compare=False, repr=False)
+    attention: Float32[np.ndarray, "tokens layers heads n"] | None = field(default=None, compare=False, repr=False)

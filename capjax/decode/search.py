@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
     state: Any = None
 
 
-def length_normalizer(length, alpha: float):
+def length_normalizer(length: Int[Array, "*b"], alpha: float) -> Float[Array, "*b"]:
     """Returns ((5 + length) / 6) ** alpha (Wu et al. 2016, equation 14)."""
     return ((5.0 + length) / 6.0) ** alpha
 
@@ -84,7 +84,7 @@ def restrict(
     return log_probs
 
 
-def _repeats(written, count, n: int, v: int) -> Bool[Array, "b m v"]:
+def _repeats(written: Int[Array, "b m l"], count: Int[Array, ""], n: int, v: int) -> Bool[Array, "b m {v}"]:
     """The tokens that would repeat an n-gram."""
     b, m, l = written.shape
     starts = max(l - n + 1, 0)
@@ -214,8 +214,10 @@ def beam_search(
 
 
 @by_rows
-def _best(totals, count: int):
-    """Returns the `count` best of [b, m, v]: scores, beams and tokens, each [b, count].
+def _best(
+    totals: Float[Array, "b m v"], count: int
+) -> tuple[Float[Array, "b {count}"], Int[Array, "b {count}"], Int[Array, "b {count}"]]:
+    """Returns the scores, beams and tokens of the `count` best.
 
     Takes the best of each beam and then the best of these, which never sorts all m * v.
     """

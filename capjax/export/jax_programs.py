@@ -135,7 +135,7 @@ def _generate(predictor: Predictor, parts: Parts) -> JaxProgram:
 
 
 def _extract(extractor: FrozenEncoder, image_size: int) -> JaxProgram:
-    """The program that returns {features float16 [b, t', n, d]} of clips."""
+    """The program that returns {features float16 [b, groups, n, d]} of clips."""
 
     def call(weights, batch):
         params, batch_stats = (

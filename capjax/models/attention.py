@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from capjax.models.gradients import by_platform, custom_gradient
 from capjax.models.layers import PRODUCT, Linear, flat_product
@@ -25,12 +25,15 @@ def _scores(query, key, mask, *, transposed: bool = False) -> jax.Array:
     return scores if mask is None else jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
 
 
-def attention_weights(query: Float[Array, "b h q k"], key, mask=None, *, transposed: bool = False) -> jax.Array:
-    """softmax(q k / sqrt(d_k)) as float32 [b, h, q, n].
+def attention_weights(
+    query: Float[Array, "b h q k"], key: Float[Array, "b h n k"] | Float[Array, "b h k n"],
+    mask: Bool[Array, "..."] | None = None, *, transposed: bool = False,
+) -> Float[Array, "b h q n"]:  # fmt: skip
+    """softmax(q k / sqrt(d_k)) in float32.
 
     Args:
-      key: [b, h, n, k], or [b, h, k, n] if `transposed`.
-      mask: bool, broadcasts to [b, h, q, n]; True = the key is visible to the query.
+      key: [b, h, k, n] if `transposed`.
+      mask: broadcasts to [b, h, q, n]; True = the key is visible to the query.
     """
     return jax.nn.softmax(_scores(query, key, mask, transposed=transposed), axis=-1)
 
@@ -82,8 +85,9 @@ def _attend_backward(saved, dout):
 
 @custom_gradient(_attend, _attend_backward)
 def attend(
-    query: Float[Array, "b h q k"], key: Float[Array, "b h n k"], value: Float[Array, "b h n k"], mask=None
-) -> Float[Array, "b h q k"]:
+    query: Float[Array, "b h q k"], key: Float[Array, "b h n k"], value: Float[Array, "b h n k"],
+    mask: Bool[Array, "..."] | None = None,
+) -> Float[Array, "b h q k"]:  # fmt: skip
     """Attention output (Vaswani et al. 2017, equation 1); arguments as in `attention_weights`.
 
     Of all [q, n] arrays the backward pass keeps the weights alone, and it takes the softmax's row sums from the output
@@ -205,8 +209,8 @@ class SelfAttention(nnx.Module):
         return join_heads(self.out, out), weights
 
     def step(
-        self, x: Float[Array, "b m d"], cache: dict, index: jax.Array, mask: Bool[Array, "b m slots"]
-    ) -> tuple[jax.Array, dict]:
+        self, x: Float[Array, "b m d"], cache: dict, index: Int[Array, ""], mask: Bool[Array, "b m slots"]
+    ) -> tuple[Float[Array, "b m d"], dict[str, Float[Array, "b h slots k"]]]:
         """One new position for each beam.
 
         Args:
@@ -260,5 +264,5 @@ class CrossAttention(nnx.Module):
         out, weights = _attend_with_weights(self._query(x), key, value, mask[:, None, None], transposed=True)
         return join_heads(self.out, out), weights
 
-    def _query(self, x: jax.Array) -> jax.Array:
+    def _query(self, x: Float[Array, "b q d"]) -> Float[Array, "b h q k"]:
         return project_heads(self.query, x, 1, self.heads)[0]

@@ -2,7 +2,7 @@
 
 A task is a vocabulary, a target format and a config, never another model.
 
-b: batch, t: frames, h w: height and width of a frame, n: memory positions, d: width, c: captions of an item, l: target
+b: batch, t: frames, h w: height and width of a frame, n: positions, d: width, c: captions of an item, l: target
 positions, v: vocabulary, e: events.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from capjax.data.batch import feature_entries
 from capjax.models.connector import CONNECTORS, time_token_embeddings
@@ -229,7 +229,9 @@ class Captioner(nnx.Module):
         return concatenate(memories), attention
 
 
-def _read(batch: Mapping, name: str, entry: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _read(
+    batch: Mapping, name: str, entry: str
+) -> tuple[Shaped[Array, "b t ..."], Float[Array, "b t"], Bool[Array, "b t"]]:
     """The input of an encoder, its times and its mask; or the features of the encoder, if that is the entry."""
     if entry == "features" and feature_entries(name).features in batch:
         keys: tuple[str, str, str] = feature_entries(name)

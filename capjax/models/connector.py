@@ -100,7 +100,9 @@ class Connector(nnx.Module):
             raise ValueError(f"the model was made for a feature grid of {rows} x {columns}, not for {n} positions")
         return side, side
 
-    def time_embedding(self, times: Float[Array, "b t"], duration, d: int) -> Float[Array, "b t d"]:
+    def time_embedding(
+        self, times: Float[Array, "b t"], duration: Float[Array, " b"] | None, d: int
+    ) -> Float[Array, "b t {d}"]:
         """The sinusoid of the time in seconds and, if `relative`, of its share of the duration."""
         if not self.relative:
             return sinusoid(times * TIME_SCALE, d)
@@ -108,7 +110,7 @@ class Connector(nnx.Module):
         return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), shares], axis=-1)
 
 
-def time_token_embeddings(count: int, d: int) -> Float[Array, "count d"]:
+def time_token_embeddings(count: int, d: int) -> Float[Array, "{count} {d}"]:
     """Embeddings of length 1 for the tokens of evenly spaced times.
 
     They lie in the channels that encode the share of the duration in the memory of a `relative` connector.
@@ -118,7 +120,7 @@ def time_token_embeddings(count: int, d: int) -> Float[Array, "count d"]:
     return embeddings / jnp.linalg.norm(embeddings, axis=-1, keepdims=True)
 
 
-def _resize(embedding: Float[Array, "r d"], count: int) -> Float[Array, "count d"]:
+def _resize(embedding: Float[Array, "rows d"], count: int) -> Float[Array, "{count} d"]:
     """Embeddings of `count` evenly spaced rows or columns over the same extent."""
     if len(embedding) == count:
         return embedding

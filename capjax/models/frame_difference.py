@@ -1,5 +1,5 @@
 """Changes between frames, which no single frame shows (RGB difference of Wang et al. 2016, at the level of features as
-in TDN, Wang et al. 2021). b: batch, t: frames, n: positions of a frame, c: channels, d: width, r: reach."""
+in TDN, Wang et al. 2021). b: batch, t: frames, n: positions of a frame, c: channels, d: width."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ class FrameSimilarity(nnx.Module):
     training (frame similarities of TransNet V2, Souček & Lokoč 2020, without their projection).
 
     Args:
-      reach: r, number of frames before and after that each is compared with.
+      reach: number of frames before and after that each is compared with.
     """
 
     def __init__(self, reach: int, width: int, *, dtype, rngs):
@@ -54,7 +54,7 @@ class FrameSimilarity(nnx.Module):
         return self.out(gelu(self.hidden(distances)))
 
 
-def cosine_distances(x: Float[Array, "b t c"], mask: Bool[Array, "b t"], reach: int) -> Float[Array, "b t 2*r"]:
+def cosine_distances(x: Float[Array, "b t c"], mask: Bool[Array, "b t"], reach: int) -> Float[Array, "b t 2*{reach}"]:
     """1 - the cosine of each frame to the `reach` frames before and after it, nearest first, previous before next.
 
     The distance to padding, and beyond both ends, is 1: a video begins and ends as a shot does.
@@ -63,8 +63,8 @@ def cosine_distances(x: Float[Array, "b t c"], mask: Bool[Array, "b t"], reach: 
     x = x * jax.lax.rsqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
     t = x.shape[1]
 
-    def cosine_to(shift: int) -> jax.Array:
-        """[b, t], of each frame to the frame `shift` later."""
+    def cosine_to(shift: int) -> Float[Array, "b t"]:
+        """Of each frame to the frame `shift` later."""
         cosine = (x[:, : max(t - shift, 0)] * x[:, shift:]).sum(-1)
         return jnp.pad(cosine, ((0, 0), (0, t - cosine.shape[1])))
 

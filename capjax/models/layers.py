@@ -1,10 +1,10 @@
-"""Layers that encoders, connectors and decoders share. d: width, n: positions."""
+"""Layers that encoders, connectors and decoders share. b: batch, d: width. `*b` and `*shape`: any number of axes."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from capjax.models.gradients import by_platform, custom_gradient
 from capjax.parallel.sharding_rules import constrain
@@ -21,7 +21,7 @@ def split(key: jax.Array | None, count: int) -> list:
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+def dropout(x: Float[Array, "*shape"], rate: float, key: jax.Array | None) -> Float[Array, "*shape"]:
     """Zeroes a share `rate` of the entries, in steps of 2^-16, and scales the rest. The identity without a key."""
     if key is None or rate == 0.0:
         return x
@@ -32,8 +32,8 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(bits < dropped, 0.0, x * (2**16 / (2**16 - dropped))).astype(x.dtype)
 
 
-def drop_path(x: jax.Array, rate, key: jax.Array | None) -> jax.Array:
-    """Stochastic depth (Huang et al. 2016): zeroes a share `rate` of the items of a residual branch [b, ...] and scales
+def drop_path(x: Float[Array, "b ..."], rate, key: jax.Array | None) -> Float[Array, "b ..."]:
+    """Stochastic depth (Huang et al. 2016): zeroes a share `rate` of the items of a residual branch and scales
     the rest. The identity without a key."""
     if key is None or (isinstance(rate, float) and rate == 0.0):
         return x
@@ -55,7 +55,7 @@ def _matmul_backward(saved, dout):
 
 
 @custom_gradient(lambda x, kernel: (x @ kernel, (x, kernel)), _matmul_backward)
-def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _matmul(x: Float[Array, "*b d_in"], kernel: Float[Array, "d_in d_out"]) -> Float[Array, "*b d_out"]:
     return x @ kernel
 
 
@@ -77,7 +77,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(d_out)) if bias else None
         self.axes, self.dtype = tuple(axes), dtype
 
-    def arrays(self) -> tuple[jax.Array, jax.Array | None]:
+    def arrays(self) -> tuple[Float[Array, "d_in d_out"], Float[Array, " d_out"] | None]:
         """(kernel, bias or None) in the dtype of the computation.
 
         Devices that share the kernel exchange it, and its gradient, in that dtype.
@@ -143,7 +143,7 @@ def _gelu_backward(x: jax.Array, dout: jax.Array):
 
 
 @custom_gradient(lambda x: (x * _normal_cdf(x), x), _gelu_backward)
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """x times the cumulative normal distribution (Hendrycks & Gimpel 2016), exact, as published weights need it.
 
     The backward pass keeps x alone.
@@ -164,7 +164,7 @@ class Mlp(nnx.Module):
         return self.down(dropout(gelu(hidden), rate, key))
 
 
-def sinusoid(positions: Float[Array, "*b"], d: int) -> Float[Array, "*b d"]:
+def sinusoid(positions: Real[Array, "*b"], d: int) -> Float[Array, "*b {d}"]:
     """Sines and cosines of positions in d channels (Vaswani et al. 2017, section 3.5)."""
     rate = 10_000.0 ** (-jnp.arange(0, d, 2) / d)
     angle = positions[..., None].astype(jnp.float32) * rate

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Int32
 
 
 class Segment(NamedTuple):
@@ -43,8 +42,8 @@ class Memory:
     segments: tuple[Segment, ...] = struct.field(pytree_node=False)
 
     @property
-    def modality(self) -> np.ndarray:
-        """int32 [n], the index in `segments` of each position."""
+    def modality(self) -> Int32[np.ndarray, " n"]:
+        """The index in `segments` of each position."""
         sizes = [segment.frames * segment.positions for segment in self.segments]
         return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
@@ -99,19 +98,19 @@ def concatenate(memories: Sequence[Memory]) -> Memory:
 
 @struct.dataclass
 class DecoderOutput:
-    """Output of a captioner under teacher forcing. b: captions, l: target positions, v: vocabulary.
+    """Output of a captioner under teacher forcing. The c captions of an item are consecutive.
 
     Attributes:
-      logits: float32 [b, l, v].
-      attention: float32 [layers, b, h, l, n], weights over memory positions, if requested.
-      mask: bool [items, n], of the memory; b / items consecutive captions belong to an item.
-      events, matched: an EventSet and, int32 [items, e], the query of each true event, if queries find events.
+      logits: in float32.
+      attention: float32 weights over memory positions, if requested.
+      mask: mask of the memory.
+      events, matched: an EventSet and the query of each true event, if queries find events.
       frames: a FrameSet, if the times of events are written into the text.
     """
 
-    logits: jax.Array
-    attention: jax.Array | None = None
-    mask: jax.Array | None = None
+    logits: Float[Array, "bc l v"]
+    attention: Float[Array, "layers bc h l n"] | None = None
+    mask: Bool[Array, "b n"] | None = None
     events: object = None
-    matched: jax.Array | None = None
+    matched: Int[Array, "b e"] | None = None
     frames: object = None

@@ -1,14 +1,14 @@
 """The transformer block of every encoder and decoder.
 
-b: batch, t: frames, n: positions, of each frame if there are frames, m: positions of the memory, d: width, h: heads.
+b: batch, t: frames, n: positions, of each frame if there are frames, d: width, h: heads, k: width of a head, m:
+positions of the memory; in `step`, n: positions of the memory, m: beams.
 """
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from capjax.models.attention import CrossAttention, SelfAttention
 from capjax.models.layers import LayerNorm, Mlp, drop_path, dropout, split
@@ -64,9 +64,10 @@ class TransformerBlock(nnx.Module):
         self.rate, self.stochastic_depth = dropout, stochastic_depth
 
     def __call__(
-        self, x: Float[Array, "b *n d"], key=None, *, mask: Bool[Array, "b n"] | None = None, causal: bool = False,
-        memory=None, memory_mask=None, drop=0.0, return_attention: bool = False,
-    ) -> tuple[Float[Array, "b *n d"], dict[str, jax.Array]]:  # fmt: skip
+        self, x: Float[Array, "b *n d"], key=None, *, mask: Bool[Array, "b visible"] | None = None,
+        causal: bool = False, memory: Float[Array, "items m d"] | None = None,
+        memory_mask: Bool[Array, "items m"] | None = None, drop=0.0, return_attention: bool = False,
+    ) -> tuple[Float[Array, "b *n d"], dict[str, Float[Array, "b h ..."]]]:  # fmt: skip
         """Returns x and, if requested, the attention weights in float32 by the name of their branch.
 
         Args:
@@ -75,8 +76,7 @@ class TransformerBlock(nnx.Module):
             `stochastic_depth`, the drop of the branch; of the MLP first the dropout of the hidden units.
           mask: True = the position is visible; [b, t * n] for [b, t, n, d], and [b, t] with attention over time.
           causal: in self-attention a position sees itself and those before it only.
-          memory, memory_mask: [b / c, m, d] and bool [b / c, m], for cross-attention; c consecutive items of x share an
-            item of the memory.
+          memory, memory_mask: for cross-attention; b / items consecutive items of x share an item of the memory.
           drop: rate of stochastic depth, which may be traced.
 
         Returns:
@@ -108,15 +108,15 @@ class TransformerBlock(nnx.Module):
         )
         return x, {name: value for name, value in weights.items() if value is not None}
 
-    def step(self, x: Float[Array, "b m d"], index, cache: dict, cache_mask, prepared, memory_mask):
-        """One new position of each beam.
+    def step(
+        self, x: Float[Array, "b m d"], index: Int[Array, ""], cache: dict, cache_mask: Bool[Array, "b m slots"],
+        prepared: tuple[Float[Array, "b h k n"], Float[Array, "b h n k"]], memory_mask: Bool[Array, "b n"],
+    ) -> tuple[Float[Array, "b m d"], dict, Float[Array, "b h m n"]]:  # fmt: skip
+        """One new position of each beam: x, the cache, and the weights of cross-attention in float32.
 
         Args:
           index, cache, cache_mask: as in `SelfAttention.step`.
-          prepared: result of `CrossAttention.prepare`; memory_mask: bool [b, n].
-
-        Returns:
-          (x, cache, weights of cross-attention float32 [b, h, m, n]).
+          prepared: result of `CrossAttention.prepare`.
         """
         out, cache = self.attention.step(self.attention_norm(x), cache, index, cache_mask)
         x = x + out

@@ -9,12 +9,13 @@ import jax
 import jax.custom_batching
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, Shaped
 
 # The rules of the program that is being traced, set by `ShardingRules.activate`.
 _ACTIVE_RULES: ContextVar["ShardingRules | None"] = ContextVar("active_rules", default=None)
 
 
-def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+def constrain(x: Shaped[Array, "*shape"], *names: str | None) -> Shaped[Array, "*shape"]:
     """Constrains the sharding of an array inside a jitted function, by the logical names of its axes.
 
     Without it the compiler may gather a batch in order to leave parameters where they are. It is the identity where no
@@ -155,8 +156,8 @@ class ShardingRules:
             [(name, [axis for axis in kept if axis not in axes]) for name, kept in self.logical_axis_rules.items()],
         )
 
-    def sum_spread(self, x: jax.Array, names: Sequence[str | None]) -> jax.Array:
-        """Sums [replicas, ...] over its first axis, sharded over `replica`; the other axes have these names.
+    def sum_spread(self, x: Float[Array, "replicas ..."], names: Sequence[str | None]) -> Float[Array, "..."]:
+        """Sums over the first axis, which is sharded over `replica`; the other axes have these names.
 
         Devices that share a batch hold the same numbers: each of them sums a part, so that slices exchange each number
         once.
@@ -183,7 +184,7 @@ class ShardingRules:
             raise ValueError(f"a batch of {size} does not divide over {count} devices; use a multiple of {count}")
         return NamedSharding(self.mesh, PartitionSpec(mesh_axes))
 
-    def rows(self, size: int) -> np.ndarray:
+    def rows(self, size: int) -> Int[np.ndarray, " rows"]:
         """Returns the rows of a batch that lie on this process's devices, ascending: those that it must load.
 
         Raises:

@@ -92,14 +92,16 @@ def loss_terms(output, batch: Mapping[str, Array], config) -> dict[str, LossTerm
     return terms
 
 
-def total_loss(terms: Mapping[str, LossTerm], counts: Mapping[str, Any]) -> tuple[Array, dict[str, Array]]:
+def total_loss(
+    terms: Mapping[str, LossTerm], counts: Mapping[str, Any]
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Returns (loss, metrics by name) of a batch, or the share of a part of it.
 
     Args:
       counts: `batch_counts` of the whole batch.
     """
-    loss: Array | None = None
-    metrics: dict[str, Array] = {}
+    loss: Float[Array, ""] | None = None
+    metrics: dict[str, Float[Array, ""]] = {}
     for name, term in terms.items():
         value = term.sum / counts[term.per]
         weighted = value if term.weight == 1.0 else term.weight * value
@@ -161,7 +163,10 @@ def event_losses(
     layers, events = predicted.times.shape[0], mask.shape[1]
     frame_weights = frame_mixture(predicted.frames.times, predicted.frames.mask, true_times)
 
-    def layer_losses(times, pointers, confidence, count, matched) -> dict[str, jax.Array]:
+    def layer_losses(
+        times: Float[Array, "b q 2"], pointers: Float[Array, "b q 2 t"], confidence: Float[Array, "b q"],
+        count: Float[Array, "b counts"], matched: Int[Array, "b e"],
+    ) -> dict[str, Float[Array, ""]]:  # fmt: skip
         rows = jnp.arange(mask.shape[0])[:, None]
         matched_times = times[rows, matched]
         _, giou = overlap(matched_times, true_times)

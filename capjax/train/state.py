@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Array, Int
 
 from capjax.config import ConfigError
 from capjax.models.build import frozen_patterns
@@ -22,7 +23,7 @@ class TrainState:
     """The training state.
 
     Attributes:
-      step: int32, number of steps done.
+      step: number of steps done, int32.
       params: trainable parameters by name.
       frozen: the other parameters by name.
       batch_stats: running statistics of batch norm by name.
@@ -30,7 +31,7 @@ class TrainState:
       ema: exponential moving average of `params`, or empty.
     """
 
-    step: jax.Array
+    step: Int[Array, ""]
     params: Arrays
     frozen: Arrays
     batch_stats: Arrays

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
 from capjax.data.batch import Batch
@@ -175,5 +176,5 @@ def _shapes(inputs: dict[str, jax.Array]) -> tuple:
 
 
 @jax.jit
-def all_finite(params) -> jax.Array:
+def all_finite(params) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(value).all() for value in jax.tree.leaves(params)]).all()

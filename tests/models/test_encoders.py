@@ -115,7 +115,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(name):
 
 
 def test_what_is_no_batch_of_pictures_is_refused():
-    with pytest.raises(ValueError, match=r"RGB images \[n, h, w, 3\].*\(32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"RGB images \[b, h, w, 3\].*\(32, 32, 3\)"):
         small("resnet10_slim")(jnp.zeros((32, 32, 3)))
 
 

@@ -1,7 +1,7 @@
 """LSTM and GRU decoders with additive attention ("Show, Attend and Tell", Xu et al. 2015).
 
-b: batch, m: beams (in training, captions of one item), l: target positions, n: memory positions, d: width, a: attention
-width, v: vocabulary.
+b: batch, c: captions of an item, m: beams (in training, captions of an item), l: target positions, n: memory positions,
+d: width, a: attention width, v: vocabulary.
 """
 
 import jax
@@ -69,12 +69,12 @@ class _Recurrent(nnx.Module):
         self.max_len, self.rate, self.dtype = max_len, dropout, dtype
 
     def __call__(
-        self, tokens: Int[Array, "b*m l"], memory: Memory, key=None, *, return_attention: bool = False
+        self, tokens: Int[Array, "bc l"], memory: Memory, key=None, *, return_attention: bool = False
     ) -> DecoderOutput:
-        """Teacher forcing: logits float32 [b * m, l, v] and, if requested, attention [1, b * m, 1, l, n].
+        """Teacher forcing: logits float32 [bc, l, v] and, if requested, attention [1, bc, 1, l, n].
 
         Args:
-          tokens: the m captions of an item are consecutive.
+          tokens: the c captions of an item are consecutive.
         """
         embed_key, state_key, out_key = split(key, 3)
         embedded = dropout(self.embedding(tokens), self.rate, embed_key)
@@ -89,10 +89,10 @@ class _Recurrent(nnx.Module):
             state, context, weights = self._advance(x, state, projected, memory)
             return state, (state[0], context, weights if return_attention else None)
 
-        def by_position(x):  # [b * m, l, ...] -> [l, b, m, ...]
+        def by_position(x):  # [bc, l, ...] -> [l, b, c, ...]
             return jnp.moveaxis(x.reshape(b, captions, *x.shape[1:]), 2, 0)
 
-        def by_caption(x):  # [l, b, m, ...] -> [b * m, l, ...]
+        def by_caption(x):  # [l, b, c, ...] -> [bc, l, ...]
             return jnp.moveaxis(x, 0, 2).reshape(b * captions, length, -1)
 
         _, (hidden, context, weights) = jax.lax.scan(body, self._initial_state(memory, captions), by_position(inputs))
@@ -107,8 +107,10 @@ class _Recurrent(nnx.Module):
         del length
         return {"memory": memory, "projected": self.attention.memory(memory.x)}, self._initial_state(memory, num_beams)
 
-    def step(self, tokens: Int[Array, "b m"], index, fixed, state, *, return_attention: bool = False):
-        """One position of every beam: (logits [b, m, v], state, attention [1, b, m, 1, n] if requested)."""
+    def step(
+        self, tokens: Int[Array, "b m"], index: Int[Array, ""], fixed, state, *, return_attention: bool = False
+    ) -> tuple[Float[Array, "b m v"], tuple[Float[Array, "b m d"], ...], Float[Array, "1 b m 1 n"] | None]:
+        """One position of every beam: the logits, the state, and the attention if requested."""
         del index
         embedded = self.embedding(tokens)
         inputs = self.from_token(embedded)
@@ -125,13 +127,17 @@ class _Recurrent(nnx.Module):
         state = jnp.broadcast_to(state, (state.shape[0], num_beams, *state.shape[2:]))
         return tuple(state[:, :, i] for i in range(self.states))
 
-    def _advance(self, inputs, state, projected, memory: Memory):
-        """(new state, context [b, m, d], attention weights [b, m, n])."""
+    def _advance(
+        self, inputs: Float[Array, "b m gates"], state, projected: Float[Array, "b n a"], memory: Memory
+    ) -> tuple[tuple[Float[Array, "b m d"], ...], Float[Array, "b m d"], Float[Array, "b m n"]]:
+        """The new state, the context and the attention weights."""
         context, weights = self.attention(state[0], projected, memory)
         return self.cell(inputs + self.from_context(context), state), context, weights
 
-    def cell(self, x, state):
-        """The next state, from x [b, m, gates * d], the contribution of token and context to the gates."""
+    def cell(
+        self, x: Float[Array, "b m gates"], state: tuple[Float[Array, "b m d"], ...]
+    ) -> tuple[Float[Array, "b m d"], ...]:
+        """The next state; x is the contribution of token and context to the gates."""
         raise NotImplementedError
 
     def _logits(self, embedded, hidden, context, key):
@@ -146,8 +152,9 @@ class LstmDecoder(_Recurrent):
 
     gates, states = 4, 2
 
-    def cell(self, x, state):
-        """x [b, m, 4 d]: contribution of token and context to the gates."""
+    def cell(
+        self, x: Float[Array, "b m gates"], state: tuple[Float[Array, "b m d"], ...]
+    ) -> tuple[Float[Array, "b m d"], ...]:
         h, c = state
         i, f, g, o = jnp.split(x + self.from_state(h), 4, axis=-1)
         c = jax.nn.sigmoid(f + 1.0) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -160,8 +167,9 @@ class GruDecoder(_Recurrent):
 
     gates, states = 3, 1
 
-    def cell(self, x, state):
-        """x [b, m, 3 d]: contribution of token and context to the gates."""
+    def cell(
+        self, x: Float[Array, "b m gates"], state: tuple[Float[Array, "b m d"], ...]
+    ) -> tuple[Float[Array, "b m d"], ...]:
         (h,) = state
         x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
         h_r, h_z, h_n = jnp.split(self.from_state(h), 3, axis=-1)

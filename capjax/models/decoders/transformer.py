@@ -1,12 +1,13 @@
 """A pre-norm transformer decoder with cross-attention (Vaswani et al. 2017; pre-norm as in Xiong et al. 2020).
 
-b: items of the memory, c: captions of an item, m: beams, l: target positions, n: memory positions, d: width, h: heads.
+b: items of the memory, c: captions of an item, m: beams, l: target positions, n: memory positions, d: width, h: heads,
+v: vocabulary.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from capjax.models.decoders.cache import InPlace
 from capjax.models.decoders.embedding import TokenEmbedding
@@ -51,9 +52,9 @@ class TransformerDecoder(nnx.Module):
         self.dtype = dtype
 
     def __call__(
-        self, tokens: Int[Array, "b*c l"], memory: Memory, key=None, *, return_attention: bool = False
+        self, tokens: Int[Array, "bc l"], memory: Memory, key=None, *, return_attention: bool = False
     ) -> DecoderOutput:
-        """Teacher forcing: logits float32 [b * c, l, v] and, if requested, attention [layers, b * c, h, l, n].
+        """Teacher forcing: logits float32 [bc, l, v] and, if requested, attention [layers, bc, h, l, n].
 
         Args:
           tokens: the c captions of an item are consecutive.
@@ -92,8 +93,10 @@ class TransformerDecoder(nnx.Module):
         caches = InPlace([{"key": empty, "value": empty} for _ in blocks])
         return fixed, {"slots": jnp.zeros((b, num_beams, length), jnp.int32), "caches": caches}
 
-    def step(self, tokens: Int[Array, "b m"], index, fixed, state, *, return_attention: bool = False):
-        """One position of every beam: (logits [b, m, v], state, attention [layers, b, m, h, n] if requested)."""
+    def step(
+        self, tokens: Int[Array, "b m"], index: Int[Array, ""], fixed, state, *, return_attention: bool = False
+    ) -> tuple[Float[Array, "b m v"], dict, Float[Array, "layers b m h n"] | None]:
+        """One position of every beam: the logits, the state, and the attention if requested."""
         x = self.embedding(tokens) + self.position[...][index].astype(self.dtype)
         # slots [b, m, l]: for each position of a hypothesis, the beam in whose slot of the caches it lies.
         b, m, length = state["slots"].shape

@@ -7,12 +7,13 @@ All encoders are created alike and have the same attributes:
 
 There are two kinds. An encoder of images (resnet, efficientnet, vit) sees one image at a time:
 
-  encoder(images [n, h, w, 3], train=False, key=None) -> [n, rows, columns, width]
+  encoder(images [b, h, w, 3], train=False, key=None) -> [b, rows, columns, width]
 
 An encoder over time (i3d, convlstm, video_vit, resnet with `differences`) has `over_time = True` and sees whole clips.
-`time_stride` frames give one grid, so that there are t' = ceil(t / time_stride):
+`time_stride` frames give one grid, so that there are ceil(t / time_stride) groups of frames:
 
-  encoder(frames [b, t, h, w, 3], times [b, t] (s), mask [b, t], train=False, key=None) -> [b, t', rows, columns, width]
+  encoder(frames [b, t, h, w, 3], times [b, t] (s), mask [b, t], train=False, key=None)
+      -> [b, groups, rows, columns, width]
 
 An encoder with `attends = True` accepts `return_attention=True` and then returns a SpaceTimeAttention too. Function
 `encode_clip` calls either kind and returns the times and the mask of the grids as well.

@@ -1,12 +1,14 @@
 """Clips: operations that encoders over space and time share, and the one function that calls an encoder of either kind.
 
-b: batch, t: frames, t': groups of `time_stride` frames with one feature grid each, n: positions of a grid, h: heads.
+b: batch, t: frames, groups: of `time_stride` frames, with one feature grid each, n: positions of a grid, h: heads.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real, Shaped
+
+# Feature grids of clips, as encoders over time return them.
+Grids = Float[Array, "b groups rows columns d"]
 
 
 @struct.dataclass
@@ -15,20 +17,20 @@ class SpaceTimeAttention:
     axis.
 
     Attributes:
-      time: float32 [layers, b, h, t, n, t], over frames, or None without attention over time. With joint attention over
-        all positions of all frames, the sum over positions.
-      space: float32 [layers, b, h, t, n, n], over positions of the same frame, or None without attention over space.
-        With joint attention, the sum over frames.
+      time: over frames, in float32, or None without attention over time. With joint attention over all positions of
+        all frames, the sum over positions.
+      space: over positions of the same frame, in float32, or None without attention over space. With joint attention,
+        the sum over frames.
       class_token: whether the first of the n positions is a class token, which lies in no grid cell.
     """
 
-    time: jax.Array | None = None
-    space: jax.Array | None = None
+    time: Float[Array, "layers b h t n t"] | None = None
+    space: Float[Array, "layers b h t n n"] | None = None
     class_token: bool = struct.field(pytree_node=False, default=False)
 
     @classmethod
-    def of_joint(cls, weights: Float[Array, "layers b h t*n t*n"], t: int) -> "SpaceTimeAttention":
-        """From joint attention over all positions of all frames."""
+    def of_joint(cls, weights: Float[Array, "layers b h tn tn"], t: int) -> "SpaceTimeAttention":
+        """From joint attention over all t * n positions of all frames."""
         n = weights.shape[-1] // t
         weights = weights.reshape(*weights.shape[:3], t, n, t, n)
         return cls(time=weights.sum(-1), space=weights.sum(-2))
@@ -44,7 +46,7 @@ def time_stride(encoder) -> int:
     return encoder.time_stride if over_time(encoder) else 1
 
 
-def group_frames(x: Float[Array, "b t ..."], stride: int) -> Float[Array, "b t' stride ..."]:
+def group_frames(x: Shaped[Array, "b t ..."], stride: int) -> Shaped[Array, "b groups {stride} ..."]:
     """Groups of `stride` frames; the last group is padded with zeros."""
     b, t = x.shape[:2]
     x = jnp.pad(x, ((0, 0), (0, -t % stride), *((0, 0) for _ in x.shape[2:])))
@@ -53,7 +55,7 @@ def group_frames(x: Float[Array, "b t ..."], stride: int) -> Float[Array, "b t' 
 
 def group_times(
     times: Float[Array, "b t"], mask: Bool[Array, "b t"], stride: int
-) -> tuple[Float[Array, "b t'"], Bool[Array, "b t'"]]:
+) -> tuple[Float[Array, "b groups"], Bool[Array, "b groups"]]:
     """Times in seconds and mask of groups of frames.
 
     The time of a group is the mean over its real frames; a group is real if one of its frames is.
@@ -80,12 +82,13 @@ def _call(encoder, *inputs, return_attention: bool, **options):
     return encoder(*inputs, **options), None
 
 
-def encode_frames(encoder, frames, *, return_attention: bool = False, **options):
-    """Calls an encoder of images on each frame [b, t, h, w, 3]. Options are `train` and `key`.
+def encode_frames(
+    encoder, frames: Real[Array, "b t h w 3"], *, return_attention: bool = False, **options
+) -> tuple[Float[Array, "b t rows columns d"], SpaceTimeAttention | None]:
+    """Calls an encoder of images on each frame. Options are `train` and `key`.
 
     Returns:
-      (grids [b, t, rows, columns, width], and a SpaceTimeAttention if it is requested and the encoder has attention,
-      else None).
+      The grids, and the attention if it is requested and the encoder has attention, else None.
     """
     b, t = frames.shape[:2]
     images = frames.reshape(b * t, *frames.shape[2:])
@@ -96,15 +99,20 @@ def encode_frames(encoder, frames, *, return_attention: bool = False, **options)
     return grids.reshape(b, t, *grids.shape[1:]), attention
 
 
-def encode_clip(encoder, frames, times, mask, *, train: bool = False, key=None, return_attention: bool = False):
+def encode_clip(
+    encoder, frames: Real[Array, "b t ..."], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
+    train: bool = False, key=None, return_attention: bool = False,
+) -> tuple[
+    Float[Array, "b groups n d"], Float[Array, "b groups"], Bool[Array, "b groups"], SpaceTimeAttention | None
+]:  # fmt: skip
     """Calls any encoder on clips.
 
     Args:
-      frames: [b, t, h, w, 3], or as the encoder reads them; times: float32 [b, t] in seconds; mask: bool [b, t].
+      frames: [b, t, h, w, 3], or as the encoder reads them; times: in seconds.
 
     Returns:
-      (features [b, t', n, width], their times [b, t'], their mask [b, t'], and a SpaceTimeAttention if it is requested
-      and the encoder has attention, else None).
+      The features, their times and their mask, and the attention if it is requested and the encoder has attention, else
+      None.
     """
     options = {"train": train, "key": key, "return_attention": return_attention}
     if over_time(encoder):

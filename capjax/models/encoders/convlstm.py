@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Bool, Float, Real
 
-from capjax.models.encoders.clip import encode_frames
+from capjax.models.encoders.clip import Grids, SpaceTimeAttention, encode_frames
 from capjax.models.encoders.parts import Conv, draw_kernels
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.layers import dropout, split
@@ -26,11 +27,8 @@ class ConvLSTM(nnx.Module):
         self.state = Conv(c, 4 * c, size, dtype=dtype)
         self.channels = c
 
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        """x [b, t, h, w, c_in], mask bool [b, t] -> the state after each frame [b, t, h, w, c].
-
-        A padding frame leaves the state as it is.
-        """
+    def __call__(self, x: Float[Array, "b t h w c_in"], mask: Bool[Array, "b t"]) -> Float[Array, "b t h w c"]:
+        """The state after each frame. A padding frame leaves the state as it is."""
         b, t, *grid = x.shape[:4]
         # The contribution of the input to the gates, for all frames at once.
         from_input = self.input(x.reshape(b * t, *x.shape[2:])).reshape(b, t, *grid, -1)
@@ -92,12 +90,12 @@ class ConvLSTMEncoder(nnx.Module):
         return self.frame_encoder.grid(h, w)
 
     def __call__(
-        self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None,
-        return_attention: bool = False,
-    ):  # fmt: skip
-        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t, rows, columns, channels].
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
+        train: bool = False, key=None, return_attention: bool = False,
+    ) -> Grids | tuple[Grids, SpaceTimeAttention | None]:  # fmt: skip
+        """The grids of frames in 0..255. Times are not used.
 
-        With `return_attention` also the SpaceTimeAttention of the encoder of images. Times are not used.
+        With `return_attention` also the attention of the encoder of images.
         """
         frame_key, *keys = split(key, 1 + len(self.layers))
         x, attention = encode_frames(

@@ -1,6 +1,6 @@
 """Convolutions, each computed in the way that is fastest on the platform.
 
-n: images, b: clips, t: frames, h w: height and width, c: channels, k: size of a kernel.
+b: images or clips, t: frames, h w: height and width, c: channels, k: size of a kernel, k_t: its frames.
 """
 
 from functools import partial
@@ -65,8 +65,8 @@ _shifted = custom_gradient(
 
 
 def depthwise(
-    x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"], stride: int
-) -> Float[Array, "n h_out w_out c"]:
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int
+) -> Float[Array, "b h_out w_out c"]:
     """Convolves each channel with a kernel of its own, without padding.
 
     On CPU as a sum of shifted products, which XLA fuses: its grouped convolution is far slower there.
@@ -115,15 +115,15 @@ def _convolve_backward(stride: int, pads, saved, dout):
     nondiff_argnums=(2, 3),
 )  # fmt: skip
 def convolve(
-    x: Float[Array, "n h w c_in"], kernel: Float[Array, "k k c_in c_out"], stride: int, pads
-) -> Float[Array, "n h_out w_out c_out"]:
+    x: Float[Array, "b h w c_in"], kernel: Float[Array, "k k c_in c_out"], stride: int, pads
+) -> Float[Array, "b h_out w_out c_out"]:
     """A 2D convolution. On CPU the kernel's gradient is computed by matrix products, which is faster than XLA's."""
     return _native(x, kernel, stride, pads)
 
 
 def convolve_patches(
-    x: Float[Array, "n h w c_in"], kernel: Float[Array, "k k c_in c_out"]
-) -> Float[Array, "n h_out w_out c_out"]:
+    x: Float[Array, "b h w c_in"], kernel: Float[Array, "k k c_in c_out"]
+) -> Float[Array, "b h_out w_out c_out"]:
     """A convolution whose stride is its size, as a matrix product."""
     n, h, w, c = x.shape
     k = kernel.shape[0]
@@ -152,7 +152,7 @@ def _folded3d(x: jax.Array, kernel: jax.Array, strides, pads) -> jax.Array:
 
 
 def convolve3d(
-    x: Float[Array, "b t h w c_in"], kernel: Float[Array, "k k k c_in c_out"], strides: tuple, pads: tuple
+    x: Float[Array, "b t h w c_in"], kernel: Float[Array, "k_t k k c_in c_out"], strides: tuple, pads: tuple
 ) -> Float[Array, "b t_out h_out w_out c_out"]:
     """A 3D convolution; strides and pads are those of time, rows and columns.
 

@@ -1,10 +1,14 @@
-"""EfficientNet (Tan & Le 2019) and EfficientNet-Lite, its variant with ReLU6 and without squeeze-excite."""
+"""EfficientNet (Tan & Le 2019) and EfficientNet-Lite, its variant with ReLU6 and without squeeze-excite.
+
+b: images, h w: height and width, c: channels, d: width.
+"""
 
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Real
 
 from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, Conv, ConvNorm, draw_kernels, halved, normalize
 from capjax.models.encoders.registry import ENCODERS
@@ -42,7 +46,7 @@ class SqueezeExcite(nnx.Module):
         self.reduce = Conv(c, hidden, 1, bias=True, dtype=dtype)
         self.expand = Conv(hidden, c, 1, bias=True, dtype=dtype)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         mean = x.mean((1, 2), keepdims=True, dtype=jnp.float32)
         return x * jax.nn.sigmoid(self.expand(jax.nn.silu(self.reduce(mean))))
 
@@ -62,7 +66,7 @@ class MBConv(nnx.Module):
         self.project = ConvNorm(c, c_out, 1, **options)
         self.residual, self.drop, self.lite = stride == 1 and c_in == c_out, drop, lite
 
-    def __call__(self, images: jax.Array, *, train: bool, key) -> jax.Array:
+    def __call__(self, images: Float[Array, "b h w c"], *, train: bool, key) -> Float[Array, "b h_out w_out c_out"]:
         activate = jax.nn.relu6 if self.lite else jax.nn.silu
         x = images if self.expand is None else activate(self.expand(images, train=train))
         x = activate(self.depthwise(x, train=train))
@@ -119,11 +123,10 @@ class EfficientNet(nnx.Module):
         """(rows, columns) of the output for an image of h x w pixels."""
         return halved(h, self.halvings), halved(w, self.halvings)
 
-    def __call__(self, images: jax.Array, *, train: bool = False, key=None) -> jax.Array:
-        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].
-
-        Stochastic depth comes with a `key`.
-        """
+    def __call__(
+        self, images: Real[Array, "b h w 3"], *, train: bool = False, key=None
+    ) -> Float[Array, "b rows columns d"]:
+        """The grids of images in 0..255. Stochastic depth comes with a `key`."""
         activate = jax.nn.relu6 if self.lite else jax.nn.silu
         x = activate(self.stem(normalize(images, self.mean, self.std, self.dtype), train=train))
         blocks = [block for stage in self.stages for block in stage]

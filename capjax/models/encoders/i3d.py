@@ -1,14 +1,15 @@
 """I3D, an Inception-v1 inflated over time (Carreira & Zisserman 2017; Szegedy et al. 2015), in pytorch-i3d's form.
 
-b: batch, t: frames, h w: height and width, c: channels.
+b: batch, t: frames, h w: height and width, c: channels, k: size of a kernel.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Bool, Float, Real
 
-from capjax.models.encoders.clip import group_frames
+from capjax.models.encoders.clip import Grids, group_frames
 from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalize
 from capjax.models.encoders.registry import ENCODERS
 
@@ -26,8 +27,8 @@ STAGES = (
 POOLS = ((1, 3, 3), (1, 3, 3), (3, 3, 3), (2, 2, 2))
 
 
-def inflate(kernel: np.ndarray, frames: int) -> np.ndarray:
-    """Repeats a 2D kernel [k, k, c_in, c_out] over time: [frames, k, k, c_in, c_out] (section 2.4).
+def inflate(kernel: Float[np.ndarray, "k k c_in c_out"], frames: int) -> Float[np.ndarray, "{frames} k k c_in c_out"]:
+    """Repeats a 2D kernel over time (section 2.4).
 
     On a still video the result equals that of the 2D kernel on one image, except at the first and last frames, beside
     which there are zeros.
@@ -35,8 +36,8 @@ def inflate(kernel: np.ndarray, frames: int) -> np.ndarray:
     return np.repeat(np.asarray(kernel)[None], frames, axis=0) / frames
 
 
-def max_pool(x: jax.Array, size, strides) -> jax.Array:
-    """Max pooling over time, rows and columns of x [b, t, h, w, c] >= 0, padded with zeros as TensorFlow's SAME.
+def max_pool(x: Float[Array, "b t h w c"], size, strides) -> Float[Array, "b t_out h_out w_out c"]:
+    """Max pooling over time, rows and columns of x >= 0, padded with zeros as TensorFlow's SAME.
 
     One axis after another, by maxima of shifted slices, because the gradient of XLA's pooling is slow on CPU.
     """
@@ -63,8 +64,10 @@ class ConvNormRelu(nnx.Module):
         self.conv = Conv3d(c_in, c_out, size, **options)
         self.norm = BatchNorm(c_out, epsilon=1e-3, dtype=options["dtype"])
 
-    def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
-        """x [b, t, h, w, c_in]; mask bool [b, t_out, 1, 1, 1], of the frames of the output."""
+    def __call__(
+        self, x: Float[Array, "b t h w c_in"], mask: Bool[Array, "b t_out 1 1 1"], *, train: bool
+    ) -> Float[Array, "b t_out h_out w_out c_out"]:
+        """The mask is of the frames of the output."""
         return jnp.where(mask, jax.nn.relu(self.norm(self.conv(x), train=train, mask=mask)), 0)
 
 
@@ -81,7 +84,9 @@ class InceptionBlock(nnx.Module):
         self.wide_b = ConvNormRelu(reduced_b, wide_b, cube, dtype=dtype)
         self.pooled = ConvNormRelu(c_in, pooled, dtype=dtype)
 
-    def __call__(self, x: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "b t h w c_in"], mask: Bool[Array, "b t 1 1 1"], *, train: bool
+    ) -> Float[Array, "b t h w c_out"]:
         branches = [self.plain(x, mask, train=train)]
         for reduce, wide in ((self.reduce_a, self.wide_a), (self.reduce_b, self.wide_b)):
             branches.append(wide(reduce(x, mask, train=train), mask, train=train))
@@ -155,11 +160,11 @@ class I3D(nnx.Module):
             h, w = -(-h // rows), -(-w // columns)
         return h, w
 
-    def __call__(self, frames: jax.Array, times: jax.Array, mask: jax.Array, *, train: bool = False, key=None):
-        """uint8 or float [b, t, h, w, 3] in 0..255, mask bool [b, t] -> [b, t', rows, columns, width].
-
-        t' = ceil(t / time_stride). Times are not used, and nothing is random.
-        """
+    def __call__(
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
+        train: bool = False, key=None,
+    ) -> Grids:  # fmt: skip
+        """The grids of frames in 0..255. Times are not used, and nothing is random."""
         real = [mask[:, :, None, None, None]]
         for time, _, _ in self._strides:
             real.append(group_frames(real[-1], time).any(2))
@@ -172,7 +177,7 @@ class I3D(nnx.Module):
                 x = block(x, real[number + 1], train=train)
         return x
 
-    def _pool(self, x: jax.Array, number: int) -> jax.Array:
+    def _pool(self, x: Float[Array, "b t h w c"], number: int) -> Float[Array, "b t_out h_out w_out c"]:
         # A pool with a stride of 1 is left out, so that a slim network keeps its grid.
         size, strides = POOLS[number - 1], self._strides[number]
         return x if strides == (1, 1, 1) else max_pool(x, size, strides)

@@ -1,4 +1,7 @@
-"""Modules that encoders share. n: images, h w: height and width, c: channels, k: size of a kernel, s: stride."""
+"""Modules that encoders share.
+
+b: images or clips, t: frames, h w: height and width, c: channels, k: size of a kernel.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Real
 
 from capjax.models.encoders.convolution import convolve, convolve3d, convolve_patches, depthwise, pad_widths
 
@@ -16,8 +19,10 @@ IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
-def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype, *, axes="n h w") -> jax.Array:
-    """(images - mean) / std in `dtype`, for uint8 or float images [n, h, w, 3] in 0..255.
+def normalize(
+    images: Real[Array, "*b h w 3"], mean: Sequence[float], std: Sequence[float], dtype, *, axes: str = "b h w"
+) -> Float[Array, "*b h w 3"]:
+    """(images - mean) / std in `dtype`, for uint8 or float images in 0..255.
 
     Args:
       axes: names of the axes before the colors, for the error message.
@@ -60,7 +65,7 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
         self.stride, self.depthwise, self.padding, self.dtype = stride, depthwise, padding, dtype
 
-    def __call__(self, x: Float[Array, "n h w c_in"]) -> Float[Array, "n h_out w_out c_out"]:
+    def __call__(self, x: Float[Array, "b h w c_in"]) -> Float[Array, "b h_out w_out c_out"]:
         """An output axis has ceil(size / stride) entries."""
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
         size, stride = kernel.shape[0], self.stride
@@ -126,12 +131,14 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(c))
         self.epsilon, self.dtype, self.frozen = epsilon, dtype, False
 
-    def __call__(self, x: jax.Array, *, train: bool, mask: jax.Array | None = None) -> jax.Array:
-        """Normalizes x [..., c].
+    def __call__(
+        self, x: Float[Array, "*b c"], *, train: bool, mask: Bool[Array, "..."] | None = None
+    ) -> Float[Array, "*b c"]:
+        """Normalizes each channel of x.
 
         Args:
           train: by the statistics of this batch, which also update the running ones; otherwise by the running ones.
-          mask: bool, broadcasts to [..., 1]; entries that are False do not count in the statistics of the batch.
+          mask: broadcasts to [*b, 1]; entries that are False do not count in the statistics of the batch.
         """
         x = x.astype(jnp.float32)
         mean, var = self.mean[...], self.var[...]
@@ -161,7 +168,7 @@ class ConvNorm(nnx.Module):
         self.conv = Conv(c_in, c_out, size, dtype=dtype, **options)
         self.norm = BatchNorm(c_out, epsilon=epsilon, zero=zero, dtype=dtype)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c_in"], *, train: bool) -> Float[Array, "b h_out w_out c_out"]:
         return self.norm(self.conv(x), train=train)
 
 

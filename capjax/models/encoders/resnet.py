@@ -1,8 +1,12 @@
-"""ResNet (He et al. 2016), in torchvision's form: the stride of a bottleneck is at its 3x3 convolution."""
+"""ResNet (He et al. 2016), in torchvision's form: the stride of a bottleneck is at its 3x3 convolution.
+
+b: images or clips, t: frames, h w: height and width, c: channels, d: width.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Bool, Float, Real
 
 from capjax.models.encoders import clip
 from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, ConvNorm, draw_kernels, halved, normalize
@@ -11,7 +15,7 @@ from capjax.models.encoders.registry import ENCODERS
 STEMS = {"imagenet": (7, 2), "small": (3, 2), "patch": (4, 4)}  # size, stride
 
 
-def _max_pool(x: jax.Array) -> jax.Array:
+def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h_out w_out c"]:
     """3x3, stride 2, one pixel of padding."""
     return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
@@ -33,7 +37,7 @@ class ResidualBlock(nnx.Module):
         same_shape = stride == 1 and c_in == c_out
         self.shortcut = None if same_shape else ConvNorm(c_in, c_out, 1, stride=stride, epsilon=1e-5, dtype=dtype)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: Float[Array, "b h w c_in"], *, train: bool) -> Float[Array, "b h_out w_out c_out"]:
         residual = x if self.shortcut is None else self.shortcut(x, train=train)
         for i, conv in enumerate(self.convs):
             x = conv(x if i == 0 else jax.nn.relu(x), train=train)
@@ -93,12 +97,11 @@ class ResNet(nnx.Module):
         """(rows, columns) of the output for an image of h x w pixels."""
         return halved(h, self.halvings), halved(w, self.halvings)
 
-    def __call__(self, images: jax.Array, times=None, mask=None, *, train: bool = False, key=None) -> jax.Array:
-        """uint8 or float [n, h, w, 3] in 0..255 -> [n, rows, columns, width].
-
-        With `differences`, clips [b, t, h, w, 3] and their mask bool [b, t] -> [b, t, rows, columns, width]. Nothing is
-        random.
-        """
+    def __call__(
+        self, images: Real[Array, "b *t h w 3"], times: Float[Array, "b t"] | None = None,
+        mask: Bool[Array, "b t"] | None = None, *, train: bool = False, key=None,
+    ) -> Float[Array, "b *t rows columns d"]:  # fmt: skip
+        """The grids of images in 0..255; with `differences`, of clips with their mask. Nothing is random."""
         if not self.over_time:
             return self._grids(normalize(images, self.mean, self.std, self.dtype), train)
         x = normalize(images, self.mean, self.std, self.dtype, axes="b t h w")
@@ -106,7 +109,7 @@ class ResNet(nnx.Module):
         x = self._grids(x.reshape(-1, *x.shape[2:]), train)
         return x.reshape(*images.shape[:2], *x.shape[1:])
 
-    def _grids(self, x: jax.Array, train: bool) -> jax.Array:
+    def _grids(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b rows columns d"]:
         x = jax.nn.relu(self.stem(x, train=train))
         if self.pool:
             x = _max_pool(x)

@@ -1,6 +1,6 @@
 """Video transformer: tubelets (ViViT, Arnab et al. 2021) under attention over time and space.
 
-b: batch, t: tubelets in sequence, n: positions of a frame, p: patch, d: width, h: heads.
+b: batch, t: frames, groups: tubelets in sequence, n: positions of a frame, p: patch, d: width, h w: height and width.
 """
 
 from functools import partial
@@ -8,9 +8,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real
 
-from capjax.models.encoders.clip import SpaceTimeAttention, group_frames, group_times
+from capjax.models.encoders.clip import Grids, SpaceTimeAttention, group_frames, group_times
 from capjax.models.encoders.parts import normalize
 from capjax.models.encoders.registry import ENCODERS
 from capjax.models.encoders.vit import PatchEncoder, resize_positions
@@ -75,8 +75,8 @@ class VideoViT(PatchEncoder):
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
 
     def _tokens(
-        self, frames: Float[Array, "b t*tubelet h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t*tubelet"]
-    ) -> Float[Array, "b t n d"]:
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b groups"], mask: Bool[Array, "b t"]
+    ) -> Float[Array, "b groups n d"]:
         """Embeds the tubelets; `times` are those of the tubelets, `mask` is of the frames."""
         x = normalize(frames, self.mean, self.std, self.dtype, axes="b t h w")
         b, p, (rows, columns) = len(frames), self.patch, self.grid(*frames.shape[2:4])
@@ -87,10 +87,10 @@ class VideoViT(PatchEncoder):
         return x + (position + sinusoid(times * TIME_SCALE, self.width)[:, :, None]).astype(self.dtype)
 
     def __call__(
-        self, frames: Float[Array, "b f h w 3"], times: Float[Array, "b f"], mask: Bool[Array, "b f"], *,
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
         train: bool = False, key=None, return_attention: bool = False,
-    ):  # fmt: skip
-        """uint8 or float frames in 0..255, their times in seconds and mask -> grids [b, t, rows, columns, width].
+    ) -> Grids | tuple[Grids, SpaceTimeAttention]:  # fmt: skip
+        """The grids of frames in 0..255, whose times are in seconds.
 
         With `return_attention` also a SpaceTimeAttention. `train` changes nothing here: dropout and stochastic depth
         come with a `key`.

@@ -1,12 +1,12 @@
 """Vision Transformer (Dosovitskiy et al. 2021), in timm's form.
 
-i: images, p: patch, n: patches, with the class token if there is one, d: width, h: heads.
+b: images, p: patch, n: patches, with the class token if there is one, d: width, h: heads.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.encoders.parts import normalize
@@ -16,7 +16,7 @@ from capjax.models.stacked import scan
 from capjax.models.transformer_block import TransformerBlock, make_blocks
 
 
-def resize_positions(position: Float[Array, "r c d"], rows: int, columns: int) -> Float[Array, "rows columns d"]:
+def resize_positions(position: Float[Array, "h w d"], rows: int, columns: int) -> Float[Array, "{rows} {columns} d"]:
     """Position embeddings for another grid: bicubic, antialiased, as in timm."""
     if position.shape[:2] == (rows, columns):
         return position
@@ -110,7 +110,7 @@ class ViT(PatchEncoder):
         self.rate, self.stochastic_depth, self.remat = dropout, stochastic_depth, remat
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
 
-    def _tokens(self, images: Float[Array, "i h w 3"]) -> Float[Array, "i n d"]:
+    def _tokens(self, images: Real[Array, "b h w 3"]) -> Float[Array, "b n d"]:
         """Embeds the patches: a convolution of stride p, as a matrix product."""
         rows, columns = self.grid(*images.shape[1:3])
         x, p = normalize(images, self.mean, self.std, self.dtype), self.patch
@@ -120,11 +120,11 @@ class ViT(PatchEncoder):
         return x + position.reshape(-1, self.width).astype(self.dtype)
 
     def __call__(
-        self, images: Float[Array, "i h w 3"], *, train: bool = False, key=None, return_attention: bool = False
-    ):
-        """uint8 or float images in 0..255 -> grids [i, rows, columns, width].
+        self, images: Real[Array, "b h w 3"], *, train: bool = False, key=None, return_attention: bool = False
+    ) -> Float[Array, "b rows columns d"] | tuple[Float[Array, "b rows columns d"], SpaceTimeAttention]:
+        """The grids of images in 0..255.
 
-        With `return_attention` also a SpaceTimeAttention whose `space` is [layers, i, h, n, n]; a class token is the
+        With `return_attention` also a SpaceTimeAttention whose `space` is [layers, b, h, n, n]; a class token is the
         first of the n positions in both axes. `train` changes nothing here: dropout and stochastic depth come with a
         `key`.
         """
