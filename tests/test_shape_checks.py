@@ -1,5 +1,6 @@
-"""The import hook of tests/conftest.py: functions of capjax check the arrays in their signatures."""
+"""The import hook of tests/conftest.py: with CAPJAX_CHECK_SHAPES=1 functions check the arrays in their signatures."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from capjax.models.frame_difference import cosine_distances
 from capjax.models.memory import Memory
 from tests.helpers.shape_checks import PACKAGES, without_shape_checks
 
+pytestmark = pytest.mark.skipif(not os.environ.get("CAPJAX_CHECK_SHAPES"), reason="needs CAPJAX_CHECK_SHAPES=1")
+
 X, MASK = jnp.ones((2, 3, 4)), jnp.ones((2, 3), bool)
 
 
@@ -30,7 +33,7 @@ def test_shapes_that_agree_pass_for_jax_and_for_numpy():
     [
         (X, MASK[:, :1], "size of dimension t is 1 which does not equal the existing value of 3"),
         (X[..., 0], MASK, "2 dimensions, not the 3 expected"),
-        (X, MASK.astype(jnp.float32), "dtype float32, not bool"),
+        (X, MASK.astype(jnp.float32), "dtype float32, not any of"),
     ],
 )
 def test_a_wrong_shape_or_dtype_is_an_error_where_jax_would_broadcast(x, mask, message):

@@ -1,7 +1,7 @@
 """Models: from a batch to a memory to logits.
 
-Signatures give the shapes of arrays with jaxtyping, and tests check them. NumPy arrays can stand for JAX arrays. One
-legend of axis names holds in all of capjax; modules repeat what they use of it, and add their own:
+Signatures give the shapes of arrays with jaxtyping, and tests can check them. NumPy arrays can stand for JAX arrays.
+One legend of axis names holds in all of capjax; modules repeat what they use of it, and add their own:
 
   b       batch: items, that is photos, videos or events; in encoders of images, images
   c       captions of an item (`bc`: of all items, those of an item in sequence); in encoders, channels

@@ -106,6 +106,7 @@ class Connector(nnx.Module):
         """The sinusoid of the time in seconds and, if `relative`, of its share of the duration."""
         if not self.relative:
             return sinusoid(times * TIME_SCALE, d)
+        assert duration is not None  # `dense` models have it in every batch
         shares = sinusoid(times / duration[:, None] * RELATIVE_TIME_SCALE, d - d // 2)
         return jnp.concatenate([sinusoid(times * TIME_SCALE, d // 2), shares], axis=-1)
 

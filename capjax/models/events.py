@@ -163,7 +163,7 @@ def max_over_queries(states: Float[Array, "layers b q d"]) -> Float[Array, "laye
     return (states * is_largest).sum(2)
 
 
-def overlap(a: Float[Array, "*b 2"], b: Float[Array, "*b 2"]) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
+def overlap(a: Float[Array, "*#b 2"], b: Float[Array, "*#b 2"]) -> tuple[Float[Array, "*#b"], Float[Array, "*#b"]]:
     """(tIoU, generalized tIoU) of intervals (Rezatofighi et al. 2019, in one dimension).
 
     An interval whose end lies before its start has length 0.

@@ -90,7 +90,7 @@ class ConvLSTMEncoder(nnx.Module):
         return self.frame_encoder.grid(h, w)
 
     def __call__(
-        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"] | None, mask: Bool[Array, "b t"], *,
         train: bool = False, key=None, return_attention: bool = False,
     ) -> Grids | tuple[Grids, SpaceTimeAttention | None]:  # fmt: skip
         """The grids of frames in 0..255. Times are not used.

@@ -161,7 +161,7 @@ class I3D(nnx.Module):
         return h, w
 
     def __call__(
-        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"], mask: Bool[Array, "b t"], *,
+        self, frames: Real[Array, "b t h w 3"], times: Float[Array, "b t"] | None, mask: Bool[Array, "b t"], *,
         train: bool = False, key=None,
     ) -> Grids:  # fmt: skip
         """The grids of frames in 0..255. Times are not used, and nothing is random."""

@@ -104,6 +104,7 @@ class ResNet(nnx.Module):
         """The grids of images in 0..255; with `differences`, of clips with their mask. Nothing is random."""
         if not self.over_time:
             return self._grids(normalize(images, self.mean, self.std, self.dtype), train)
+        assert mask is not None  # encoders over time get the mask of a clip
         x = normalize(images, self.mean, self.std, self.dtype, axes="b t h w")
         x = jnp.concatenate([x, clip.differences(x, mask)], axis=-1)
         x = self._grids(x.reshape(-1, *x.shape[2:]), train)
