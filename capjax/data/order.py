@@ -125,7 +125,7 @@ class _StageOrder:
             in_pool = pools == number
             counts[in_pool] = pool.sizes["frames"][indices[in_pool]]
         picks = self._picks(pools, indices)
-        batches = [(int(frames), picks[rows]) for frames, rows in cut_into_batches(counts, self._buckets, self._b)]
+        batches = [(frames, picks[rows]) for frames, rows in cut_into_batches(counts, self._buckets, self._b)]
         rng = np.random.default_rng([self._seed, self._stage.number, span])
         return [batches[number] for number in rng.permutation(len(batches))]
 
@@ -190,7 +190,7 @@ def cut_into_batches(
     """
     level = np.minimum(np.searchsorted(buckets, counts), len(buckets) - 1)
     remainder, batches = np.zeros(0, int), []
-    for number, bucket in enumerate(buckets):
+    for number, bucket in enumerate(buckets.tolist()):
         rows = np.concatenate([remainder, np.flatnonzero(level == number)])
         whole = len(rows) // b * b
         batches += [(bucket, batch) for batch in rows[:whole].reshape(-1, b)]
