@@ -11,6 +11,9 @@ import jaxtyping
 # Packages whose functions are checked: those with arrays in signatures.
 PACKAGES = ("capjax.data", "capjax.decode", "capjax.models", "capjax.parallel", "capjax.train")
 
+# An int can stand for a float.
+_TYPE_CHECK = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
 
 def install_shape_checks():
     """From now on the functions and dataclasses of PACKAGES check their arrays. Call it before capjax is imported."""
@@ -38,7 +41,7 @@ def check_arrays(function: Callable) -> Callable:
         for array in _arrays_of(hint):
             if array.array_type is jaxtyping.Array:
                 array.array_type = Any  # a NumPy array can stand for one of JAX, and a shape in abstract evaluation
-    checked = beartype.beartype(function)
+    checked = _TYPE_CHECK(function)
     return _unless_pytree(checked) if function.__name__ == "__init__" else checked
 
 
