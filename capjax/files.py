@@ -1,6 +1,7 @@
-"""Paths as users write them, on this machine or in a bucket, and atomic writing of files."""
+"""Paths as users write them, on this machine or in a bucket; reading of files that may be damaged; atomic writing."""
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -80,6 +81,37 @@ def remove_tree(path: Path):
         cast(Any, path).rmtree(missing_ok=True)
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Reads a UTF-8 file that capjax wrote.
+
+    Args:
+      remedy: what to do if the file is missing or damaged, for messages.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing; {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Reads a JSON file that capjax wrote; see `read_text`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is cut short or damaged.
+    """
+    try:
+        return json.loads(read_text(path, remedy))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}); {remedy}") from error
 
 
 def write_bytes(path: Path, data: bytes):

@@ -32,6 +32,7 @@ class Report:
         self.items = self.captions = self.left_out = 0
         self.noun = "photo"  # or video
         self.media: dict = {}  # how media are stored
+        self.extracted_from: dict = {}  # of features: path and fingerprint of the dataset with the pictures
         # {split: {"named": videos named by the annotations, "there": videos that can be used}}
         self.videos: dict[str, dict[str, int]] = {}
         self.splits: dict[str, dict] = {}
@@ -76,11 +77,12 @@ class Report:
                 )
 
     def write(self, path: Path, finished: bool):
-        """Writes report.json. The same input gives the same bytes: no times and no paths of this machine."""
+        """Writes report.json. The same input gives the same bytes: no times and no absolute paths."""
         report = {
             "name": self.name,
             "finished": finished,
             "media": self.media,
+            **({"extracted_from": self.extracted_from} if self.extracted_from else {}),
             "splits": self.splits,
             **({"there": self.videos} if self.videos else {}),
             "left_out": self.left_out,

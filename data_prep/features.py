@@ -13,6 +13,7 @@ model trained on the features can caption raw photos. Repeating the command cont
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections import deque
@@ -27,6 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from capjax.data.batch import empty_media, set_times
+from capjax.data.dataset_folder import fingerprint, open_dataset, read_report
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
 from capjax.files import local_path
@@ -247,14 +249,14 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[cal
     """
 
     def __init__(self, input_dir: Path, output_dir: Path, settings: FeatureSettings, **options):
-        import tensorflow_datasets as tfds
-
         self.input_dir = Path(input_dir)
         if self.input_dir.resolve() == Path(output_dir).resolve():
             raise InputError(f"--output {output_dir} is the input; choose another folder")
-        if not (self.input_dir / "dataset_info.json").is_file():
-            raise InputError(f"{input_dir}: no dataset here (dataset_info.json is missing)")
-        self.source_info = tfds.builder_from_directory(self.input_dir).info
+        try:
+            self.source_info = open_dataset(self.input_dir).info
+            self.source_report = read_report(self.input_dir)
+        except (OSError, ValueError) as error:
+            raise InputError(str(error)) from error
         self.extractor = Extractor(settings)
         self.images = 0
         super().__init__(name=self.source_info.name, reader=iter(()), output_dir=output_dir, **options)
@@ -284,8 +286,11 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[cal
         return shards
 
     def _download_and_prepare(self, dl_manager=None, download_config=None):
-        source_report = json.loads((self.input_dir / "report.json").read_text())
-        self.report.videos, self.report.media = source_report.get("there", {}), source_report.get("media", {})
+        self.report.videos = self.source_report.get("there", {})
+        self.report.media = self.source_report.get("media", {})
+        # The path is relative, so that both datasets can be moved together.
+        path = os.path.relpath(self.input_dir.resolve(), self.output_dir)
+        self.report.extracted_from = {"path": path, "fingerprint": fingerprint(self.input_dir)}
         self.report.noun = "video" if self.report.videos else "photo"
         folder = self.work_dir / "dataset"
         shutil.rmtree(folder / "encoder", ignore_errors=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from capjax.files import absolute, is_url, local_path, remove_tree, storage_path, write_bytes, write_text
+from capjax.files import absolute, is_url, local_path, read_json, remove_tree, storage_path, write_bytes, write_text
 from tests.helpers.memory_bucket import serve_from_memory
 
 
@@ -76,3 +76,21 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"gs://b/run: gs:// needs gcsfs; run `pip install 'capjax\[gcs\]'`"):
         storage_path("gs://b/run")
+
+
+def test_a_json_file_is_read(tmp_path):
+    (tmp_path / "a.json").write_text('{"ä": 1}', encoding="utf-8")
+    assert read_json(tmp_path / "a.json", "copy it again") == {"ä": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": [1, 2', b"\xff", b'{"a": 1}}'])
+def test_damage_is_named_with_the_remedy(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{path} is .*damaged \(.*\); copy it again"):
+        read_json(path, "copy it again")
+
+
+def test_a_missing_file_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path / 'a.json'} is missing; copy it again"):
+        read_json(tmp_path / "a.json", "copy it again")

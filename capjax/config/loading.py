@@ -259,7 +259,9 @@ def from_json(text: str, where: str) -> ConfigDict:
     except plugins.PluginError as error:
         raise ConfigError(str(error)) from error
     except (ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{where} is not a config that capjax wrote: {error}") from error
+        raise ConfigError(
+            f"{where} is cut short or damaged, or is not a config that capjax wrote ({error}); copy it again"
+        ) from error
     aliases.warn(where)
     return config
 

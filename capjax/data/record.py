@@ -8,7 +8,6 @@ neither writing nor reading needs TensorFlow.
 """
 
 import functools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -18,7 +17,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from capjax.files import storage_path
+from capjax.data.dataset_folder import REMEDY, find_original, open_dataset, read_report
+from capjax.files import read_json, storage_path
 
 # Beside the shards of a split: frames, seconds, words and captions of each record, used to make batches.
 SIZES_FILE = "sizes-{}.json"
@@ -273,12 +273,7 @@ class RecordSource:
         import tensorflow_datasets as tfds
 
         self.dataset_dir, self.split = storage_path(dataset_dir), split
-        if not (self.dataset_dir / "dataset_info.json").is_file():
-            raise FileNotFoundError(
-                f"{self.dataset_dir}: no dataset here (dataset_info.json is missing). "
-                "Write one with `python -m data_prep NAME --input ... --output ...`."
-            )
-        builder = tfds.builder_from_directory(self.dataset_dir)
+        builder = open_dataset(self.dataset_dir)
         if split not in builder.info.splits:
             raise ValueError(f"{self.dataset_dir}: no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
         info = builder.info.splits[split]
@@ -286,14 +281,9 @@ class RecordSource:
         self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
     @property
-    def _report(self) -> dict:
-        path = self.dataset_dir / "report.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
-
-    @property
     def languages(self) -> set[str] | None:
         """Languages of the split's captions, from the dataset's report; None without a report."""
-        report = self._report
+        report = read_report(self.dataset_dir)
         return set(report["splits"][self.split]["captions"]) if report else None
 
     @property
@@ -303,13 +293,22 @@ class RecordSource:
         Keys: `short_side` (pixels) and `quality` of pictures; `fps`, `window` and `overlap` (seconds) of videos that
         were split because they were too long for a record.
         """
-        return self._report.get("media", {})
+        return read_report(self.dataset_dir).get("media", {})
 
     @property
     def videos(self) -> tuple[int, int] | None:
         """Number of the split's videos in the dataset, and in the annotations; None for photos."""
-        counts = self._report.get("there", {}).get(self.split)
+        counts = read_report(self.dataset_dir).get("there", {}).get(self.split)
         return (counts["there"], counts["named"]) if counts else None
+
+    def original(self) -> "RecordSource":
+        """Opens the same split of the dataset from which the features of this one were extracted.
+
+        Raises:
+          FileNotFoundError: That dataset is not recorded, or not where it was.
+          ValueError: Another dataset is there now.
+        """
+        return RecordSource(find_original(self.dataset_dir), self.split)
 
     def sizes(self) -> dict[str, np.ndarray] | None:
         """Returns sizes of all records, in order, without reading them.
@@ -320,7 +319,7 @@ class RecordSource:
         path = self.dataset_dir / SIZES_FILE.format(self.split)
         if not path.is_file():
             return None
-        return {name: np.asarray(values) for name, values in json.loads(path.read_text()).items()}
+        return {name: np.asarray(values) for name, values in read_json(path, REMEDY).items()}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -330,10 +329,7 @@ class RecordSource:
             example = self._source[index]
         except RuntimeError as error:  # ArrayRecord's error names no file
             file = self._files[np.searchsorted(self._ends, index, side="right")]
-            raise ValueError(
-                f"{file} is missing, cut short or damaged ({error}); copy it again, or write the dataset again with "
-                "the same `python -m data_prep` command and --overwrite"
-            ) from error
+            raise ValueError(f"{file} is missing, cut short or damaged ({error}); {REMEDY}") from error
         return parse(example)
 
     def __repr__(self) -> str:  # part of the iterator's state in Grain, so without an absolute path

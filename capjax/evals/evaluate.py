@@ -13,7 +13,7 @@ import jax
 from capjax.data.batch import Batch
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
-from capjax.files import write_text
+from capjax.files import read_json, write_text
 from capjax.metrics import DEFAULT_FAMILIES, score
 from capjax.metrics.names import LOWER_IS_BETTER
 from capjax.models.pure_model import Arrays
@@ -110,7 +110,7 @@ def value_of(scores: dict[str, dict[str, float]], name: str) -> float:
 def read_scores(directory: Path) -> dict[str, float]:
     """Returns each metric's mean over the languages from the `scores.json` in a folder; empty if there is none."""
     path = directory / "scores.json"
-    return means(json.loads(path.read_text())["scores"]) if path.is_file() else {}
+    return means(read_json(path, "evaluate again with --mode=eval")["scores"]) if path.is_file() else {}
 
 
 class DecodedRow(NamedTuple):

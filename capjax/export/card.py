@@ -1,10 +1,10 @@
 """The model card of an export: the model, its training data, its scores, and how to call it."""
 
-import json
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from capjax.files import read_json
 from capjax.workdir.layout import Workdir
 
 _TASKS = {
@@ -80,7 +80,7 @@ def _scores(config: ConfigDict, files: Workdir) -> list[str]:
     lines = ["## Scores", ""]
     if not path.is_file():
         return [*lines, "None: the workdir had no `scores.json` at export.", ""]
-    report = json.loads(path.read_text())
+    report = read_json(path, "evaluate again with --mode=eval")
     trained = files.config().decode.to_dict()
     changed = [f"{name} = {value!r}" for name, value in trained.items() if config.decode.to_dict().get(name) != value]
     lines += [f"Scores of the checkpoint on `{report['split']}` (step {report['step']})."]

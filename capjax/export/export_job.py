@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.files import is_url, local_path, write_bytes
+from capjax.files import is_url, local_path, read_json, write_bytes
 from capjax.metrics.signature import version
 from capjax.predict import Predictor
 from capjax.workdir.layout import Workdir
@@ -25,6 +25,7 @@ log = logging.getLogger("capjax")
 
 # Its presence marks a folder as an export.
 METADATA_FILE = "export.json"
+REMEDY = "export the workdir again"
 REQUIRED_PACKAGES = ("tensorflow", "orbax.export")
 
 
@@ -43,7 +44,6 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None, *, 
     """
     check_installed("--mode=export")
     files = Workdir(workdir)
-    files.config()
     files.check_model(config)
     if not output and is_url(files.path):
         raise ConfigError(f"{files.path}: an export is written to a folder on this machine; give it with --output DIR")
@@ -104,6 +104,7 @@ def read_metadata(directory: Path) -> dict:
 
     Raises:
       FileNotFoundError: the folder is not an export.
+      ValueError: the file is damaged.
     """
     path = directory / METADATA_FILE
     if not path.is_file():
@@ -111,7 +112,7 @@ def read_metadata(directory: Path) -> dict:
             f"{directory} is not an export of capjax ({METADATA_FILE} is missing); make one with "
             "`launch.py --config CONFIG --workdir DIR --mode=export`"
         )
-    return json.loads(path.read_text())
+    return read_json(path, REMEDY)
 
 
 def check_replaceable(output: Path):

@@ -9,6 +9,7 @@ from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.decode.results import Caption, Event
 from capjax.export import export_job
+from capjax.files import read_text
 from capjax.text.vocabulary import Vocabulary
 
 
@@ -24,14 +25,15 @@ class SavedModelGenerator:
 
     Raises:
       FileNotFoundError: there is no export in the folder.
-      ValueError: TensorFlow cannot load it.
+      ValueError: a file is damaged, or TensorFlow cannot load it.
     """
 
     def __init__(self, directory: Path):
         export_job.check_installed("--model")
         metadata = export_job.read_metadata(directory)
         self.step, self.external_data = metadata["step"], metadata["external_data"]
-        self.config = config_lib.from_json((directory / "config.json").read_text(), str(directory / "config.json"))
+        config_path = directory / "config.json"
+        self.config = config_lib.from_json(read_text(config_path, export_job.REMEDY), str(config_path))
         self.vocabulary = Vocabulary.load(directory / "vocabulary.model")
         import tensorflow as tf
 

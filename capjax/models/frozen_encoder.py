@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float16, Float32, UInt8
 
 from capjax.data.batch import empty_media, set_frames, set_times
-from capjax.files import write_bytes, write_text
+from capjax.files import read_json, write_bytes, write_text
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
@@ -71,13 +71,23 @@ class FrozenEncoder:
 
     @classmethod
     def load(cls, directory: Path) -> "FrozenEncoder":
-        """Returns the encoder saved in a folder, such as the `encoder/` of a workdir or a feature dataset."""
+        """Returns the encoder saved in a folder, such as the `encoder/` of a workdir or a feature dataset.
+
+        Raises:
+          FileNotFoundError, ValueError: A file is missing or damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
-        about = json.loads((directory / _DESCRIPTION).read_text())
+        remedy = f"copy {directory} again"
+        about = read_json(directory / _DESCRIPTION, remedy)
+        try:
+            weights = load((directory / _WEIGHTS).read_bytes())
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{directory / _WEIGHTS} is missing, cut short or damaged ({error}); {remedy}") from error
         return cls(
-            about["encoder"], load((directory / _WEIGHTS).read_bytes()), image_size=about["image_size"],
-            options=about.get("options"), clip_frames=about.get("clip", 1),
+            about["encoder"], weights, image_size=about["image_size"], options=about.get("options"),
+            clip_frames=about.get("clip", 1),
         )  # fmt: skip
 
     def save(self, directory: Path, description: Mapping):

@@ -1,7 +1,6 @@
 """The folder of a run: config, vocabulary, encoder of features, checkpoints, metrics and samples."""
 
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.decode.consensus import Neighbors
-from capjax.files import is_url, storage_path
+from capjax.files import is_url, read_json, read_text, storage_path
 
 log = logging.getLogger("capjax")
 
+_REMEDY = "copy the workdir again from where the model was trained"
 # Keys that may change between two starts of one run: they do not alter the trained arrays.
 _MAY_CHANGE = (
     "name", "init", "plugins", "data.threads", "data.prefetch", "train.steps", "train.log_every",
@@ -85,12 +85,13 @@ class Workdir:
 
         Raises:
           FileNotFoundError: the folder holds no run.
+          ConfigError: config.json is damaged.
         """
         if not self.config_path.is_file():
             raise FileNotFoundError(
                 f"{self.path}: no trained model here (config.json is missing); give the --workdir of a training run"
             )
-        return config_lib.from_json(self.config_path.read_text(), str(self.config_path))
+        return config_lib.from_json(read_text(self.config_path, _REMEDY), str(self.config_path))
 
     def has_checkpoint(self) -> bool:
         """Whether the run in this folder has saved anything."""
@@ -99,13 +100,13 @@ class Workdir:
     def media(self) -> dict:
         """Returns how the training data were stored (see `RecordSource.media`), with `longest`, the duration of the
         longest record in seconds (0: photos, or unknown). Unknown entries are absent."""
-        return json.loads(self.media_path.read_text()) if self.media_path.is_file() else {}
+        return read_json(self.media_path, _REMEDY) if self.media_path.is_file() else {}
 
     def feature_shape(self) -> tuple[int, int, int] | None:
         """Returns (rows, columns, channels) of the extracted features that the model takes; None: it takes frames."""
         if not self.encoder_json_path.is_file():
             return None
-        return tuple(json.loads(self.encoder_json_path.read_text())["feature_shape"])
+        return tuple(read_json(self.encoder_json_path, _REMEDY)["feature_shape"])
 
     def neighbors(self, decode: ConfigDict) -> Neighbors | None:
         """Returns the training pictures for `decode.num_neighbors`; None where that is 0."""
@@ -116,7 +117,7 @@ class Workdir:
         `details`."""
         weights = config.model.encoder.weights
         if self.feature_shape():
-            weights = json.loads(self.encoder_json_path.read_text()).get("weights_file", "")
+            weights = read_json(self.encoder_json_path, _REMEDY).get("weights_file", "")
         details = f"pretrained weights of the encoder: {weights}" if weights else ""
         return {"used": bool(weights), "details": details}
 

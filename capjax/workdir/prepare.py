@@ -12,7 +12,7 @@ from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
-from capjax.files import is_url, remove_tree, storage_path, write_bytes, write_text
+from capjax.files import is_url, read_json, remove_tree, storage_path, write_bytes, write_text
 from capjax.parallel import hosts
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir
@@ -130,9 +130,9 @@ def _copy_encoder(workdir: Workdir, config: ConfigDict):
         # encoder.json comes last: with it the copy is complete.
         for path in sorted(encoder_json.parent.iterdir(), key=lambda path: path.name == encoder_json.name):
             write_bytes(workdir.encoder_dir / path.name, path.read_bytes())
-    model = json.loads(workdir.encoder_json_path.read_text())
+    model = read_json(workdir.encoder_json_path, "copy the workdir again, or use another --workdir")
     for dataset in datasets:
-        features = json.loads(_encoder_json(dataset).read_text())
+        features = read_json(_encoder_json(dataset), "extract the features again with --overwrite")
         for key in _ENCODER_KEYS:
             if model.get(key) != features.get(key):
                 raise ConfigError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 
+from capjax.data.dataset_folder import open_dataset
 from capjax.data.record import Label, RecordCaption, RecordSource
 from data_prep.readers.item import InputError, Item, ItemStream
 from data_prep.readers.registry import READERS
@@ -68,14 +69,10 @@ def _items(folder: Path, seed: int, shown: float, photos, seconds, size: int) ->
 
 
 def _splits(folder: Path) -> list[str]:
-    import tensorflow_datasets as tfds
-
-    if not (folder / "dataset_info.json").is_file():
-        raise InputError(
-            f"{folder}: no dataset (dataset_info.json is missing); --input should be a folder that `capjax prepare` "
-            "wrote"
-        )
-    return list(tfds.builder_from_directory(folder).info.splits)
+    try:
+        return list(open_dataset(folder).info.splits)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--input should be a folder that `capjax prepare` wrote: {error}") from error
 
 
 class _Photos:

@@ -1,7 +1,9 @@
 """The record: what goes in comes out."""
 
+import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from capjax.data.dataset_folder import fingerprint
 from capjax.data.record import (
     Label,
     Record,
@@ -216,6 +219,58 @@ def test_a_file_that_is_missing_or_cut_short_is_named(tmp_path, left):
     assert [source[i].id for i in range(3)] == ["a0", "a1", "a2"]
     with pytest.raises(ValueError, match=rf"{re.escape(str(file))} is missing, cut short or damaged .*data_prep"):
         source[3]
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("left", [None, 0, 40])
+def test_metadata_that_are_missing_or_cut_short_are_named(tmp_path, name, left):
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", ())])
+    whole = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if left is not None:
+        (folder / name).write_bytes(whole[:left])
+    with pytest.raises((FileNotFoundError, ValueError), match=f"{folder}: .*{name} .*missing.*data_prep"):
+        RecordSource(folder, "train")
+
+
+@pytest.mark.parametrize("name", ["report.json", "sizes-train.json"])
+def test_a_damaged_report_is_named(tmp_path, name):
+    folder = write_dataset(tmp_path / "d", [Record("1", "a.jpg", ())])
+    (folder / name).write_text('{"splits": {"tr')
+    source = RecordSource(folder, "train")
+    with pytest.raises(ValueError, match=f"{folder / name} is cut short or damaged .*copy the dataset again"):
+        _ = source.sizes() if name.startswith("sizes") else source.languages
+
+
+@pytest.fixture
+def extracted(tmp_path):
+    """A dataset of features, and beside it the dataset with the pictures."""
+    (tmp_path / "data").mkdir()
+    pictures = write_dataset(tmp_path / "data/pictures", [Record("1", "a.jpg", (), frames=(b"photo",))])
+    features = write_dataset(tmp_path / "data/features", [Record("1", "a.jpg", ())])
+    origin = {"path": "../pictures", "fingerprint": fingerprint(pictures)}
+    (features / "report.json").write_text(json.dumps({"extracted_from": origin}))
+    return features
+
+
+def test_the_dataset_of_which_features_were_extracted_is_found(extracted, tmp_path, monkeypatch):
+    assert RecordSource(extracted, "train").original()[0].frames == (b"photo",)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    assert RecordSource("features", "train").original()[0].frames == (b"photo",)
+
+
+def test_another_dataset_in_the_place_of_the_original_is_not_read(extracted):
+    pictures = extracted.with_name("pictures")
+    shutil.rmtree(pictures)
+    with pytest.raises(FileNotFoundError, match=f"{pictures}, from which .*features was extracted, is not there"):
+        RecordSource(extracted, "train").original()
+    write_dataset(pictures, [Record("1", "a.jpg", (), frames=(b"another photo",))])
+    with pytest.raises(ValueError, match=f"{pictures}, from which .*features was extracted, has been replaced"):
+        RecordSource(extracted, "train").original()
+    (extracted / "report.json").unlink()
+    with pytest.raises(FileNotFoundError, match="features does not record the dataset"):
+        RecordSource(extracted, "train").original()
 
 
 def test_a_source_names_no_address(tmp_path):

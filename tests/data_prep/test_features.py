@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from capjax.data.record import Record, RecordCaption, RecordSource
 from capjax.data.transforms import view
-from capjax.models.frozen_encoder import make_encoder
+from capjax.models.frozen_encoder import FrozenEncoder, make_encoder
 from capjax.models.pretrained import WeightsError
 from data_prep import features
 from data_prep.build import BuildError, RecordBuilder
@@ -171,6 +171,37 @@ def test_a_dataset_is_written_with_its_encoder(dataset, tmp_path, settings, extr
     assert len(about["weights_sha256"]) == 64
     assert json.loads((tmp_path / "out/report.json").read_text())["splits"]["train"]["photos"] == 135
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_the_dataset_names_the_one_that_it_was_extracted_from(dataset, tmp_path, settings):
+    """By a relative path, so that both can be moved together."""
+    (tmp_path / "deep").mkdir()
+    build(dataset, tmp_path / "deep/out", settings)
+    assert json.loads((tmp_path / "deep/out/report.json").read_text())["extracted_from"]["path"] == "../../dataset"
+    features = RecordSource(tmp_path / "deep/out", "val")
+    original = features.original()
+    assert [original[i].id for i in range(len(original))] == [features[i].id for i in range(len(features))]
+    assert original[0].frames
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "encoder.safetensors"])
+@pytest.mark.parametrize("left", [None, 0, 60])
+def test_a_file_of_the_encoder_that_is_missing_or_cut_short_is_named(extractor, tmp_path, name, left):
+    extractor.save(tmp_path / "encoder")
+    assert FrozenEncoder.load(tmp_path / "encoder").feature_shape == (2, 2, 32)
+    path = tmp_path / "encoder" / name
+    whole = path.read_bytes()
+    path.unlink()
+    if left is not None:
+        path.write_bytes(whole[:left])
+    with pytest.raises((FileNotFoundError, ValueError), match=f"{path} is .*; copy {tmp_path / 'encoder'} again"):
+        FrozenEncoder.load(tmp_path / "encoder")
+
+
+def test_a_damaged_report_of_the_input_is_named_before_anything_is_computed(dataset, tmp_path, settings):
+    (dataset / "report.json").write_text("{")
+    with pytest.raises(InputError, match=f"{dataset / 'report.json'} is cut short or damaged"):
+        FeatureBuilder(dataset, tmp_path / "out", settings)
 
 
 def test_the_encoder_in_the_dataset_is_enough_for_raw_photos(dataset, tmp_path, settings):

@@ -11,6 +11,22 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         Workdir(tmp_path / "none").config()
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.json", Workdir.config),
+        ("media.json", Workdir.media),
+        ("encoder/encoder.json", Workdir.feature_shape),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b'{"data": {"fra', b"\xff\xfe"])
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path, name, read, content):
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{tmp_path / name} is .*damaged.*; copy .* again"):
+        read(Workdir(tmp_path))
+
+
 def test_one_run_at_a_time(tmp_path):
     with Workdir(tmp_path / "run").lock():
         with (
