@@ -112,8 +112,7 @@ def _read_clips(
             message = f"{item.name or item.id}: no part has a caption"
             yield Problem("no_caption", message, item.where, item.id, "video")
         clips += [(part, item) for part in parts]
-    if video.promised - video.duration > max(1.0, 0.05 * video.promised):
-        message = f"{path} ends after {video.duration:.1f} s; its header says {video.promised:.1f} s"
+    if message := video.truncation():
         yield Problem("truncated", message, items[0].where, items[0].id, "nothing")
     clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
     done = 0

@@ -1,5 +1,6 @@
 """Reads raw photos and videos the way data preparation does, and picks the frames that a model sees."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from capjax.data.photo import MediaError, MediaSettings, to_jpeg
 from capjax.data.transforms import pick_frames
 from capjax.data.video import VIDEO_SUFFIXES, VideoFile
 from capjax.data.windows import frames_by_window, sample_times
+
+log = logging.getLogger("capjax")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class MediaReader:
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.
 
-        Each frame is decoded once. Memory holds only the frames of windows that overlap.
+        Each frame is decoded once. Memory holds only the frames of windows that overlap. A file that is cut short is
+        read as far as it goes, with a warning.
 
         Args:
           windows: (start, end) in seconds, sorted by start.
@@ -80,6 +84,8 @@ class MediaReader:
         Raises:
           MediaError: No frame could be decoded in any of the windows.
         """
+        if message := video.truncation():
+            log.warning("%s: the file is cut short; copy it again to caption all of it", message)
         window_times = [self._picked_times(video, *window) for window in windows]
         times = np.unique(np.concatenate([*window_times, []]))
         frames = (

@@ -157,6 +157,12 @@ class VideoFile:
         self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
         return kept if size <= _KEPT else None
 
+    def truncation(self) -> str:
+        """Returns a message if the file ends well before the end that the container declares, else an empty text."""
+        if self.promised - self.duration <= max(1.0, 0.05 * self.promised):
+            return ""
+        return f"{self.path} ends after {self.duration:.1f} s; its header says {self.promised:.1f} s"
+
     def frames_at(self, times: Sequence[float] | np.ndarray, *, all_frames: bool = False) -> Iterator[TimedFrame]:
         """Yields the frames displayed at `times`, each once, in order.
 

@@ -99,3 +99,17 @@ def test_a_video_of_which_nothing_can_be_decoded_is_told(tmp_path):
     path.write_bytes(data)
     with pytest.raises(MediaError, match=r"a\.mp4: not one frame could be decoded"):
         MediaReader(MediaSettings(), 2.0, 4).read(path)
+
+
+def test_a_video_that_is_cut_short_is_read_as_far_as_it_goes_with_a_warning(tmp_path, caplog):
+    path = write_video(tmp_path / "a.mkv", [k / 25 for k in range(100)], options={"g": "10"})
+    reader = MediaReader(MediaSettings(), 2.0, 100)
+    whole = reader.read(path)
+    assert not caplog.records
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    part = reader.read(path)
+    assert 1 < len(part.frames) < len(whole.frames)
+    assert part.frames == whole.frames[: len(part.frames)]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path} ends after {part.duration:.1f} s; its header says 4.0 s")
+    assert warning.endswith("copy it again to caption all of it")
