@@ -5,8 +5,8 @@ python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval|
 
 import sys
 
-from capjax.cli import run_guarded
 from capjax.commands.launch import main
+from capjax.runtime import run_guarded
 
 if __name__ == "__main__":
     sys.exit(run_guarded("launch.py", main))

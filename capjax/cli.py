@@ -1,12 +1,11 @@
 """The command `capjax`: finds the sub-command and runs it. A sub-command is imported only when it is called."""
 
 import importlib
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from capjax import extras
 from capjax.registry import nearest
+from capjax.runtime import run_guarded
 
 # Name -> (MODULE:FUNCTION, which takes the arguments and returns the exit status; help).
 COMMANDS = {
@@ -39,26 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     module, _, function = COMMANDS[name][0].partition(":")
     return run_guarded(f"capjax {name}", lambda: getattr(importlib.import_module(module), function)(arguments))
-
-
-def run_guarded(program: str, work: Callable[[], int]) -> int:
-    """Runs a command; prints an error that the user can correct in one line, and returns the exit status."""
-    try:
-        return work()
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; Python must not flush to it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        explanation = extras.explain(error)
-        if explanation is None:
-            raise
-        print(f"{program}: {explanation}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _overview() -> str:

@@ -1,4 +1,4 @@
-"""Setup of every command: logging, JAX's compilation cache, and memory that is kept between steps."""
+"""Setup of every command: errors in one line, logging, JAX's compilation cache, memory that is kept between steps."""
 
 import ctypes
 import importlib.metadata
@@ -6,12 +6,34 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from capjax import extras
 from capjax.metrics.cache import cache_dir
 
 # Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+
+
+def run_guarded(program: str, work: Callable[[], int]) -> int:
+    """Runs a command; prints an error that the user can correct in one line, and returns the exit status."""
+    try:
+        return work()
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; Python must not flush to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        explanation = extras.explain(error)
+        if explanation is None:
+            raise
+        print(f"{program}: {explanation}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def cpu_only() -> bool:

@@ -6,20 +6,21 @@ One HTML file with photos of the evaluation split, their generated and true capt
 import argparse
 import base64
 import html
-import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capjax import plugins
-from capjax.data.media_reader import MediaReader
-from capjax.data.photo import MediaError, MediaSettings
-from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import Record, RecordSource
-from capjax.files import local_path, write_text
+from capjax.files import local_path, read_json, write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
-from capjax.workdir.layout import Workdir
+from capjax.runtime import run_guarded
 from capjax.workdir.metrics_log import read_metrics
+
+# Modules that need the extra `train` are imported where they are used, so that `main` can name the extra.
+if TYPE_CHECKING:
+    from capjax.workdir.layout import Workdir
 
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
@@ -33,12 +34,6 @@ img{width:100%;height:11rem;object-fit:contain;image-rendering:auto}
 figcaption b{display:block;margin:.3rem 0}ul{margin:.2rem 0;padding-left:1.1rem;font-size:.85rem;opacity:.8}
 svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans-serif;fill:currentColor}
 """
-
-_NO_PHOTOS = (
-    "<p>The dataset holds features without photos. Give <code>--photos</code> the dataset that the features were "
-    "extracted from or a folder with the photos, or keep the photos with <code>data_prep features --keep-frames</code>."
-    "</p>"
-)
 
 
 def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
@@ -63,68 +58,84 @@ def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
 
 
 class PhotoFinder:
-    """Finds the photo of a record: its own first frame, or else the frame in `folder`.
+    """Finds the photo of a record: its own first frame, or else that of the record from which its features were
+    extracted.
 
     Args:
-      split: name of the split.
-      folder: a dataset with photos of the same records, or a folder that has the records' media files anywhere in it;
-        None: neither.
+      records: the split.
+      folder: where to look instead for photos of records without frames: a dataset with the same records, or a folder
+        that has their media files anywhere in it.
+
+    Attributes:
+      problem: why the dataset from which the features were extracted cannot be used; empty if it can, or need not.
 
     Raises:
       FileNotFoundError: there is no such folder.
       ValueError: the dataset has no such split.
     """
 
-    def __init__(self, split: str, folder: Path | None = None):
-        self._source, self._files = None, {}
+    def __init__(self, records: RecordSource, folder: Path | None = None):
+        self._originals, self._files, self.problem = None, {}, ""
         if folder is None:
-            return
-        if not folder.is_dir():
+            try:
+                self._originals = records.original()
+            except (OSError, ValueError) as error:
+                self.problem = str(error)
+        elif not folder.is_dir():
             raise FileNotFoundError(f"--photos {folder}: no such folder")
-        if (folder / "dataset_info.json").is_file():
-            self._source = RecordSource(folder, split)
+        elif (folder / "dataset_info.json").is_file():
+            self._originals = RecordSource(folder, records.split)
         else:
             self._files = {path.name: path for path in sorted(folder.rglob("*")) if path.is_file()}
-        # Large enough for the page.
-        self._reader = MediaReader(MediaSettings(256, 90), 1.0, 1)
 
     def find(self, record: Record, index: int) -> bytes | None:
         """Returns the photo as JPEG; None if there is none. `index` is the record's place in the split."""
         if record.frames:
             return record.frames[0]
         # Extraction of features keeps the order of records.
-        if self._source is not None and index < len(self._source):
-            original = self._source[index]
+        if self._originals is not None and index < len(self._originals):
+            original = self._originals[index]
             return original.frames[0] if original.id == record.id and original.frames else None
         path = self._files.get(Path(record.media).name)
-        try:
-            return self._reader.read(path).frames[0] if path else None
-        except MediaError:
-            return None
+        return _first_frame(path) if path else None
 
 
-def make_page(workdir: Workdir, *, max_photos: int = 24, photos: Path | None = None) -> str:
+def _first_frame(path: Path) -> bytes | None:
+    """The photo, or the first frame of the video, as a JPEG of the size of the page; None if it is damaged."""
+    from capjax.data.media_reader import MediaReader
+    from capjax.data.photo import MediaError, MediaSettings
+
+    try:
+        return MediaReader(MediaSettings(256, 90), 1.0, 1).read(path).frames[0]
+    except MediaError:
+        return None
+
+
+def make_page(workdir: "Workdir", *, max_photos: int = 24, photos: Path | None = None) -> str:
     """Returns the HTML page of a run that has been evaluated.
 
     Args:
       workdir: the run.
       max_photos: largest number of photos on the page.
-      photos: for datasets of features, see `PhotoFinder`.
+      photos: for datasets of features, `folder` of `PhotoFinder`.
 
     Raises:
       FileNotFoundError: the run has no scores yet, or there is no folder `photos`.
       ValueError: the model finds events.
     """
+    from capjax.data.pipeline import DatasetSplit
+
     config, scores_path = workdir.config(), workdir.path / "scores.json"
     if not scores_path.is_file():
         raise FileNotFoundError(f"{workdir.path}: no scores.json; evaluate first with `launch.py --mode=eval`")
-    report = json.loads(scores_path.read_text())
+    report = read_json(scores_path, "evaluate again with `launch.py --mode=eval`")
     lang, scores = next(iter(report["scores"].items()))
     if config.data.task == "dense":
         raise ValueError(f"{workdir.path}: the page shows captions, and this model finds events; see samples.md")
     predictions = {str(id): text for id, text in read_predictions(workdir.path / "predictions.json").items()}
     split = DatasetSplit.parse(report["split"])
-    source, finder = split.open(), PhotoFinder(split.split, photos)
+    source = split.open()
+    finder = PhotoFinder(source, photos)
     references: dict[str, list[str]] = {}
     figures: list[str] = []
     for index in range(len(source)):
@@ -146,7 +157,15 @@ def make_page(workdir: Workdir, *, max_photos: int = 24, photos: Path | None = N
         f'<div class="top"><table><tr><th>metric</th><th>model</th><th>true captions</th><th>ratio</th></tr>{rows}'
         f"</table>{loss_curve(read_metrics(workdir.metrics_path))}</div>"
         f"<p>True captions: each scored against the others of its picture.</p>"
-        f'<div class="grid">{"".join(figures) or _NO_PHOTOS}</div></html>\n'
+        f'<div class="grid">{"".join(figures) or _no_photos(finder.problem)}</div></html>\n'
+    )
+
+
+def _no_photos(problem: str) -> str:
+    reason = problem or "they are not among those of --photos"
+    return (
+        f"<p>No photos: {html.escape(reason)}. Give <code>--photos</code> the dataset from which the features were "
+        "extracted, or a folder with the photos.</p>"
     )
 
 
@@ -170,18 +189,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m capjax.evals.page", description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a run that has been evaluated")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="for datasets of features without photos: the "
-                        "dataset that they were extracted from, or a folder with the photos")  # fmt: skip
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="for datasets of features: the dataset from which "
+                        "they were extracted, if it is not where it was then, or a folder with the photos")  # fmt: skip
     plugins.add_argument(parser)
     args = parser.parse_args()
-    try:
-        plugins.import_plugins(args.plugins)
-        page = make_page(Workdir(local_path(args.workdir)), photos=args.photos)
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(args.output, page)
-    except (OSError, ValueError) as error:
-        print(f"capjax.evals.page: {error}", file=sys.stderr)
-        return 1
+    return run_guarded("capjax.evals.page", lambda: _write_page(args))
+
+
+def _write_page(args: argparse.Namespace) -> int:
+    from capjax.workdir.layout import Workdir
+
+    plugins.import_plugins(args.plugins)
+    page = make_page(Workdir(local_path(args.workdir)), photos=args.photos)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(args.output, page)
     print(f"open {args.output.resolve().as_uri()}")
     return 0
 

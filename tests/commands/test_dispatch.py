@@ -1,12 +1,16 @@
 """The command `capjax`: its sub-commands, what they import, and what they need."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from capjax import cli, extras
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Runs `capjax` where the packages of the extra `train` are not installed.
 SCORER_ALONE = """
@@ -66,6 +70,37 @@ def test_what_needs_an_extra_names_it_in_one_line(arguments):
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"capjax {arguments[0]}: ")
     assert line.endswith("is not installed: pip install 'capjax[train]'")
+
+
+MODULES_ALONE = SCORER_ALONE.replace(
+    "sys.exit(cli.main(sys.argv[1:]))",
+    "import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__')",
+)
+
+
+def test_the_page_without_the_extra_names_it_in_one_line():
+    done = python(MODULES_ALONE, "capjax.evals.page", "--workdir", "run", "--output", "index.html")
+    assert done.returncode == 1
+    assert re.fullmatch(r"capjax.evals.page: \w+ is not installed: pip install 'capjax\[train\]'\n", done.stderr)
+
+
+@pytest.mark.parametrize("name", ["shapes", "moving"])
+def test_counting_true_captions_needs_no_extra(name, tmp_path):
+    (tmp_path / "predictions.json").write_text(f'[{{"image_id": "{name}-0000018", "caption": "a red circle"}}]')
+    done = python(MODULES_ALONE, f"data_prep.synthetic.{name}", str(tmp_path / "predictions.json"))
+    assert done.returncode == 0, done.stderr
+    assert "exactly true: 0 of 1" in done.stdout
+
+
+def test_launch_py_without_the_extra_names_it_in_one_line():
+    program = SCORER_ALONE.replace(
+        "sys.exit(cli.main(sys.argv[1:]))",
+        f"import runpy; runpy.run_path({str(ROOT / 'launch.py')!r}, run_name='__main__')",
+    )
+    done = python(program, "--config", "shapes", "--workdir", "run")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("launch.py: ") and line.endswith("is not installed: pip install 'capjax[train]'")
 
 
 def test_the_scorer_needs_no_extra():

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from capjax.data.dataset_folder import fingerprint
 from capjax.data.record import RecordSource
 from capjax.evals import page
 from capjax.workdir.layout import Workdir
@@ -93,13 +94,53 @@ def test_photos_of_records_without_frames_are_found_in_their_dataset_or_in_a_fol
     (tmp_path / "deep").mkdir()
     shutil.copy(tiny.photos / source[1].media, tmp_path / "deep")
     (tmp_path / source[2].media).write_text("no photo")
-    in_dataset, in_folder = page.PhotoFinder("val", tiny.data), page.PhotoFinder("val", tmp_path)
+    in_dataset, in_folder, nowhere = (page.PhotoFinder(source, folder) for folder in (tiny.data, tmp_path, None))
     for index in range(4):
         record = source[index]
         photo, record.frames = record.frames[0], ()
         assert in_dataset.find(record, index) == photo
         assert in_dataset.find(record, index + 1) is None, "another record"
-        assert page.PhotoFinder("val").find(record, index) is None
+        assert nowhere.find(record, index) is None
         assert bool(in_folder.find(record, index)) == (index == 1)
     with pytest.raises(FileNotFoundError, match=r"--photos .*none: no such folder"):
-        page.PhotoFinder("val", tmp_path / "none")
+        page.PhotoFinder(source, tmp_path / "none")
+
+
+def without_frames(monkeypatch, dataset):
+    """Lets the records of a dataset have no frames, as those of a dataset of features."""
+    read = RecordSource.__getitem__
+
+    def getitem(source, index):
+        record = read(source, index)
+        if source.dataset_dir == dataset:
+            record.frames = ()
+        return record
+
+    monkeypatch.setattr(RecordSource, "__getitem__", getitem)
+
+
+def test_the_photos_of_features_come_from_the_dataset_they_were_extracted_from(tiny, tmp_path, monkeypatch):
+    """Without being named; the page says so when they are not found."""
+    pictures, features = copy(tiny.data, tmp_path / "pictures"), copy(tiny.data, tmp_path / "features")
+    report = json.loads((features / "report.json").read_text())
+    report["extracted_from"] = {"path": "../pictures", "fingerprint": fingerprint(pictures)}
+    (features / "report.json").write_text(json.dumps(report))
+    workdir = copy(tiny.trained(), tmp_path / "run")
+    scores = json.loads((workdir / "scores.json").read_text()) | {"split": f"{features}@val"}
+    (workdir / "scores.json").write_text(json.dumps(scores))
+    expected = re.findall(r"<figure>.*?</figure>", page.make_page(Workdir(tiny.trained())))
+    without_frames(monkeypatch, features)
+    assert re.findall(r"<figure>.*?</figure>", page.make_page(Workdir(workdir))) == expected
+    pictures.rename(tmp_path / "elsewhere")
+    text = page.make_page(Workdir(workdir))
+    assert "<figure>" not in text
+    assert f"No photos: {pictures}, from which {features} was extracted, is not there any more. Give " in text
+    again = page.make_page(Workdir(workdir), photos=tmp_path / "elsewhere")
+    assert re.findall(r"<figure>.*?</figure>", again) == expected
+
+
+def test_damaged_scores_are_named(tiny, tmp_path):
+    workdir = copy(tiny.trained(), tmp_path / "run")
+    (workdir / "scores.json").write_text('{"scores": ')
+    with pytest.raises(ValueError, match="scores.json is cut short or damaged .*; evaluate again"):
+        page.make_page(Workdir(workdir))

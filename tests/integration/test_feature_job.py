@@ -42,7 +42,11 @@ def trained(tiny, tmp_path_factory):
         done = tiny.launch(folder / "run", *settings)
         assert done.returncode == 0, (done.returncode, done.stderr)
         (folder / "page.html").write_text(make_page(Workdir(folder / "run")))
-        (folder / "page_with_photos.html").write_text(make_page(Workdir(folder / "run"), photos=tiny.data))
+        report = json.loads((data / "report.json").read_text())
+        del report["extracted_from"]  # as in datasets of capjax 0.1
+        (data / "report.json").write_text(json.dumps(report))
+        (folder / "old_page.html").write_text(make_page(Workdir(folder / "run")))
+        (folder / "old_page_with_photos.html").write_text(make_page(Workdir(folder / "run"), photos=tiny.data))
         (folder / "features.json").write_text(json.dumps(RecordSource(data, "val")[0].features[0].tolist()))
         shutil.rmtree(data)
 
@@ -88,8 +92,12 @@ def test_the_workdir_holds_the_encoder(trained):
     assert (trained / "run/encoder/encoder.safetensors").is_file()
 
 
-def test_a_page_without_pictures_says_why(trained):
-    text = (trained / "page.html").read_text()
+def test_the_page_shows_the_photos_that_the_features_were_extracted_from(trained):
+    assert "<figure>" in (trained / "page.html").read_text()
+
+
+def test_the_page_of_old_features_says_how_to_name_the_photos(trained):
+    text = (trained / "old_page.html").read_text()
     assert "<figure>" not in text
-    assert "--keep-frames" in text
-    assert "<figure>" in (trained / "page_with_photos.html").read_text()
+    assert "does not record the dataset that it was extracted from. Give <code>--photos</code>" in text
+    assert (trained / "old_page_with_photos.html").read_text() == (trained / "page.html").read_text()
