@@ -1,6 +1,6 @@
-"""Modules and names of capjax 0.1 under their old paths, for one release.
+"""Modules, names, methods and attributes of capjax 0.1 under their old names, for one release.
 
-An old path gives the present object and a DeprecationWarning that names its new path. Nothing is imported before an
+An old name gives the present object and a DeprecationWarning that names the present one. Nothing is imported before an
 old path is used.
 """
 
@@ -18,6 +18,7 @@ from typing import cast
 MODULES = {
     "capjax.compile.command": "capjax.compile.compile_job",
     "capjax.compile.elementwise": "capjax.compile.loop_fusions",
+    "capjax.compile.flops": "capjax.models.flops",
     "capjax.compile.programs": "capjax.compile.compiler",
     "capjax.compile.report": "capjax.compile.compile_report",
     "capjax.compile.stand_in": "capjax.compile.dummy_vocabulary",
@@ -60,11 +61,15 @@ NAMES = {
     "capjax.compile.programs.Compiled": "capjax.compile.compiler.CompiledProgram",
     "capjax.compile.programs.Lowered": "capjax.compile.compiler.LoweredProgram",
     "capjax.compile.stand_in.stand_in": "capjax.compile.dummy_vocabulary.dummy_vocabulary",
+    "capjax.data.pipeline.Part": "capjax.data.pipeline.DatasetSplit",
+    "capjax.data.pipeline.model_inputs": "capjax.data.batch.model_inputs",
     "capjax.data.raw.Reader": "capjax.data.media_reader.MediaReader",
     "capjax.data.raw.Seen": "capjax.data.media_reader.MediaSample",
     "capjax.data.record.Caption": "capjax.data.record.RecordCaption",
+    "capjax.data.record.Speech": "capjax.data.record.TranscriptSegment",
     "capjax.data.video.Shown": "capjax.data.video.TimedFrame",
     "capjax.data.video.Video": "capjax.data.video.VideoFile",
+    "capjax.data.windows.Windows": "capjax.data.windows.WindowSettings",
     "capjax.decode.consensus.Neighbours": "capjax.decode.consensus.Neighbors",
     "capjax.evals.forms.FORMS": "capjax.evals.output_formats.FORMATS",
     "capjax.evals.forms.to_form": "capjax.evals.output_formats.to_output_format",
@@ -85,6 +90,7 @@ NAMES = {
     "capjax.metrics.check_metrics": "capjax.metrics.check_families",
     "capjax.metrics.default_metrics": "capjax.metrics.default_families",
     "capjax.metrics.dense_traps.find": "capjax.metrics.dense_warnings.dense_warnings",
+    "capjax.metrics.files.kind_of": "capjax.metrics.files.file_format",
     "capjax.metrics.ids.align": "capjax.metrics.id_matching.match_ids",
     "capjax.metrics.score.DEFAULT": "capjax.metrics.names.DEFAULT_FAMILIES",
     "capjax.metrics.score.NAMES": "capjax.metrics.names.FAMILIES",
@@ -108,7 +114,9 @@ NAMES = {
     "capjax.parallel.meeting.meet": "capjax.parallel.rendezvous.rendezvous",
     "capjax.parallel.meeting.place_of": "capjax.parallel.rendezvous.process_info_of",
     "capjax.parallel.rules.Rules": "capjax.parallel.sharding_rules.ShardingRules",
+    "capjax.predict.Parts": "capjax.predict.predictor.Parts",
     "capjax.text.time_tokens.Told": "capjax.text.time_tokens.TimedText",
+    "capjax.train.loop.NotFiniteError": "capjax.train.train_run.NotFiniteError",
     "capjax.train.report.Silent": "capjax.train.reporter.SilentReporter",
     "capjax.train.report.read_metrics": "capjax.workdir.metrics_log.read_metrics",
     "capjax.watch.Watched": "capjax.predict.localize.LocalizedVideo",
@@ -195,6 +203,24 @@ def _getter(
         return value
 
     return get
+
+
+class OldName:
+    """The old name of a method or attribute, as an attribute of its class.
+
+    Args:
+      present: the present name.
+    """
+
+    def __init__(self, present: str):
+        self._present = present
+
+    def __set_name__(self, owner: type, name: str):
+        self._name = name
+
+    def __get__(self, instance, owner: type):
+        _warn(f"{owner.__name__}.{self._name}", f"{owner.__name__}.{self._present}")
+        return getattr(owner if instance is None else instance, self._present)
 
 
 def _warn(old: str, present: str):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from capjax import cli
+from capjax import config as config_lib
 from tests.helpers.tiny_job import Tiny, predictions
 
 
@@ -123,6 +124,13 @@ def test_an_unknown_language_names_those_known(caption, some):
     status, lines, errors = caption(*some, "--lang", "fr")
     assert (status, lines) == (1, [])
     assert errors == "capjax caption: --lang fr: this model writes en, de\n"
+
+
+def test_the_config_of_a_workdir_is_parsed_once(caption, some, monkeypatch):
+    parsed, from_json = [], config_lib.from_json
+    monkeypatch.setattr(config_lib, "from_json", lambda *args: parsed.append(args) or from_json(*args))
+    assert caption(*some)[0] == 0
+    assert len(parsed) == 1
 
 
 def test_a_missing_workdir_is_said_so(caption, some, tmp_path):

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from capjax._deprecated import MODULES, NAMES
+from capjax._deprecated import MODULES, NAMES, OldName
 
 
 def present_object(path: str):
@@ -46,6 +46,33 @@ def test_old_modules_have_the_names_of_the_present_module(old, monkeypatch):
         with pytest.warns(DeprecationWarning, match=MODULES[old]):
             assert getattr(module, name) is getattr(present, name)
     assert not hasattr(module, "no_such_name")
+
+
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        ("capjax.predict.predictor.Predictor.watch", "localize"),
+        ("capjax.predict.predictor.Predictor.caption_seen", "caption_samples"),
+        ("capjax.text.vocabulary.Vocabulary.time_pieces", "num_time_tokens"),
+    ],
+)
+def test_old_methods_and_attributes_give_the_present_ones_and_warn(old, present):
+    path, _, name = old.rpartition(".")
+    cls = present_object(path)
+    with pytest.warns(DeprecationWarning, match=f"{cls.__name__}.{name} is now {cls.__name__}.{present}") as raised:
+        assert getattr(cls, name) is getattr(cls, present)
+    assert raised[0].filename == __file__
+
+
+def test_an_old_attribute_of_an_instance_has_its_value():
+    class Model:
+        width = OldName("size")
+
+        def __init__(self):
+            self.size = 3
+
+    with pytest.warns(DeprecationWarning, match="Model.width is now Model.size"):
+        assert Model().width == 3
 
 
 def test_modules_in_old_packages_are_found():

@@ -41,34 +41,35 @@ def _parser() -> argparse.ArgumentParser:
 def run(args) -> int:
     """Prints the caption of each photo or video, or the events of each video. Those that cannot be read are named on
     standard error, and the exit status is then 1."""
-    from capjax import predict, runtime
-    from capjax.workdir.layout import Workdir
+    from capjax import runtime
 
     if args.batch is not None and args.batch < 1:
         raise ValueError(f"--batch {args.batch}: expected 1 or more")
-    plugins.import_plugins(args.plugins)
-    workdir = Workdir(args.workdir)
-    config = workdir.config()
-    dense = predict.finds_events(config)
-    if not dense:
-        for name in ("dense", "window", "overlap"):
-            if getattr(args, name):
-                raise ValueError(
-                    f"--{name} is for models that find events; the one in {args.workdir} was trained with data.task = "
-                    f"{config.data.task}"
-                )
-    elif "-" in args.media:
-        raise ValueError("standard input is for photos; events are found in video files")
-    if args.lang and args.lang not in config.data.languages:
-        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(config.data.languages)}")
+    runtime.start()
+    from capjax import predict  # imports JAX, which then reads the environment that `start` sets
+
     options = {name: getattr(args, name) for name in ("num_beams", "max_len") if getattr(args, name) is not None}
     if options.get("num_beams"):
         options["method"] = "beam"
-    runtime.start()
-    predictor = predict.load(workdir, **options)
-    paths = _expand(args.media, dense)
-    any_failed = (_print_events if dense else _print_captions)(predictor, paths, args, options)
+    predictor = predict.load(args.workdir, plugins=args.plugins, **options)
+    _check(args, predictor)
+    paths = _expand(args.media, predictor.dense)
+    any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
     return 1 if any_failed or not paths else 0
+
+
+def _check(args, predictor):
+    """Raises ValueError for options that do not go with the model."""
+    if predictor.dense:
+        if "-" in args.media:
+            raise ValueError("standard input is for photos; events are found in video files")
+    elif wrong := [name for name in ("dense", "window", "overlap") if getattr(args, name)]:
+        raise ValueError(
+            f"--{wrong[0]} is for models that find events; the one in {args.workdir} was trained with data.task = "
+            f"{predictor.config.data.task}"
+        )
+    if args.lang and args.lang not in predictor.languages:
+        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(predictor.languages)}")
 
 
 def _expand(names: list[str], dense: bool) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from capjax._deprecated import OldName
 from capjax.config.aliases import OLD_NAMES
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError, MediaSettings
@@ -70,21 +71,21 @@ class Predictor:
       dense: the model finds events in videos; otherwise it captions whole photos and videos.
     """
 
-    def __init__(self, workdir: str | Path | Workdir, **decode):
-        self._workdir = workdir = workdir if isinstance(workdir, Workdir) else Workdir(workdir)
-        self.config: ConfigDict = workdir.config()
+    def __init__(self, workdir: str | Path, **decode):
+        self._workdir = files = Workdir(workdir)
+        self.config: ConfigDict = files.config()
         self.languages = tuple(self.config.data.languages)
         self.dense = finds_events(self.config)
-        self._vocabulary = Vocabulary.load(workdir.vocabulary_path)
-        self.step, self._params, self._batch_stats = load_weights(workdir.path)
-        self.feature_shape = workdir.feature_shape()
+        self._vocabulary = Vocabulary.load(files.vocabulary_path)
+        self.step, self._params, self._batch_stats = load_weights(files.path)
+        self.feature_shape = files.feature_shape()
         self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
-        check_weights(workdir.path, self._pure_model.shapes, self._params)
-        extractor = FrozenEncoder.load(workdir.encoder_dir) if self.config.data.features else None
+        check_weights(files.path, self._pure_model.shapes, self._params)
+        extractor = FrozenEncoder.load(files.encoder_dir) if self.config.data.features else None
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
         self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)
-        media = workdir.media()
+        media = files.media()
         self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
         # An encoder over time sees all frames, and some of its features are picked.
         max_frames = sys.maxsize if extractor and extractor.over_time else num_frames
@@ -243,10 +244,8 @@ class Predictor:
 
         return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
 
-    def watch(self, media: Iterable[str | Path], **options) -> Iterator[LocalizedVideo]:
-        """Deprecated name of `localize`."""
-        warnings.warn("Predictor.watch is now Predictor.localize", DeprecationWarning, stacklevel=2)
-        return self.localize(media, **options)
+    watch = OldName("localize")
+    caption_seen = OldName("caption_samples")
 
 
 def _check_media(media, batch_size: int):
@@ -261,7 +260,7 @@ def finds_events(config: ConfigDict) -> bool:
     return config.data.task == "dense"
 
 
-def load(workdir: str | Path | Workdir, *, plugins: Sequence[str] = (), **decode) -> Predictor:
+def load(workdir: str | Path, *, plugins: Sequence[str] = (), **decode) -> Predictor:
     """Loads the trained model of a workdir, with the weights of its best evaluation.
 
     Args:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import sentencepiece as spm
 
+from capjax._deprecated import OldName
 from capjax.files import storage_path
 from capjax.registry import nearest
 
@@ -32,7 +33,10 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 # Text that is altered by NFKC, case folding, accent stripping, or a model without byte fallback.
 _PROBE = "\uff21b\u2460\ufb01 \u00c9e\u0301 \u4e00\U0001f600"
 _UNLIMITED = 1 << 21  # more tokens than Unicode has characters
-_MAKE = "make one with `python -m data_prep vocabulary --input DATASET --output FILE`"
+_MAKE = (
+    "make one with `python -m data_prep vocabulary --input DATASET --output FILE`, or copy again the one that the "
+    "model was trained with"
+)
 
 
 class VocabularyError(ValueError):
@@ -119,6 +123,8 @@ class Vocabulary:
     def num_time_tokens(self) -> int:
         """Number of time tokens."""
         return len(self._reserved("time"))
+
+    time_pieces = OldName("num_time_tokens")
 
     def _reserved(self, kind: str) -> list[str]:
         start = f"<{kind}:"
