@@ -43,7 +43,7 @@ def home() -> str:
     """The README, with its links relative to docs/."""
     text = (ROOT / "README.md").read_text()
     text = re.sub(r"\]\(docs/", "](", text)
-    return re.sub(r"\]\((CONTRIBUTING\.md|CHANGELOG\.md|CITATION\.cff)\)", "]", text)
+    return re.sub(r"\]\((CONTRIBUTING\.md|CHANGELOG\.md|CITATION\.cff|examples/.*?)\)", "]", text)
 
 
 def config_reference() -> str:
