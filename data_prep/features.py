@@ -28,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from capjax.data.batch import empty_media, set_times
-from capjax.data.dataset_folder import fingerprint, open_dataset, read_report
+from capjax.data.dataset_folder import REMEDY, fingerprint, open_dataset, read_report
 from capjax.data.record import Record, RecordSource
 from capjax.data.transforms import training_view, view
 from capjax.files import local_path
@@ -277,6 +277,8 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[cal
             start, count = 0, info.num_shards
             shards[split] = []
             for index, (length, file) in enumerate(zip(info.shard_lengths, info.filepaths, strict=True)):
+                if not Path(file).is_file():
+                    raise InputError(f"{file} is missing; {REMEDY}")
                 status = Path(file).stat()
                 key = repr((common, Path(file).name, status.st_size, status.st_mtime_ns, start, length))
                 fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()

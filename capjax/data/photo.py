@@ -19,6 +19,7 @@ MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 512 * 2**20
 # Largest side of a JPEG, with a margin.
 _MAX_SIDE = 65_000
+_REMEDY = "copy the file again, or save it anew"
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
 
 _ORIENTATION = 0x0112
@@ -157,7 +158,9 @@ def photo_to_jpeg(data: bytes, settings: MediaSettings) -> bytes:
     except MediaError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every exception there is on damaged files
-        raise MediaError("damaged", f"the image cannot be decoded: {error or type(error).__name__}") from error
+        raise MediaError(
+            "damaged", f"the image cannot be decoded: {error or type(error).__name__}; {_REMEDY}"
+        ) from error
     if max(image.size) > _MAX_SIDE:
         raise MediaError("too_large", f"{image.width} x {image.height} pixels after scaling; a JPEG cannot hold it")
     file = io.BytesIO()
@@ -176,7 +179,9 @@ def _open(data: bytes) -> Image.Image:
         formats = ", ".join(_FORMATS)
         raise MediaError("not_an_image", f"not an image, or damaged at its head; known formats: {formats}") from error
     except Exception as error:  # as above
-        raise MediaError("damaged", f"the image's header cannot be read: {error or type(error).__name__}") from error
+        raise MediaError(
+            "damaged", f"the image's header cannot be read: {error or type(error).__name__}; {_REMEDY}"
+        ) from error
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width:,} x {image.height:,}"
         raise MediaError("too_large", f"{size} pixels by its header; at most {MAX_PIXELS:,} are decoded")

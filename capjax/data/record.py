@@ -327,10 +327,16 @@ class RecordSource:
     def __getitem__(self, index: int) -> Record:
         try:
             example = self._source[index]
-        except RuntimeError as error:  # ArrayRecord's error names no file
-            file = self._files[np.searchsorted(self._ends, index, side="right")]
-            raise ValueError(f"{file} is missing, cut short or damaged ({error}); {REMEDY}") from error
+        except RuntimeError as error:
+            raise self._damage(index, str(error)) from error
+        if not example:  # as ArrayRecord reads a file that is cut short at the end of a block
+            raise self._damage(index, "an empty record")
         return parse(example)
+
+    def _damage(self, index: int, reason: str) -> ValueError:
+        """An error that names the file of a record, which ArrayRecord's errors do not."""
+        file = self._files[np.searchsorted(self._ends, index, side="right")]
+        return ValueError(f"{file} is missing, cut short or damaged ({reason}); {REMEDY}")
 
     def __repr__(self) -> str:  # part of the iterator's state in Grain, so without an absolute path
         return f"RecordSource({self.dataset_dir.name}/{self.split}, {len(self)} records)"

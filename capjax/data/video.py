@@ -272,7 +272,9 @@ def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStr
     try:
         opened = av.open(f"file:{path}", options=options, metadata_errors="ignore")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError("damaged", f"{path} cannot be opened as a video: {_words(error)}") from error
+        raise MediaError(
+            "damaged", f"{path} cannot be opened as a video: {_words(error)}; copy the file again, or convert it"
+        ) from error
     with opened as container:
         streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
         if not streams:

@@ -78,10 +78,10 @@ class Predictor:
         self.dense = finds_events(self.config)
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
         self.step, self._params, self._batch_stats = load_weights(files.path)
+        extractor = FrozenEncoder.load(files.encoder_dir) if self.config.data.features else None
         self.feature_shape = files.feature_shape()
         self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
         check_weights(files.path, self._pure_model.shapes, self._params)
-        extractor = FrozenEncoder.load(files.encoder_dir) if self.config.data.features else None
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
         self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)

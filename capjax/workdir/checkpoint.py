@@ -32,9 +32,10 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except Exception as error:  # Orbax and TensorStore have no common class for files that are missing or damaged
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        step_dir = path if path.name.isdigit() else path.parent
         raise CheckpointError(
             f"{path} cannot be read: a file of the checkpoint is missing or damaged ({reason[:120]}). "
-            "Remove this folder to continue from the checkpoint before it, if there is one."
+            f"Copy {step_dir} again, or remove it to continue from another checkpoint, if there is one."
         ) from error
 
 

@@ -104,7 +104,7 @@ class Workdir:
 
     def feature_shape(self) -> tuple[int, int, int] | None:
         """Returns (rows, columns, channels) of the extracted features that the model takes; None: it takes frames."""
-        if not self.encoder_json_path.is_file():
+        if not self.encoder_dir.is_dir():
             return None
         return tuple(read_json(self.encoder_json_path, _REMEDY)["feature_shape"])
 

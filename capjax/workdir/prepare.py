@@ -107,7 +107,7 @@ def _remove_earlier_start(workdir: Workdir):
         workdir.vocabulary_path.unlink(missing_ok=True)
         workdir.neighbors_path.unlink(missing_ok=True)
         workdir.media_path.unlink(missing_ok=True)
-        if workdir.feature_shape():
+        if workdir.encoder_json_path.is_file():
             remove_tree(workdir.encoder_dir)
 
 

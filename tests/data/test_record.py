@@ -206,7 +206,7 @@ def test_an_unknown_split_names_those_there_are(tmp_path):
         RecordSource(folder, "val")
 
 
-@pytest.mark.parametrize("left", [None, 0, 5_000, 70_000, -1])
+@pytest.mark.parametrize("left", [None, 0, 5_000, 2**16, 70_000, -1])
 def test_a_file_that_is_missing_or_cut_short_is_named(tmp_path, left):
     first, second = ([Record(f"{name}{i}", "a.jpg", (), frames=(bytes(50_000),)) for i in range(3)] for name in "ab")
     folder = write_dataset(tmp_path / "d", first, second)

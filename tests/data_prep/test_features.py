@@ -198,6 +198,14 @@ def test_a_file_of_the_encoder_that_is_missing_or_cut_short_is_named(extractor, 
         FrozenEncoder.load(tmp_path / "encoder")
 
 
+def test_a_missing_file_of_the_input_is_named(dataset, tmp_path, settings):
+    file = next(dataset.glob("*val.array_record*"))
+    file.unlink()
+    with pytest.raises(BuildError, match=f"{file} is missing; copy the dataset again"):
+        build(dataset, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_report_of_the_input_is_named_before_anything_is_computed(dataset, tmp_path, settings):
     (dataset / "report.json").write_text("{")
     with pytest.raises(InputError, match=f"{dataset / 'report.json'} is cut short or damaged"):
