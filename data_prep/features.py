@@ -12,7 +12,6 @@ model trained on the features can caption raw photos. Repeating the command cont
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import time
