@@ -52,7 +52,6 @@ def test_old_modules_have_the_names_of_the_present_module(old, monkeypatch):
     ("old", "present"),
     [
         ("capjax.predict.predictor.Predictor.watch", "localize"),
-        ("capjax.predict.predictor.Predictor.caption_seen", "caption_samples"),
         ("capjax.text.vocabulary.Vocabulary.time_pieces", "num_time_tokens"),
     ],
 )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capjax import plugins
-from capjax.data.record import Record, RecordSource
 from capjax.files import local_path, read_json, write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
@@ -20,6 +19,7 @@ from capjax.workdir.metrics_log import read_metrics
 
 # Modules that need the extra `train` are imported where they are used, so that `main` can name the extra.
 if TYPE_CHECKING:
+    from capjax.data.record import Record, RecordSource
     from capjax.workdir.layout import Workdir
 
 _STYLE = """
@@ -74,7 +74,9 @@ class PhotoFinder:
       ValueError: the dataset has no such split.
     """
 
-    def __init__(self, records: RecordSource, folder: Path | None = None):
+    def __init__(self, records: "RecordSource", folder: Path | None = None):
+        from capjax.data.record import RecordSource
+
         self._originals, self._files, self.problem = None, {}, ""
         if folder is None:
             try:
@@ -88,7 +90,7 @@ class PhotoFinder:
         else:
             self._files = {path.name: path for path in sorted(folder.rglob("*")) if path.is_file()}
 
-    def find(self, record: Record, index: int) -> bytes | None:
+    def find(self, record: "Record", index: int) -> bytes | None:
         """Returns the photo as JPEG; None if there is none. `index` is the record's place in the split."""
         if record.frames:
             return record.frames[0]

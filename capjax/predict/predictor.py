@@ -245,7 +245,6 @@ class Predictor:
         return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
 
     watch = OldName("localize")
-    caption_seen = OldName("caption_samples")
 
 
 def _check_media(media, batch_size: int):
