@@ -41,6 +41,22 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The tiny job on photos."""
+    from tests.helpers.tiny_job import Tiny
+
+    return Tiny(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory):
+    """Tiny videos with events, and models for them."""
+    from tests.helpers.tiny_videos import TinyVideos
+
+    return TinyVideos(tmp_path_factory)
+
+
 @pytest.fixture
 def common_config():
     """The default of every setting."""

@@ -10,12 +10,7 @@ import pytest
 
 from capjax import cli
 from capjax import config as config_lib
-from tests.helpers.tiny_job import Tiny, predictions
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import predictions
 
 
 @pytest.fixture

@@ -9,12 +9,7 @@ import pytest
 
 from capjax import cli, predict
 from capjax.commands.caption import clock
-from tests.helpers.tiny_videos import DENSE, TinyVideos
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return TinyVideos(tmp_path_factory)
+from tests.helpers.tiny_videos import DENSE
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +20,13 @@ def load():
 
 
 @pytest.fixture
-def caption(tiny, load, monkeypatch, capsys):
+def caption(tiny_videos, load, monkeypatch, capsys):
     """Runs `capjax caption` -> (exit status, lines of output, errors)."""
-    monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
+    monkeypatch.setenv("CAPJAX_CACHE", str(tiny_videos.path / "cache"))
     monkeypatch.setattr(predict, "load", load)
 
     def run(*args, workdir=None):
-        workdir = workdir or tiny.model("queries_whole", DENSE)
+        workdir = workdir or tiny_videos.model("queries_whole", DENSE)
         status = cli.main(["caption", "--workdir", str(workdir), *map(str, args)])
         done = capsys.readouterr()
         return status, done.out.splitlines(), done.err
@@ -40,13 +35,13 @@ def caption(tiny, load, monkeypatch, capsys):
 
 
 @pytest.fixture
-def videos(tiny):
-    return sorted((tiny.path / "videos").iterdir())[:3]
+def videos(tiny_videos):
+    return sorted((tiny_videos.path / "videos").iterdir())[:3]
 
 
 @pytest.fixture
-def wanted(tiny, load, videos):
-    return load(tiny.model("queries_whole", DENSE)).events(videos)
+def wanted(tiny_videos, load, videos):
+    return load(tiny_videos.model("queries_whole", DENSE)).events(videos)
 
 
 def test_each_event_is_a_line_with_its_start_and_end(caption, videos, wanted):
@@ -116,10 +111,10 @@ def test_windows_are_chosen(caption, videos):
 
 
 @pytest.mark.parametrize("option", [["--dense"], ["--window", "3"], ["--overlap", "1"]])
-def test_a_model_that_finds_no_events_says_so_before_any_work(caption, tiny, videos, option, tmp_path):
+def test_a_model_that_finds_no_events_says_so_before_any_work(caption, tiny_videos, videos, option, tmp_path):
     workdir = tmp_path / "run"  # not even its weights are looked at
     workdir.mkdir()
-    shutil.copy(tiny.model("caption", ("decode.min_len=4", "data.task=caption")) / "config.json", workdir)
+    shutil.copy(tiny_videos.model("caption", ("decode.min_len=4", "data.task=caption")) / "config.json", workdir)
     status, lines, errors = caption(videos[0], *option, workdir=workdir)
     assert (status, lines) == (1, [])
     assert errors == (

@@ -9,12 +9,7 @@ from PIL import Image
 import capjax
 from capjax import runtime
 from capjax.predict import MediaError
-from tests.helpers.tiny_job import Tiny, copy, predictions
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import copy, predictions
 
 
 @pytest.fixture(scope="module")

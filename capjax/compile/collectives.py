@@ -22,7 +22,6 @@ class Collective:
       kind: one of KINDS.
       bytes: of the whole array on one chip: of what is reduced, or of the gathered result.
       axes: the mesh axes along which chips exchange.
-      group: the chips of one group, as indices into the flattened mesh.
       seconds: estimated duration of one run, alone.
       source: `file:line` behind it, as far as known (`HloProgram.cause`).
     """
@@ -30,7 +29,6 @@ class Collective:
     kind: str
     bytes: int
     axes: tuple[str, ...]
-    group: tuple[int, ...]
     seconds: float
     source: str
 
@@ -73,7 +71,7 @@ def describe(
     devices = [mesh.devices.flat[index] for index in group]
     # An all-gather is caused by the user of the whole array, a sum by the producer of its parts.
     source = program.source(instruction) or program.cause(wrapper or instruction, uses=kind == "all-gather")
-    return Collective(kind, size, axes, group, _seconds(kind, size, devices, topology), source)
+    return Collective(kind, size, axes, _seconds(kind, size, devices, topology), source)
 
 
 def describe_transfer(program: HloProgram, send: Instruction, kind: str, topology: Topology) -> Collective:
@@ -81,8 +79,7 @@ def describe_transfer(program: HloProgram, send: Instruction, kind: str, topolog
     size, slices = max(sizes_of(send.shape)), topology.slices
     rounds = 2 * (slices - 1) / slices if kind == "all-reduce" else slices - 1
     seconds = rounds * size / topology.chip.network + 2 * (slices - 1) * NETWORK_HOP
-    source = program.cause(send, uses=False)
-    return Collective(kind, size, ("replica",), tuple(range(slices)), seconds, source)
+    return Collective(kind, size, ("replica",), seconds, program.cause(send, uses=False))
 
 
 def _seconds(kind: str, size: int, devices: Sequence, topology: Topology) -> float:

@@ -103,16 +103,10 @@ class _Simulation:
     def _step(self, instruction: Instruction, count: int, in_flight: dict[str, _InFlight]) -> float:
         """Adds an instruction with all that it runs; returns the seconds of one run."""
         opcode = instruction.opcode
-        if opcode == "while":
-            trips = self.program.trips(instruction)
-            self.result.unknown_loops += trips is None
-            trips = self.default_trips if trips is None else trips
-            return self._overlap(trips * self.run(instruction.called("body"), count * trips), in_flight)
-        if opcode == "call":
-            return self._overlap(self.run(instruction.called("to_apply"), count), in_flight)
-        if opcode == "conditional":
-            branches = self.program.branches(instruction)
-            return self._overlap(max(self.run(branch, count) for branch in branches), in_flight)
+        bodies, trips = self.program.bodies(instruction, self.default_trips)
+        if bodies:
+            self.result.unknown_loops += opcode == "while" and self.program.trips(instruction) is None
+            return self._overlap(trips * max(self.run(body, count * trips) for body in bodies), in_flight)
         if opcode == "send" and (transfer := instruction.host_transfer):
             kind, key = transfer
             in_flight[key] = _InFlight(describe_transfer(self.program, instruction, kind, self.topology))

@@ -205,21 +205,28 @@ class HloProgram:
     def _runs(self, computation: str, count: int, default_trips: int):
         for instruction in self.computations[computation].values():
             yield instruction, count
-            if instruction.opcode == "while":
-                trips = self.trips(instruction)
-                trips = default_trips if trips is None else trips
-                yield from self._runs(instruction.called("body"), count * trips, default_trips)
-            elif instruction.opcode == "call":
-                yield from self._runs(instruction.called("to_apply"), count, default_trips)
-            elif instruction.opcode == "conditional":
-                for branch in self.branches(instruction):
-                    yield from self._runs(branch, count, default_trips)
+            bodies, trips = self.bodies(instruction, default_trips)
+            for body in bodies:
+                yield from self._runs(body, count * trips, default_trips)
 
-    def branches(self, conditional: Instruction) -> list[str]:
-        """Returns the names of the computations of which a `conditional` runs one."""
-        if names := conditional._find(r"branch_computations=\{([^}]*)\}"):
-            return [name.strip().lstrip("%") for name in names.split(",")]
-        return [name for name in map(conditional.called, ("true_computation", "false_computation")) if name]
+    def bodies(self, instruction: Instruction, default_trips: int) -> tuple[list[str], int]:
+        """Returns (names of computations, number of times) that a loop, a call or a conditional runs, of whose several
+        branches one runs; no names for other instructions.
+
+        Args:
+          default_trips: trips of a loop whose length is unknown.
+        """
+        if instruction.opcode == "while":
+            trips = self.trips(instruction)
+            return [instruction.called("body")], default_trips if trips is None else trips
+        if instruction.opcode == "call":
+            return [instruction.called("to_apply")], 1
+        if instruction.opcode != "conditional":
+            return [], 0
+        if names := instruction._find(r"branch_computations=\{([^}]*)\}"):
+            return [name.strip().lstrip("%") for name in names.split(",")], 1
+        branches = map(instruction.called, ("true_computation", "false_computation"))
+        return [name for name in branches if name], 1
 
     @cached_property
     def _frames(self) -> dict[int, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """From a config to a model."""
 
 import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from capjax.config import ConfigError
-from capjax.data.batch import media_shapes
+from capjax.data.batch import feature_entries, media_shapes
 from capjax.models.captioner import VISION, Captioner, EncoderSpec
 from capjax.models.encoders.parts import BatchNorm
 from capjax.models.frozen_encoder import FrozenEncoder
@@ -166,8 +167,11 @@ def check_stages(pure_model: PureModel, config, feature_shape=None):
       ConfigError: it cannot take one; the message says which.
     """
     data, checked = config.data, {(config.data.num_frames, config.data.image_size)}
-    if set(encoder_specs(config)) - {VISION}:
-        return  # the sizes of what further encoders read are known only from a batch
+
+    def encode(params, batch_stats, batch):
+        model = pure_model.bind(params, batch_stats)
+        return model.encode(_placeholder_features(model, data.image_size, batch) | batch)
+
     stages: Sequence[tuple[int, Mapping[str, Any]]] = data.curriculum or ((0, {}),)
     for first, changes in stages:
         frames, size = (changes.get(name, data[name]) for name in ("num_frames", "image_size"))
@@ -178,14 +182,23 @@ def check_stages(pure_model: PureModel, config, feature_shape=None):
             shapes = media_shapes(1, t, image_size=size, feature_shape=feature_shape, duration=True)
             inputs = {name: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
             try:
-                jax.eval_shape(
-                    lambda params, batch_stats, batch: pure_model.bind(params, batch_stats).encode(batch),
-                    pure_model.shapes, pure_model.batch_stat_shapes, inputs,
-                )  # fmt: skip
+                jax.eval_shape(encode, pure_model.shapes, pure_model.batch_stat_shapes, inputs)
             except (TypeError, ValueError) as error:
                 where = f"data.curriculum, from step {first}" if data.curriculum else "data.buckets"
                 what = f"{t} frames" + ("" if feature_shape else f" of {size} x {size} pixels")
                 raise ConfigError(f"{where}: the model cannot take {what}: {error}") from error
+
+
+def _placeholder_features(model: Captioner, size: int, batch: Mapping) -> dict[str, jax.Array]:
+    """Features of the encoders whose input is not in a batch: the sizes of their input are known only from data."""
+    entries = {}
+    for name, entry in zip(model.names, model.inputs, strict=True):
+        if entry not in batch and name in model.encoders:
+            encoder, keys = model.encoders[name], feature_entries(name)
+            positions = math.prod(encoder.grid(size, size))
+            entries[keys.features] = jnp.zeros((1, 1, positions, encoder.width))
+            entries[keys.times], entries[keys.mask] = jnp.zeros((1, 1)), jnp.ones((1, 1), bool)
+    return entries
 
 
 def load_encoders(config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

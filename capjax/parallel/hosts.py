@@ -7,7 +7,7 @@ to `jax.distributed`.
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -114,6 +114,12 @@ def heartbeat(step: int, *, busy: bool = False):
         _started_steps.add(step)
     if _monitor:
         _monitor.heartbeat(step, busy)
+
+
+def on_loss(cleanup: Callable[[], None]):
+    """Has `cleanup` called, for a few seconds at most, before the loss or failure of another process ends this one."""
+    if _monitor:
+        _monitor.on_loss = cleanup
 
 
 def has_stepped() -> bool:

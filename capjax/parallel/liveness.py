@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import jax
@@ -28,6 +28,7 @@ _INTERVAL = 2.0  # seconds between heartbeats
 _HEARTBEAT_TIMEOUT = 30.0  # seconds without a heartbeat
 _BEHIND_TIMEOUT = 45.0  # seconds that a process may stay behind the others in a training step
 _STEP_TIMEOUT = 1800.0  # seconds that a training step may take
+_CLEANUP_TIMEOUT = 6.0  # seconds for what remains to be done before a process ends
 _KEY_PREFIX = "capjax/alive/"
 _REMEDY = "started again, the run goes on from its last checkpoint"
 
@@ -95,11 +96,15 @@ class LivenessMonitor:
 
     Every process of a job makes one at the same time, after `jax.distributed.initialize`.
 
+    Attributes:
+      on_loss: called before the loss or failure of another process ends this one, see `run_briefly`.
+
     Raises:
       RuntimeError: another process did not come in time.
     """
 
     def __init__(self):
+        self.on_loss: Callable[[], None] = lambda: None
         self._client = distributed.global_state.client
         self._index, count = jax.process_index(), jax.process_count()
         host, _, port = distributed.global_state.coordinator_address.rpartition(":")
@@ -168,6 +173,7 @@ class LivenessMonitor:
                     return
                 status, message = failure
                 print(f"launch.py: {message}", file=sys.stderr, flush=True)
+                run_briefly(self.on_loss)
                 _exit(status)
 
     def _status(self, now: float) -> tuple[int, str] | None:
@@ -197,6 +203,13 @@ def _delay_aborts():
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
     libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+
+
+def run_briefly(cleanup: Callable[[], None]):
+    """Calls a function in another thread and waits for a few seconds at most, since the process is to end."""
+    thread = threading.Thread(target=cleanup, daemon=True)
+    thread.start()
+    thread.join(_CLEANUP_TIMEOUT)
 
 
 def _exit(status: int):

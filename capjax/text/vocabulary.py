@@ -248,17 +248,12 @@ def train(
     texts = balance(cleaned, temperature)
     if not texts:
         raise VocabularyError("there are no captions to make a vocabulary from")
-    control = [f"<task:{task}>" for task in TASKS]
-    control += [f"<lang:{lang}>" for lang in sorted(languages)]
-    control += [f"<time:{i}>" for i in range(time_tokens)]
-    control += [_LOWERCASE] if lowercase else []
+    control = control_pieces(sorted(languages), time_tokens) + ([_LOWERCASE] if lowercase else [])
     try:
-        return _sentencepiece(texts, control, "bpe", size)
+        return make_model(texts, control, "bpe", size)
     except RuntimeError as error:
         # A character model has exactly the tokens that any model needs.
-        least = spm.SentencePieceProcessor(
-            model_proto=_sentencepiece(texts, control, "char", _UNLIMITED)
-        ).GetPieceSize()
+        least = spm.SentencePieceProcessor(model_proto=make_model(texts, control, "char", _UNLIMITED)).GetPieceSize()
         if size >= least:
             raise VocabularyError(f"SentencePiece cannot make a vocabulary of {size} tokens: {error}") from error
         raise VocabularyError(
@@ -282,8 +277,16 @@ def check_arguments(size: int, temperature: float, languages: Iterable[str], tim
             raise VocabularyError(f"language {lang!r} should be a BCP-47 code, such as en, de or pt-BR")
 
 
-def _sentencepiece(texts: Iterable[str], control: Sequence[str], kind: str, size: int) -> bytes:
-    """Returns the bytes of a model of `kind` bpe or char."""
+def control_pieces(languages: Iterable[str], time_tokens: int) -> list[str]:
+    """Returns the reserved tokens of tasks, languages and times."""
+    reserved = (("task", TASKS), ("lang", languages), ("time", range(time_tokens)))
+    return [f"<{kind}:{name}>" for kind, names in reserved for name in names]
+
+
+def make_model(
+    texts: Iterable[str], control: Sequence[str], kind: str, size: int, *, pieces: Sequence[str] = ()
+) -> bytes:
+    """Returns the bytes of a model of `kind` bpe or char, with reserved tokens `control` and text tokens `pieces`."""
     model = io.BytesIO()
     spm.SentencePieceTrainer.Train(
         sentence_iterator=iter(texts),
@@ -297,6 +300,7 @@ def _sentencepiece(texts: Iterable[str], control: Sequence[str], kind: str, size
         character_coverage=0.9999,
         normalization_rule_name="identity",
         control_symbols=list(control),
+        user_defined_symbols=list(pieces),
         pad_id=PAD,
         bos_id=BOS,
         eos_id=EOS,

@@ -28,7 +28,7 @@ from capjax.train.train_programs import make_programs
 from capjax.train.train_run import TrainRun
 from capjax.workdir.checkpoint import Checkpoints, latest_step
 from capjax.workdir.layout import Workdir
-from capjax.workdir.prepare import StartRecord, missing_folders, prepare
+from capjax.workdir.prepare import StartRecord, prepare
 from capjax.workdir.warm_start import warm_start
 
 
@@ -46,9 +46,15 @@ def train(config: ConfigDict, workdir_path: str | Path) -> dict[str, float]:
       Stopped: SIGTERM or SIGINT ended the run after a step, which is saved.
     """
     workdir = Workdir(workdir_path)
-    new_folders, run = missing_folders(workdir.path), None
-    with StopSignals() as signals, workdir.lock() if hosts.is_first() else contextlib.nullcontext():
+    run, lock = None, workdir.lock() if hosts.is_first() else contextlib.nullcontext(())
+    with StopSignals() as signals, lock as new_folders:
         created = StartRecord(workdir, new_folders)
+
+        def undo_start():
+            if not hosts.has_stepped():
+                created.remove()
+
+        hosts.on_loss(undo_start)
         try:
             with signals.exit_on_signal(latest_step(workdir.path), created.remove):
                 run, hooks = make_run(config, workdir, signals, created)
@@ -120,7 +126,7 @@ def make_run(
     for note in notes:
         reporter.say(note)
     run = TrainRun(
-        config, workdir, rules, vocabulary, batches, eval_split, programs, checkpoints, reporter, signals,
+        config, workdir, rules, batches, eval_split, programs, checkpoints, reporter, signals,
         created.remove, state, start,
     )  # fmt: skip
     profile = [Profile(*config.train.profile)] if config.train.profile else []

@@ -71,22 +71,9 @@ class Reporter:
 
 
 class SilentReporter:
-    """Reports nothing; for all processes but the first."""
+    """Has the methods of a Reporter and reports nothing; for all processes but the first."""
 
-    def advance(self, step: int):
+    def _ignore(self, *values):
         pass
 
-    def exclude(self, seconds: float):
-        pass
-
-    def metrics(self, step: int, values: dict[str, float]):
-        pass
-
-    def scores(self, step: int, values: dict[str, float]):
-        pass
-
-    def say(self, text: str):
-        pass
-
-    def close(self):
-        pass
+    advance = exclude = metrics = scores = say = close = _ignore

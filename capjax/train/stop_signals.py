@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from capjax.parallel import hosts
+from capjax.parallel.liveness import run_briefly
 
 _CAUGHT = (signal.SIGTERM, signal.SIGINT)
-# Seconds for the cleanup before the process ends.
-_CLEANUP_TIMEOUT = 6.0
 
 
 class Stopped(RuntimeError):
@@ -69,7 +68,7 @@ class StopSignals:
 
         Args:
           saved_step: the step of the checkpoint that the next start continues from; None: there is none.
-          cleanup: called before the end, from another thread, and for a few seconds at most.
+          cleanup: called before the end, see `run_briefly`.
         """
         with self._lock:
             self._section = saved_step, cleanup
@@ -100,9 +99,7 @@ class StopSignals:
         saved_step, cleanup = self._section
         status, message = 128 + number, _message(number, saved_step)
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
-        thread = threading.Thread(target=cleanup, daemon=True)
-        thread.start()
-        thread.join(_CLEANUP_TIMEOUT)
+        run_briefly(cleanup)
         hosts.shut_down(status, message)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -18,7 +18,6 @@ from capjax.data.pipeline import TrainIterator
 from capjax.evals.run_eval import EvalSplit
 from capjax.parallel import hosts
 from capjax.parallel.sharding_rules import ShardingRules
-from capjax.text.vocabulary import Vocabulary
 from capjax.train.compilation import announced
 from capjax.train.reporter import Reporter, SilentReporter
 from capjax.train.state import TrainState
@@ -51,7 +50,6 @@ class TrainRun:
     config: ConfigDict
     workdir: Workdir
     rules: ShardingRules
-    vocabulary: Vocabulary
     batches: TrainIterator
     eval_split: EvalSplit | None
     programs: Programs

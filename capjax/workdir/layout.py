@@ -55,16 +55,20 @@ class Workdir:
         self.metrics_path = self.path / "metrics.jsonl"
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[list[Path]]:
         """Holds an exclusive lock on the folder; the system releases it when the process ends.
+
+        Yields:
+          The folders that were created for it, innermost first.
 
         Raises:
           ConfigError: another run holds the lock.
         """
         if is_url(self.path):
             log.warning("%s cannot be locked: do not start a second run in it", self.path)
-            yield
+            yield []  # a bucket has no empty folders
             return
+        new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.path, os.O_RDONLY)
         try:
@@ -76,7 +80,7 @@ class Workdir:
                 ) from error
             except OSError as error:  # some network file systems have no locks
                 log.warning("%s cannot be locked (%s): do not start a second run in it", self.path, error.strerror)
-            yield
+            yield new_folders
         finally:
             os.close(folder)
 

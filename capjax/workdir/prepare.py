@@ -28,18 +28,13 @@ _START_FILES = (
 )  # fmt: skip
 
 
-def missing_folders(path: Path) -> list[Path]:
-    """Returns the path and those of its parents that do not exist, innermost first. A bucket has no empty folders."""
-    return [] if is_url(path) else [folder for folder in (path, *path.parents) if not folder.exists()]
-
-
 class StartRecord:
     """Remembers which files of a workdir exist before a start, so that a start that fails can remove the others.
 
     Make it while holding the lock of the workdir: the files may be those of another run.
 
     Args:
-      new_folders: `missing_folders` of the workdir before it was locked, which creates the folder.
+      new_folders: the folders that the lock has created.
     """
 
     def __init__(self, workdir: Workdir, new_folders: Sequence[Path] = ()):

@@ -19,15 +19,10 @@ from capjax.models.flops import count_flops
 from capjax.models.layers import gelu
 from capjax.parallel.mesh import make_mesh
 from capjax.train import loop
-from tests.helpers.tiny_job import ROOT, Tiny
+from tests.helpers.tiny_job import ROOT
 
 needs_compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 SMALL = Topology.parse("v5e:2x2")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
 
 
 @pytest.fixture

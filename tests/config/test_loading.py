@@ -35,16 +35,17 @@ def test_overrides_take_the_type_of_the_default():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lerning_rate=1", "optimizer.learning_rate"),
-        ("learning_rate=1", "optimizer.learning_rate"),
+        ("train.batchsize=8", r"no key 'train.batchsize' in the config; did you mean 'train.batch_size'\?"),
+        ("optimizer.lerning_rate=1", "did you mean 'optimizer.learning_rate'"),
+        ("learning_rate=1", "did you mean 'optimizer.learning_rate'"),
         ("trian.steps=5", "train.steps"),
-        ("train.steps=many", "whole number"),
-        ("train.steps=1.5", "whole number"),
-        ("train.tensorboard=1", "true or false"),
-        ("train=5", "group"),
+        ("train.steps=many", "train.steps = 'many' is a string; expected a whole number, such as 900"),
+        ("train.steps=1.5", "train.steps = 1.5 is a number; expected a whole number"),
+        ("train.tensorboard=1", "train.tensorboard = 1 is a whole number; expected true or false"),
+        ("train=5", "train is a group; set one of"),
         ("model.decoder.options=5", "group"),
         ("batch_size=8", "'train.batch_size' or 'eval.batch_size'"),
-        ("train.steps", "VALUE"),
+        ("train.steps", "write --config.train.steps=VALUE"),
     ],
 )
 def test_a_wrong_override_names_the_right_key_or_type(override, message):

@@ -58,13 +58,16 @@ def test_parts_are_those_of_the_records_of_real_clips(tmp_path, cut):
         assert cut == "whole" or len(records) > 1
 
 
-def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, monkeypatch):
+@pytest.fixture
+def encoded(monkeypatch) -> list:
+    """The times of the frames that are encoded."""
+    times, jpeg = [], VideoFile.jpeg
+    monkeypatch.setattr(VideoFile, "jpeg", lambda self, frame, size: times.append(frame.pts) or jpeg(self, frame, size))
+    return times
+
+
+def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, encoded):
     path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
-    encoded = []
-    jpeg = VideoFile.jpeg
-    monkeypatch.setattr(
-        VideoFile, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size)
-    )
     seen = MediaReader(MediaSettings(), 5.0, 4).read(path)
     assert len(encoded) == 4
     assert [number_of(frame) for frame in seen.frames] == [50, 150, 250, 350]
@@ -72,13 +75,8 @@ def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, monkeypatch):
     assert (seen.start, seen.duration) == (0.0, pytest.approx(40.0))
 
 
-def test_a_video_is_read_part_by_part(tmp_path, monkeypatch):
+def test_a_video_is_read_part_by_part(tmp_path, encoded):
     path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
-    encoded = []
-    jpeg = VideoFile.jpeg
-    monkeypatch.setattr(
-        VideoFile, "jpeg", lambda self, frame, size: encoded.append(frame.pts) or jpeg(self, frame, size)
-    )
     video = VideoFile(path)
     parts = MediaReader(MediaSettings(), 2.0, 100).read_windows(video, WindowSettings(4.0, 2.0).split(video.duration))
     counts = []

@@ -72,19 +72,8 @@ def test_words_that_are_not_beams_are_not_passed_over(photos, tmp_path, capsys, 
 @pytest.mark.slow
 def test_videos_are_written_alike(tmp_path):
     for name, options in (("alone", ["--workers", "1"]), ("beam", BEAM)):
-        made = [
-            "moving",
-            "--output",
-            str(tmp_path / name),
-            "--count",
-            "6",
-            "--languages",
-            "en",
-            "--clips",
-            "events",
-            *options,
-        ]
-        assert main(made) == 0
+        words = ["--count", "6", "--languages", "en", "--clips", "events", *options]
+        assert main(["moving", "--output", str(tmp_path / name), *words]) == 0
     assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
 
 

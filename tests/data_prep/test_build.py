@@ -16,17 +16,13 @@ from data_prep.build import BuildError, RecordBuilder
 from data_prep.media import MediaSettings, Storage
 from data_prep.plan import shard_count
 from data_prep.readers import READERS, Item, Problem
+from tests.helpers.built_records import build_records
 from tests.helpers.folders import contents
 from tests.helpers.pictures import encode, picture
 
 
 def build(folder: Path, output: Path, found=None, **options) -> RecordBuilder:
-    options = {"workers": 1, "progress": False, **options}
-    builder = RecordBuilder(
-        name="mine", reader=found or READERS.make("jsonl", folder), output_dir=output, **options
-    )  # fmt: skip
-    builder.download_and_prepare()
-    return builder
+    return build_records("mine", found or READERS.make("jsonl", folder), output, **options)
 
 
 def report(path: Path) -> dict:

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
+from tests.helpers.built_records import build_records
 from tests.helpers.folders import contents
 from tests.helpers.killed_builds import children, start, wait_for_end
 
@@ -22,10 +22,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.rglob("dataset_info.json"))
     for name in ("out", "whole"):
-        reader = READERS.make("jsonl", folder)
-        RecordBuilder(
-            name="jsonl", reader=reader, output_dir=tmp_path / name, workers=1, progress=False
-        ).download_and_prepare()
+        build_records("jsonl", READERS.make("jsonl", folder), tmp_path / name)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 

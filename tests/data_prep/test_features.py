@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from argparse import ArgumentParser
 from dataclasses import replace
 
 import jax
@@ -20,11 +19,12 @@ from capjax.data.transforms import view
 from capjax.models.frozen_encoder import FrozenEncoder, make_encoder
 from capjax.models.pretrained import WeightsError
 from data_prep import features
-from data_prep.build import BuildError, RecordBuilder
+from data_prep.build import BuildError
 from data_prep.cli import main
 from data_prep.features import Extractor, FeatureBuilder, FeatureSettings, take_view, with_features
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
+from tests.helpers.built_records import build_records
 from tests.helpers.folders import contents
 from tests.helpers.pictures import encode, picture
 from tests.helpers.weight_files import slim_resnet, write_safetensors
@@ -41,9 +41,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(weights):
-    return FeatureSettings(
-        "resnet10_slim", OPTIONS, str(weights), SIZE, batch=8
-    )  # of which eight devices have one each
+    return FeatureSettings("resnet10_slim", OPTIONS, str(weights), SIZE, batch=8)  # one for each of eight devices
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +72,8 @@ def expected(extractor: Extractor, jpeg: bytes) -> np.ndarray:
 
 @pytest.fixture
 def dataset(tmp_path, make_jsonl):
-    folder = make_jsonl(150, size=(40, 32))
-    out = tmp_path / "dataset"
-    RecordBuilder(
-        name="jsonl", reader=READERS.make("jsonl", folder), output_dir=out, workers=1, progress=False
-    ).download_and_prepare()
-    return out
+    reader = READERS.make("jsonl", make_jsonl(150, size=(40, 32)))
+    return build_records("jsonl", reader, tmp_path / "dataset").output_dir
 
 
 def build(dataset, output, settings, **options):
@@ -321,7 +315,6 @@ def test_help_needs_no_jax():
         "from argparse import ArgumentParser; add_arguments(ArgumentParser())"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-    features.add_arguments(ArgumentParser())
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from data_prep.pool import available_cores, run
+from data_prep.pool import run
 
 
 def square(task: int, on_step) -> int:
@@ -36,7 +36,3 @@ def test_an_error_comes_out(workers):
 def test_a_dead_worker_is_an_error_not_a_wait():
     with pytest.raises(RuntimeError, match="ended unexpectedly.*memory"):
         list(run(die, range(3), 2, lambda _: None))
-
-
-def test_there_is_a_core():
-    assert available_cores() >= 1

@@ -24,6 +24,14 @@ def path(tmp_path_factory) -> Path:
     return write_video(tmp_path_factory.mktemp("video") / "a.mp4", TIMES)
 
 
+@pytest.fixture
+def decodes(monkeypatch) -> list:
+    """An entry for each decode of a video."""
+    starts, decode = [], VideoFile._decode
+    monkeypatch.setattr(VideoFile, "_decode", lambda *args: starts.append(1) or decode(*args))
+    return starts
+
+
 def item(path: Path, id: str = "v", clip=None, captions=(SAID,)) -> Item:
     return Item(id, path, "train", tuple(captions), clip=clip, where="a.json:1", name=path.name, video=True)
 
@@ -40,10 +48,7 @@ def test_a_record_has_the_frames_their_times_and_the_duration(path, tmp_path):
     assert record.frame_times.dtype == np.float32
 
 
-def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch):
-    decodes = []
-    decode = VideoFile._decode
-    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
+def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, decodes):
     spans = [(0.0, 2.0), (1.25, 4.0), (1.3, 1.5), (3.0, 9.9), (3.0, 5.0), (8.0, 10.0)]
     records = read([item(path, str(k), span) for k, span in enumerate(spans)], tmp_path / "spool")
     assert len(decodes) == 1
@@ -55,10 +60,7 @@ def test_many_clips_of_a_video_are_cut_in_one_decode(path, tmp_path, monkeypatch
         assert record.frame_times[0] == 0
 
 
-def test_shots_are_found_and_cut_in_one_decode(tmp_path, monkeypatch):
-    decodes = []
-    decode = VideoFile._decode
-    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
+def test_shots_are_found_and_cut_in_one_decode(tmp_path, decodes):
     pictures = [np.full((96, 192, 3), 200 * (k // 15 % 2), np.uint8) for k in range(90)]
     path = write_video(tmp_path / "a.mp4", np.arange(90) * 0.1, pictures=pictures)
     events = [RecordCaption("a shot", "en", 1.5 * k, 1.5 * k + 1.5, "event") for k in range(6)]
@@ -95,10 +97,7 @@ def test_shots_have_the_frames_that_were_on_the_screen(tmp_path, monkeypatch, fp
         assert [number_of(frame) for frame in record.frames] == list(dict.fromkeys(shown.tolist()))
 
 
-def test_windows_that_overlap_are_cut_in_one_decode(path, tmp_path, monkeypatch):
-    decodes = []
-    decode = VideoFile._decode
-    monkeypatch.setattr(VideoFile, "_decode", lambda *args: decodes.append(1) or decode(*args))
+def test_windows_that_overlap_are_cut_in_one_decode(path, tmp_path, decodes):
     storage = Storage(clips=ClipSettings("windows", window=4.0, overlap=2.0))
     records = read([item(path, captions=[RecordCaption("all", "en", 0.0, 10.0, "event")])], tmp_path / "spool", storage)
     assert [(record.start, record.duration) for record in records] == [
@@ -172,12 +171,9 @@ def test_what_a_cut_file_lacks_is_told_and_the_rest_kept(tmp_path):
     path = write_video(tmp_path / "a.mkv", TIMES, options={"g": "10"})
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    early, note, late = sorted(
-        read([item(path, "late", (9.0, 9.9)), item(path, "early", (0.0, 2.0))], tmp_path / "spool"),
-        key=lambda made: (made.kind if isinstance(made, Problem) else "", made.id),
-    )[:1] + sorted(
-        (m for m in read([item(path, "late", (9.0, 9.9)), item(path, "early", (0.0, 2.0))], tmp_path / "spool")
-         if isinstance(m, Problem)), key=lambda problem: problem.costs)  # fmt: skip
+    made = read([item(path, "late", (9.0, 9.9)), item(path, "early", (0.0, 2.0))], tmp_path / "spool")
+    (early,) = [record for record in made if not isinstance(record, Problem)]
+    note, late = sorted((one for one in made if isinstance(one, Problem)), key=lambda problem: problem.costs)
     assert [number_of(frame) for frame in early.frames] == [0, 5, 10, 15]
     assert (note.kind, note.costs) == ("truncated", "nothing")
     assert (late.kind, late.costs, late.id) == ("beyond_end", "video", "late")

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from capjax.data.record import RecordSource
-from data_prep.build import BuildError, RecordBuilder
+from data_prep.build import BuildError
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.media import Storage
 from data_prep.readers import READERS
+from tests.helpers.built_records import build_records
 from tests.helpers.videos import write_video
 
 
@@ -31,11 +32,8 @@ def folder(tmp_path):
 
 
 def build(folder, cut: str = "whole", **options):
-    builder = RecordBuilder(
-        name="jsonl", reader=READERS.make("jsonl", folder), output_dir=folder / "out", progress=False, workers=1,
-        settings=Storage(clips=ClipSettings(cut, window=1.5, overlap=0.0)), **options,
-    )  # fmt: skip
-    builder.download_and_prepare()
+    settings = Storage(clips=ClipSettings(cut, window=1.5, overlap=0.0))
+    build_records("jsonl", READERS.make("jsonl", folder), folder / "out", settings=settings, **options)
     return json.loads((folder / "out" / "report.json").read_text()), RecordSource(folder / "out", "val")
 
 

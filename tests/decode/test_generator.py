@@ -16,20 +16,9 @@ from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
 from tests.helpers.drawn_models import draw_params
-from tests.helpers.tiny_job import Tiny
-from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos
+from tests.helpers.tiny_videos import DENSE, TIMED
 
 EXCHANGES = re.compile(r" (all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)\(")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    return TinyVideos(tmp_path_factory)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +67,8 @@ def count_encoder_runs(monkeypatch):
         ("events", TIMED),
     ],
 )
-def test_several_languages_share_one_run_of_the_encoder(videos, count_encoder_runs, devices, method, settings):
-    config = videos.config(*settings, "mesh.data=8", "mesh.fsdp=1", "mesh.tensor=1")
+def test_several_languages_share_one_run_of_the_encoder(tiny_videos, count_encoder_runs, devices, method, settings):
+    config = tiny_videos.config(*settings, "mesh.data=8", "mesh.fsdp=1", "mesh.tensor=1")
     vocabulary = Vocabulary.load(config.data.vocabulary)
     pure_model = make_pure_model(config, vocab=vocabulary.size)
     params = draw_params(pure_model)

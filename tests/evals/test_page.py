@@ -12,12 +12,7 @@ from capjax.data.dataset_folder import fingerprint
 from capjax.data.record import RecordSource
 from capjax.evals import page
 from capjax.workdir.layout import Workdir
-from tests.helpers.tiny_job import COLOURS, Tiny, copy, predictions
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import COLOURS, copy, predictions
 
 
 def test_the_page_shows_pictures_captions_references_scores_and_loss(tiny):

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 import capjax
-from capjax import jobs, runtime
+from capjax import jobs
 from capjax.config import ConfigError
 from capjax.data.batch import model_inputs
 from capjax.data.pipeline import make_eval_batches
 from capjax.data.record import RecordSource
 from capjax.predict import Predictor
+from tests.helpers.exports import signature, texts
 from tests.helpers.folders import contents
-from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, Tiny, one_device, shared_once
-from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos, draw_workdir
+from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, in_this_process, shared_once
+from tests.helpers.tiny_videos import DENSE, TIMED, draw_workdir
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
@@ -45,10 +46,9 @@ VIDEOS = {
 class Drawn:
     """Models of photos and of videos, and their exports; each is made once."""
 
-    def __init__(self, tmp_path_factory):
-        self._factory = tmp_path_factory
-        self._photos, self.videos = Tiny(tmp_path_factory), TinyVideos(tmp_path_factory)
-        self.cache, self.photos = self._photos.path / "cache", RecordSource(self._photos.data, "val")
+    def __init__(self, tmp_path_factory, tiny, tiny_videos):
+        self._factory, self._photos, self.videos = tmp_path_factory, tiny, tiny_videos
+        self.photos = RecordSource(tiny.data, "val")
         self._made: dict[str, tuple[Predictor, Path]] = {}
 
     def settings(self, name: str) -> list[str]:
@@ -76,22 +76,15 @@ class Drawn:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(tmp_path_factory, tiny, tiny_videos):
     with pytest.MonkeyPatch.context() as patch:
-        one_device(patch)
-        drawn = Drawn(tmp_path_factory)
-        patch.setenv("CAPJAX_CACHE", str(drawn.cache))
-        runtime.start()
-        yield drawn
+        in_this_process(patch, tiny.path)
+        yield Drawn(tmp_path_factory, tiny, tiny_videos)
 
 
 def batches(model: Predictor, size: int) -> list[dict]:
     parts, data = model.parts(), model.config.data
     return list(make_eval_batches(data.eval, parts.generator.vocabulary, data, batch_size=size))
-
-
-def texts(captions) -> list[str]:
-    return [caption.text for caption in captions]
 
 
 # All are decoded alike: the others would take a minute more.
@@ -121,17 +114,6 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
             for ours, theirs in scores:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     assert len(said) > 4, "a model that says the same of all would prove nothing"
-
-
-def signature(folder: Path, name: str):
-    call = tf.saved_model.load(str(folder)).signatures[name]
-
-    def answer(**inputs):
-        specs = call.structured_input_signature[1]
-        out = call(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
-        return {key: value.numpy().tolist() for key, value in out.items()}
-
-    return answer
 
 
 def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported):
@@ -253,12 +235,13 @@ def test_stablehlo_gives_the_pieces_that_the_checkpoint_gives(exported):
 def test_every_signature_answers_its_warm_up_request(exported, name):
     _, folder = exported(name)
     signatures = tf.saved_model.load(str(folder)).signatures
-    requests = warmup.read(folder / "assets.extra/tf_serving_warmup_requests")
-    assert sorted(key for key, _ in requests) == sorted(signatures)
-    for key, inputs in requests:
-        specs = signatures[key].structured_input_signature[1]
-        assert inputs.keys() == specs.keys()
-        out = signatures[key](**{name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()})
+    records = tf.compat.v1.io.tf_record_iterator(str(folder / "assets.extra/tf_serving_warmup_requests"))
+    requests = [warmup.prediction_log().FromString(record).predict_log.request for record in records]
+    assert sorted(request.model_spec.signature_name for request in requests) == sorted(signatures)
+    for request in requests:
+        call = signatures[request.model_spec.signature_name]
+        assert request.inputs.keys() == call.structured_input_signature[1].keys()
+        out = call(**{name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()})
         assert len(out["caption"]) == 1
 
 
@@ -267,7 +250,6 @@ def test_weights_are_variables_and_not_in_the_graph(exported):
     parts = model.parts()
     size = sum(value.nbytes for value in (parts.params | parts.batch_stats).values())
     assert (folder / "variables/variables.data-00000-of-00001").stat().st_size >= size
-    graph = tf.compat.v1.GraphDef()
     loader = tf.compat.v1.saved_model.loader
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loader.load(session, ["serve"], str(folder))

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 import capjax
-from capjax import runtime
 from capjax.data.batch import model_inputs
 from capjax.data.media_reader import MediaSample
 from capjax.data.pipeline import make_eval_batches
@@ -15,8 +14,9 @@ from capjax.data.record import RecordSource
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS
 from data_prep.features import FeatureBuilder, FeatureSettings
-from tests.helpers.tiny_job import Tiny, one_device
-from tests.helpers.tiny_videos import DENSE, TinyVideos, draw_workdir
+from tests.helpers.exports import signature, texts
+from tests.helpers.tiny_job import in_this_process
+from tests.helpers.tiny_videos import DENSE, draw_workdir
 from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 tf = pytest.importorskip("tensorflow")
@@ -30,40 +30,32 @@ CLIPS = {"multiplier": 0.0625, "depths": (1, 0, 0), "time_strides": (2, 1, 1, 1,
 SETTINGS = ("data.features=true",)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def one_process(tiny_videos):
     with pytest.MonkeyPatch.context() as patch:
-        one_device(patch)
-        tiny = TinyVideos(tmp_path_factory)
-        patch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
-        runtime.start()
-        yield tiny
+        in_this_process(patch, tiny_videos.path)
+        yield
 
 
-def make(tiny, records: Path, folder: Path, settings: FeatureSettings, *more: str, seed: int = 2):
+def make(job, records: Path, folder: Path, settings: FeatureSettings, *more: str, seed: int = 2):
     """(Predictor, export) of a drawn model that is fed these features of a dataset."""
     data = folder / "features"
     FeatureBuilder(records, data, settings, progress=False).download_and_prepare()
-    config = tiny.config(*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
+    config = job.config(*SETTINGS, f"data.train={data}@train", f"data.eval={data}@val", *more)
     draw_workdir(config, folder / "run", seed)
     return capjax.load(folder / "run"), export_job.run(config, folder / "run")
 
 
 @pytest.fixture(scope="module")
-def tiny_photos(tiny, tmp_path_factory):
-    return Tiny(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def photos(tiny_photos, tmp_path_factory):
+def photos(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     weights = write_safetensors(slim_resnet(channels=4, stem=3), folder / "weights.safetensors")
     settings = FeatureSettings("resnet10_slim", {"channels": 4}, str(weights), 32, views=1, batch=8)
-    return make(tiny_photos, tiny_photos.data, folder, settings, "decode.min_len=4", seed=1)
+    return make(tiny, tiny.data, folder, settings, "decode.min_len=4", seed=1)
 
 
 @pytest.fixture(scope="module")
-def clips(tiny, tmp_path_factory):
+def clips(tiny_videos, tmp_path_factory):
     """Features of an encoder that makes one grid of two frames, and sees four at a time."""
     folder = tmp_path_factory.mktemp("clips")
 
@@ -75,18 +67,7 @@ def clips(tiny, tmp_path_factory):
     settings = FeatureSettings("i3d_slim", CLIPS, str(folder / "drawn.safetensors"), 16, views=1, batch=8, clip=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "load_pretrained", draw)
-        return make(tiny, tiny.path / "whole", folder, settings, *DENSE, "data.num_frames=3")
-
-
-def texts(captions) -> list[str]:
-    return [caption.text for caption in captions]
-
-
-def call(folder: Path, name: str, **inputs):
-    signature = tf.saved_model.load(str(folder)).signatures[name]
-    specs = signature.structured_input_signature[1]
-    out = signature(**{key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()})
-    return {key: value.numpy() for key, value in out.items()}
+        return make(tiny_videos, tiny_videos.path / "whole", folder, settings, *DENSE, "data.num_frames=3")
 
 
 def test_from_the_same_features_come_the_same_captions(photos):
@@ -99,9 +80,9 @@ def test_from_the_same_features_come_the_same_captions(photos):
         assert texts(served.captions(None, None, inputs, "de")) == wanted
 
 
-def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
+def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny):
     model, folder = photos
-    parts, source = model.parts(), RecordSource(tiny_photos.data, "val")
+    parts, source = model.parts(), RecordSource(tiny.data, "val")
     jpegs = [source[i].frames[0] for i in range(6)]
     seen = decode_jpegs(tf.constant(jpegs), 32, parts.picture).numpy()
     times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
@@ -114,21 +95,22 @@ def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny_photos):
         "pixels": {"pixels": seen, "lang": [""] * 6},
         "features": {"features": np.asarray(features, np.float32), "lang": ["en"] * 6},
     }.items():
-        assert [text.decode() for text in call(folder, name, **inputs)["caption"]] == wanted, name
+        assert [text.decode() for text in signature(folder, name)(**inputs)["caption"]] == wanted, name
 
 
-def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny):
+def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny_videos):
     model, folder = clips
-    parts, records = model.parts(), [tiny.source()[i] for i in range(3)]
+    parts, records = model.parts(), [tiny_videos.source()[i] for i in range(3)]
     counts = (7, 2, 12)
     taken = [(record.frames[:count], record.frame_times[:count]) for record, count in zip(records, counts, strict=True)]
     assert [len(frames) for frames, _ in taken] == list(counts)
     durations = np.array([4.0, 1.5, 6.0], np.float32)
     n = max(counts)
-    found = call(
-        folder, "serving_default", frames_bytes=[[*frames, *[b""] * (n - len(frames))] for frames, _ in taken],
+    found = signature(folder, "serving_default")(
+        frames_bytes=[[*frames, *[b""] * (n - len(frames))] for frames, _ in taken],
         frame_times=[np.pad(times, (0, n - len(times))) for _, times in taken], duration=durations,
     )  # fmt: skip
+    found = {name: np.array(value) for name, value in found.items()}
     # The frames are small, and both decoders give the same pixels of them.
     seen = [MediaSample(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
     wanted = parts.generator.events(parts.params, parts.batch_stats, model._batch(seen), "en")[:3]

@@ -10,23 +10,8 @@ from capjax.metrics import ptb
 from capjax.metrics.activitynet import Annotation, TimedSentence
 
 pytest.importorskip("pycocoevalcap")
-WORDS = [
-    "a",
-    "man",
-    "woman",
-    "runs",
-    "jumps",
-    "the",
-    "dog",
-    "ball",
-    "park",
-    "and",
-    "then",
-    "they",
-    "café",
-    "don't",
-    ".",
-]
+WORDS = ["a", "man", "woman", "runs", "jumps", "the", "dog", "ball", "park", "and", "then", "they", "café", "don't",
+         "."]  # fmt: skip
 TIOUS = (0.3, 0.5, 0.7, 0.9)
 GARBAGE = "garbageinwhichnowordstands"
 

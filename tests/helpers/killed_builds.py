@@ -6,23 +6,21 @@ import time
 from pathlib import Path
 
 
-def children(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+def _parent(pid: int) -> int | None:
+    """The parent of a process; None if the process has ended."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state == "Z" else int(parent)
 
 
 def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return _parent(pid) is not None
+
+
+def children(pid: int) -> list[int]:
+    return [child for path in Path("/proc").glob("[0-9]*") if _parent(child := int(path.name)) == pid]
 
 
 def start(folder: Path, output: Path, *options: str) -> subprocess.Popen:

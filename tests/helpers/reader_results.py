@@ -1,11 +1,17 @@
 """What a reader gives, sorted."""
 
+from collections.abc import Iterable
+
 from data_prep.readers import READERS, Item, Problem
 
 
+def sort_out(results: Iterable[Item | Problem]) -> tuple[list[Item], list[Problem]]:
+    results = list(results)
+    return [x for x in results if isinstance(x, Item)], [x for x in results if isinstance(x, Problem)]
+
+
 def found(name: str, *args, **kwargs) -> tuple[list[Item], list[Problem]]:
-    everything = list(READERS.make(name, *args, **kwargs))
-    return [x for x in everything if isinstance(x, Item)], [x for x in everything if isinstance(x, Problem)]
+    return sort_out(READERS.make(name, *args, **kwargs))
 
 
 def put(folder, *names):

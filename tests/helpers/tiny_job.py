@@ -19,11 +19,12 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from capjax import runtime
 from capjax.config import default_config, with_overrides
 from capjax.files import write_bytes
 from capjax.text import vocabulary
-from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
+from tests.helpers.built_records import build_records
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = str(Path(__file__).with_name("default_config.py"))
@@ -78,10 +79,7 @@ def _write_photos(folder: Path):
 def _make_data(folder: Path):
     (folder / "photos").mkdir()
     rows = _write_photos(folder / "photos")
-    found = READERS.make("jsonl", folder / "photos")
-    RecordBuilder(
-        name="jsonl", reader=found, output_dir=folder / "data", workers=1, progress=False
-    ).download_and_prepare()
+    build_records("jsonl", READERS.make("jsonl", folder / "photos"), folder / "data")
     sentences = {"en": [], "de": []}
     for caption in (caption for row in rows for caption in row["captions"]):
         sentences[caption["lang"]].append(caption["text"])
@@ -146,6 +144,13 @@ def one_device(monkeypatch: pytest.MonkeyPatch):
     """Of the eight pretend devices of the tests the job sees the first: programs for one compile in half the time."""
     first = jax.local_devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda *_: first)
+
+
+def in_this_process(patch: pytest.MonkeyPatch, folder: Path):
+    """Prepares jobs of the test's own process: one device, and compiled programs cached in `folder`."""
+    one_device(patch)
+    patch.setenv("CAPJAX_CACHE", str(folder / "cache"))
+    runtime.start()
 
 
 def rows(workdir: Path) -> list[dict]:

@@ -20,10 +20,10 @@ from capjax.text import vocabulary
 from capjax.workdir.checkpoint import Checkpoints
 from capjax.workdir.layout import Workdir
 from capjax.workdir.prepare import prepare
-from data_prep.build import RecordBuilder
 from data_prep.clips import ClipSettings
 from data_prep.media import Storage
 from data_prep.readers import READERS
+from tests.helpers.built_records import build_records
 from tests.helpers.drawn_models import draw_params
 from tests.helpers.tiny_job import shared_once
 
@@ -51,10 +51,7 @@ def _make_data(folder: Path):
         kept.append(replace(item, media=path, split="val" if number % 2 else "train"))
     cuts = {"whole": ClipSettings(), "windows": ClipSettings("windows", 4.0, 2.0)}
     for name, clips in cuts.items():
-        RecordBuilder(
-            name="moving", reader=iter(kept), output_dir=folder / name, settings=Storage(clips=clips), workers=1,
-            progress=False,
-        ).download_and_prepare()  # fmt: skip
+        build_records("moving", iter(kept), folder / name, settings=Storage(clips=clips))
     sentences = {lang: [c.text for item in kept for c in item.captions if c.lang == lang] for lang in LANGUAGES}
     write_bytes(folder / "vocabulary.model", vocabulary.train(sentences, size=400, time_tokens=BINS))
 
@@ -71,15 +68,15 @@ def _talkative(params: dict, pieces: vocabulary.Vocabulary, timed: bool) -> dict
     return params
 
 
-def draw_workdir(config: ConfigDict, path: Path, seed: int = 0):
-    """A workdir with a drawn model, as training leaves it."""
+def draw_workdir(config: ConfigDict, path: Path, seed: int = 0, step: int = 1):
+    """A workdir with a drawn model, as training leaves it after a step."""
     workdir = Workdir(path)
     prepare(workdir, config, [DatasetSplit.parse(part).open() for part in config.data.train])
     pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
     pure_model = make_pure_model(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
     params = _talkative(draw_params(pure_model, seed), pieces, config.data.time_bins > 0)
     checkpoints = Checkpoints(workdir.path, keep=1)
-    checkpoints.save_best(1, 0.0, params, {})
+    checkpoints.save_best(step, 0.0, params, {})
     checkpoints.close()
 
 

@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 
 import capjax
-from capjax import runtime
 from capjax.data.record import RecordSource
 from capjax.data.transforms import view
 from capjax.evals.page import make_page
 from capjax.workdir.layout import Workdir
 from data_prep.features import FeatureBuilder, FeatureSettings
-from tests.helpers.tiny_job import Tiny, one_device, predictions, shared_once
+from tests.helpers.tiny_job import in_this_process, predictions, shared_once
 from tests.helpers.weight_files import slim_resnet, write_safetensors
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
 
 
 def extract(tiny, folder, seed: int):
@@ -55,9 +49,7 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture
 def model(tiny, trained, monkeypatch):
-    one_device(monkeypatch)
-    monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
-    runtime.start()
+    in_this_process(monkeypatch, tiny.path)
     return capjax.load(trained / "run")
 
 
@@ -76,14 +68,9 @@ def test_raw_photos_give_the_stored_features(tiny, trained, model):
     stored = np.array(json.loads((trained / "features.json").read_text()))
     frames = np.zeros((8, 1, 32, 32, 3), np.uint8)
     view(model.read(tiny.photos / name).frames[0], 32, out=frames[0, 0])
-    np.testing.assert_allclose(
-        np.asarray(
-            model._batch.extractor(frames, np.zeros(frames.shape[:2], np.float32), np.ones(frames.shape[:2], bool))
-        )[0],
-        stored,
-        rtol=2e-3,
-        atol=1e-3,
-    )
+    times, mask = np.zeros(frames.shape[:2], np.float32), np.ones(frames.shape[:2], bool)
+    features = np.asarray(model._batch.extractor(frames, times, mask))
+    np.testing.assert_allclose(features[0], stored, rtol=2e-3, atol=1e-3)
 
 
 def test_the_workdir_holds_the_encoder(trained):

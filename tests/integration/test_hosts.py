@@ -21,11 +21,6 @@ STEPS = 50
 SETTINGS = (f"train.steps={STEPS}", "train.eval_every=25", "mesh.data=-1", "optimizer.learning_rate=0.0005")
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
-
-
 def start(
     tiny: Tiny, workdir: Path, processes: int, devices: int, *more: str, restarts: int = 0, mode: str = "train"
 ) -> subprocess.Popen:
@@ -125,11 +120,14 @@ def test_processes_that_share_rows_of_a_batch_train_as_one_process_does(tiny, al
     assert_same_run(workdir, alone)
 
 
-def test_an_error_of_one_process_ends_all_and_is_not_restarted(tiny, tmp_path):
-    process = start(tiny, tmp_path / "run", 2, 1, "data.train=nowhere@train", restarts=2)
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_one_process_ends_all_is_not_restarted_and_leaves_no_workdir(tiny, tmp_path, failing):
+    (tmp_path / f"run.order.{failing}").mkdir()  # so that this process cannot log its first batch
+    process = start(tiny, tmp_path / "run", 2, 1, restarts=2)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 1, errors
-    assert "nowhere" in errors and "start 2" not in errors
+    assert f"Is a directory: '{tmp_path}/run.order.{failing}'" in errors and "start 2" not in errors
+    assert not (tmp_path / "run").exists()
 
 
 def test_sigterm_to_one_process_stops_all_after_the_same_step(tiny, tmp_path):

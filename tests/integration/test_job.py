@@ -9,12 +9,7 @@ import pytest
 from capjax import jobs, runtime
 from capjax.workdir.checkpoint import load_weights
 from capjax.workdir.layout import Workdir
-from tests.helpers.tiny_job import DEFAULT_CONFIG, STEPS, Tiny, copy, one_device, predictions, rows
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import DEFAULT_CONFIG, STEPS, copy, one_device, predictions, rows
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ def write_plugins(folder: Path):
             file.write(text)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Tiny:
-    return Tiny(tmp_path_factory)
-
-
 def run(folder: Path, tiny: Tiny, *arguments: str) -> subprocess.CompletedProcess:
     """Runs `capjax` in a folder, which is not on `sys.path`."""
     program = "import sys; sys.path.remove(''); from capjax.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -5,14 +5,9 @@ import signal
 import pytest
 
 from tests.helpers.kill_run import differences, lost_steps, run
-from tests.helpers.tiny_job import STEPS, Tiny, copy, predictions, rows
+from tests.helpers.tiny_job import STEPS, copy, predictions, rows
 
 EVERY = 4  # steps from checkpoint to checkpoint
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
 
 
 def test_a_killed_and_a_stopped_run_end_bit_identical_to_one_left_alone(tiny, tmp_path):

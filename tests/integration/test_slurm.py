@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.kill_run import latest
-from tests.helpers.tiny_job import ROOT, STEPS, Tiny, predictions, rows
+from tests.helpers.tiny_job import ROOT, STEPS, predictions, rows
 
 SBATCH = ROOT / "launch/slurm/train.sbatch"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
@@ -219,11 +219,6 @@ def test_scancel_is_final(submit):
     assert (state["JobState"], state["Restarts"]) == ("CANCELLED", "0")
     time.sleep(3)
     assert job.state()["JobState"] == "CANCELLED"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
 
 
 def task_pid(job: Job, index: int) -> int:

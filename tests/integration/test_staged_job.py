@@ -8,11 +8,10 @@ import jax
 import pytest
 
 from capjax import config as config_lib
-from capjax import runtime
 from capjax.train.loop import train
 from data_prep.cli import main as data_prep
 from tests.helpers.kill_run import differences, run, states
-from tests.helpers.tiny_job import ROOT, SETTINGS, Tiny, one_device, rows, shared_once
+from tests.helpers.tiny_job import ROOT, SETTINGS, Tiny, in_this_process, one_device, rows, shared_once
 from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 STEPS = 10
@@ -61,9 +60,7 @@ def videos(tmp_path_factory):
 @pytest.fixture
 def job(videos, monkeypatch):
     """Trains the job in a workdir, with programs that earlier runs have compiled."""
-    one_device(monkeypatch)
-    monkeypatch.setenv("CAPJAX_CACHE", str(videos.path / "cache"))
-    runtime.start()
+    in_this_process(monkeypatch, videos.path)
     return lambda workdir, *more: train(videos.config(*more), workdir)
 
 

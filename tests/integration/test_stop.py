@@ -12,12 +12,7 @@ from capjax import jobs
 from capjax.train import loop, train_programs
 from capjax.workdir.checkpoint import load_weights
 from tests.helpers.kill_run import latest
-from tests.helpers.tiny_job import DEFAULT_CONFIG, Tiny, one_device, rows
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import DEFAULT_CONFIG, one_device, rows
 
 
 @pytest.fixture

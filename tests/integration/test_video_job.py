@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from capjax import cli, jobs, runtime
+from capjax import cli, jobs
 from capjax.text import vocabulary
 from data_prep.cli import main as data_prep
-from tests.helpers.tiny_job import COLOURS, DEFAULT_CONFIG, ROOT, SETTINGS, Tiny, one_device, predictions
+from tests.helpers.tiny_job import COLOURS, DEFAULT_CONFIG, ROOT, SETTINGS, in_this_process, predictions
 from tests.helpers.videos import write_video
 
 
@@ -23,19 +23,12 @@ def write_clips(folder, colours: dict[str, tuple[int, int, int]]):
         rows.append({"video": f"{name}.avi", "captions": [f"a {name} film", f"{name} all over"]})
     clips = [rows[0] | {"clip": clip} for clip in ([0, 1], [1, 2])]
     rows = [*clips, *rows[1:], {"video": "gone.mp4", "caption": "nothing"}]
-    lines = [json.dumps(row | {"split": split}) for row in rows for split in ["train"]]
+    lines = [json.dumps(row | {"split": "train"}) for row in rows]
     (folder / "captions.jsonl").write_text("\n".join(lines))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
-
-
 def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
-    one_device(monkeypatch)
-    runtime.start()
+    in_this_process(monkeypatch, tiny.path)
     write_clips(tmp_path, COLOURS)
     data = tmp_path / "data"
     assert data_prep(["jsonl", "--input", str(tmp_path), "--output", str(data), "--workers", "1"]) == 0

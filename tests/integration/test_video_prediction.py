@@ -4,34 +4,26 @@ import numpy as np
 import pytest
 
 import capjax
-from capjax import runtime
 from capjax.data.batch import model_inputs
 from capjax.data.pipeline import make_eval_batches
 from capjax.evals import dense
 from capjax.predict import Predictor
-from tests.helpers.tiny_job import one_device
-from tests.helpers.tiny_videos import DENSE, TIMED, TinyVideos
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return TinyVideos(tmp_path_factory)
+from tests.helpers.tiny_job import in_this_process
+from tests.helpers.tiny_videos import DENSE, TIMED
 
 
 @pytest.fixture(scope="module")
-def load(tiny):
+def load(tiny_videos):
     """name, settings, data -> Predictor; each is made once."""
     made: dict[tuple, Predictor] = {}
 
     def get(name: str, settings=(), data: str = "whole") -> Predictor:
         if name not in made:
-            made[name] = capjax.load(tiny.model(name, settings, data))
+            made[name] = capjax.load(tiny_videos.model(name, settings, data))
         return made[name]
 
     with pytest.MonkeyPatch.context() as patch:
-        one_device(patch)
-        patch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
-        runtime.start()
+        in_this_process(patch, tiny_videos.path)
         yield get
 
 
@@ -42,15 +34,15 @@ def batches(model: Predictor):
 
 
 @pytest.mark.parametrize("name", ["caption", "summary"])
-def test_a_raw_video_gets_the_caption_of_its_record(tiny, load, name):
+def test_a_raw_video_gets_the_caption_of_its_record(tiny_videos, load, name):
     model = load(name, ("decode.min_len=4", f"data.task={name}"))
-    records = {record.id: record for record in (tiny.source()[i] for i in range(len(tiny.source())))}
+    records = {record.id: record for record in (tiny_videos.source()[i] for i in range(len(tiny_videos.source())))}
     wanted = {}
     for batch in batches(model):
         captions = model._generator().captions(model._params, model._batch_stats, model_inputs(batch), "de")
         wanted |= {id: (captions[i].text, captions[i].score) for i, id in enumerate(batch["ids"]) if batch["valid"][i]}
     assert len(set(wanted.values())) == len(wanted) == 6, "a model that says the same of all would prove nothing"
-    captions = model.caption([tiny.file(records[id]) for id in wanted], lang="de")
+    captions = model.caption([tiny_videos.file(records[id]) for id in wanted], lang="de")
     for caption, (text, score) in zip(captions, wanted.values(), strict=True):
         assert caption.text == text
         assert caption.score == pytest.approx(score, abs=1e-5)
@@ -58,7 +50,7 @@ def test_a_raw_video_gets_the_caption_of_its_record(tiny, load, name):
 
 @pytest.mark.parametrize("data", ["whole", "windows"])
 @pytest.mark.parametrize(("name", "settings"), [("queries", DENSE), ("timed", TIMED)])
-def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny, load, data, name, settings):
+def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny_videos, load, data, name, settings):
     model = load(f"{name}_{data}", settings, data)
     result = dense.evaluate(
         model._generator(), model._params, model._batch_stats, batches(model), languages=("en",),
@@ -66,7 +58,7 @@ def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny, 
     )  # fmt: skip
     (predictions,) = result.predictions.values()
     # Of windows in which nothing happens there are no records, and so no predictions of evaluation.
-    source = tiny.source(data)
+    source = tiny_videos.source(data)
     seen: dict[str, list] = {}
     for record in (source[i] for i in range(len(source))):
         seen.setdefault(record.video or record.id, []).append((record.start, record.duration))
@@ -76,7 +68,7 @@ def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny, 
     }  # fmt: skip
     assert len(whole) >= 2
     assert data == "whole" or max(map(len, whole.values())) > 2
-    found = model.events([tiny.path / "videos" / f"{video}.mp4" for video in whole])
+    found = model.events([tiny_videos.path / "videos" / f"{video}.mp4" for video in whole])
     assert len({str(events) for events in found if events}) >= 2, "a model that says the same would prove nothing"
     for video, events in zip(whole, found, strict=True):
         assert [event.text for event in events] == [event.text for event in predictions[video]]
@@ -87,9 +79,9 @@ def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny, 
         assert [event.start for event in events] == sorted(event.start for event in events)
 
 
-def test_what_is_found_does_not_depend_on_the_batch(tiny, load):
+def test_what_is_found_does_not_depend_on_the_batch(tiny_videos, load):
     model = load("queries_windows", DENSE, "windows")
-    paths = sorted((tiny.path / "videos").iterdir())[:3]
+    paths = sorted((tiny_videos.path / "videos").iterdir())[:3]
     together = model.events(paths, batch_size=7)
     alone = [events for path in paths for events in model.events([path], batch_size=1)]
     for one, other in zip(together, alone, strict=True):
@@ -99,9 +91,9 @@ def test_what_is_found_does_not_depend_on_the_batch(tiny, load):
     assert any(together)
 
 
-def test_windows_can_be_asked_for(tiny, load):
+def test_windows_can_be_asked_for(tiny_videos, load):
     model = load("queries_whole", DENSE)
-    path = next((tiny.path / "videos").iterdir())
+    path = next((tiny_videos.path / "videos").iterdir())
     calls = []
     (found,) = model.localize([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
     looked, opened = zip(*calls, strict=True)
@@ -114,10 +106,10 @@ def test_windows_can_be_asked_for(tiny, load):
             model.events([path], **wrong)
 
 
-def test_a_video_that_cannot_be_read_does_not_stop_the_others(tiny, load, tmp_path):
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(tiny_videos, load, tmp_path):
     model = load("queries_whole", DENSE)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    good = sorted((tiny.path / "videos").iterdir())[:2]
+    good = sorted((tiny_videos.path / "videos").iterdir())[:2]
     found = list(model.localize([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
     assert [video.error is None for video in found] == [True, False, False, True]
     assert "broken.mp4 cannot be opened as a video" in str(found[1].error)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.killed_builds import alive
+
 FOLDER = Path(__file__).resolve().parents[2] / "launch/tpu_vm"
 PLACE = ["--name", "run1", "--zone", "us-west4-a"]
 JOB = ["--", "--config", "configs/pod_1b.py", "--workdir", "/mnt/my runs/pod"]
@@ -149,11 +151,6 @@ def test_slices_start_together_and_the_most_telling_status_counts(gcloud, status
     assert (done.returncode, calls) == (expected, ["ssh"] * 3)
 
 
-def alive(pid: str) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().split()[2] != "Z"
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_connections_to_the_slices(tmp_path, number):
     script = tmp_path / "gcloud"
@@ -174,7 +171,7 @@ def test_a_signal_ends_the_connections_to_the_slices(tmp_path, number):
         assert process.wait(20) == 128 + number
         time.sleep(0.3)
         for name in ("pid0", "pid1"):
-            assert not alive((tmp_path / name).read_text().strip())
+            assert not alive(int((tmp_path / name).read_text()))
     finally:
         process.kill()
 

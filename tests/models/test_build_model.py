@@ -48,6 +48,16 @@ def test_a_stage_with_pictures_that_the_encoder_cannot_see_is_an_error_at_the_st
     check_stages(make_pure_model(config, vocab=50), config)
 
 
+def test_stages_are_checked_beside_encoders_whose_input_is_known_from_data_alone(config):
+    config.model.encoder.name, config.model.encoder.options, config.data.curriculum = "vit_tiny", {}, VIT_STAGES
+    with config.unlocked():
+        config.model.encoders = {"audio": {"name": "resnet10_slim", "input": "audio"}}
+    with pytest.raises(ConfigError, match="from step 50: .*a whole number of patches"):
+        check_stages(make_pure_model(config, vocab=50), config)
+    config.data.curriculum = VIT_STAGES[::2]
+    check_stages(make_pure_model(config, vocab=50), config)
+
+
 def test_features_are_checked_in_all_buckets(config):
     config.data.features, config.data.num_frames, config.data.buckets = True, 8, (2, 8)
     pure_model = make_pure_model(config, vocab=50, feature_shape=(3, 4, 20))
@@ -62,12 +72,8 @@ def test_a_model_of_features_has_no_encoder(config):
     pure_model = make_pure_model(config, vocab=50, feature_shape=(3, 4, 20))
     assert not pure_model.batch_stat_shapes and not any(name.startswith("encoders/") for name in pure_model.shapes)
     assert pure_model.shapes["connectors/vision/project/kernel"].shape == (20, 32)
-    assert pure_model.shapes["connectors/vision/row"].shape == (3, 32) and pure_model.shapes[
-        "connectors/vision/column"
-    ].shape == (
-        4,
-        32,
-    )
+    assert pure_model.shapes["connectors/vision/row"].shape == (3, 32)
+    assert pure_model.shapes["connectors/vision/column"].shape == (4, 32)
 
 
 @pytest.mark.parametrize("decoder", ["transformer", "lstm", "gru"])

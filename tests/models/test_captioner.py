@@ -76,9 +76,8 @@ def _abstract(encoder, decoder, t, size, **options):
     n = t * grid[0] * grid[1]
     assert memory.x.shape == (B, n, D) and memory.mask.shape == memory.time.shape == (B, n)
     assert memory.grid_index.shape == (n, 3)
-    assert (
-        out.logits.shape == (B, L - 1, V) and out.attention.shape[1::2] == (B, L - 1) and out.attention.shape[-1] == n
-    )
+    assert out.logits.shape == (B, L - 1, V)
+    assert out.attention.shape[1::2] == (B, L - 1) and out.attention.shape[-1] == n
 
 
 @pytest.mark.parametrize("t", [1, T])

@@ -11,15 +11,8 @@ from capjax.models.encoders.convlstm import ConvLSTM
 from capjax.models.encoders.parts import draw_kernels
 from tests.helpers.torch_models import torch_models
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = {"frame_options": {"channels": 4, "depths": (1,)}, "channels": 6, "layers": 2, "image_size": 8}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @nnx.jit

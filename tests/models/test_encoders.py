@@ -18,6 +18,7 @@ from capjax.models.pure_model import PureModel, batch_stats_of, params_of
 from tests.helpers.shape_checks import without_shape_checks
 from tests.helpers.torch_models import torch_models
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 # A small one of each family: options that make it quick to compile.
 _STAGES = ((1, 3, 1, 8, 1), (2, 3, 2, 8, 2), (2, 5, 2, 16, 1))
 SMALL = {
@@ -26,14 +27,6 @@ SMALL = {
     "efficientnet_lite0": {"stages": _STAGES, "image_size": 32},
     "vit_tiny": {"width": 32, "depth": 2, "heads": 2, "patch": 8, "image_size": 32},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def small(name: str, **options):

@@ -11,6 +11,7 @@ from capjax.models.gradients import by_platform, plain_gradients
 from capjax.models.pure_model import PureModel
 from tests.helpers.drawn_models import draw_params, vision
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 B, T, L, V = 2, 2, 5, 7
 # Between them these have every operation with a gradient of its own.
 MODELS = {
@@ -30,14 +31,6 @@ MODELS = {
         "decoder": {"name": "gru"},
     },
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def test_a_function_by_platform_has_the_gradient_of_the_way_that_is_taken():

@@ -14,15 +14,8 @@ from capjax.models.pretrained import WeightsError, load_pretrained
 from capjax.models.pure_model import batch_stats_of
 from tests.helpers.torch_models import randomise, torch_i3d, torch_models
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SLIM = {"multiplier": 0.0625, "depths": (1, 0, 0), "stem": (3, 3, 3), "image_size": 16}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def clip(b: int, t: int, size: int, seed: int = 0) -> np.ndarray:

@@ -22,6 +22,8 @@ from capjax.models.pure_model import batch_stats_of, params_of
 from tests.helpers.torch_models import pictures, randomise, torch_features, torch_models
 from tests.helpers.weight_files import slim_resnet, write_safetensors
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def resnet(model, x):
     torch, *_ = torch_models()
@@ -48,14 +50,6 @@ def from_torchvision(name):
 
 def from_timm(name, **options):
     return torch_models()[2].create_model(name, pretrained=False, **options)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def abstract(name: str, **options):

@@ -41,12 +41,10 @@ class Spectrum(nnx.Module):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def spectrum():
-    jax.config.update("jax_disable_most_optimizations", True)
+def spectrum(quick_compilation):
     ENCODERS.register("test_spectrum")(Spectrum)
     yield
     del ENCODERS._makers["test_spectrum"]
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def captioner(key, decoder="transformer", frozen=False, **options) -> Captioner:

@@ -1,6 +1,5 @@
 """The video transformer: what attends to what, times in seconds, and padding that changes nothing."""
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -9,16 +8,9 @@ from capjax.models.encoders import ENCODERS
 from capjax.models.stacked import unstack
 from tests.helpers.shape_checks import without_shape_checks
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = {"width": 16, "depth": 2, "heads": 2, "patch": 8, "image_size": 16}
 KINDS = ("divided", "joint")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Most of the time here is XLA's; what it computes is the same."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def small(**options):

@@ -1,74 +1,17 @@
-"""The training step on a tiny captioner with random data."""
+"""The training step on a tiny captioner with random data: on one device and on several, whole and in micro-batches."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from flax import nnx
 
-from capjax.models.captioner import Captioner
-from capjax.models.pure_model import PureModel, make_key
-from capjax.parallel.mesh import make_mesh
-from capjax.parallel.sharding_rules import ShardingRules
-from capjax.train.optimizer import make_optimizer
-from capjax.train.state import make_init, state_shardings, trainable_names
-from capjax.train.step import make_step
-from tests.helpers.drawn_models import vision
+from tests.helpers.step_run import StepRun, draw_batch
 
-ONE = {"replica": 1, "data": 1, "fsdp": 1, "tensor": 1}
-
-
-def batch(b=8, seed=0):
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(4, 9, b)
-    return {
-        "frames": rng.integers(0, 256, (b, 1, 32, 32, 3)).astype(np.uint8),
-        "frame_times": np.zeros((b, 1), np.float32),
-        "frame_mask": np.ones((b, 1), bool),
-        "target": rng.integers(0, 40, (b, 9)).astype(np.int32),
-        "loss_mask": (np.arange(9) >= 2) & (np.arange(9) < lengths[:, None]),
-    }
-
-
-class Run:
-    """A model with its step on a mesh."""
-
-    def __init__(self, config, *, encoder, mesh=ONE, decoder=None, width=32):
-        config.model.encoder.frozen = bool(config.model.encoder.frozen)
-        decoder = decoder or {"name": "transformer", "layers": 1, "heads": 4}
-
-        def make(key):
-            return Captioner(
-                vocab=40, width=width, max_len=16, decoder=decoder, image_size=32,
-                encoders=vision(encoder, frozen=config.model.encoder.frozen), dropout=config.model.dropout,
-                rngs=nnx.Rngs(key),
-            )  # fmt: skip
-
-        pure_model = PureModel.of(make)
-        learns = trainable_names(pure_model, config)
-        optimizer, schedule = make_optimizer(config.optimizer, 100, learns)
-        devices = jax.devices()[: int(np.prod(list(mesh.values())))]
-        self.rules = ShardingRules(make_mesh(mesh, devices), config.mesh.logical_axis_rules)
-        init = make_init(pure_model, optimizer, learns, ema=config.train.ema > 0)
-        key = make_key(0)
-        shardings = state_shardings(jax.eval_shape(init, key, {}, {}), pure_model, self.rules)
-        self.state = jax.jit(init, out_shardings=shardings)(key, {}, {})
-        self.step = jax.jit(
-            self.rules.activate(make_step(pure_model, optimizer, schedule, config.train, self.rules, seed=0)),
-            out_shardings=(shardings, None),
-        )
-
-    def __call__(self, steps, b=8):
-        losses = []
-        for i in range(steps):
-            data = jax.device_put(batch(b, seed=i), self.rules.batch(b))
-            self.state, metrics = self.step(self.state, data)
-            losses.append(float(metrics["loss"]))
-        return losses
-
-
-VIT = {"name": "vit_tiny", "depth": 1}
+VIT, SMALL_VIT = {"name": "vit_tiny", "depth": 1}, {"name": "vit_tiny", "depth": 1, "width": 16, "heads": 2}
 CONV = {"name": "resnet10_slim", "channels": 8}
+TRANSFORMER = {"name": "transformer", "layers": 1, "heads": 4}
+SLICES = {"replica": 2, "data": 2, "fsdp": 2}
 
 
 @pytest.fixture
@@ -77,71 +20,119 @@ def config(common_config):
     return common_config
 
 
+def make(config, mesh=None, *, encoder=VIT, decoder=TRANSFORMER, width=32, **options) -> StepRun:
+    options = {"dropout": config.model.dropout} | options
+    return StepRun(config, mesh, encoder=encoder, decoder=decoder, width=width, **options)
+
+
+def losses(run: StepRun, steps: int, b: int = 8) -> list[float]:
+    return [run.advance(draw_batch(b=b, seed=i))["loss"] for i in range(steps)]
+
+
 @pytest.mark.parametrize(
     "decoder",
     ["transformer", pytest.param("lstm", marks=pytest.mark.slow), pytest.param("gru", marks=pytest.mark.slow)],
 )
 def test_eight_devices_give_the_losses_of_one(config, decoder):
     config.train.label_smoothing, config.train.ema = 0.1, 0.9
-    options = {"name": decoder} | ({"layers": 1, "heads": 4} if decoder == "transformer" else {})
-    one = Run(config, encoder=VIT, decoder=options)
-    eight = Run(config, encoder=VIT, decoder=options, mesh={"replica": 1, "data": 2, "fsdp": 2, "tensor": 2})
+    decoder = TRANSFORMER if decoder == "transformer" else {"name": decoder}
+    one = make(config, decoder=decoder)
+    eight = make(config, {"data": 2, "fsdp": 2, "tensor": 2}, decoder=decoder)
     sharded = [v for v in eight.state.params.values() if v.sharding.shard_shape(v.shape) != v.shape]
     assert len(sharded) >= 10, "parameters lie over fsdp and tensor"
-    np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
+    np.testing.assert_allclose(losses(one, 20), losses(eight, 20), atol=1e-5)
 
 
 @pytest.mark.parametrize(("encoder", "accumulate"), [(VIT, 1), (VIT, 2), (CONV, 1)])
 def test_two_slices_give_the_losses_of_one_device(config, encoder, accumulate):
     config.model.dropout, config.train.gradient_accumulation_steps = 0.0, accumulate
     config.train.label_smoothing, config.train.doubly_stochastic = 0.1, 0.5
-    one = Run(config, encoder=encoder)
-    eight = Run(config, encoder=encoder, mesh={"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
-    np.testing.assert_allclose(one(20), eight(20), atol=1e-5)
+    one, eight = (make(config, mesh, encoder=encoder) for mesh in (None, SLICES))
+    np.testing.assert_allclose(losses(one, 20), losses(eight, 20), atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [32, 128])
 def test_slices_give_the_losses_of_one_device_as_they_compute_elsewhere_than_on_cpu(config, monkeypatch, width):
     config.model.dropout = 0.0
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
-    one, eight = (
-        Run(config, encoder=VIT, decoder={"name": "transformer", "layers": 1, "heads": 1}, mesh=mesh, width=width)
-        for mesh in (ONE, {"replica": 2, "data": 2, "fsdp": 2, "tensor": 1})
-    )
-    np.testing.assert_allclose(one(10), eight(10), atol=1e-5)
+    decoder = TRANSFORMER | {"heads": 1}
+    one, eight = (make(config, mesh, decoder=decoder, width=width) for mesh in (None, SLICES))
+    np.testing.assert_allclose(losses(one, 10), losses(eight, 10), atol=1e-5)
 
 
 def test_slices_draw_different_dropout(config):
     config.model.dropout, config.optimizer.learning_rate = 0.5, 0.0
-    run = Run(config, encoder=VIT, mesh={"replica": 2, "data": 1, "fsdp": 1, "tensor": 1})
-    data = batch(4)
-    twice = jax.tree.map(lambda x: np.concatenate([x, x]), data)
-    half = {**twice, "loss_mask": twice["loss_mask"] & (np.arange(8) < 4)[:, None]}
-    other = {**twice, "loss_mask": twice["loss_mask"] & (np.arange(8) >= 4)[:, None]}
+    run = make(config, {"replica": 2})
+    twice = jax.tree.map(lambda x: np.concatenate([x, x]), draw_batch(b=4))
+    halves = (np.arange(8) < 4, np.arange(8) >= 4)
     first, second = (
-        float(run.step(run.state, jax.device_put(each, run.rules.batch(8)))[1]["loss"]) for each in (half, other)
+        float(run.step(run.state, twice | {"loss_mask": twice["loss_mask"] & half[:, None]})[1]["loss"])
+        for half in halves
     )
     assert abs(first - second) > 1e-3, "the same photos on both slices lose different units"
 
 
-@pytest.mark.parametrize("encoder", [VIT, CONV])
-def test_accumulation_gives_the_gradient_of_one_large_batch(config, encoder):
-    # Dropout draws and batch statistics differ by micro-batch, and are not part of the claim.
-    config.model.dropout, config.model.encoder.frozen = 0.0, encoder is CONV
-    config.train.doubly_stochastic = 0.5
-    whole = Run(config, encoder=encoder)
-    config.train.gradient_accumulation_steps = 4
-    parts = Run(config, encoder=encoder)
-    # The second loss is after an update, and so speaks of the gradient.
-    np.testing.assert_allclose(whole(2), parts(2), atol=1e-6)
+def events(seed: int) -> dict:
+    """Videos with none to three events each."""
+    b, e = 8, 3
+    batch, rng = draw_batch(e, t=5, seed=seed), np.random.default_rng(1)
+    mask = np.arange(e) < np.arange(b)[:, None] % (e + 1)
+    batch["loss_mask"] &= mask[..., None]
+    start = rng.uniform(0, 0.5, (b, e))
+    times = np.stack([start, start + rng.uniform(0.1, 0.5, (b, e))], axis=-1).astype(np.float32)
+    return batch | {"event_mask": mask, "event_times": times, "duration": np.full(b, 5, np.float32)}
+
+
+# Batches, and options of the captioner.
+CASES = {
+    "several captions of a video": (lambda seed: draw_batch(2, t=5, seed=seed), {"encoder": SMALL_VIT}),
+    "frozen batch norm": (lambda seed: draw_batch(t=5, seed=seed), {"encoder": CONV | {"channels": 4}}),
+    "event queries": (events, {
+        "encoder": SMALL_VIT, "dense": True, "events": {"queries": 6, "layers": 1, "heads": 2, "events": 3},
+        "temporal": {"name": "transformer", "layers": 1, "heads": 2, "space": "same"},
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("case", "micro_batches", "slices"),
+    [
+        ("several captions of a video", 4, 1), ("several captions of a video", 1, 2),
+        ("several captions of a video", 2, 2), ("frozen batch norm", 4, 1),
+        *(pytest.param("frozen batch norm", *ways, marks=pytest.mark.slow) for ways in ((1, 2), (2, 2))),
+        *(pytest.param("event queries", *ways, marks=pytest.mark.slow) for ways in ((4, 1), (1, 2), (2, 2))),
+    ],
+)  # fmt: skip
+def test_micro_batches_and_slices_give_losses_and_gradients_of_one_large_batch(config, case, micro_batches, slices):
+    # Draws of dropout, and batch norm's statistics of a batch, are a micro-batch's own: they are no part of the claim.
+    config.optimizer.clip_norm, config.model.dropout = 0.0, 0.0
+    config.train.label_smoothing, config.train.doubly_stochastic = 0.1, 0.5
+    config.model.encoder.frozen = case == "frozen batch norm"
+    draw, options = CASES[case]
+    results = []
+    for config.train.gradient_accumulation_steps, replicas in ((1, 1), (micro_batches, slices)):
+        run = make(config, {"replica": replicas}, decoder=TRANSFORMER | {"heads": 2}, width=16, **options)
+        first = run.advance(draw(0))
+        moment = optax.tree.get(run.state.opt_state, "mu")
+        gradients = {name: np.array(value) / (1 - config.optimizer.b1) for name, value in moment.items()}
+        results.append((first, run.advance(draw(0)), gradients))  # the second metrics are those after an update
+    (*whole, gradients), (*parts, summed) = results
+    for one, other in zip(whole, parts, strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-6, atol=1e-6)
+    assert max(abs(gradient).max() for gradient in gradients.values()) > 0.01
+    for name, gradient in gradients.items():
+        # Of an array of gradients up to 9, which are sums, one ulp is 1e-6 already.
+        largest = max(abs(gradient).max(), 1.0)
+        np.testing.assert_allclose(gradient / largest, summed[name] / largest, rtol=0, atol=1e-6, err_msg=name)
 
 
 def test_a_frozen_encoder_and_its_statistics_stay_as_they_are(config):
     config.model.encoder.frozen = True
-    run = Run(config, encoder=CONV)
+    run = make(config, encoder=CONV)
     frozen, batch_stats = (jax.tree.map(np.array, tree) for tree in (run.state.frozen, run.state.batch_stats))
     before = jax.tree.map(np.array, run.state.params)
-    run(2)
+    losses(run, 2)
     assert any(name.startswith("encoders/vision/") for name in frozen) and batch_stats
     jax.tree.map(np.testing.assert_array_equal, frozen, jax.tree.map(np.array, run.state.frozen))
     jax.tree.map(np.testing.assert_array_equal, batch_stats, jax.tree.map(np.array, run.state.batch_stats))
@@ -149,15 +140,15 @@ def test_a_frozen_encoder_and_its_statistics_stay_as_they_are(config):
 
 
 def test_a_learning_encoder_updates_its_statistics(config):
-    run = Run(config, encoder=CONV)
+    run = make(config, encoder=CONV)
     before = jax.tree.map(np.array, run.state.batch_stats)
-    run(1)
+    losses(run, 1)
     assert any((np.array(run.state.batch_stats[name]) != before[name]).any() for name in before)
 
 
 def test_freezing_by_name(config):
     config.optimizer.freeze = ("^fuser/", "embedding")
-    run = Run(config, encoder=VIT)
+    run = make(config)
     assert set(run.state.frozen) == {
         n for n in [*run.state.params, *run.state.frozen] if n.startswith("connectors/") or "embedding" in n
     }
@@ -165,36 +156,23 @@ def test_freezing_by_name(config):
 
 def test_the_average_follows_the_parameters(config):
     config.train.ema = 0.5
-    run = Run(config, encoder=VIT)
+    run = make(config)
     name = "decoder/position"
     average = np.array(run.state.params[name])
     for i in range(3):
-        run(1)
+        losses(run, 1)
         decay = min(0.5, (1 + i) / (10 + i))
         average = average * decay + np.array(run.state.params[name]) * (1 - decay)
     np.testing.assert_allclose(run.state.ema[name], average, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bits(config):
-    first, second = Run(config, encoder=VIT), Run(config, encoder=VIT)
-    assert first(3) == second(3)
+    first, second = make(config), make(config)
+    assert losses(first, 3) == losses(second, 3)
 
 
 def test_bfloat16_learns_too(config):
-    def make(key):
-        return Captioner(
-            vocab=40, width=32, max_len=16, encoders=vision(VIT), image_size=32,
-            decoder={"name": "transformer", "layers": 1, "heads": 4}, dtype=jnp.bfloat16, rngs=nnx.Rngs(key),
-        )  # fmt: skip
-
-    pure_model = PureModel.of(make)
-    names = list(pure_model.shapes)
-    optimizer, schedule = make_optimizer(config.optimizer, 100, names)
-    state = make_init(pure_model, optimizer, names, ema=False)(make_key(0), {}, {})
-    assert all(value.dtype == jnp.float32 for value in state.params.values())
-    step = jax.jit(make_step(pure_model, optimizer, schedule, config.train, seed=0))
-    losses = []
-    for _ in range(8):
-        state, metrics = step(state, batch())
-        losses.append(float(metrics["loss"]))
-    assert losses[-1] < losses[0]
+    run = make(config, dtype=jnp.bfloat16, dropout=0.0)
+    assert all(value.dtype == jnp.float32 for value in run.state.params.values())
+    loss = [run.advance(draw_batch())["loss"] for _ in range(8)]
+    assert loss[-1] < loss[0]

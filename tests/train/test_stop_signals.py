@@ -23,11 +23,6 @@ sys.exit(launch.main())
 """
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
-
-
 def stop_while_compiling(command: list[str], env: dict, number: int, delay: float = 0.0) -> tuple[int, str, float]:
     """Sends a signal while the training step compiles. Returns (exit status, log, seconds until the end)."""
     process = subprocess.Popen(command, env=env, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -59,10 +60,10 @@ def steps_in(folder: Path) -> list[int]:
 @pytest.fixture
 def saved(tmp_path):
     """A workdir with two checkpoints, and the state of the second."""
-    checkpoints, first, second = Checkpoints(tmp_path, keep=2), make_state(1), make_state(2)
-    checkpoints.save(5, first, {"next": 5})
-    checkpoints.save(10, second, {"next": 10})
-    checkpoints.close()
+    second = make_state(2)
+    with closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+        checkpoints.save(5, make_state(1), {"next": 5})
+        checkpoints.save(10, second, {"next": 10})
     return tmp_path, second
 
 
@@ -95,42 +96,37 @@ def test_a_state_saved_under_the_names_of_an_older_version_is_restored_under_the
 
 def test_steps_that_donate_their_buffers_do_not_touch_what_is_being_saved(tmp_path):
     state, expected = make_state(width=2048), {}
-    checkpoints = Checkpoints(tmp_path, keep=100)
-    for step in range(1, 7):
-        state = donating(state)
-        expected[step] = copied(state)
-        checkpoints.save(step, state, {"next": step})
-        for _ in range(3):
-            state = donating(state)  # writes over the donated memory while the save is under way
-    checkpoints.close()
+    with closing(Checkpoints(tmp_path, keep=100)) as checkpoints:
+        for step in range(1, 7):
+            state = donating(state)
+            expected[step] = copied(state)
+            checkpoints.save(step, state, {"next": step})
+            for _ in range(3):
+                state = donating(state)  # writes over the donated memory while the save is under way
     for step in sorted(expected, reverse=True):
-        checkpoints = Checkpoints(tmp_path, keep=100)
-        restored, iterator = checkpoints.restore(abstract(expected[step]))
-        checkpoints.close()
+        with closing(Checkpoints(tmp_path, keep=100)) as checkpoints:
+            restored, iterator = checkpoints.restore(abstract(expected[step]))
         assert iterator == {"next": step}
         assert_same(expected[step], copied(restored))
         shutil.rmtree(tmp_path / "checkpoints" / str(step))
 
 
 def test_the_last_k_stay(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=3)
-    for step in range(2, 13, 2):
-        checkpoints.save(step, make_state(step), {})
-    checkpoints.close()
+    with closing(Checkpoints(tmp_path, keep=3)) as checkpoints:
+        for step in range(2, 13, 2):
+            checkpoints.save(step, make_state(step), {})
     assert steps_in(tmp_path / "checkpoints") == [8, 10, 12]
 
 
 def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
-    checkpoints, states = Checkpoints(tmp_path, keep=1), [make_state(i) for i in range(5)]
-    scores = [0.2, 0.5, 0.4, 0.5, 0.1]
-    kept = []
-    for i, score in enumerate(scores):
-        kept.append(checkpoints.beats_best(i + 1, score))
-        if kept[-1]:
-            checkpoints.save_best(i + 1, score, *states[i].for_eval())
-    assert kept == [True, True, False, False, False]
-    assert checkpoints.best() == (2, 0.5)
-    checkpoints.close()
+    states, kept = [make_state(i) for i in range(5)], []
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        for i, score in enumerate([0.2, 0.5, 0.4, 0.5, 0.1]):
+            kept.append(checkpoints.beats_best(i + 1, score))
+            if kept[-1]:
+                checkpoints.save_best(i + 1, score, *states[i].for_eval())
+        assert kept == [True, True, False, False, False]
+        assert checkpoints.best() == (2, 0.5)
     assert steps_in(tmp_path / "best") == [2]
     step, params, batch_stats = load_weights(tmp_path)
     assert step == 2
@@ -139,21 +135,18 @@ def test_the_best_by_score_stays_and_later_is_no_better(tmp_path):
 
 
 def test_a_repeated_evaluation_does_not_replace_the_best(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save_best(20, 0.5, *make_state().for_eval())
-    checkpoints.close()
-    checkpoints = Checkpoints(tmp_path, keep=1)  # goes on from step 10, say, and comes by 20 once more
-    assert not checkpoints.beats_best(15, 0.9)
-    assert not checkpoints.beats_best(20, 0.5)
-    assert checkpoints.beats_best(30, 0.6)
-    checkpoints.close()
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        checkpoints.save_best(20, 0.5, *make_state().for_eval())
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:  # goes on from step 10, say, and comes by 20 once more
+        assert not checkpoints.beats_best(15, 0.9)
+        assert not checkpoints.beats_best(20, 0.5)
+        assert checkpoints.beats_best(30, 0.6)
 
 
 def test_without_an_evaluation_the_weights_are_the_latest_and_the_averaged_ones(tmp_path):
     state = make_state(ema=True)
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save(3, state, {})
-    checkpoints.close()
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        checkpoints.save(3, state, {})
     step, params, batch_stats = load_weights(tmp_path)
     assert step == 3
     assert_same(copied(state.ema | state.frozen), params)
@@ -174,29 +167,26 @@ def test_restoring_lays_arrays_over_another_mesh(saved):
         name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rules.sharding(("embed", "mlp"), x.shape))
         for name, x in target.params.items()
     }
-    checkpoints = Checkpoints(path, keep=2)
-    restored, _ = checkpoints.restore(target.replace(params=placed))
-    assert_same(copied(state), copied(restored))
-    assert restored.params["layer/0"].sharding.shard_shape((64, 128)) == (32, 64)
-    # and from eight devices back to one
-    checkpoints.save(11, restored, {})
-    checkpoints.wait()
-    back, _ = checkpoints.restore(abstract(state))
-    checkpoints.close()
+    with closing(Checkpoints(path, keep=2)) as checkpoints:
+        restored, _ = checkpoints.restore(target.replace(params=placed))
+        assert_same(copied(state), copied(restored))
+        assert restored.params["layer/0"].sharding.shard_shape((64, 128)) == (32, 64)
+        # and from eight devices back to one
+        checkpoints.save(11, restored, {})
+        checkpoints.wait()
+        back, _ = checkpoints.restore(abstract(state))
     assert_same(copied(state), copied(back))
     assert len(back.params["layer/0"].sharding.device_set) == 1
 
 
 def test_another_model_is_told_by_its_arrays(saved):
-    path, _ = saved
-    checkpoints = Checkpoints(path, keep=2)
-    with pytest.raises(CheckpointError, match=r"another model.*params/layer/0: saved \(64, 128\), expected \(64, 32\)"):
-        checkpoints.restore(abstract(make_state(width=32)))
     fewer = make_state()
     del fewer.params["layer/2"]
-    with pytest.raises(CheckpointError, match=r"1 arrays differ: params/layer/2: saved \(64, 128\), expected nothing"):
-        checkpoints.restore(abstract(fewer))
-    checkpoints.close()
+    with closing(Checkpoints(saved[0], keep=2)) as checkpoints:
+        with pytest.raises(CheckpointError, match=r"another model.*layer/0: saved \(64, 128\), expected \(64, 32\)"):
+            checkpoints.restore(abstract(make_state(width=32)))
+        with pytest.raises(CheckpointError, match=r"1 arrays differ: params/layer/2: saved .*128\), expected nothing"):
+            checkpoints.restore(abstract(fewer))
 
 
 def test_weights_of_another_model_are_told_by_their_names(tmp_path):
@@ -234,24 +224,25 @@ def test_a_damaged_checkpoint_is_named(saved, what):
     DAMAGE[what](path / "checkpoints" / "10")
     with pytest.raises(CheckpointError, match="checkpoints/10.* cannot be read.*Copy .*checkpoints/10 again, or"):
         load_weights(path)
-    checkpoints = Checkpoints(path, keep=2)
-    with pytest.raises(CheckpointError, match="checkpoints/10.* cannot be read"):
+    with (
+        closing(Checkpoints(path, keep=2)) as checkpoints,
+        pytest.raises(CheckpointError, match="checkpoints/10.* cannot be read"),
+    ):
         checkpoints.restore(abstract(state))
-    checkpoints.close()
     # as the message says:
     shutil.rmtree(path / "checkpoints" / "10")
-    checkpoints = Checkpoints(path, keep=2)
-    assert checkpoints.restore(abstract(state))[1] == {"next": 5}
-    checkpoints.close()
+    with closing(Checkpoints(path, keep=2)) as checkpoints:
+        assert checkpoints.restore(abstract(state))[1] == {"next": 5}
 
 
 def test_a_lost_place_in_the_data_is_damage_too(saved):
     path, state = saved
     shutil.rmtree(path / "checkpoints/10/iterator")
-    checkpoints = Checkpoints(path, keep=2)
-    with pytest.raises(CheckpointError, match="checkpoints/10 cannot be read.*iterator"):
+    with (
+        closing(Checkpoints(path, keep=2)) as checkpoints,
+        pytest.raises(CheckpointError, match="checkpoints/10 cannot be read.*iterator"),
+    ):
         checkpoints.restore(abstract(state))
-    checkpoints.close()
 
 
 def test_a_half_written_checkpoint_is_not_seen(saved):
@@ -261,32 +252,34 @@ def test_a_half_written_checkpoint_is_not_seen(saved):
     (path / "best").mkdir(exist_ok=True)
     shutil.copytree(half, path / "best" / "15.orbax-checkpoint-tmp-1700000000")
     assert load_weights(path)[0] == 10
-    checkpoints = Checkpoints(path, keep=2)
-    assert checkpoints.latest_step() == 10
-    assert checkpoints.best() is None
-    assert checkpoints.restore(abstract(state))[1] == {"next": 10}
-    checkpoints.close()
+    with closing(Checkpoints(path, keep=2)) as checkpoints:
+        assert checkpoints.latest_step() == 10
+        assert checkpoints.best() is None
+        assert checkpoints.restore(abstract(state))[1] == {"next": 10}
     assert not half.exists(), "it would never be finished"
 
 
 def test_a_save_has_its_name_only_when_it_is_whole(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=2)
     folder, deadline = tmp_path / "checkpoints/7", time.monotonic() + 20
-    checkpoints.save(7, make_state(width=2048), {})
-    while not folder.exists():
-        assert time.monotonic() < deadline
-    first = {path.relative_to(folder) for path in folder.rglob("*") if "commit_success" not in path.name}
-    checkpoints.close()
-    assert first == {path.relative_to(folder) for path in folder.rglob("*") if "commit_success" not in path.name}
+
+    def files() -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*") if "commit_success" not in path.name}
+
+    with closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+        checkpoints.save(7, make_state(width=2048), {})
+        while not folder.exists():
+            assert time.monotonic() < deadline
+        first = files()
+    assert first == files()
 
 
 def test_a_step_is_saved_once(tmp_path):
-    checkpoints, first = Checkpoints(tmp_path, keep=2), make_state(1)
-    checkpoints.save(4, first, {"next": 1})
-    checkpoints.save(4, make_state(2), {"next": 2})
-    checkpoints.wait()
-    restored, iterator = checkpoints.restore(abstract(first))
-    checkpoints.close()
+    first = make_state(1)
+    with closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+        checkpoints.save(4, first, {"next": 1})
+        checkpoints.save(4, make_state(2), {"next": 2})
+        checkpoints.wait()
+        restored, iterator = checkpoints.restore(abstract(first))
     assert iterator == {"next": 1}
     assert_same(copied(first), copied(restored))
 

@@ -8,13 +8,7 @@ from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.workdir.layout import Workdir
-from capjax.workdir.prepare import StartRecord, missing_folders, prepare
-from tests.helpers.tiny_job import Tiny
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from capjax.workdir.prepare import StartRecord, prepare
 
 
 def prepared(path, config) -> list[str]:
@@ -96,10 +90,11 @@ def test_neighbors_need_features(tiny, tmp_path):
 
 def test_a_failed_start_removes_what_it_created(tiny, tmp_path):
     run = tmp_path / "runs/new"
-    created = StartRecord(Workdir(run), missing_folders(run))
-    prepared(run, tiny.config())
-    (run / "checkpoints").mkdir()
-    created.remove()
+    with Workdir(run).lock() as new_folders:
+        created = StartRecord(Workdir(run), new_folders)
+        prepared(run, tiny.config())
+        (run / "checkpoints").mkdir()
+        created.remove()
     assert not (tmp_path / "runs").exists()
 
 
@@ -113,8 +108,9 @@ def test_a_failed_start_leaves_what_was_there_before(tiny, tmp_path):
 
 
 def test_a_run_that_saved_anything_stays(tiny, tmp_path):
-    created = StartRecord(Workdir(tmp_path / "run"), missing_folders(tmp_path / "run"))
-    prepared(tmp_path / "run", tiny.config())
-    save_checkpoint(tmp_path / "run")
-    created.remove()
+    with Workdir(tmp_path / "run").lock() as new_folders:
+        created = StartRecord(Workdir(tmp_path / "run"), new_folders)
+        prepared(tmp_path / "run", tiny.config())
+        save_checkpoint(tmp_path / "run")
+        created.remove()
     assert (tmp_path / "run/config.json").is_file()

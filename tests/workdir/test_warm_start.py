@@ -8,41 +8,23 @@ from capjax.models.build import make_pure_model
 from capjax.models.pure_model import make_key
 from capjax.text import vocabulary
 from capjax.text.vocabulary import Vocabulary
-from capjax.workdir.checkpoint import Checkpoints, load_weights
-from capjax.workdir.layout import Workdir
-from capjax.workdir.prepare import prepare
+from capjax.workdir.checkpoint import load_weights
 from capjax.workdir.warm_start import parse_init, warm_start
-from tests.helpers.drawn_models import draw_params
-from tests.helpers.tiny_job import Tiny
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_videos import draw_workdir
 
 
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
     """A workdir with drawn weights, and these weights."""
-    workdir, config = Workdir(tmp_path_factory.mktemp("warm") / "run"), tiny.config()
-    from capjax.data.pipeline import DatasetSplit
-
-    prepare(workdir, config, [DatasetSplit.parse(part).open() for part in config.data.train])
-    params = draw_params(model(config, Vocabulary.load(workdir.vocabulary_path)))
-    checkpoints = Checkpoints(workdir.path, keep=1)
-    checkpoints.save_best(7, 0.5, params, {})
-    checkpoints.close()
-    return workdir.path, {name: np.asarray(value) for name, value in params.items()}
-
-
-def model(config, words: Vocabulary):
-    return make_pure_model(config, vocab=words.size)
+    workdir = tmp_path_factory.mktemp("warm") / "run"
+    draw_workdir(tiny.config(), workdir, step=7)
+    return workdir, {name: np.asarray(value) for name, value in load_weights(workdir)[1].items()}
 
 
 def start(tiny, run, *more: str, words: Vocabulary | None = None):
     config = tiny.config(f"init={run[0]}", *more)
     words = words or Vocabulary.load(run[0] / "vocabulary.model")
-    pure_model = model(config, words)
+    pure_model = make_pure_model(config, vocab=words.size)
     return pure_model, *warm_start(config, pure_model, words)
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers import READERS, InputError, Item, Problem
+from data_prep.readers import InputError
+from tests.helpers.reader_results import found
 
 
 def coco(folder, suffix="train2017", images=None, annotations=None, instances=None):
@@ -26,11 +27,6 @@ def coco(folder, suffix="train2017", images=None, annotations=None, instances=No
     if instances is not None:
         (folder / "annotations" / f"instances_{suffix}.json").write_text(json.dumps(instances))
     return folder
-
-
-def found(name, *args, **kwargs):
-    everything = list(READERS.make(name, *args, **kwargs))
-    return [x for x in everything if isinstance(x, Item)], [x for x in everything if isinstance(x, Problem)]
 
 
 def test_photos_come_with_their_captions(tmp_path):

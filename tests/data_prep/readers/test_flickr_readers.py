@@ -4,13 +4,9 @@ from collections import Counter
 
 import pytest
 
-from data_prep.readers import READERS, InputError, Item, Problem
+from data_prep.readers import InputError
 from data_prep.readers.files import split_by_hash
-
-
-def found(name, *args, **kwargs):
-    everything = list(READERS.make(name, *args, **kwargs))
-    return [x for x in everything if isinstance(x, Item)], [x for x in everything if isinstance(x, Problem)]
+from tests.helpers.reader_results import found
 
 
 def flickr8k(folder, tokens: bytes, **lists: str):

@@ -5,20 +5,16 @@ import json
 import pytest
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers import READERS, InputError, Item, Problem
+from data_prep.readers import READERS, InputError, Item
 from data_prep.readers.item import language
 from data_prep.readers.translations import Source, Translations
-
-
-def sort_out(everything):
-    everything = list(everything)
-    return [x for x in everything if isinstance(x, Item)], [x for x in everything if isinstance(x, Problem)]
+from tests.helpers.reader_results import found, sort_out
 
 
 def jsonl(folder, *rows, **options):
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     (folder / "captions.jsonl").write_text("\n".join(lines))
-    return sort_out(READERS.make("jsonl", folder, **options))
+    return found("jsonl", folder, **options)
 
 
 def test_the_least_that_a_line_needs(tmp_path):
@@ -84,9 +80,9 @@ def test_the_file_may_be_given_itself_or_lie_elsewhere(tmp_path, make_photos):
     make_photos(tmp_path / "photos", ["a.jpg"])
     file = tmp_path / "mine.jsonl"
     file.write_text('{"image": "a.jpg", "caption": "x"}\n')
-    assert sort_out(READERS.make("jsonl", file))[0][0].media == tmp_path / "a.jpg"
-    by_images = sort_out(READERS.make("jsonl", file, images=tmp_path / "photos"))[0]
-    by_captions = sort_out(READERS.make("jsonl", tmp_path / "photos", captions=file))[0]
+    assert found("jsonl", file)[0][0].media == tmp_path / "a.jpg"
+    by_images = found("jsonl", file, images=tmp_path / "photos")[0]
+    by_captions = found("jsonl", tmp_path / "photos", captions=file)[0]
     assert by_images[0].media == by_captions[0].media == tmp_path / "photos" / "a.jpg"
 
 
@@ -94,7 +90,7 @@ def test_several_files_must_be_chosen_from(tmp_path):
     (tmp_path / "a.jsonl").write_text("")
     (tmp_path / "b.jsonl").write_text("")
     with pytest.raises(InputError, match=r"a\.jsonl, b\.jsonl"):
-        sort_out(READERS.make("jsonl", tmp_path))
+        found("jsonl", tmp_path)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -106,7 +102,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, separator):
         ["test", "b.jpg", "A cat.", ""],
     ]
     (tmp_path / "captions.csv").write_text("\r\n".join(separator.join(row) for row in rows), newline="")
-    items, problems = sort_out(READERS.make("csv", tmp_path, lang="en-GB"))
+    items, problems = found("csv", tmp_path, lang="en-GB")
     assert not problems
     assert [(item.id, item.split, item.captions) for item in items] == [
         (
@@ -121,7 +117,7 @@ def test_tables_as_spreadsheets_write_them(tmp_path, separator):
 def test_bad_rows_are_listed_by_line(tmp_path):
     table = "image,caption,split\na.jpg,x,train\na.jpg,y,val\nb.jpg,x\n,x,train\nc.jpg,x,tset\nd.jpg,,train\n"
     (tmp_path / "captions.csv").write_text(table)
-    items, problems = sort_out(READERS.make("csv", tmp_path))
+    items, problems = found("csv", tmp_path)
     assert {(problem.kind, problem.where, problem.costs) for problem in problems} == {
         ("malformed", "captions.csv:3", "caption"),
         ("malformed", "captions.csv:4", "caption"),
@@ -136,7 +132,7 @@ def test_bad_rows_are_listed_by_line(tmp_path):
 def test_a_table_without_header_is_refused(tmp_path, header):
     (tmp_path / "captions.csv").write_text(header + "\n")
     with pytest.raises(InputError, match=r"captions\.csv:1: .*image and caption"):
-        sort_out(READERS.make("csv", tmp_path))
+        found("csv", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 
 from capjax.data.record import RecordSource
 from capjax.data.video import VideoFile
-from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
 from data_prep.synthetic.moving.draw import MovingVideo, frames
 from data_prep.synthetic.moving.grammar import LANGUAGES, PARAPHRASES, captions, events, is_true, summaries
 from data_prep.synthetic.moving.scene import DIRECTIONS, KINDS, MAX_EVENTS, TURNS, MovingScene, make_moving_scene
+from tests.helpers.built_records import build_records
 from tests.helpers.folders import contents
 
 SCENES = [make_moving_scene(0, index) for index in range(60)]
@@ -113,10 +113,7 @@ def test_the_file_lasts_as_long_as_the_scene(tmp_path):
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path):
     for workers in (1, 2):
-        RecordBuilder(
-            name="moving", reader=READERS.make("moving", count=20, size=32), output_dir=tmp_path / str(workers),
-            workers=workers, progress=False,
-        ).download_and_prepare()  # fmt: skip
+        build_records("moving", READERS.make("moving", count=20, size=32), tmp_path / str(workers), workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert [len(RecordSource(tmp_path / "1", split)) for split in ("train", "val", "test")] == [18, 1, 1]
 

@@ -11,10 +11,10 @@ from PIL import Image
 from capjax.data.photo import MediaSettings
 from capjax.data.record import RecordSource
 from capjax.data.video import VideoFile
-from data_prep.build import RecordBuilder
 from data_prep.readers import READERS
 from data_prep.readers.item import InputError
 from data_prep.synthetic.slideshow import FPS, make_shots, starts
+from tests.helpers.built_records import build_records
 from tests.helpers.pictures import encode
 from tests.helpers.videos import pixels
 
@@ -45,11 +45,7 @@ def photos(tmp_path_factory) -> Path:
         ]
         rows.append(json.dumps({"image": f"{index}.jpg", "captions": captions, "split": split}) + "\n")
     (folder / "captions.jsonl").write_text("".join(rows))
-    reader = READERS.make("jsonl", folder)
-    RecordBuilder(
-        name="photos", reader=reader, output_dir=folder / "out", workers=1, progress=False
-    ).download_and_prepare()
-    return folder / "out"
+    return build_records("photos", READERS.make("jsonl", folder), folder / "out").output_dir
 
 
 @pytest.fixture(scope="module")
