@@ -10,6 +10,7 @@ _BYTES = {
     "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8,
     "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16,
 }  # fmt: skip
+_PACKAGE = "capjax/"
 # Search radius of `HloProgram.cause`, in instructions.
 _CAUSE_RADIUS = 12
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
@@ -235,15 +236,15 @@ class HloProgram:
         matches = {number: pattern.search(text) for number, text in self._tables.get("StackFrames", {}).items()}
         return {number: (int(match[1]), int(match[2] or 0)) for number, match in matches.items() if match}
 
-    def source(self, instruction: Instruction, package: str = "capjax/") -> str:
-        """Returns the innermost `file:line` in `package` of an instruction's call stack; empty where there is none."""
+    def source(self, instruction: Instruction) -> str:
+        """Returns the innermost `file:line` in capjax of an instruction's call stack; empty where there is none."""
         locations, names = self._tables.get("FileLocations", {}), self._tables.get("FileNames", {})
         frame = instruction.frame
         while frame in self._frames:
             location, parent = self._frames[frame]
             match = re.search(r"file_name_id=(\d+) .*?\bline=(\d+)", locations.get(location, ""))
-            if match and package in (path := names.get(int(match[1]), "").strip('"')):
-                return f"{package}{path.rpartition(package)[2]}:{match[2]}"
+            if match and _PACKAGE in (path := names.get(int(match[1]), "").strip('"')):
+                return f"{_PACKAGE}{path.rpartition(_PACKAGE)[2]}:{match[2]}"
             # Parents are counted from 1 up: a frame whose parent equals itself is the outermost.
             frame = parent - 1 if parent else None
         return ""

@@ -54,7 +54,6 @@ class DenseEvaluation(Evaluation):
 def evaluate(
     generator: CaptionGenerator, params, batch_stats, batches: Iterable[Batch], *, languages: Sequence[str],
     to_device: Callable[[Batch], Mapping[str, Any]], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> DenseEvaluation:  # fmt: skip
     """Finds the events of every record of `batches` in each of the languages it has events in, and scores them.
 
@@ -73,7 +72,7 @@ def evaluate(
     durations: dict[str, float] = {}
     for row in decode_split(
         generator, "events", (params, batch_stats), batches, to_row, languages=languages, to_device=to_device,
-        seed=seed, progress=progress,
+        seed=seed,
     ):  # fmt: skip
         (video, start, duration), annotation_sets = row.record
         durations[video] = max(durations.get(video, 0.0), start + duration)

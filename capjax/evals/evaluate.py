@@ -126,7 +126,6 @@ class DecodedRow(NamedTuple):
 def decode_split(
     generator: CaptionGenerator, method: str, weights: tuple[Arrays, Arrays], batches: Iterable[Batch],
     to_row: Callable, *, languages: Sequence[str], to_device: Callable[[Batch], Mapping[str, Any]], seed: int,
-    progress: Callable[[int], None] | None,
 ) -> list[DecodedRow]:  # fmt: skip
     """Decodes every record in each language that it has references in; the encoder runs once per batch.
 
@@ -139,7 +138,6 @@ def decode_split(
       languages: the languages to write.
       to_device: see `evaluate`.
       seed: seed of sampling.
-      progress: see `evaluate`.
 
     Returns:
       The rows of all processes, in the order of the split and of the languages.
@@ -158,15 +156,12 @@ def decode_split(
             for i in annotated:
                 row = int(batch["rows"][i])
                 rows.append((number, row, lang, *to_row(batch, i, lang, results[row])))
-        if progress is not None:
-            progress(int(batch["valid"].sum()))
     return sorted((DecodedRow(*row) for row in itertools.chain(*allgather_objects(rows))), key=lambda row: row[:2])
 
 
 def evaluate(
     generator: CaptionGenerator, params, batch_stats, batches: Iterable[Batch], *, languages: Sequence[str],
     to_device: Callable[[Batch], Mapping[str, Any]], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
-    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
@@ -181,7 +176,6 @@ def evaluate(
       to_device: from a batch on the host to the model's inputs on the device.
       metrics: names of capjax.metrics.names.FAMILIES.
       seed: seed of sampling.
-      progress: called with the number of records done in each batch.
 
     Raises:
       ValueError: no record has references in one of the languages.
@@ -194,7 +188,7 @@ def evaluate(
     references: dict[str, dict[str, list[str]]] = {lang: {} for lang in languages}
     for row in decode_split(
         generator, "captions", (params, batch_stats), batches, to_row, languages=languages, to_device=to_device,
-        seed=seed, progress=progress,
+        seed=seed,
     ):  # fmt: skip
         id, texts = row.record
         predictions[row.lang][id], references[row.lang][id] = row.result, texts

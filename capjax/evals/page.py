@@ -35,12 +35,14 @@ figcaption b{display:block;margin:.3rem 0}ul{margin:.2rem 0;padding-left:1.1rem;
 svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans-serif;fill:currentColor}
 """
 
+_MAX_PHOTOS = 24
 
-def loss_curve(metrics: list[dict], width: int = 480, height: int = 220) -> str:
+def loss_curve(metrics: list[dict]) -> str:
     """Returns the loss by step as an SVG; empty with fewer than two points."""
     points = [(row["step"], row["loss"]) for row in metrics if "loss" in row]
     if len(points) < 2:
         return ""
+    width, height = 480, 220
     left, bottom = 40, height - 24
     last, top = points[-1][0], max(loss for _, loss in points)
     line = " ".join(
@@ -113,12 +115,11 @@ def _first_frame(path: Path) -> bytes | None:
         return None
 
 
-def make_page(workdir: "Workdir", *, max_photos: int = 24, photos: Path | None = None) -> str:
+def make_page(workdir: "Workdir", *, photos: Path | None = None) -> str:
     """Returns the HTML page of a run that has been evaluated.
 
     Args:
       workdir: the run.
-      max_photos: largest number of photos on the page.
       photos: for datasets of features, `folder` of `PhotoFinder`.
 
     Raises:
@@ -146,7 +147,7 @@ def make_page(workdir: "Workdir", *, max_photos: int = 24, photos: Path | None =
         if record.id not in predictions or not texts:
             continue
         references[record.id] = texts
-        if len(figures) < max_photos and (jpeg := finder.find(record, index)):
+        if len(figures) < _MAX_PHOTOS and (jpeg := finder.find(record, index)):
             figures.append(_figure(jpeg, predictions[record.id], texts))
     people = leave_one_out(references, lang=lang) if any(len(r) > 1 for r in references.values()) else {}
     rows = "".join(_row(name, value, people.get(name)) for name, value in scores.items())

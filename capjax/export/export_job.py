@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -29,14 +28,13 @@ REMEDY = "export the workdir again"
 REQUIRED_PACKAGES = ("tensorflow", "orbax.export")
 
 
-def run(config: ConfigDict, workdir: Path, output: str | Path | None = None, *, say: Callable = print) -> Path:
+def run(config: ConfigDict, workdir: Path, output: str | Path | None = None) -> Path:
     """Exports the best checkpoint of a workdir with the config's decoding options; returns the export's folder.
 
     Args:
       config: a config of the same model.
       workdir: folder of a training run.
       output: folder of the export; None: `export` in the workdir. An older export there is replaced.
-      say: called with a message when the export is complete.
 
     Raises:
       FileNotFoundError: the workdir has no trained model.
@@ -71,7 +69,7 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None, *, 
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    say(f"{output}: a SavedModel of step {read_metadata(output)['step']}; its README.md describes how to serve it")
+    print(f"{output}: a SavedModel of step {read_metadata(output)['step']}; its README.md describes how to serve it")
     return output
 
 

@@ -39,7 +39,7 @@ def test_every_command_has_help(name, capsys):
     assert "usage: " in capsys.readouterr().out
 
 
-def test_help_and_version_import_nothing_heavy(capsys):
+def test_help_and_version_import_nothing_heavy():
     done = python(
         "import sys; from capjax import cli; status = cli.main(['--help']); cli.main(['--version']); "
         "print(status, [name for name in ('jax', 'numpy', 'ml_collections', 'data_prep') if name in sys.modules])"

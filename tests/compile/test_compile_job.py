@@ -224,7 +224,7 @@ def test_on_one_chip_no_mesh_saves_memory(config):
 
 
 @needs_compiler
-def test_the_largest_arrays_are_arguments_where_the_compiler_names_none(config, tmp_path, monkeypatch):
+def test_the_largest_arrays_are_arguments_where_the_compiler_names_none(config, monkeypatch):
     def refuses(lowered):
         raise DoesNotFitError(3e9, 2e9, [])
 

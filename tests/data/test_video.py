@@ -87,7 +87,7 @@ def test_variable_frame_rates_are_read_by_their_true_times(tmp_path_factory, gap
     same(frames_at(video, moments), expected(times, moments))
 
 
-def test_no_more_is_decoded_than_what_the_wanted_frames_depend_on(tmp_path):
+def test_no_more_is_decoded_than_what_the_wanted_frames_depend_on():
     keys = np.zeros(100, bool)
     keys[::25] = True
     plan = _plan(np.arange(100), keys, np.array([30, 31]))

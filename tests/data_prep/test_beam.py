@@ -125,7 +125,7 @@ def test_an_interrupted_job_goes_on_with_or_without_beam(tmp_path, make_jsonl, n
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path, capsys):
+def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path):
     (tmp_path / "out.partial").mkdir()
     limited = f"ulimit -f 20; exec {sys.executable} -m data_prep jsonl --input {photos} --output {tmp_path / 'out'}"
     done = subprocess.run(["bash", "-c", f"{limited} {' '.join(BEAM)}"], capture_output=True, text=True)

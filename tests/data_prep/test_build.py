@@ -293,7 +293,7 @@ def test_a_dataset_is_not_overwritten_unasked(tmp_path, make_jsonl):
     assert not list(tmp_path.glob("out.*"))
 
 
-def test_a_folder_that_is_no_dataset_is_never_overwritten(tmp_path, make_jsonl):
+def test_a_folder_that_is_no_dataset_is_never_overwritten(make_jsonl):
     folder = make_jsonl(10)
     with pytest.raises(BuildError, match="not a dataset"):
         build(folder, folder, overwrite=True)

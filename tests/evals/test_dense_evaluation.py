@@ -63,7 +63,7 @@ def test_what_is_found_as_it_is_has_full_marks():
     assert set(TEMPORAL_FIGURES) <= set(scores), "and they are in scores.json"
 
 
-def test_windows_of_a_video_are_put_together(tmp_path):
+def test_windows_of_a_video_are_put_together():
     late = (29.999, 31.0, "it is late")
     result = run(
         record("v", 0.0, 20.0, {0: [A], 1: [B, C]}, found=[A, (12.0, 20.0, C[2])]),

@@ -72,12 +72,6 @@ def test_a_mean_is_over_languages():
     assert means(result.scores)["CIDEr"] == pytest.approx(result.scores["en"]["CIDEr"] + 0.5)
 
 
-def test_progress_counts_real_records():
-    done = []
-    run(progress=done.append)
-    assert done == [2, 1]
-
-
 def test_a_language_without_captions_is_named():
     with pytest.raises(ValueError, match="no captions in fr"):
         run(languages=("en", "fr"))

@@ -9,6 +9,10 @@ from capjax.models.memory import Memory, Segment
 from capjax.models.pure_model import PureModel
 
 
+def noise(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape, scale=scale).astype(np.float32)
+
+
 def _values(name: str, shape, rng) -> jnp.ndarray:
     x = rng.normal(size=shape)
     if name.endswith("scale"):

@@ -140,7 +140,7 @@ def test_a_failed_start_can_be_mended(tiny, job, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_goes_on_over_other_devices(tiny, job, tmp_path, monkeypatch):
+def test_training_goes_on_over_other_devices(job, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     with monkeypatch.context() as patch:
         one_device(patch)

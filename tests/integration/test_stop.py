@@ -35,6 +35,28 @@ def start(tiny, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def at_batch(monkeypatch):
+    """(number, action): runs an action before that batch of the run is placed on the devices."""
+
+    def install(number: int, action):
+        to_device, calls = loop.to_device, []
+
+        def placed(*args):
+            calls.append(args)
+            if len(calls) == number:
+                action()
+            return to_device(*args)
+
+        monkeypatch.setattr(loop, "to_device", placed)
+
+    return install
+
+
+def kill(number: int):
+    os.kill(os.getpid(), number)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(start, tmp_path, capsys):
     assert start(lambda step, params: (params, jnp.where(step == 10, jnp.nan, 1.0))) == 1
     errors = capsys.readouterr().err
@@ -68,17 +90,9 @@ def test_without_a_checkpoint_the_error_says_so(start, capsys):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, monkeypatch, number, status):
-    to_device, calls = loop.to_device, []
-
-    def interrupted(*args):
-        calls.append(args)
-        if len(calls) == 7:
-            os.kill(os.getpid(), number)
-        return to_device(*args)
-
+def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, at_batch, number, status):
     before = signal.getsignal(number)
-    monkeypatch.setattr(loop, "to_device", interrupted)
+    at_batch(7, lambda: kill(number))
     assert start() == status
     assert signal.getsignal(number) is before
     message = f"stopped by {signal.Signals(number).name} at step 7 and saved; the same command continues from here"
@@ -89,25 +103,13 @@ def test_a_signal_saves_the_step_it_came_in(start, tmp_path, capsys, monkeypatch
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, 13))
 
 
-def test_a_signal_in_the_last_step_is_a_finished_run(start, monkeypatch):
-    to_device, calls = loop.to_device, []
-
-    def interrupted(*args):
-        calls.append(args)
-        if len(calls) == 12:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return to_device(*args)
-
-    monkeypatch.setattr(loop, "to_device", interrupted)
+def test_a_signal_in_the_last_step_is_a_finished_run(start, at_batch):
+    at_batch(12, lambda: kill(signal.SIGTERM))
     assert start() == 0
 
 
-def test_a_second_ctrl_c_stops_at_once(start, tmp_path, capsys, monkeypatch):
-    def interrupted(*args):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(loop, "to_device", interrupted)
+def test_a_second_ctrl_c_stops_at_once(start, tmp_path, capsys, at_batch):
+    at_batch(1, lambda: [kill(signal.SIGINT), kill(signal.SIGINT)])
     assert start() == 130
     assert "launch.py: interrupted" in capsys.readouterr().err
     assert latest(tmp_path / "run") == 0
@@ -115,16 +117,11 @@ def test_a_second_ctrl_c_stops_at_once(start, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("failing_batch", "status"), [(1, 1), (4, 70)])
 def test_an_unforeseen_error_is_worth_a_restart_only_after_the_first_step(
-    start, capsys, monkeypatch, failing_batch, status
+    start, capsys, at_batch, failing_batch, status
 ):
-    to_device, calls = loop.to_device, []
+    def fail():
+        raise RuntimeError("a defect")
 
-    def fail(*args):
-        calls.append(args)
-        if len(calls) == failing_batch:
-            raise RuntimeError("a defect")
-        return to_device(*args)
-
-    monkeypatch.setattr(loop, "to_device", fail)
+    at_batch(failing_batch, fail)
     assert start() == status
     assert "RuntimeError: a defect" in capsys.readouterr().err

@@ -176,7 +176,7 @@ def test_a_signal_ends_the_connections_to_the_slices(tmp_path, number):
         process.kill()
 
 
-def test_a_resource_without_slices_does_not_count_as_done(gcloud, tmp_path):
+def test_a_resource_without_slices_does_not_count_as_done(gcloud):
     argv = ["run", *PLACE, "--max-restarts", "1", *JOB]
     done, _ = gcloud([[]], ["ACTIVE"] * 5, *argv, nodes="")
     assert done.returncode == 1

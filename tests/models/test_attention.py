@@ -9,13 +9,9 @@ from flax import nnx
 
 from capjax.models.attention import CrossAttention, SelfAttention, attend, attention_weights
 from capjax.models.decoders.recurrent import AdditiveAttention
-from tests.helpers.drawn_models import draw_memory, draw_model
+from tests.helpers.drawn_models import draw_memory, draw_model, noise
 
 B, N, Q, D, HEADS, A = 2, 6, 5, 16, 4, 12
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def torch_attention(weight, bias, out) -> torch.nn.MultiheadAttention:

@@ -9,13 +9,9 @@ from flax import nnx
 
 from capjax.models.layers import LayerNorm, Linear, Mlp, dropout, gelu, product, sinusoid
 from capjax.models.pure_model import make_key, params_of
-from tests.helpers.drawn_models import draw_model
+from tests.helpers.drawn_models import draw_model, noise
 
 D, HIDDEN = 16, 24
-
-
-def noise(*shape, seed=0, scale=1.0):
-    return np.random.default_rng(seed).normal(size=shape, scale=scale).astype(np.float32)
 
 
 def to_torch(linear: Linear) -> torch.nn.Linear:

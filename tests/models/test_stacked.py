@@ -9,13 +9,9 @@ from flax import nnx
 from capjax.models.layers import Linear, dropout
 from capjax.models.pure_model import make_key
 from capjax.models.stacked import REMAT, scan, stack, unstack
-from tests.helpers.drawn_models import draw_model
+from tests.helpers.drawn_models import draw_model, noise
 
 D, LAYERS = 16, 3
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 class _Layer(nnx.Module):

@@ -101,7 +101,7 @@ def test_an_unknown_or_missing_tracker_is_an_error_before_training(tmp_path, mon
         trackers.check_trackers(("mlflow",), tmp_path)
 
 
-def test_an_error_of_a_tracker_is_not_lost(tmp_path):
+def test_an_error_of_a_tracker_is_not_lost():
     def full():
         raise OSError(28, "No space left on device")
 
