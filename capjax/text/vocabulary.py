@@ -288,6 +288,7 @@ def make_model(
 ) -> bytes:
     """Returns the bytes of a model of `kind` bpe or char, with reserved tokens `control` and text tokens `pieces`."""
     model = io.BytesIO()
+    options = {"user_defined_symbols": list(pieces)} if pieces else {}  # an empty list would be an empty piece
     spm.SentencePieceTrainer.Train(
         sentence_iterator=iter(texts),
         model_writer=model,
@@ -300,7 +301,6 @@ def make_model(
         character_coverage=0.9999,
         normalization_rule_name="identity",
         control_symbols=list(control),
-        user_defined_symbols=list(pieces),
         pad_id=PAD,
         bos_id=BOS,
         eos_id=EOS,
@@ -311,5 +311,6 @@ def make_model(
         num_threads=1,
         max_sentence_length=1 << 16,
         minloglevel=2,
+        **options,
     )
     return model.getvalue()
