@@ -112,12 +112,16 @@ def test_scores_of_sets_are_those_of_their_captions(family):
         np.testing.assert_array_equal(metric.pair_scores(pairs)[:, rows], items)
 
 
-def test_dense_scores_of_a_function_are_those_of_the_metric():
+def test_dense_scores_of_a_function_are_those_of_the_metric(first_word):
     predictions, sets = case(3)
 
-    def first_word(hypotheses, references):
+    def function(hypotheses, references):
         statistics = FirstWord().statistics(Captions(hypotheses, references))
         return float(statistics[0].mean()), statistics[0]
 
-    scores = score_dense(predictions, sets, metrics={"FirstWord": first_word}, missing="zero")
-    assert 0 <= scores.corpus["FirstWord"] <= 1
+    own, registered = (
+        score_dense(predictions, sets, metrics=metrics, missing="zero").corpus
+        for metrics in ({"FirstWord": function}, ["firstword"])
+    )
+    figures = [name for name in registered if "FirstWord" in name]
+    assert len(figures) > 4 and all(own[name] == pytest.approx(registered[name]) for name in figures)
