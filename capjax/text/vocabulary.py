@@ -18,6 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import sentencepiece as spm
 
@@ -288,7 +289,7 @@ def make_model(
 ) -> bytes:
     """Returns the bytes of a model of `kind` bpe or char, with reserved tokens `control` and text tokens `pieces`."""
     model = io.BytesIO()
-    options = {"user_defined_symbols": list(pieces)} if pieces else {}  # an empty list would be an empty piece
+    options: dict[str, Any] = {"user_defined_symbols": list(pieces)} if pieces else {}  # [] would be an empty piece
     spm.SentencePieceTrainer.Train(
         sentence_iterator=iter(texts),
         model_writer=model,
