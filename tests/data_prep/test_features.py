@@ -18,7 +18,6 @@ from capjax.data.record import Record, RecordCaption, RecordSource
 from capjax.data.transforms import view
 from capjax.models.frozen_encoder import FrozenEncoder, make_encoder
 from capjax.models.pretrained import WeightsError
-from data_prep import features
 from data_prep.build import BuildError
 from data_prep.cli import main
 from data_prep.features import Extractor, FeatureBuilder, FeatureSettings, take_view, with_features
