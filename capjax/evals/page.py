@@ -37,6 +37,7 @@ svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans
 
 _MAX_PHOTOS = 24
 
+
 def loss_curve(metrics: list[dict]) -> str:
     """Returns the loss by step as an SVG; empty with fewer than two points."""
     points = [(row["step"], row["loss"]) for row in metrics if "loss" in row]

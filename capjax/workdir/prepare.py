@@ -12,7 +12,7 @@ from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
-from capjax.files import is_url, read_json, remove_tree, storage_path, write_bytes, write_text
+from capjax.files import read_json, remove_tree, storage_path, write_bytes, write_text
 from capjax.parallel import hosts
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir

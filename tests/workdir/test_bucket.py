@@ -12,7 +12,7 @@ from capjax.data.pipeline import DatasetSplit
 from capjax.train.trackers import check_trackers
 from capjax.workdir.layout import Workdir, checkpoint_steps
 from capjax.workdir.metrics_log import MetricsLog, read_metrics
-from capjax.workdir.prepare import StartRecord, missing_folders, prepare
+from capjax.workdir.prepare import StartRecord, prepare
 from capjax.workdir.warm_start import parse_init
 from tests.helpers.memory_bucket import MemoryBucket, serve_from_memory
 from tests.helpers.tiny_job import DEFAULT_CONFIG, Tiny
@@ -45,7 +45,8 @@ def test_a_start_writes_the_same_files_as_on_disk(tiny, tmp_path, workdir):
 
 
 def test_a_failed_start_leaves_nothing(tiny, workdir):
-    created = StartRecord(workdir, missing_folders(workdir.path))
+    with workdir.lock() as new_folders:
+        created = StartRecord(workdir, new_folders)
     prepared(workdir, tiny.config())
     created.remove()
     assert files(workdir) == {}
