@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.kill_run import differences
-from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, STEPS, Tiny, predictions, rows
+from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, STEPS, predictions, rows
 
 pytestmark = pytest.mark.slow
 if importlib.util.find_spec("gcsfs") is None:
@@ -30,11 +30,6 @@ def _find_emulator() -> str:
 
 
 EMULATOR = _find_emulator()
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,7 @@ from capjax.workdir.metrics_log import MetricsLog, read_metrics
 from capjax.workdir.prepare import StartRecord, prepare
 from capjax.workdir.warm_start import parse_init
 from tests.helpers.memory_bucket import MemoryBucket, serve_from_memory
-from tests.helpers.tiny_job import DEFAULT_CONFIG, Tiny
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory)
+from tests.helpers.tiny_job import DEFAULT_CONFIG
 
 
 @pytest.fixture
