@@ -47,29 +47,34 @@ def run(args) -> int:
         raise ValueError(f"--batch {args.batch}: expected 1 or more")
     runtime.start()
     from capjax import predict  # imports JAX, which then reads the environment that `start` sets
+    from capjax.workdir.layout import Workdir
 
     options = {name: getattr(args, name) for name in ("num_beams", "max_len") if getattr(args, name) is not None}
     if options.get("num_beams"):
         options["method"] = "beam"
-    predictor = predict.load(args.workdir, plugins=args.plugins, **options)
-    _check(args, predictor)
+    plugins.import_plugins(args.plugins)
+    config = Workdir(args.workdir).config()
+    _check(args, config)
+    predictor = predict.Predictor(args.workdir, config, **options)
     paths = _expand(args.media, predictor.dense)
     any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
     return 1 if any_failed or not paths else 0
 
 
-def _check(args, predictor):
-    """Raises ValueError for options that do not go with the model."""
-    if predictor.dense:
+def _check(args, config):
+    """Raises ValueError for options that do not go with the config of the model."""
+    from capjax.predict import finds_events
+
+    if finds_events(config):
         if "-" in args.media:
             raise ValueError("standard input is for photos; events are found in video files")
     elif wrong := [name for name in ("dense", "window", "overlap") if getattr(args, name)]:
         raise ValueError(
             f"--{wrong[0]} is for models that find events; the one in {args.workdir} was trained with data.task = "
-            f"{predictor.config.data.task}"
+            f"{config.data.task}"
         )
-    if args.lang and args.lang not in predictor.languages:
-        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(predictor.languages)}")
+    if args.lang and args.lang not in config.data.languages:
+        raise ValueError(f"--lang {args.lang}: this model writes {', '.join(config.data.languages)}")
 
 
 def _expand(names: list[str], dense: bool) -> list[str]:

@@ -71,9 +71,10 @@ class Predictor:
       dense: the model finds events in videos; otherwise it captions whole photos and videos.
     """
 
-    def __init__(self, workdir: str | Path, **decode):
+    def __init__(self, workdir: str | Path, config: ConfigDict | None = None, **decode):
+        """Loads the model; `config` is that of the workdir, if it is loaded already."""
         self._workdir = files = Workdir(workdir)
-        self.config: ConfigDict = files.config()
+        self.config: ConfigDict = files.config() if config is None else config
         self.languages = tuple(self.config.data.languages)
         self.dense = finds_events(self.config)
         self._vocabulary = Vocabulary.load(files.vocabulary_path)
