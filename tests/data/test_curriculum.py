@@ -164,7 +164,8 @@ def test_features_are_padded_to_buckets_too(train, data):
 
     def featured(number: int, t: int) -> Record:
         features = np.full((2, t, 4, 3), number, np.float16)
-        return record(number, langs=("en",), frames=(b"",) * t, frame_times=np.arange(t), features=features)
+        times = np.arange(t, dtype=np.float32)
+        return record(number, langs=("en",), frames=(b"",) * t, frame_times=times, features=features)
 
     source = Videos(featured(number, t) for number, t in enumerate([1, 2, 2, 5, 6, 3]))
     batches = take(train(source, batch_size=3), 2)
