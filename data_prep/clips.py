@@ -20,7 +20,7 @@ CUTS = ("whole", "events", "windows", "shots")
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """How videos are divided.
+    """Settings for dividing videos into records.
 
     Attributes:
       cut: one of CUTS.

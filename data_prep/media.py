@@ -29,7 +29,7 @@ _ENTRY = struct.Struct("<dIII")  # seconds, first and last sample time (exclusiv
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How media are stored: size and quality of pictures, frames per second, and how videos are divided."""
+    """Settings for storing media: size and quality of pictures, frames per second, and how videos are divided."""
 
     picture: MediaSettings = MediaSettings()
     fps: float = 2.0

@@ -47,7 +47,7 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class MediaSettings:
-    """How pictures are stored.
+    """Settings for storing pictures.
 
     Attributes:
       size: Short side in pixels; smaller pictures are not enlarged.

@@ -37,7 +37,7 @@ def split_into_windows(start: float, end: float, length: float, overlap: float) 
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """How prediction splits a video into windows.
+    """Settings for splitting a video into windows.
 
     Attributes:
       length: Length of a window in seconds, as in the training data.
