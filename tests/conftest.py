@@ -14,8 +14,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight pretend devices, for the tests of sharding; the others use the first. Compiled fast rather than well.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
 # Before capjax is imported: its functions check the shapes and dtypes in their signatures.
-if os.environ.get("CAPJAX_CHECK_SHAPES"):
-    install_shape_checks()
+install_shape_checks()
 # Some tests interrupt, and a shell that starts them in the background (`make test &`) has them ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,6 +1,5 @@
-"""The import hook of tests/conftest.py: with CAPJAX_CHECK_SHAPES=1 functions check the arrays in their signatures."""
+"""The import hook of tests/conftest.py: in tests, functions check the arrays in their signatures."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ from capjax.models.connector import time_token_embeddings
 from capjax.models.frame_difference import cosine_distances
 from capjax.models.memory import Memory
 from tests.helpers.shape_checks import PACKAGES, without_shape_checks
-
-pytestmark = pytest.mark.skipif(not os.environ.get("CAPJAX_CHECK_SHAPES"), reason="needs CAPJAX_CHECK_SHAPES=1")
 
 X, MASK = jnp.ones((2, 3, 4)), jnp.ones((2, 3), bool)
 
