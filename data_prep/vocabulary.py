@@ -88,8 +88,8 @@ def run(args) -> int:
     write_bytes(args.output, model)
     vocabulary = Vocabulary(model)
     counts = Counter({lang: len(texts) for lang, texts in sentences.items()})
-    by_language = ", ".join(f"{lang} {count}" for lang, count in counts.most_common())
-    print(f"{args.output}: {vocabulary.size} tokens from captions in {by_language}", file=sys.stderr)
+    by_language = ", ".join(f"{count:,} in {lang}" for lang, count in counts.most_common())
+    print(f"{args.output}: {vocabulary.size:,} tokens from captions: {by_language}", file=sys.stderr)
     if vocabulary.size < args.size:
         print(f"fewer than --size {args.size}: the captions have no more distinct parts of words", file=sys.stderr)
     if reserved := sorted(set(args.languages) - set(sentences)):

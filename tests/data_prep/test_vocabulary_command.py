@@ -27,7 +27,7 @@ def test_a_dataset_to_a_vocabulary(dataset, tmp_path, capsys):
     vocabulary = Vocabulary.load(path)
     assert vocabulary.size <= 450
     assert vocabulary.languages == ["de", "en"]
-    assert f"{path}: {vocabulary.size} tokens from captions in en 180, de 180" in capsys.readouterr().err
+    assert f"{path}: {vocabulary.size:,} tokens from captions: 180 in en, 180 in de" in capsys.readouterr().err
     for caption in RecordSource(dataset, "val")[0].captions:
         assert vocabulary.decode(vocabulary.encode(caption.text)) == caption.text
     assert command(dataset, tmp_path / "again.model", "--size", "450") == 0
@@ -38,7 +38,7 @@ def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
     options = ("--languages", "DE,pt_br", "--time-tokens", "3", "--lowercase")
     assert command(dataset, tmp_path / "v.model", *options) == 0
     told = capsys.readouterr().err
-    assert "tokens from captions in de 180\n" in told
+    assert "tokens from captions: 180 in de\n" in told
     assert "reserved, without captions: pt-BR" in told
     vocabulary = Vocabulary.load(tmp_path / "v.model")
     assert (vocabulary.languages, vocabulary.num_time_tokens, vocabulary.lowercase) == (["de", "pt-BR"], 3, True)
