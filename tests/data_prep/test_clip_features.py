@@ -42,7 +42,8 @@ def extractor(tmp_path_factory):
 
 def record(number: int, t: int) -> Record:
     jpegs = tuple(encode(picture(20, 16, number * 100 + i)) for i in range(t))
-    return Record(f"id{number}", f"{number}.mp4", (RecordCaption("x"),), jpegs, np.cumsum(np.arange(t) % 3 + 1.0) / 2)
+    times = np.cumsum(np.arange(t) % 3 + 1.0, dtype=np.float32) / 2
+    return Record(f"id{number}", f"{number}.mp4", (RecordCaption("x"),), jpegs, times)
 
 
 def expected(before: Record, number: int, settings) -> np.ndarray:
