@@ -1,4 +1,4 @@
-# make demo · test · test-all · lint · types · docs · wheel · bench: each builds .venv first when it is missing.
+# make demo · test · test-all · fuzz · lint · types · docs · wheel · bench: each builds .venv first when it is missing.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -13,7 +13,7 @@ VENV := $(PYTHON) -m venv .venv
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: demo test test-all lint types docs wheel bench
+.PHONY: demo test test-all fuzz lint types docs wheel bench
 
 # What a user needs, and what a developer needs besides. A stamp is written when all of it is in.
 .venv/.user: pyproject.toml
@@ -42,6 +42,10 @@ test: .venv/.dev
 # Slow tests, notebooks and tutorials as well: hours on two cores.
 test-all: .venv/.dev
 	$(PY) -m pytest -q -n 2 --slow $(ARGS)
+
+# Many damaged and hostile inputs to every reader: hours on two cores. The number is the largest of a test.
+fuzz: .venv/.dev
+	CAPJAX_FUZZ_CASES=10000 $(PY) -m pytest -q -n 2 tests/fuzz $(ARGS)
 
 # The wheel and its commands in fresh environments.
 wheel: .venv/.dev

@@ -38,7 +38,7 @@ from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
-from data_prep.shards import OutputError, ShardFile, ShardReport, write_shard
+from data_prep.shards import OutputError, ShardFile, ShardReport, after_kill, write_shard
 
 # Fewer photos, or fewer bytes of videos, are written before worker processes have started.
 _MIN_PHOTOS_FOR_POOL = 300
@@ -211,7 +211,7 @@ class RecordBuilder(
             self.report.noun == "video" and self._media_bytes >= _MIN_BYTES_FOR_POOL
         )
         workers = self.workers or (available_cores() if use_pool else 1)
-        yield from run(write_shard, shards, workers, _fractional_updates(bar))
+        yield from run(write_shard, shards, workers, _fractional_updates(bar), after_kill)
 
     def _check_strict(self, report: ShardReport):
         if self.report.strict and report.problems:

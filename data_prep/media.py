@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from capjax.data.photo import MediaError, MediaSettings, photo_to_jpeg, read_file
+from capjax.data.media_formats import media_kind
+from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
 from capjax.data.video import DELAY, EPSILON, TimedFrame, VideoFile
 from capjax.data.windows import frames_by_window, sample_times
@@ -38,6 +39,46 @@ class Storage:
     def __post_init__(self):
         if not 0 < self.fps <= 60:
             raise ValueError(f"fps = {self.fps} should be above 0, and at most 60")
+
+
+def read_media(
+    items: Sequence[Item], storage: Storage, on_share: Callable[[float], None], spool: Path
+) -> Iterator[Record | Problem]:
+    """Yields the records of all items that are parts of one file. Its content decides whether it is a photo or a video,
+    not the annotations.
+
+    Args: as `read_video`.
+    """
+    item, media = items[0], items[0].media
+    try:
+        if not isinstance(media, Path):  # generated
+            is_video = item.video
+        else:
+            check_file(media, "video" if item.video else "photo", limit=None)
+            is_video = (media_kind(media) or _costs(item)) == "video"
+    except (MediaError, OSError) as error:
+        kind = error.kind if isinstance(error, MediaError) else "missing_video" if item.video else "missing_photo"
+        yield from (Problem(kind, str(error), each.where, each.id, _costs(each)) for each in items)
+        return
+    if is_video:
+        for result in read_video(items, storage, on_share, spool):
+            if isinstance(result, Problem) and result.costs == "video":
+                result = replace(result, costs=_costs(item))
+            yield result
+        return
+    for item in items:
+        if item.clip or any(caption.start is not None for caption in item.captions):
+            message = f"{item.name or media} is a photo, and its annotations have times"
+            yield Problem("not_a_video", message, item.where, item.id, _costs(item))
+            continue
+        try:
+            yield read_photo(item, storage)
+        except MediaError as error:
+            yield Problem(error.kind, str(error), item.where, item.id, _costs(item))
+
+
+def _costs(item: Item) -> str:
+    return "video" if item.video else "photo"
 
 
 def read_photo(item: Item, storage: Storage) -> Record:

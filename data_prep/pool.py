@@ -1,19 +1,19 @@
 """Maps a function over tasks in worker processes that end when their parent ends, however it ends.
 
-Processes are spawned, not forked: a fork of a process that has threads (Grain, JAX, tqdm) may hang.
+Processes are spawned, not forked: a fork of a process that has threads (Grain, JAX, tqdm) may hang. A worker that is
+killed, for instance because memory ran out, is replaced, and the others go on.
 """
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from typing import Any
-
-# (number of steps done by all workers, event that asks them to stop); set in each worker.
-_shared: tuple[Any, Any] | None = None
 
 
 class Stopped(Exception):
@@ -26,8 +26,9 @@ def available_cores() -> int:
 
 
 def run(
-    function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[float], None]
-) -> Iterator[tuple[Any, Any]]:
+    function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[float], None],
+    on_killed: Callable[[Any, float], Any] | None = None,
+) -> Iterator[tuple[Any, Any]]:  # fmt: skip
     """Yields (task, function(task, on_step)) as tasks finish, in any order.
 
     Leaving the loop early stops the workers after their current steps.
@@ -35,44 +36,112 @@ def run(
     Args:
       function: picklable; calls `on_step(count)` as it progresses, and cleans up if that raises.
       workers: number of processes; with 1 the calling process does the work.
-      on_steps: called repeatedly in the calling process with the number of steps done since the last call.
+      on_steps: called repeatedly in the calling process with the number of steps done since the last call; negative
+        where steps are lost with a worker.
+      on_killed: called with the task of a killed worker and its number of steps done; it returns the task to run in its
+        place. None: a killed worker is an error.
 
     Raises:
-      RuntimeError: a worker was killed, for instance because memory ran out, or could not start.
+      RuntimeError: a worker was killed, or could not start.
     """
     if workers == 1 or len(tasks) < 2:
         for task in tasks:
             yield task, function(task, on_steps)
         return
-    context = multiprocessing.get_context("spawn")
-    steps, stop = context.Value("d", 0), context.Event()
-    executor = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (steps, stop))
-    reported = 0
+    pending = deque(tasks)
+    pool = [_Worker() for _ in range(min(workers, len(tasks)))]
     try:
-        waiting: dict[Future, Any] = {executor.submit(_work, function, task): task for task in tasks}
-        while waiting:
-            done, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            total = steps.value
-            on_steps(total - reported)
-            reported = total
-            for future in done:
-                yield waiting.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process ended unexpectedly. If memory ran out, use fewer workers; in a script, the call must be "
-            'under `if __name__ == "__main__":`'
-        ) from error
+        while pending or any(worker.is_busy for worker in pool):
+            for worker in pool:
+                if pending and not worker.is_busy:
+                    worker.start(function, pending.popleft())
+            busy = {worker.connection: worker for worker in pool if worker.is_busy}
+            for connection in wait(list(busy)):
+                worker = busy[connection]
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError) as error:
+                    if on_killed is None or not worker.has_started:
+                        raise RuntimeError(
+                            "a worker process ended unexpectedly. If memory ran out, use fewer workers; in a script, "
+                            'the call must be under `if __name__ == "__main__":`'
+                        ) from error
+                    on_steps(-worker.steps)
+                    pending.appendleft(on_killed(worker.task, worker.steps))
+                    worker.close()
+                    pool[pool.index(worker)] = _Worker()
+                    continue
+                worker.has_started = True
+                if kind == "steps":
+                    worker.steps += value
+                    on_steps(value)
+                elif kind == "result":
+                    worker.is_busy = False
+                    yield worker.task, value
+                elif kind == "error":
+                    raise value
     finally:
-        stop.set()
-        executor.shutdown(wait=True, cancel_futures=True)
+        for worker in pool:
+            worker.connection.close()
+        for worker in pool:
+            worker.process.join()
 
 
-def _start_worker(steps, stop):
-    global _shared
-    _shared = steps, stop
+class _Worker:
+    """A worker process, its task, and the number of steps of the task that are done."""
+
+    def __init__(self):
+        context = multiprocessing.get_context("spawn")
+        self.connection, child = context.Pipe()
+        self.process = context.Process(target=_serve, args=(child,))
+        self.process.start()
+        child.close()
+        self.is_busy = self.has_started = False
+        self.task, self.steps = None, 0.0
+
+    def start(self, function: Callable, task):
+        self.task, self.steps, self.is_busy = task, 0.0, True
+        with suppress(BrokenPipeError):  # the process has ended, which the next `recv` tells
+            self.connection.send((function, task))
+
+    def close(self):
+        self.connection.close()
+        self.process.join()
+
+
+def _serve(connection: Connection):
+    """Runs the tasks that come through the connection, until the parent closes it."""
     # Ctrl-C goes to the whole process group; the parent decides what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def on_step(count: float):
+        try:
+            connection.send(("steps", count))
+        except OSError as error:
+            raise Stopped from error
+
+    try:
+        connection.send(("ready", None))
+        while True:
+            function, task = connection.recv()
+            try:
+                answer = "result", function(task, on_step)
+            except Stopped:
+                return
+            except Exception as error:
+                answer = "error", _picklable(error)
+            connection.send(answer)
+    except (EOFError, OSError):
+        return
+
+
+def _picklable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301, of this process
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _end_with_parent():
@@ -80,16 +149,3 @@ def _end_with_parent():
     if parent is not None:
         parent.join()
     os._exit(1)
-
-
-def _work(function: Callable, task):
-    return function(task, _on_step)
-
-
-def _on_step(count: float):
-    assert _shared is not None  # set by `_start_worker`
-    steps, stop = _shared
-    with steps.get_lock():
-        steps.value += count
-    if stop.is_set():
-        raise Stopped

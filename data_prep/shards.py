@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -22,14 +22,13 @@ import av
 import PIL
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from capjax.data.photo import MediaError
 from capjax.data.record import Record, serialize
 from capjax.files import write_text
-from data_prep.media import Storage, read_photo, read_video
+from data_prep.media import Storage, read_media
 from data_prep.readers.item import Item, Problem
 
 # Increase it when the same items are to give other bytes than before.
-_FORMAT = 3
+_FORMAT = 4
 _SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
 
 
@@ -65,11 +64,13 @@ class Shard(ShardFile):
       frames_dir: where frames of long videos are kept until the shard is finished.
       items: the items of the shard, in order.
       media: how media are stored.
+      kills: number of items that had been read each time when a worker was killed while it wrote this shard.
     """
 
     frames_dir: Path
     items: tuple[Item, ...]
     media: Storage
+    kills: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -136,6 +137,22 @@ class Tally:
         return ShardReport(fingerprint, records, size, path.stat().st_size, captions, self.sizes, tuple(problems))
 
 
+def after_kill(shard: Shard, items_read: float) -> Shard:
+    """Returns the shard to write once more after its worker was killed, and removes what the worker left.
+
+    An item is left out if two workers were killed while they read it.
+
+    Raises:
+      RuntimeError: workers are killed at the same place even so.
+    """
+    kills = (*shard.kills, int(items_read + 1e-6))
+    if kills.count(kills[-1]) > 3:
+        raise RuntimeError(f"{shard.path.name}: worker processes are killed again and again; use fewer workers")
+    for path in shard.path.parent.glob(f".{shard.path.name}.*.tmp"):
+        path.unlink(missing_ok=True)
+    return replace(shard, kills=kills)
+
+
 def write_report(report: ShardReport, path: Path):
     """Raises OutputError if it cannot be written."""
     try:
@@ -176,24 +193,29 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
 
 def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Record | Problem]:
     """The records of a shard's items in order, or the Problem of an item that cannot be read."""
+    start = 0
     for number, (_, group) in enumerate(groupby(shard.items, key=lambda item: item.media if item.video else item.id)):
         items = list(group)
-        if items[0].video:
-            spool = shard.frames_dir / f"{number}-{shard.fingerprint}"
-            reported = [0.0]
-
-            def on_share(share: float, count: int = len(items), reported: list[float] = reported):
-                reported[0] += share
-                on_items(share * count)
-
-            yield from read_video(items, shard.media, on_share, spool)
-            on_share(1 - reported[0])  # parts that cannot be read count as done
+        kills = sum(start <= items_read < start + len(items) for items_read in shard.kills)
+        start += len(items)
+        if kills > 1:
+            yield from (_killed(item) for item in items)
+            on_items(len(items))
             continue
-        try:
-            yield read_photo(items[0], shard.media)
-        except MediaError as error:
-            yield Problem(error.kind, str(error), items[0].where, items[0].id)
-        on_items(1)
+        spool = shard.frames_dir / f"{number}-{shard.fingerprint}"
+        reported = [0.0]
+
+        def on_share(share: float, count: int = len(items), reported: list[float] = reported):
+            reported[0] += share
+            on_items(share * count)
+
+        yield from read_media(items, shard.media, on_share, spool)
+        on_share(1 - reported[0])  # photos, and parts that cannot be read, count as done
+
+
+def _killed(item: Item) -> Problem:
+    message = f"{item.name or item.id}: a worker was killed each time it read this; did memory run out?"
+    return Problem("killed", message, item.where, item.id, "video" if item.video else "photo")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:

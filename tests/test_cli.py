@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,39 @@ def test_a_folder_gives_its_photos_in_order(caption, some, tmp_path):
     assert status == 0
     assert [line.split("\t")[0] for line in lines] == [str(tmp_path / n) for n in ("0.JPG", "deep/1.JPG", "deep/2.JPG")]
     assert [line.split("\t")[1] for line in lines] == list(some.values())
+
+
+def test_a_folder_is_searched_by_content_and_tells_what_it_skips(caption, some, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "linked").mkdir()
+    data = [Path(path).read_bytes() for path in some]
+    (tmp_path / "folder" / "0.jfif").write_bytes(data[0])
+    (tmp_path / "folder" / "1").write_bytes(data[1])
+    (tmp_path / "linked" / "2.jpg").write_bytes(data[2])
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "linked")
+    for name in ("notes.txt", "more.txt", "table.csv"):
+        (tmp_path / "folder" / name).write_text("not asked for")
+    status, lines, errors = caption(tmp_path / "folder")
+    assert status == 0
+    assert [line.split("\t")[1] for line in lines] == list(some.values())
+    expected = "2 neither photo nor video (.txt), 1 neither photo nor video (.csv)"
+    assert errors == f"capjax caption: skipped files in the folder {tmp_path / 'folder'}: {expected}\n"
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_fails(caption, some, tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").write_bytes(Path(next(iter(some))).read_bytes())
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    status, lines, errors = caption(tmp_path)
+    assert (status, len(lines)) == (1, 1)
+    assert errors == f"capjax caption: skipped {tmp_path / 'closed'}: Permission denied\n"
 
 
 def test_a_folder_without_photos_is_said_so(caption, tmp_path):

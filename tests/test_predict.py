@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import capjax
 from capjax import runtime
@@ -42,6 +42,40 @@ def test_all_forms_of_an_image_give_one_caption(tiny, model):
     forms = [str(path), path, path.read_bytes(), image, np.asarray(image)]
     texts = {caption.text for form in forms for caption in model.caption([form])}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_turned_photo_gives_one_caption_in_every_form(tiny, tmp_path, model, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    with Image.open(tiny.photos / "000.jpg") as image:
+        image.crop((0, 0, image.width, image.height // 2)).save(path, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(path))
+    loaded = Image.open(path)
+    loaded.load()
+    captions = model.caption([path, path.read_bytes(), Image.open(path), loaded, upright, np.asarray(upright)])
+    assert len({(caption.text, caption.score) for caption in captions}) == 1
+    assert not any(caption.error for caption in captions)
+
+
+def test_an_animation_is_a_video_in_every_form(tmp_path, model):
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue")]
+    path = tmp_path / "moving.jpg"  # whatever its name
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=400)
+    samples = [model.read(form) for form in (path, path.read_bytes(), Image.open(path))]
+    assert [sample.duration for sample in samples] == pytest.approx([1.2] * 3)
+    assert samples[0].frames == samples[1].frames == samples[2].frames
+    with pytest.raises(MediaError, match="^the video"):
+        model.read(b"\0\0\0\x18ftypisom" + bytes(1000))
+
+
+@pytest.mark.parametrize("item", [None, 3, np.zeros(4), np.zeros((4, 4, 3), np.int64), object(), ["a.jpg"]])
+def test_an_item_of_a_wrong_type_costs_no_other(tiny, model, item):
+    path = tiny.photos / "000.jpg"
+    first, second, third = model.caption([path, item, path])
+    assert first.text == third.text != ""
+    assert isinstance(second.error, MediaError)
 
 
 def test_a_caption_does_not_depend_on_its_company(tiny, model):

@@ -8,9 +8,6 @@ from pathlib import Path
 
 from capjax import plugins
 
-# Files of a folder that are taken for images.
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status."""
@@ -21,7 +18,12 @@ def _parser() -> argparse.ArgumentParser:
     description = "Captions photos and videos. A model trained to find events lists the events of each video."
     parser = argparse.ArgumentParser(prog="capjax caption", description=description)
     add = parser.add_argument
-    add("media", nargs="+", metavar="FILE", help="photos, videos, folders of them, or - for a photo on standard input")
+    add(
+        "media",
+        nargs="+",
+        metavar="FILE",
+        help="photos, videos, folders of them, or - for a photo or video on standard input",
+    )
     add("--workdir", required=True, type=Path, help="folder of a training run")
     add("--lang", help="language to write (default: the first language of the model)")
     add("--num-beams", "--beams", type=int, help="hypotheses kept by beam search (default: as in the run's config)")
@@ -56,9 +58,9 @@ def run(args) -> int:
     config = Workdir(args.workdir).config()
     _check(args, config)
     predictor = predict.Predictor(args.workdir, config, **options)
-    paths = _expand(args.media, predictor.dense)
+    paths, any_unreadable = _expand(args.media, predictor.dense)
     any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
-    return 1 if any_failed or not paths else 0
+    return 1 if any_failed or any_unreadable or not paths else 0
 
 
 def _check(args, config):
@@ -77,22 +79,31 @@ def _check(args, config):
         raise ValueError(f"--lang {args.lang}: this model writes {', '.join(config.data.languages)}")
 
 
-def _expand(names: list[str], dense: bool) -> list[str]:
-    """Replaces each folder by the images (unless `dense`) and videos below it, in order."""
-    from capjax.data.video import VIDEO_SUFFIXES
+def _expand(names: list[str], dense: bool) -> tuple[list[str], bool]:
+    """Replaces each folder by the photos (unless `dense`) and videos below it, in order, and reports what was skipped.
 
-    paths, suffixes = [], VIDEO_SUFFIXES if dense else IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    Returns:
+      The paths, and whether files or folders could not be read.
+    """
+    from capjax.data.media_folder import find_media
+
+    paths, any_unreadable = [], False
     for name in names:
-        path = Path(name)
-        if name != "-" and path.is_dir():
-            files = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in suffixes)
-            if not files:
-                kinds = "videos" if dense else "images or videos"
-                print(f"capjax caption: no {kinds} in the folder {name}", file=sys.stderr)
-            paths += files
-        else:
+        if name == "-" or not Path(name).is_dir():
             paths.append(name)
-    return paths
+            continue
+        folder = find_media(Path(name), videos_only=dense)
+        paths += map(str, folder.paths)
+        any_unreadable |= bool(folder.unreadable)
+        messages = [f"skipped {message}" for message in folder.unreadable]
+        if folder.skipped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in folder.skipped.most_common())
+            messages.append(f"skipped files in the folder {name}: {reasons}")
+        if not folder.paths:
+            messages.append(f"no {'videos' if dense else 'images or videos'} in the folder {name}")
+        for message in messages:
+            print(f"capjax caption: {message}", file=sys.stderr)
+    return paths, any_unreadable
 
 
 def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:

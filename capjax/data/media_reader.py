@@ -4,14 +4,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from capjax.data.photo import MediaError, MediaSettings, to_jpeg
+from capjax.data.media_formats import media_kind
+from capjax.data.photo import MediaError, MediaSettings, check_file, photo_source, to_jpeg
 from capjax.data.transforms import pick_frames
-from capjax.data.video import VIDEO_SUFFIXES, VideoFile
+from capjax.data.video import VideoFile
 from capjax.data.windows import frames_by_window, sample_times
 
 log = logging.getLogger("capjax")
@@ -57,20 +59,36 @@ class MediaReader:
     max_frames: int
 
     def read(self, media) -> MediaSample:
-        """Reads a photo (path, bytes, PIL image or array), or a whole video (path).
+        """Reads a photo or a whole video, in any form that `photo_source` takes. Its content decides what it is.
 
         Raises:
           MediaError: The media cannot be read; the message names the file.
         """
-        if isinstance(media, str | Path) and Path(media).suffix.lower() in VIDEO_SUFFIXES:
-            video = VideoFile(Path(media), threads=0)
-            return next(self.read_windows(video, [(0.0, video.duration)]))
         try:
-            return MediaSample((to_jpeg(media, self.picture),), np.zeros(1, np.float32))
+            source = photo_source(media)
+            if isinstance(source, Path):
+                check_file(source, limit=None)
+            if isinstance(source, Path | bytes) and media_kind(source) == "video":
+                return self._read_video(source)
+            return MediaSample((to_jpeg(source, self.picture),), np.zeros(1, np.float32))
         except MediaError as error:
             if not isinstance(media, str | Path) or str(media) in str(error):
                 raise
             raise MediaError(error.kind, f"{media}: {error}") from error
+        except OSError as error:
+            raise MediaError("missing_photo", f"{media} cannot be read: {error.strerror}") from error
+
+    def _read_video(self, source: Path | bytes) -> MediaSample:
+        if isinstance(source, bytes):
+            with NamedTemporaryFile(prefix="capjax-") as file:
+                file.write(source)
+                file.flush()
+                try:
+                    return self._read_video(Path(file.name))
+                except MediaError as error:
+                    raise MediaError(error.kind, str(error).replace(file.name, "the video")) from error
+        video = VideoFile(source, threads=0)
+        return next(self.read_windows(video, [(0.0, video.duration)]))
 
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.

@@ -21,22 +21,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from jaxtyping import Bool, Int64
 
+from capjax.data.animation import video_source
 from capjax.data.frame_jpeg import frame_to_jpeg
-from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, check_file
+from capjax.data.media_formats import DEMUXERS, MAX_FRAME_PIXELS
+from capjax.data.photo import MediaError, MediaSettings, check_file
 
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        "mp4", "m4v", "mov", "mkv", "webm", "avi", "flv", "f4v", "wmv", "asf", "mpg", "mpeg", "mpe", "m2v", "vob",
-        "ts", "mts", "m2ts", "3gp", "3g2", "ogv", "mxf", "divx", "rm", "rmvb",
-    )
-)  # fmt: skip
-# Allowed demuxers: containers that hold a video in one file. Others, such as playlists, refer to other files and hosts.
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,asf_o,mpeg,mpegvideo,mpegts,mpegtsraw,ogg,mxf,rm,"
-    "h264,hevc,m4v,ivf,obu,nut,wtv,dv,nsv,vc1,h263,mjpeg,gxf,y4m,yuv4mpegpipe,gif,amv,bink,smk,"
-    "mp3,flac,wav,aac"  # audio only, so that the error can say that there is no video stream
-)
 # Times closer than this (s) are equal: less than a tick of a 90 kHz clock, more than the rounding error of a time.
 EPSILON = 1e-5
 # Largest decoder delay in seconds: a first frame displayed sooner than this counts as displayed from time 0.
@@ -80,7 +69,7 @@ class VideoFile:
 
     Raises:
       MediaError: The file is missing, empty or damaged, has no video stream or no frames, needs an unavailable codec,
-        is longer than two days, or has more than MAX_PIXELS pixels per frame.
+        is longer than two days, or has more than MAX_FRAME_PIXELS pixels per frame.
     """
 
     def __init__(self, path: Path, *, threads: int = 1):
@@ -151,7 +140,7 @@ class VideoFile:
         self.promised = max(0.0, container.duration / av.time_base) if container.duration else 0.0
         context = stream.codec_context
         height, width = context.height, context.width
-        if height * width > MAX_PIXELS:
+        if height * width > MAX_FRAME_PIXELS:
             raise MediaError("too_large", f"{self.path}: frames of {width:,} x {height:,} pixels; too large to decode")
         shape = float(stream.sample_aspect_ratio or 1)
         self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
@@ -268,9 +257,13 @@ class VideoFile:
 @contextmanager
 def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a container; yields it and its video stream."""
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    # Decoders run while a file is probed, and a few bytes of a stream can ask for frames of any size.
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(MAX_FRAME_PIXELS)}
     try:
-        opened = av.open(f"file:{path}", options=options, metadata_errors="ignore")
+        source, demuxer = video_source(path)
+        opened = av.open(source, "r", format=demuxer, options=options, metadata_errors="ignore")
+    except MediaError as error:
+        raise MediaError(error.kind, f"{path}: {error}") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(
             "damaged", f"{path} cannot be opened as a video: {_words(error)}; copy the file again, or convert it"
@@ -282,6 +275,7 @@ def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStr
         stream = streams[0]
         if stream.codec_context is None:
             raise MediaError("unknown_codec", f"{path}: this build of FFmpeg has no decoder for its video")
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         stream.codec_context.thread_count = threads
         if threads != 1:
             stream.thread_type = "AUTO"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from capjax.data.media_formats import media_kind
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.video import VideoFile
@@ -78,6 +79,7 @@ def localize(
         video = _OpenVideo()
         videos.append(video)
         try:
+            _check_kind(Path(path))
             file = VideoFile(Path(path), threads=0)
             video.duration = file.duration
             before, seconds_opened = seconds_opened, seconds_opened + file.duration
@@ -97,3 +99,12 @@ def localize(
     if pending:
         flush()
     yield from (video.result() for video in videos)
+
+
+def _check_kind(path: Path):
+    try:
+        kind = media_kind(path)
+    except OSError as error:
+        raise MediaError("missing_video", f"{path} cannot be read: {error.strerror}") from error
+    if kind == "photo":
+        raise MediaError("not_a_video", f"{path} is a photo; this model finds events in videos")

@@ -149,7 +149,8 @@ class Predictor:
         The plain texts are `[caption.text for caption in model.caption(media)]`.
 
         Args:
-          media: paths of images or videos, bytes of image files, PIL images, or uint8 arrays [h, w, 3].
+          media: photos and videos: paths, bytes of files, PIL images, or arrays of pixels, see
+            `capjax.data.photo.photo_source`.
           lang: one of `languages`; None: the first.
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.

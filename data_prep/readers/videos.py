@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from capjax.data.video import VIDEO_SUFFIXES
+from capjax.data.media_formats import media_kind
 from data_prep.readers.item import InputError, Problem, is_text
 
 
@@ -52,12 +52,14 @@ class Videos:
         self.folder = folder
         self._real = folder.resolve()
         self._paths_by_name: dict[str, list[Path]] = {}
+        self._linked_folders: list[str] = []
         for parent, folders, files in os.walk(folder, onerror=_raise_input_error):
             folders.sort()
+            self._linked_folders += [name for name in folders if Path(parent, name).is_symlink()]
             for file in sorted(files):
-                stem, suffix = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
-                if suffix.lower() in VIDEO_SUFFIXES:
-                    self._paths_by_name.setdefault(stem, []).append(Path(parent, file))
+                stem, _ = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
+                for name in {stem, file}:
+                    self._paths_by_name.setdefault(name, []).append(Path(parent, file))
 
     def find(self, id: str, names: Sequence[str], where: str, split: str) -> Path | Problem:
         """Finds the file of a video by the first of `names` that exists, with any extension.
@@ -71,7 +73,7 @@ class Videos:
                 return bad("encoding", f"the video's name is not valid UTF-8: {name!r:.80}")
             if not name.strip() or re.search(r"[/\\\0]", name) or name in (".", ".."):
                 return bad("unsafe_path", f"a video's name should have no folder in it: {name!r:.80}")
-            if not (paths := self._paths_by_name.get(name)):
+            if not (paths := [path for path in self._paths_by_name.get(name, ()) if _is_video(path)]):
                 continue
             if len(paths) > 1:
                 listed = " and ".join(path.relative_to(self.folder).as_posix() for path in paths)
@@ -82,7 +84,17 @@ class Videos:
                 return bad("unsafe_path", message)
             return paths[0]
         expected = " or ".join(names)
-        return Problem("missing_video", f"no video {expected} in {self.folder.name}", where, id, "absent", split)
+        message = f"no video {expected} in {self.folder.name}"
+        if self._linked_folders:
+            message += f"; links to folders are not followed: {', '.join(self._linked_folders[:3])}"
+        return Problem("missing_video", message, where, id, "absent", split)
+
+
+def _is_video(path: Path) -> bool:
+    try:
+        return media_kind(path) == "video"
+    except OSError:
+        return True  # reported when it is read
 
 
 def _raise_input_error(error: OSError):

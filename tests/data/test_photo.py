@@ -2,16 +2,14 @@
 
 import io
 import os
-import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from capjax.data.photo import MAX_PIXELS, MediaError, MediaSettings, photo_to_jpeg, read_file
-from tests.helpers.pictures import encode, picture
+from tests.helpers.pictures import encode, picture, png
 
 SETTINGS = MediaSettings(size=64)
 
@@ -26,16 +24,6 @@ def decoded(jpeg: bytes) -> Image.Image:
 def difference(a: Image.Image, b: Image.Image) -> float:
     assert a.size == b.size
     return float(np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).mean())
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    """A PNG file by hand, for what Pillow does not write."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,31 @@ def test_one_worker_and_three_write_the_same_bytes(tmp_path, make_jsonl):
     assert contents(tmp_path / "by3") == one
 
 
+class Deadly:
+    """Media whose reading kills the process, the first time or each time."""
+
+    def __init__(self, mark: Path, only_once: bool):
+        self.mark, self.only_once = mark, only_once
+
+    def __call__(self) -> bytes:
+        if not (self.only_once and self.mark.exists()):
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encode(picture(40, 30), "PNG")
+
+
+@pytest.mark.parametrize("only_once", [False, True])
+def test_a_killed_worker_costs_its_item_alone(tmp_path, make_jsonl, only_once):
+    items = list(READERS.make("jsonl", make_jsonl(420)))
+    deadly = replace(items[100], media=Deadly(tmp_path / "mark", only_once))
+    build(tmp_path, tmp_path / "out", [*items[:100], deadly, *items[101:]], workers=2)
+    records = sum(len(RecordSource(tmp_path / "out", split)) for split in ("train", "val"))
+    assert records == (420 if only_once else 419)
+    problems = report(tmp_path / "out")["problems"]
+    assert [(problem["id"], problem["kind"]) for problem in problems] == ([] if only_once else [(deadly.id, "killed")])
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_shards_follow_from_the_number_of_items_alone():
     assert [shard_count(n) for n in (1, 128, 129, 6000, 32_768, 32_769, 118_287)] == [1, 1, 2, 16, 16, 17, 58]
 

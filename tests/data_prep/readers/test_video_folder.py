@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from PIL import Image
 
 from data_prep.readers.item import InputError, Problem
 from data_prep.readers.videos import Videos
@@ -65,6 +66,21 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
     assert find(tmp_path / "in", "x").kind == "unsafe_path"
     assert find(tmp_path / "in", "z").name == "z.mp4"
     assert find(tmp_path / "link", "y").name == "y.mp4", "the folder itself may be a link"
+
+
+def test_links_to_folders_that_are_not_followed_are_named(tmp_path):
+    put(tmp_path, "secret/x.mp4", "in/y.mp4")
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "secret")
+    assert find(tmp_path / "in", "x").message == "no video x in in; links to folders are not followed: more"
+
+
+@pytest.mark.parametrize("file", ["x", "x.h264", "x.bin", "x.gif"])
+def test_a_video_is_found_by_its_content(tmp_path, file):
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue")]
+    put(tmp_path, "y.mp4", "x.json")
+    frames[0].save(tmp_path / file, "GIF", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "x.jpg")
+    assert find(tmp_path, "x") == tmp_path / file
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path):
