@@ -16,7 +16,7 @@ import numpy as np
 from capjax.data.media_formats import media_kind
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_to_jpeg, read_file
 from capjax.data.record import Record
-from capjax.data.video import DELAY, EPSILON, TimedFrame, VideoFile
+from capjax.data.video import EPSILON, TimedFrame, VideoFile
 from capjax.data.windows import frames_by_window, sample_times
 from data_prep.clips import Clip, ClipSettings, bounds, fit_events, make_clips
 from data_prep.readers.item import Item, Problem
@@ -153,8 +153,6 @@ def _read_clips(
             message = f"{item.name or item.id}: no part has a caption"
             yield Problem("no_caption", message, item.where, item.id, "video")
         clips += [(part, item) for part in parts]
-    if message := video.truncation():
-        yield Problem("truncated", message, items[0].where, items[0].id, "nothing")
     clips.sort(key=lambda pair: (pair[0].start, pair[0].end, pair[0].id))
     done = 0
     try:
@@ -167,6 +165,8 @@ def _read_clips(
                 yield Problem("no_frames", message, item.where, clip.id, "video")
     except MediaError as error:  # the file disappeared or changed
         yield from (Problem(error.kind, str(error), item.where, clip.id, "video") for clip, item in clips[done:])
+    for kind, message in video.notes():
+        yield Problem(kind, message, items[0].where, items[0].id, "nothing")
 
 
 def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> tuple[list["_ShotFrame"], list[float]]:
@@ -183,7 +183,7 @@ def _find_shots(video: VideoFile, items, storage: Storage, frames, on_share) -> 
     done = 0.0
     for frame, until in detector.process(video.frames_at((), all_frames=True)):
         if not shot_frames:
-            first = 0.0 if frame.time < DELAY else frame.time
+            first = 0.0 if frame.time < video.delay else frame.time
             shot_frames.append(_ShotFrame(-math.inf, first, None))  # no frame is displayed before the first
         else:
             first = frame.time

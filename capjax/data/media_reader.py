@@ -88,13 +88,14 @@ class MediaReader:
                 except MediaError as error:
                     raise MediaError(error.kind, str(error).replace(file.name, "the video")) from error
         video = VideoFile(source, threads=0)
-        return next(self.read_windows(video, [(0.0, video.duration)]))
+        (sample,) = self.read_windows(video, [(0.0, video.duration)])
+        return sample
 
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.
 
         Each frame is decoded once. Memory holds only the frames of windows that overlap. A file that is cut short is
-        read as far as it goes, with a warning.
+        read as far as it goes; what is missing, damaged or was corrected is logged as a warning.
 
         Args:
           windows: (start, end) in seconds, sorted by start.
@@ -102,8 +103,6 @@ class MediaReader:
         Raises:
           MediaError: No frame could be decoded in any of the windows.
         """
-        if message := video.truncation():
-            log.warning("%s: the file is cut short; copy it again to caption all of it", message)
         window_times = [self._picked_times(video, *window) for window in windows]
         times = np.unique(np.concatenate([*window_times, []]))
         frames = (
@@ -118,6 +117,8 @@ class MediaReader:
             any_decoded = True
             shown_times = np.asarray([max(0.0, frame.time - start) for frame in shown], np.float32)
             yield MediaSample(tuple(frame.jpeg for frame in shown), shown_times, end - start, start)
+        for _, message in video.notes():
+            log.warning("%s", message)
         if not any_decoded:
             raise MediaError("no_frames", f"{video.path}: not one frame could be decoded")
 

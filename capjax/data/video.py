@@ -1,15 +1,15 @@
 """Decodes the frames of video files at given times, for data preparation and prediction.
 
-Times are presentation times in seconds from the start of the file, as players count it. Variable frame rates, offset
-start times, rotated or interlaced pictures, 10-bit samples and other color spaces are handled in this module: its
-output is upright 8-bit frames with their display times.
+Times are presentation times in seconds from the start of the file, as players count it. `video_streams` chooses the
+stream, `packet_index` puts its packets on one clock, whatever the container stores, and `frame_jpeg` turns frames
+upright and into 8-bit RGB.
 
 Only packets that the requested frames depend on are decoded. They are found with an index of all packets, which is far
 cheaper to make than decoding. If a stream violates the rules that the index relies on, the whole stream is decoded.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,27 +17,22 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from jaxtyping import Bool, Int64
 
-from capjax.data.animation import video_source
 from capjax.data.frame_jpeg import frame_to_jpeg
-from capjax.data.media_formats import DEMUXERS, MAX_FRAME_PIXELS
+from capjax.data.media_formats import MAX_FRAME_PIXELS
+from capjax.data.packet_index import UNKNOWN, read_index
 from capjax.data.photo import MediaError, MediaSettings, check_file
+from capjax.data.video_streams import DECODE_ERRORS, open_decoder, open_video, read_packets, reason
 
 # Times closer than this (s) are equal: less than a tick of a 90 kHz clock, more than the rounding error of a time.
 EPSILON = 1e-5
-# Largest decoder delay in seconds: a first frame displayed sooner than this counts as displayed from time 0.
-DELAY = 0.1
-# Longest plausible duration in seconds; a longer one comes from damaged timestamps.
-_LONGEST = 48 * 3600.0
 # Largest plausible pixel aspect ratio.
 _WIDEST = 16
-_NONE = np.iinfo(np.int64).min
 # Packets up to this many bytes are kept in memory between indexing and decoding; larger files are read twice.
 _KEPT = 32 * 2**20
-_DAMAGED = (av.error.FFmpegError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +58,11 @@ class VideoFile:
       threads: Decoder threads; 0 uses all cores.
 
     Attributes:
-      duration: Seconds up to the end of the last frame, computed from the packets.
+      duration: Seconds up to the end of the last frame, or of the sound where that plays considerably longer; computed
+        from the packets.
       promised: Duration in seconds that the container declares; 0 if it declares none.
       frames: Number of frames.
+      delay: A first frame displayed sooner than this (s) counts as displayed from time 0.
 
     Raises:
       MediaError: The file is missing, empty or damaged, has no video stream or no frames, needs an unavailable codec,
@@ -76,81 +73,69 @@ class VideoFile:
         check_file(path, "video", limit=None)
         self.path = Path(path)
         self._threads = threads
+        self._damaged: set[float] = set()  # times of frames that lack data
+        self._unconverted = ""  # error of the last frame that could not be converted
         with ExitStack() as stack:
-            container, stream = stack.enter_context(_opened(self.path, threads))
-            packets = self._read_index(container, stream)
+            container, streams = stack.enter_context(open_video(self.path))
+            self._index, packets = read_index(self.path, container, streams, keep=_KEPT)
+            self.frames, self.duration = len(self._index.keys), self._index.duration
+            self.promised, self.delay = self._index.promised, self._index.delay
+            stream = self._chosen(streams)
+            context = stream.codec_context
+            height, width = context.height, context.width
+            if height * width > MAX_FRAME_PIXELS:
+                raise MediaError(
+                    "too_large", f"{self.path}: frames of {width:,} x {height:,} pixels; too large to decode"
+                )
+            shape = float(stream.sample_aspect_ratio or 1)
+            self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
             # Small files, which are the most, are read once and stay open for the decoder.
-            self._kept = None if packets is None else (stack.pop_all(), stream, packets)
+            decoder = open_decoder(stream, threads)
+            self._kept = None if packets is None else (stack.pop_all(), decoder, packets)
+
+    def _chosen(self, streams: Sequence[VideoStream]) -> VideoStream:
+        for stream in streams:
+            if stream.index == self._index.stream:
+                return stream
+        raise MediaError("damaged", f"{self.path} changed while it was read")
 
     @contextmanager
-    def _packets(self) -> Iterator[tuple[VideoStream, Iterator[av.Packet]]]:
-        """Yields the video stream and an iterator over all its packets."""
+    def _packets(self) -> Iterator[tuple[VideoCodecContext, Iterator[av.Packet]]]:
+        """Yields a decoder and an iterator over all packets of the video stream."""
         kept, self._kept = self._kept, None
         if kept is None:
-            with _opened(self.path, self._threads) as (container, stream):
-                yield stream, _packets(container, stream)
+            with open_video(self.path) as (container, streams):
+                stream = self._chosen(streams)
+                yield open_decoder(stream, self._threads), self._corrected(read_packets(container, [stream]))
         else:
-            stack, stream, packets = kept
+            stack, decoder, packets = kept
             with stack:
-                yield stream, iter(packets)
+                yield decoder, iter(packets)
 
-    def _read_index(self, container, stream) -> list[av.Packet] | None:
-        """Indexes all packets without decoding; returns them if they are small enough to keep."""
-        pts, keys, lengths = [], [], []
-        missing, kept, size = False, [], 0
-        for packet in _packets(container, stream):
-            if size <= _KEPT:
-                kept.append(packet)
-                size += packet.size
-            if packet.is_discard:  # excluded by an edit list
-                continue
-            missing |= packet.pts is None
-            pts.append(packet.pts if packet.pts is not None else packet.dts)
-            keys.append(packet.is_keyframe)
-            lengths.append(packet.duration or 0)
-        if not pts:
-            raise MediaError("no_video", f"{self.path} has a video stream, but no frames in it")
-        unit = stream.time_base
-        self._unit = float(unit)
-        missing |= any(value is None for value in pts)
-        # Some AVI files have no presentation times: display times are then known only after decoding.
-        self._pts = None if missing else np.array(pts, np.int64)
-        self._keys = np.array(keys, bool)
-        self.frames = len(pts)
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        # Players start at the earliest stream of the file, which may be audio.
-        late = 0.0
-        if container.start_time is not None and stream.start_time is not None:
-            late = max(0.0, float(stream.start_time * unit) - container.start_time / av.time_base)
-        # AVI has no presentation times. FFmpeg reports decoding times, which lag by the frames that the decoder holds.
-        held = stream.codec_context.has_b_frames if container.format.name == "avi" else 0
-        if self._pts is None:
-            self._first, self.duration = 0, late + self.frames / rate
-        else:
-            self._first = int(self._pts.min()) - round(late / self._unit)
-            last = int(self._pts.argmax())
-            length = lengths[last] * self._unit if 0 < lengths[last] * self._unit < 10 else 1 / rate
-            self.duration = (int(self._pts[last]) - self._first) * self._unit + length
-            self._first -= round(held / rate / self._unit)
-        if not 0 < self.duration <= _LONGEST:
-            raise MediaError(
-                "damaged", f"{self.path} lasts {self.duration:.3g} s by its clock; at most 48 hours are read"
-            )
-        self._late = late
-        self.promised = max(0.0, container.duration / av.time_base) if container.duration else 0.0
-        context = stream.codec_context
-        height, width = context.height, context.width
-        if height * width > MAX_FRAME_PIXELS:
-            raise MediaError("too_large", f"{self.path}: frames of {width:,} x {height:,} pixels; too large to decode")
-        shape = float(stream.sample_aspect_ratio or 1)
-        self._pixel_shape = shape if 1 / _WIDEST <= shape <= _WIDEST else 1.0
-        return kept if size <= _KEPT else None
+    def _corrected(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        number = 0
+        for packet in packets:
+            if not packet.is_discard:
+                self._index.correct(packet, number)
+                number += 1
+            yield packet
 
-    def truncation(self) -> str:
-        """Returns a message if the file ends well before the end that the container declares, else an empty text."""
-        if self.promised - self.duration <= max(1.0, 0.05 * self.promised):
-            return ""
-        return f"{self.path} ends after {self.duration:.1f} s; its header says {self.promised:.1f} s"
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """Yields (kind, message) of all that was noticed in the file and does not prevent its use.
+
+        Damaged frames are noticed when they are decoded.
+        """
+        if self.promised - self.duration > max(1.0, 0.05 * self.promised):
+            message = f"{self.path} ends after {self.duration:.1f} s; its header says {self.promised:.1f} s"
+            yield "truncated", f"{message}; the file is cut short; copy it again to caption all of it"
+        if self._index.note:
+            yield "clock", self._index.note
+        if self._damaged:
+            count, start, end = len(self._damaged), min(self._damaged), max(self._damaged)
+            message = f"{self.path}: {count} damaged frame(s) between {start:.1f} and {end:.1f} s left out"
+            yield "damaged_frames", f"{message}; frames after them may show traces of the damage; copy the file again"
+        if self._unconverted:
+            yield "damaged_frames", self._unconverted
 
     def frames_at(self, times: Sequence[float] | np.ndarray, *, all_frames: bool = False) -> Iterator[TimedFrame]:
         """Yields the frames displayed at `times`, each once, in order.
@@ -163,14 +148,14 @@ class VideoFile:
           all_frames: Yield every frame of the file, including those displayed at none of the times.
         """
         times = self._from_beginning(times)
-        done = 0
-        if self._pts is not None and not all_frames:
+        done, index = 0, self._index
+        if index.pts is not None and not all_frames:
             owners = self._owners(times)
-            if (plan := _plan(self._pts, self._keys, owners)) is not None:
-                done = int((owners == _NONE).sum())
+            if (plan := _plan(index.pts, index.keys, owners)) is not None:
+                done = int((owners == UNKNOWN).sum())
                 for shown in self._select(self._decode(plan), times, False):
                     if (owners[shown.indices] != shown.frame.pts).any():
-                        break  # the stream violates the rules: decoding by the plan missed a frame
+                        break  # the stream violates the rules, or is damaged: decoding by the plan missed a frame
                     done = shown.indices.stop
                     yield shown
                 if done == len(times):
@@ -185,22 +170,22 @@ class VideoFile:
         This uses the index and decodes nothing (so a packet that turns out to be damaged may be counted), unless the
         file has no presentation times: then it is decoded once.
         """
-        if self._pts is None:
+        if self._index.pts is None:
             return [shown.indices for shown in self.frames_at(times)]
         owners = self._owners(self._from_beginning(times))
         edges = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(owners)]
-        return [range(*edge) for edge in pairwise(edges) if len(owners) and owners[edge[0]] != _NONE]
+        return [range(*edge) for edge in pairwise(edges) if len(owners) and owners[edge[0]] != UNKNOWN]
 
     def _from_beginning(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
         """Returns the times, clipped to the first frame if that is displayed within a decoder's delay of the start."""
         times = np.asarray(times, np.float64)
-        beginning = self._late if self._pts is None else (int(self._pts.min()) - self._first) * self._unit
-        return np.maximum(times, beginning) if beginning < DELAY else times
+        beginning = self._index.beginning
+        return np.maximum(times, beginning) if beginning < self.delay else times
 
     def jpeg(self, frame: av.VideoFrame, settings: MediaSettings) -> bytes:
         """Encodes a frame as an upright RGB JPEG with square pixels and a short side of at most `settings.size` pixels.
 
-        Colors are converted from the stream's matrix and range to JPEG's. Interlaced frames are reduced to one field.
+        See `frame_to_jpeg`.
 
         Raises:
           MediaError: FFmpeg cannot convert the frame, or it is larger than a JPEG can be.
@@ -208,14 +193,16 @@ class VideoFile:
         try:
             return frame_to_jpeg(frame, settings, self._pixel_shape)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
-            raise MediaError("damaged", f"{self.path}: a frame cannot be converted: {_words(error)}") from error
+            self._unconverted = f"{self.path}: a frame cannot be converted: {reason(error)}"
+            raise MediaError("damaged", self._unconverted) from error
 
     def _owners(self, times: np.ndarray) -> np.ndarray:
-        """Returns the presentation time (stream units) of the frame displayed at each time; _NONE before the first."""
-        assert self._pts is not None
-        ordered = np.sort(self._pts)
-        positions = np.searchsorted((ordered - self._first) * self._unit, times + EPSILON, side="right") - 1
-        return np.where(positions >= 0, ordered[positions], _NONE)
+        """Returns the presentation time of the frame displayed at each time; UNKNOWN before the first frame."""
+        assert self._index.pts is not None
+        ordered = np.sort(self._index.pts)
+        seconds = (ordered - self._index.first) * self._index.unit
+        positions = np.searchsorted(seconds, times + EPSILON, side="right") - 1
+        return np.where(positions >= 0, ordered[positions], UNKNOWN)
 
     def _select(self, frames: Iterator[tuple[float, av.VideoFrame]], times, all_frames) -> Iterator[TimedFrame]:
         """Assigns times to frames: each frame is displayed until the next one starts."""
@@ -239,51 +226,53 @@ class VideoFile:
 
     def _decode(self, plan: "_Plan | None") -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (seconds, frame) in presentation order; with a plan, only what it needs is decoded."""
-        last, count = -math.inf, 0
-        with self._packets() as (stream, packets):
-            for frame in _frames(packets, stream, plan):
-                pts = frame.pts if frame.pts is not None else frame.dts
-                if self._pts is None:  # without timestamps, times follow from the frame rate
-                    time = self._late + count / float(stream.average_rate or stream.guessed_rate or 25)
-                else:
-                    time = last if pts is None else (pts - self._first) * self._unit
-                count += 1
-                if time <= last:  # damaged timestamps jump back: the earlier frame stays
+        index, last, number = self._index, -math.inf, 0
+        # The decoding times of a plan, which skips packets, say nothing.
+        guess = _PresentationTimes() if plan is None else lambda frame: frame.dts if frame.pts is None else frame.pts
+
+        def seconds(pts: int | None) -> float:
+            if index.order_times is not None and number < self.frames:
+                return float(index.order_times[number])
+            if pts is None:
+                return last + index.frame if last > -math.inf else index.late
+            return (pts - index.first) * index.unit
+
+        def on_damage(pts: int | None):
+            nonlocal number
+            self._damaged.add(max(seconds(pts), 0.0))
+            number += 1
+
+        with self._packets() as (decoder, packets):
+            for frame in _frames(packets, decoder, plan, on_damage):
+                pts = guess(frame)
+                if frame.is_corrupt:
+                    on_damage(pts)
                     continue
-                last = time
-                yield max(time, 0.0), frame
+                time = seconds(pts)
+                number += 1
+                if time > last:  # a timestamp that goes back is damaged: the earlier frame stays
+                    last = time
+                    yield max(time, 0.0), frame
 
 
-@contextmanager
-def _opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a container; yields it and its video stream."""
-    # Decoders run while a file is probed, and a few bytes of a stream can ask for frames of any size.
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(MAX_FRAME_PIXELS)}
-    try:
-        source, demuxer = video_source(path)
-        opened = av.open(source, "r", format=demuxer, options=options, metadata_errors="ignore")
-    except MediaError as error:
-        raise MediaError(error.kind, f"{path}: {error}") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(
-            "damaged", f"{path} cannot be opened as a video: {_words(error)}; copy the file again, or convert it"
-        ) from error
-    with opened as container:
-        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        if not streams:
-            raise MediaError("no_video", f"{path} has no video stream")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise MediaError("unknown_codec", f"{path}: this build of FFmpeg has no decoder for its video")
-        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-        stream.codec_context.thread_count = threads
-        if threads != 1:
-            stream.thread_type = "AUTO"
-        yield container, stream
+class _PresentationTimes:
+    """Chooses the presentation times of frames between those of the container and those that follow from decoding.
 
+    The rule is that of FFmpeg's `guess_correct_pts` (libavcodec/decode.c): whichever has gone back less often counts.
+    """
 
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    def __init__(self):
+        self._last = {"pts": -math.inf, "dts": -math.inf}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def __call__(self, frame: av.VideoFrame) -> int | None:
+        for name, time in (("dts", frame.dts), ("pts", frame.pts)):
+            if time is not None:
+                self._faults[name] += time <= self._last[name]
+                self._last[name] = time
+        if frame.dts is None or (frame.pts is not None and self._faults["pts"] <= self._faults["dts"]):
+            return frame.pts
+        return frame.dts
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,16 +314,31 @@ def _plan(
     return _Plan(send, frozenset(requested.tolist()))
 
 
-def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterator[av.VideoFrame]:
-    """Decodes the packets of a plan, skipping damaged ones."""
-    context = stream.codec_context
+def _frames(
+    packets: Iterator[av.Packet],
+    decoder: VideoCodecContext,
+    plan: _Plan | None,
+    on_damage: Callable[[int | None], None],
+) -> Iterator[av.VideoFrame]:
+    """Decodes the packets of a plan, skipping those that are incomplete or cannot be decoded.
+
+    Frames that lack data are marked as corrupt by the decoder.
+    """
     number, sent, skipping = -1, True, False
+    start: float = -math.inf  # presentation time of the packet at which decoding started or restarted
 
     def decode(packet) -> list[av.VideoFrame]:
         try:
-            return context.decode(packet)
-        except _DAMAGED:
+            frames = decoder.decode(packet)
+        except DECODE_ERRORS:
+            if packet is not None:
+                on_damage(packet.pts)
             return []
+        # Frames displayed before the first packet may depend on others, which were not sent, and are not requested.
+        return [frame for frame in frames if not (frame.is_corrupt and is_before(frame.pts))]
+
+    def is_before(pts: int | None) -> bool:
+        return pts is not None and pts < start
 
     for packet in packets:
         if packet.is_discard:
@@ -342,31 +346,21 @@ def _frames(packets: Iterator[av.Packet], stream, plan: _Plan | None) -> Iterato
                 yield from decode(packet)
             continue
         number += 1
+        if packet.is_corrupt:
+            on_damage(packet.pts)
+            continue
         if plan is not None and number < len(plan.send):
             if not plan.send[number]:
                 sent = False
                 continue
             if not sent:  # restart at a key frame, as after a seek
                 yield from decode(None)
-                context.flush_buffers()
-                sent = True
+                decoder.flush_buffers()
+                sent, start = True, packet.pts or 0
             # Unrequested frames that no other frame depends on are not decoded either.
             skip = packet.pts not in plan.requested
             if skip != skipping:
-                context.skip_frame = "NONREF" if skip else "DEFAULT"
+                decoder.skip_frame = "NONREF" if skip else "DEFAULT"
                 skipping = skip
         yield from decode(packet)
     yield from decode(None)
-
-
-def _packets(container, stream) -> Iterator[av.Packet]:
-    """Yields the non-empty packets, up to the first that cannot be read."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        # PyAV raises IndexError at the end of a file in which a stream appears late.
-        except (StopIteration, IndexError, *_DAMAGED):
-            return
-        if packet.size:  # an empty packet would flush the decoder
-            yield packet

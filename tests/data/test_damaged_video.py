@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.video import VideoFile
-from tests.helpers.videos import number_of, pixels, write_video
+from tests.helpers.videos import number_of, pixels, psnr, write_video
 
 PICTURE = MediaSettings(256, 95)
 FIFTH = np.arange(0, 4, 0.04)
@@ -138,3 +138,113 @@ def test_of_an_mp4_whose_end_is_missing_the_rest_is_kept(tmp_path):
     assert video.promised == pytest.approx(4.0, abs=0.1)
     moments = np.arange(0, video.duration - 0.2, 0.5)
     assert numbers(video, moments) == [int(25 * moment + 1e-6) for moment in moments]
+
+
+def spoiled(path: Path, place: float, size: int = 40) -> Path:
+    """Overwrites bytes of the packet at a share of the file."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    packet = packets[int(place * len(packets))]
+    data = bytes(packet)
+    start = content.index(data) + len(data) // 3
+    content[start : start + size] = bytes(255 - byte for byte in content[start : start + size])
+    path.write_bytes(content)
+    return path
+
+
+def noise_pictures(count: int) -> list[np.ndarray]:
+    """Pictures with detail everywhere, so that each packet has data of every part."""
+    rng = np.random.default_rng(0)
+    large = np.kron(rng.integers(0, 255, (12, 60, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    return [np.ascontiguousarray(np.roll(large, 3 * k, axis=1)[:, :192]) for k in range(count)]
+
+
+@pytest.mark.parametrize("all_frames", [False, True])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.52])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_a_frame_that_lacks_data_is_left_out_and_reported(tmp_path, codec, place, all_frames):
+    pictures = noise_pictures(50)
+    path = write_video(
+        tmp_path / "a.mkv", FIFTH[:50], codec=codec, pictures=pictures, unit=Fraction(1, 25),
+        options={"g": "10", "bf": "0", "b": "20M"},
+    )  # fmt: skip
+    video = VideoFile(spoiled(path, place))
+    shown = list(video.frames_at(FIFTH[:50], all_frames=all_frames))
+    kinds = [kind for kind, _ in video.notes()]
+    assert kinds == ["damaged_frames"]
+    # No frame that is far from the drawn one is displayed before the next key frame has passed unreported.
+    spoiled_group = int(place * 50) // 10
+    for each in shown:
+        number = round(each.time * 25)
+        if number // 10 != spoiled_group:
+            assert psnr(pixels(video.jpeg(each.frame, PICTURE)), pictures[number]) > 17
+
+
+def test_a_damaged_frame_is_a_note_in_the_report(tmp_path, caplog):
+    from capjax.data.media_reader import MediaReader
+    from capjax.data.record import RecordCaption
+    from data_prep.media import Storage, read_video
+    from data_prep.readers.item import Item, Problem
+
+    path = write_video(tmp_path / "a.mp4", FIFTH[:50], pictures=noise_pictures(50), options={"g": "10", "bf": "0"})
+    spoiled(path, 0.5)
+    item = Item("v", path, "train", (RecordCaption("a video"),), name="a.mp4", video=True, where="list.csv:2")
+    *records, note = read_video([item], Storage(fps=25.0), lambda share: None, tmp_path / "spool")
+    assert len(records) == 1
+    assert isinstance(note, Problem)
+    assert (note.kind, note.costs, note.where) == ("damaged_frames", "nothing", "list.csv:2")
+    assert "a.mp4: " in note.message
+    MediaReader(PICTURE, 25.0, 50).read(path)
+    assert "a.mp4: " in caplog.text
+    assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_cut_frame_of_motion_jpeg_is_not_half_a_picture(tmp_path, share):
+    path = write_video(
+        tmp_path / "a.avi", FIFTH[:10], codec="mjpeg", pix_fmt="yuvj420p", options={"b": "20M"}, unit=Fraction(1, 25),
+        pictures=noise_pictures(10),
+    )  # fmt: skip
+    with av.open(str(path)) as file:
+        packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    cut = tmp_path / "cut.mjpeg"
+    packets[4] = packets[4][: int(share * len(packets[4]))] + b"\xff\xd9"
+    cut.write_bytes(b"".join(packets))
+    video = VideoFile(cut)
+    times = [shown.time for shown in video.frames_at((), all_frames=True)]
+    assert len(times) == 9
+    assert 4 / 25 not in np.round(times, 3)
+    assert [kind for kind, _ in video.notes()] == ["damaged_frames"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_an_intact_file_nothing_is_reported(files, tmp_path, kind):
+    path = tmp_path / kind
+    path.write_bytes(files[kind])
+    video = VideoFile(path)
+    assert len(list(video.frames_at((), all_frames=True))) == 40
+    assert len(list(video.frames_at(np.arange(0, 1.6, 0.3)))) == 6
+    assert list(video.notes()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("a.gif", "gif", "rgb8"), ("a.avi", "mjpeg", "yuvj420p"), ("a.flv", "flv", "yuv420p"),
+        ("a.ivf", "libvpx", "yuv420p"), ("a.h264", "libx264", "yuv420p"),
+    ],
+)  # fmt: skip
+def test_the_half_frame_at_the_end_of_a_cut_file_is_left_out(tmp_path, name, codec, pix_fmt):
+    path = write_video(
+        tmp_path / name, FIFTH[:10], codec=codec, pix_fmt=pix_fmt, unit=Fraction(1, 25), pictures=noise_pictures(10),
+        options={"libvpx": {"deadline": "good", "b": "4M"}, "gif": {}, "libx264": {"bf": "0"}}.get(codec, {"b": "20M"}),
+    )  # fmt: skip
+    content = path.read_bytes()
+    with av.open(str(path)) as file:
+        packet = [bytes(packet) for packet in file.demux(video=0) if packet.size][7]
+    start = content.index(packet)
+    path.write_bytes(content[: start + len(packet) // 2])
+    video = VideoFile(path)
+    assert len(list(video.frames_at((), all_frames=True))) == 7
+    assert "damaged_frames" in [kind for kind, _ in video.notes()]
