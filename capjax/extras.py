@@ -8,7 +8,8 @@ import sys
 _EXTRAS = {
     **dict.fromkeys(
         ("jax", "jaxlib", "jaxtyping", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "array_record",
-         "sentencepiece", "ml_collections", "absl", "PIL", "simplejpeg", "cv2", "safetensors", "tqdm", "av"),
+         "sentencepiece", "ml_collections", "absl", "PIL", "simplejpeg", "cv2", "safetensors", "tqdm", "av",
+         "py3langid"),
         "train",
     ),
     "clu": "tensorboard", "tensorboard": "tensorboard", "tensorflow": "export", "pycocoevalcap": "meteor",

@@ -23,6 +23,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ from tqdm import tqdm
 from capjax.data.record import SIZES_FILE, tfds_features
 from capjax.files import write_text
 from data_prep.build_report import Report, TooMuchBad
+from data_prep.language_check import check_languages
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
+from data_prep.readers.files import current_location, unexpected
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
 from data_prep.shards import OutputError, ShardFile, ShardReport, after_kill, write_shard
@@ -74,6 +77,7 @@ class RecordBuilder(
         data_prep/staging.py.
       max_bad: the largest accepted share of bad photos, and of bad captions; see data_prep/build_report.py.
       strict: stop at the first bad input.
+      keep_copies: keep items of val and test of which an exact copy is in another split.
       overwrite: replace an existing dataset, which stays until the new one is complete.
       progress: show a progress bar.
 
@@ -97,6 +101,7 @@ class RecordBuilder(
         stage: str | None = None,
         max_bad: float = 0.01,
         strict: bool = False,
+        keep_copies: bool = False,
         overwrite: bool = False,
         progress: bool = True,
     ):
@@ -117,7 +122,7 @@ class RecordBuilder(
         self.work_dir = self.output_dir.with_name(self.output_dir.name + ".partial")
         self.settings = settings or Storage()
         self.translations = translations
-        self.overwrite = overwrite
+        self.overwrite, self.keep_copies = overwrite, keep_copies
         self._bar: dict[str, Any] = {"disable": not progress, "mininterval": 0.2 if sys.stderr.isatty() else 10}
         self.report = Report(name, max_bad, strict)
         picture, (window, overlap) = self.settings.picture, self.settings.clips.windows(self.settings.fps)
@@ -168,11 +173,13 @@ class RecordBuilder(
         """Everything up to the rename."""
         items = self.translations.join(self.reader) if self.translations else self.reader
         items = tqdm(items, desc=f"{self.name}: annotations", unit="", leave=False, **self._bar)
-        splits, files = check_items(items, self.report)
+        splits, files = check_items(_located(items), self.report, keep_copies=self.keep_copies)
         self.report.translations = self.translations.counts if self.translations else {}
         self._media_bytes = sum(size for size, _ in files.values())
         shards = make_shards(self.name, splits, files, self.settings, self.work_dir)
-        reports = self._write_shards(shards)
+        with ThreadPoolExecutor(1) as pool:
+            language_problems = pool.submit(check_languages, splits)
+            reports = self._write_shards(shards)
         # In the order of the shards: the report must not depend on which worker was first.
         for split, part in shards.items():
             for shard, report in zip(part, reports[split], strict=True):
@@ -180,6 +187,7 @@ class RecordBuilder(
                 videos = {item.id for item in shard.items if item.video}
                 if lost := videos & {problem.id for problem in report.problems if problem.costs == "video"}:
                     self.report.lose_videos(split, len(lost))
+        self.report.problems += language_problems.result()
         self.report.check()
         self._describe(reports, shards)
 
@@ -283,6 +291,20 @@ class RecordBuilder(
             (self.work_dir / name).unlink(missing_ok=True)
         with suppress(OSError):
             self.work_dir.rmdir()
+
+
+def _located(items: ItemStream) -> ItemStream:
+    """Yields the items; an unexpected error of a reader names the location that it has reached.
+
+    Raises:
+      BuildError: the reader failed.
+    """
+    try:
+        yield from items
+    except InputError:
+        raise
+    except Exception as error:
+        raise BuildError(unexpected(error, current_location())) from error
 
 
 def _fractional_updates(bar: tqdm) -> Callable[[float], None]:

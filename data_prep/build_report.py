@@ -54,6 +54,14 @@ class Report:
         counts["named"] += 1
         counts["there"] += usable
 
+    def move_video(self, split: str, new_split: str):
+        """Counts a usable video for another split."""
+        self.count_video(new_split, usable=True)
+        for key in self.videos[split]:
+            self.videos[split][key] -= 1
+        if not self.videos[split]["named"]:
+            del self.videos[split]
+
     def lose_videos(self, split: str, count: int):
         """Counts videos that turned out to be unusable when they were decoded."""
         self.videos[split]["there"] -= count
@@ -73,7 +81,7 @@ class Report:
                 listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
                 raise TooMuchBad(
                     f"{len(bad)} of {total} {costs}s are bad ({listed}), more than --max-bad {self.max_bad:g} allows. "
-                    f"The first:\n  {_line(bad[0])}"
+                    f"The first is {_line(bad[0])}"
                 )
 
     def write(self, path: Path, finished: bool):

@@ -20,6 +20,7 @@ from capjax.registry import nearest
 from data_prep.arguments import checked, number
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.readers import READERS
+from data_prep.readers.files import current_location, unexpected
 from data_prep.readers.registry import add_arguments, module_of, read
 from data_prep.readers.translations import Source, Translations
 
@@ -136,6 +137,12 @@ def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
         "listed and do not count",
     )
     add("--strict", action="store_true", help="stop at the first bad input")
+    add(
+        "--keep-copies",
+        action="store_true",
+        help="keep photos and videos of val and test of which an exact copy is in another split; by default they are "
+        "listed and dropped",
+    )
     add("--stage", metavar="URL", help="with --beam: a folder that this machine and the workers reach, such as "
         "gs://BUCKET/FOLDER; media and shards travel through it, and workers need no other shared path")  # fmt: skip
     add(
@@ -176,8 +183,12 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
         except KeyboardInterrupt as stop:  # its message says what is kept
             print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
             raise
+        except (ValueError, OSError, ModuleNotFoundError):
+            raise
         except RuntimeError as error:  # of a build, a worker process or a Beam job
             raise ValueError(str(error)) from error
+        except Exception as error:
+            raise ValueError(unexpected(error, current_location())) from error
 
     return run_guarded(f"python -m data_prep {name}", run)
 
@@ -203,6 +214,7 @@ def _build(name: str, args: argparse.Namespace) -> int:
         stage=args.stage,
         max_bad=args.max_bad,
         strict=args.strict,
+        keep_copies=args.keep_copies,
         overwrite=args.overwrite,
     )
     builder.download_and_prepare()
@@ -222,6 +234,11 @@ def _print_summary(builder, seconds: float):
         print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos in this dataset")
     if builder.report.left_out:
         print(f"{builder.report.left_out:,} {noun}s are in none of the splits and were left out")
+    for problem in report.problems:
+        if problem.kind in ("other_language", "unknown_key"):
+            print(f"{problem.where}: {problem.message}")
+    if copies := sum(problem.kind == "copy_across_splits" for problem in report.problems):
+        print(f"{copies:,} {noun}s of val or test are exact copies of others; --keep-copies says whether they stay")
     if builder.report.problems:
         print(f"{len(builder.report.problems):,} problems, listed in {builder.output_dir / 'report.json'}")
     records = sum(counts[noun + "s"] for counts in report.splits.values())

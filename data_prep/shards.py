@@ -25,6 +25,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from capjax.data.record import Record, serialize
 from capjax.files import write_text
 from data_prep.media import Storage, read_media
+from data_prep.pool import Stopped
+from data_prep.readers.files import at, current_location, unexpected
 from data_prep.readers.item import Item, Problem
 
 # Increase it when the same items are to give other bytes than before.
@@ -181,7 +183,7 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
                 tally.add(result)
                 yield result
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _located_errors():
         # Pillow warns about every unusual EXIF block.
         warnings.filterwarnings("ignore", module="PIL")
         count, size = write_records(shard.path, records())
@@ -191,11 +193,23 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
     return report
 
 
+@contextmanager
+def _located_errors() -> Iterator[None]:
+    """Names the item being read in unexpected errors, as RuntimeError."""
+    try:
+        yield
+    except (Stopped, OSError):
+        raise
+    except Exception as error:
+        raise RuntimeError(unexpected(error, current_location())) from error
+
+
 def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Record | Problem]:
     """The records of a shard's items in order, or the Problem of an item that cannot be read."""
     start = 0
     for number, (_, group) in enumerate(groupby(shard.items, key=lambda item: item.media if item.video else item.id)):
         items = list(group)
+        at(f"{items[0].where} {items[0].name or items[0].id}")
         kills = sum(start <= items_read < start + len(items) for items_read in shard.kills)
         start += len(items)
         if kills > 1:

@@ -97,7 +97,7 @@ FORMATS = (
 
 # Demuxers of audio alone are allowed, so that the error can say that there is no video stream.
 DEMUXERS = ",".join([*(each.demuxers for each in FORMATS if each.demuxers), "mp3,flac,wav,aac"])
-_KINDS_BY_SUFFIX: dict[str, MediaKind] = {
+KINDS_BY_SUFFIX: dict[str, MediaKind] = {
     f".{suffix}": "video" if suffix in ("mjpeg", "mjpg") else each.kind
     for each in FORMATS
     for suffix in each.suffixes.split()
@@ -120,7 +120,7 @@ def media_kind(source: Path | bytes) -> MediaKind | None:
     Raises:
       OSError: The file cannot be read.
     """
-    by_suffix = None if isinstance(source, bytes) else _KINDS_BY_SUFFIX.get(source.suffix.lower())
+    by_suffix = None if isinstance(source, bytes) else KINDS_BY_SUFFIX.get(source.suffix.lower())
     if isinstance(source, Path) and not source.is_file():
         return by_suffix
     with _opened(source) as file:

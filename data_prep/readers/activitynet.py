@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import load_json, repeated_ids, shown
+from data_prep.readers.files import at, load_json, repeated_ids, shown, shown_keys
 from data_prep.readers.item import InputError, ItemStream, Problem, standard_split
 from data_prep.readers.registry import READERS
+from data_prep.readers.values import shown_value
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 PATTERN = r"(train|val|test)(_\d+)?\.json"
@@ -53,7 +54,7 @@ def read_files(paths: Sequence[Path], input_dir: Path, videos: Videos, lang: str
             data = load_json(path, duplicate_keys=duplicate_keys)
             yield from repeated_ids(duplicate_keys, data, shown(path, input_dir))
             for id, row in data.items():
-                events = event_set(row, f"{shown(path, input_dir)} {id}", id, split, number)
+                events = event_set(row, at(f"{shown(path, input_dir)} {id}"), id, split, number)
                 if isinstance(events, Problem):
                     yield events
                 else:
@@ -78,9 +79,9 @@ def event_set(row: object, where: str, id: str, split: str, number: int) -> Even
     """The annotations of one video, or a Problem with the entry as a whole."""
     bad = partial(Problem, "malformed", where=where, id=id, costs="video", split=split)
     if not isinstance(row, Mapping):
-        return bad(f"should be an object with duration, timestamps and sentences, not {row!r:.80}")
+        return bad(f"should be an object with duration, timestamps and sentences, not {shown_value(row)}")
     if missing := [key for key in ("duration", "timestamps", "sentences") if key not in row]:
-        return bad(f"{', '.join(missing)} missing; there is {', '.join(map(repr, row)) or 'nothing'}")
+        return bad(f"{', '.join(missing)} missing; there is {shown_keys(row)}")
     times, sentences = row["timestamps"], row["sentences"]
     if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
         return bad("timestamps and sentences should be two lists of the same length")

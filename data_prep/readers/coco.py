@@ -8,12 +8,22 @@ The id of an item is the image's id as text. https://cocodataset.org/#format-dat
 
 import re
 from collections import defaultdict
+from collections.abc import Generator
 from pathlib import Path
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers.files import Photos, find, load_json, rows, shown
+from data_prep.readers.files import find, load_json, numbered, rows, shown
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split
+from data_prep.readers.keys import read_field
+from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
+from data_prep.readers.values import ID, TEXT, Kind, id_text, is_number, wrong_type
+
+_LENGTH = Kind("a number of pixels above 0", lambda value: is_number(value) and value > 0)
+_BOX = Kind(
+    "four numbers [x, y, width, height]",
+    lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)) and min(value[2:]) >= 0,
+)
 
 
 def add_arguments(parser):
@@ -30,9 +40,9 @@ def read(input_dir: Path, images: Path | None = None, year: str | None = None) -
     """
     folder = find(input_dir, ["annotations", "."], "annotations")
     for captions_path, split, suffix in _caption_files(folder, year):
-        photos = Photos(_photo_folder(images or input_dir, suffix, captions_path.name))
+        photos = MediaFolder(_photo_folder(images or input_dir, suffix, captions_path.name))
         instances = captions_path.with_name(f"instances_{suffix}.json")
-        labels = _labels(instances) if instances.is_file() else {}
+        labels = (yield from _labels(instances, shown(instances, input_dir))) if instances.is_file() else {}
         yield from _read_split(captions_path, shown(captions_path, input_dir), split, photos, labels)
 
 
@@ -60,49 +70,73 @@ def _photo_folder(folder: Path, suffix: str, captions: str) -> Path:
     return find(folder, [suffix, f"images/{suffix}"], f"the photos of {captions}")
 
 
-def _labels(path: Path) -> dict[int, tuple[Label, ...]]:
-    """{image id: objects with boxes as fractions of the photo} of an instances_*.json."""
+def _labels(path: Path, where: str) -> Generator[Problem, None, dict[str, tuple[Label, ...]]]:
+    """Yields Problems; returns {image id: objects with boxes as fractions of the photo} of an instances_*.json."""
     data = load_json(path, drop=("segmentation",))
-    labels = defaultdict(list)
-    try:
-        names = {row["id"]: row["name"] for row in rows(data, "categories", path)}
-        sizes = {row["id"]: (row["width"], row["height"]) for row in rows(data, "images", path)}
-        for row in rows(data, "annotations", path):
-            (x, y, w, h), (width, height) = row["bbox"], sizes[row["image_id"]]
-            box = (x / width, y / height, (x + w) / width, (y + h) / height)
-            labels[row["image_id"]].append(Label(names[row["category_id"]], tuple(min(max(v, 0.0), 1.0) for v in box)))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(f"{path}: not in the format of COCO's instances: {type(error).__name__}: {error}") from error
+    names: dict[str, str] = {}
+    sizes: dict[str, tuple[float, float]] = {}
+    labels: dict[str, list[Label]] = defaultdict(list)
+    for location, row in numbered(rows(data, "categories", path), f"{where} categories"):
+        if message := wrong_type(row, {"id": ID, "name": TEXT}):
+            yield _lost_label(message, location)
+        else:
+            names[str(id_text(row["id"]))] = row["name"]
+    for location, row in numbered(rows(data, "images", path), f"{where} images"):
+        if message := wrong_type(row, {"id": ID, "width": _LENGTH, "height": _LENGTH}):
+            yield _lost_label(message, location)
+        else:
+            sizes[str(id_text(row["id"]))] = (row["width"], row["height"])
+    kinds = {"image_id": ID, "category_id": ID, "bbox": _BOX}
+    for location, row in numbered(rows(data, "annotations", path), f"{where} annotations"):
+        if message := wrong_type(row, kinds):
+            yield _lost_label(message, location)
+            continue
+        image, category = str(id_text(row["image_id"])), str(id_text(row["category_id"]))
+        if image not in sizes or category not in names:
+            yield _lost_label(f"there is no image {image} with a size, or no category {category}", location)
+            continue
+        (x, y, w, h), (width, height) = map(float, row["bbox"]), sizes[image]
+        left, top, right, bottom = (
+            min(max(edge, 0.0), 1.0) for edge in (x / width, y / height, (x + w) / width, (y + h) / height)
+        )
+        labels[image].append(Label(names[category], (left, top, right, bottom)))
     return {image: tuple(objects) for image, objects in labels.items()}
 
 
-def _read_split(path: Path, where: str, split: str, photos: Photos, labels: dict) -> ItemStream:
+def _lost_label(message: str, where: str) -> Problem:
+    return Problem("bad_label", f"{message}; its labels are left out", where, costs="nothing")
+
+
+def _read_split(path: Path, where: str, split: str, photos: MediaFolder, labels: dict) -> ItemStream:
     data = load_json(path)
     images = rows(data, "images", path)
-    image_ids = {row["id"] for row in images if isinstance(row, dict) and isinstance(row.get("id"), (int, str))}
-    captions: dict[int | str, list[RecordCaption]] = defaultdict(list)
-    for number, row in enumerate(rows(data, "annotations", path)):
-        location = f"{where} annotations[{number}]"
-        if not isinstance(row, dict) or not isinstance(row.get("image_id"), (int, str)):
-            yield Problem("malformed", "should be an object with image_id and caption", location, costs="caption")
-        elif row["image_id"] not in image_ids:
-            message = f"no photo has the id {row['image_id']}"
-            yield Problem("caption_without_photo", message, location, str(row["image_id"]), costs="caption")
-        else:
-            caption = make_caption(row.get("caption"), "en", location, str(row["image_id"]))
-            if isinstance(caption, Problem):
-                yield caption
-            else:
-                captions[row["image_id"]].append(caption)
-    for number, row in enumerate(images):
-        location = f"{where} images[{number}]"
-        if not isinstance(row, dict) or not isinstance(row.get("id"), (int, str)):
-            yield Problem("malformed", "should be an object with id and file_name", location)
+    image_ids = {id_text(row.get("id")) for row in images if isinstance(row, dict)} - {None}
+    captions: dict[str, list[RecordCaption]] = defaultdict(list)
+    for location, row in numbered(rows(data, "annotations", path), f"{where} annotations"):
+        id = id_text(row.get("image_id")) if isinstance(row, dict) else None
+        if id is None:
+            yield Problem("malformed", wrong_type(row, {"image_id": ID}), location, costs="caption")
             continue
-        id, name = str(row["id"]), row.get("file_name")
+        if id not in image_ids:
+            yield Problem("caption_without_photo", f"no photo has the id {id}", location, id, costs="caption")
+            continue
+        caption = make_caption(read_field(row, "caption"), "en", location, id)
+        if isinstance(caption, Problem):
+            yield caption
+        else:
+            captions[id].append(caption)
+    locations: dict[str, str] = {}
+    for location, row in numbered(images, f"{where} images"):
+        if message := wrong_type(row, {"id": ID}):
+            yield Problem("malformed", message, location)
+            continue
+        id, name = str(id_text(row["id"])), read_field(row, "file")
+        if id in locations:
+            yield Problem("duplicate_id", f"the id {id} is already used ({locations[id]})", location, id)
+            continue
+        locations[id] = location
         media = photos.path(name, location, id)
         if isinstance(media, Problem):
             yield media
         else:
-            texts, objects = tuple(captions[row["id"]]), labels.get(row["id"], ())
-            yield Item(id, media, split, texts, objects, where=location, name=str(name))
+            yield Item(id, media, split, tuple(captions[id]), labels.get(id, ()), where=location, name=str(name))

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from capjax.data.record import RecordCaption
+from data_prep.readers.files import at
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
+from data_prep.readers.values import is_number, shown_value
 from data_prep.readers.videos import Videos
 
 
@@ -54,10 +56,10 @@ def event_item(
       names: possible names of the video file, without extension.
     """
     sets = list(sets)
-    where = sets[0].where
+    where = at(sets[0].where)
     for events in sets:
         if not _is_duration(events.duration):
-            message = f"the duration should be a number of seconds above 0, not {events.duration!r:.80}"
+            message = f"the duration should be a number of seconds above 0, not {shown_value(events.duration)}"
             yield Problem("malformed", message, events.where, id, "video", split)
             return
     media = videos.find(id, names, where, split)
@@ -68,10 +70,5 @@ def event_item(
     yield Item(id, media, split, tuple(captions), where=where, name=id, video=True)
 
 
-def _is_duration(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return float(value) > 0
-    except OverflowError:
-        return False
+def _is_duration(value: Any) -> bool:
+    return value == math.inf or (is_number(value) and value > 0)

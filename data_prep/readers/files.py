@@ -1,17 +1,47 @@
-"""Functions shared by readers: lines, JSON and media names of files that may be damaged, and splits by hash."""
+"""Functions shared by readers: lines and JSON of files that may be damaged, and splits by hash."""
 
 import hashlib
 import json
-import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from data_prep.arguments import checked
-from data_prep.readers.item import InputError, Problem, is_text
+from data_prep.readers.item import InputError, Problem
+from data_prep.readers.values import shown_value
+from data_prep.readers.windows_1252 import is_windows_1252
 
 # Shares of train, val and test.
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
+_MAX_SHOWN_KEYS = 20
+# Bytes in which the line end of a file is searched.
+_HEAD_BYTES = 4096
+
+_location = ""
+
+
+def at(where: str) -> str:
+    """Notes the location that is being read, for messages about unexpected errors, and returns it."""
+    global _location
+    _location = where
+    return where
+
+
+def current_location() -> str:
+    """The location that is being read; empty if nothing was read yet."""
+    return _location
+
+
+def unexpected(error: Exception, where: str) -> str:
+    """The message of an error that no code foresees, at a location of the annotations."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return (
+        f"{where or 'before the annotations'}: unexpected {type(error).__name__}: {error} (in {place}). This is a "
+        "fault of capjax or of a plug-in; please report it with the annotations at this place"
+    )
 
 
 def find(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -41,34 +71,58 @@ def shown(path: Path, folder: Path) -> str:
         return path.name
 
 
-def lines(path: Path, where: str, costs: str = "caption") -> Iterator[tuple[str, str | Problem]]:
+def lines(
+    path: Path, where: str, costs: str = "caption", *, windows: bool = False
+) -> Iterator[tuple[str, str | Problem]]:
     """Yields (location, text without line end) of non-blank lines of a UTF-8 file, without a BOM.
 
     Args:
       where: the file in locations, which are WHERE:LINE.
       costs: what a line that is not UTF-8 costs; it is yielded as a Problem.
+      windows: read a file in Windows-1252 too, as spreadsheets write it; it is reported once.
 
     Raises:
       InputError: the file cannot be opened, or is UTF-16.
     """
+    encoding = ""  # of the lines that are not UTF-8, once it is known
+    for number, line in enumerate(_byte_lines(path), 1):
+        location = at(f"{where}:{number}")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            if windows and not encoding:
+                encoding = "cp1252" if is_windows_1252(_byte_lines(path)) else "unknown"
+                if encoding == "cp1252":
+                    message = "not UTF-8; the file is read as Windows-1252. If letters are wrong, save it as UTF-8"
+                    yield location, Problem("encoding", message, location, costs="nothing")
+            if encoding != "cp1252":
+                message = f"not valid UTF-8 (byte 0x{line[error.start]:02x} at {error.start}); save the file as UTF-8"
+                yield location, Problem("encoding", message, location, costs=costs)
+                continue
+            text = line.decode("cp1252")
+        text = text.rstrip("\r\n")
+        if text.strip():
+            yield location, text
+
+
+def _byte_lines(path: Path) -> Iterator[bytes]:
+    """Yields the lines of a file without a BOM; they end with \\n, or with \\r in a file without \\n.
+
+    Raises:
+      InputError: the file cannot be read, or is UTF-16.
+    """
     try:
-        file = path.open("rb")
+        with path.open("rb") as file:
+            head = file.peek(_HEAD_BYTES)
+            if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise InputError(f"{path}: the file is UTF-16; save it as UTF-8")
+            if head.startswith(b"\xef\xbb\xbf"):
+                file.seek(3)
+            carriage_returns = b"\r" in head.rstrip(b"\r") and b"\n" not in head
+            for line in file:
+                yield from line.split(b"\r") if carriage_returns else (line,)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if number == 1:
-                if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    raise InputError(f"{path}: the file is UTF-16; save it as UTF-8")
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            try:
-                text = line.decode().rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                message = f"not valid UTF-8 (byte 0x{line[error.start]:02x} at {error.start}); save the file as UTF-8"
-                yield f"{where}:{number}", Problem("encoding", message, f"{where}:{number}", costs=costs)
-                continue
-            if text.strip():
-                yield f"{where}:{number}", text
 
 
 def json_lines(path: Path, where: str, costs: str) -> Iterator[tuple[str, object | Problem]]:
@@ -94,6 +148,7 @@ def load_json(path: Path, drop: Sequence[str] = (), duplicate_keys: list[str] | 
     Raises:
       InputError: the file cannot be read or is not JSON; the message has line and column.
     """
+    at(str(path))
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
@@ -130,8 +185,20 @@ def rows(data: dict, key: str, path: Path) -> list:
       InputError: it is missing or not a list; the message names the existing keys.
     """
     if not isinstance(data.get(key), list):
-        raise InputError(f"{path}: no list {key!r} at the top; there is {', '.join(map(repr, data)) or 'nothing'}")
+        raise InputError(f"{path}: no list {key!r} at the top; there is {shown_keys(data)}")
     return data[key]
+
+
+def shown_keys(row: Mapping) -> str:
+    """The keys of an object, for a message."""
+    listed = ", ".join(map(shown_value, islice(row, _MAX_SHOWN_KEYS)))
+    return f"{listed}, ..." if len(row) > _MAX_SHOWN_KEYS else listed or "nothing"
+
+
+def numbered(rows: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """Yields (location, row) of each row; locations are WHERE[NUMBER], from 0."""
+    for number, row in enumerate(rows):
+        yield at(f"{where}[{number}]"), row
 
 
 def repeated_ids(ids: Sequence[str], entries: Mapping, where: str) -> Iterator[Problem]:
@@ -139,44 +206,6 @@ def repeated_ids(ids: Sequence[str], entries: Mapping, where: str) -> Iterator[P
     for id in ids:
         message = f"{id!r} occurs twice in an object of the file; the first is used"
         yield Problem("duplicate_id", message, where, id, "video" if id in entries else "nothing")
-
-
-class Photos:
-    """The media folder of a dataset: maps names in annotations to paths inside the folder.
-
-    Args:
-      what: `photo` or `video`: the noun in Problems, and what they cost.
-
-    Raises:
-      InputError: there is no such folder.
-    """
-
-    def __init__(self, folder: Path, what: str = "photo"):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder of {what}s")
-        self.folder, self.what = folder, what
-        self._real = folder.resolve()
-
-    def path(self, name: object, where: str, id: str = "") -> Path | Problem:
-        """The path of a photo (which need not exist), or a Problem if the name is invalid or leads out of the
-        folder."""
-        what, bad = self.what, partial(Problem, where=where, id=id, costs=self.what)
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
-            return bad("malformed", f"the {what}'s name should be text, not {name!r:.80}")
-        if not is_text(name):
-            return bad("encoding", f"the {what}'s name is not valid UTF-8: {name!r:.80}")
-        if re.match(r"[\\/]|[A-Za-z]:", name) or ".." in re.split(r"[\\/]", name):
-            message = f"{name!r} leads out of the folder of the {what}s; use a path relative to it, without '..'"
-            return bad("unsafe_path", message)
-        path = self.folder / name
-        try:
-            inside = path.resolve().is_relative_to(self._real)
-        except (OSError, RuntimeError) as error:  # the name is too long, or links form a loop
-            return bad(f"missing_{what}", f"{name!r:.80}: {error}")
-        if not inside:
-            message = f"{name!r} is a symbolic link out of the folder of the {what}s; put the file itself there"
-            return bad("unsafe_path", message)
-        return path
 
 
 def split_by_hash(name: str, fractions: Sequence[float] = DEFAULT_FRACTIONS) -> str:

@@ -12,8 +12,9 @@ the photo's file name.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find, lines, shown
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, find, lines, shown
 from data_prep.readers.item import ItemStream, Problem
+from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.tokens import listed_photos, malformed, parse_tokens
 
@@ -36,7 +37,7 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
       InputError: the caption file or the folder of photos is missing.
     """
     captions = find(input_dir, _CAPTIONS, "the caption file")
-    photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
+    photos = MediaFolder(images or find(input_dir, _PHOTOS, "the folder of photos"))
     entries = _parse_bars(captions, input_dir) if captions.suffix == ".csv" else parse_tokens(captions, input_dir)
     lists = {}
     for split in ("train", "val", "test"):

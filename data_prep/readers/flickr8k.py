@@ -12,8 +12,9 @@ The second has no splits: a hash of the photo's name assigns them. `dev` is call
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, find
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, find
 from data_prep.readers.item import ItemStream
+from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import parse_pairs
 from data_prep.readers.tokens import listed_photos, parse_tokens
@@ -37,7 +38,7 @@ def read(input_dir: Path, images: Path | None = None, fractions: Sequence[float]
     captions = find(
         input_dir, ["Flickr8k_text/Flickr8k.token.txt", "Flickr8k.token.txt", "captions.txt"], "the caption file"
     )
-    photos = Photos(images or find(input_dir, _PHOTOS, "the folder of photos"))
+    photos = MediaFolder(images or find(input_dir, _PHOTOS, "the folder of photos"))
     entries = parse_pairs(captions, input_dir) if captions.name == "captions.txt" else parse_tokens(captions, input_dir)
     lists = {split: captions.with_name(f"Flickr_8k.{name}.txt") for split, name in _LISTS.items()}
     lists = {split: path for split, path in lists.items() if path.is_file()}

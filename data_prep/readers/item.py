@@ -1,6 +1,6 @@
 """The output of every reader: Items, and Problems with parts of the input."""
 
-import math
+import functools
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
+from data_prep.readers.values import is_number, is_text, shown_value
 
 # Common spellings of the standard splits.
 _SPLITS = {
@@ -37,6 +38,7 @@ class Item:
       where: the location in the annotations, such as `captions.txt:17`.
       name: the media's name as the annotations write it, for messages and for joining translations.
       video: whether the item is a video; otherwise it is a photo.
+      hashed: whether a hash of the name assigned the split; another annotation of the same file may assign it.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Item:
     where: str = ""
     name: str = ""
     video: bool = False
+    hashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Problem:
       where: as in Item.
       id: the item it belongs to, if known.
       costs: what is lost: a `photo` or a `video` with all its captions, or one `caption`; `absent`: a video that the
-        annotations name and that is not in the download; `nothing`: the problem was repaired.
+        annotations name and that is not in the download; `nothing`: the problem was repaired, or costs a label alone.
       split: split of a video that is absent or bad, if known.
     """
 
@@ -95,10 +98,24 @@ def standard_split(name: object) -> str | None:
 
 def parse_split(name: object, where: str, id: str, costs: str) -> str | Problem:
     """The `standard_split` of a name, or a Problem if there is none."""
-    message = f"split {name!r:.80}; known: {', '.join(sorted(_SPLITS))}"
+    message = f"split {shown_value(name)}; known: {', '.join(sorted(_SPLITS))}"
     return standard_split(name) or Problem("unknown_split", message, where, id, costs)
 
 
+def two_splits(name: str, first: str, first_split: str, split: str, where: str, id: str) -> Problem:
+    """The Problem of media that the annotations put into two splits; they stay in the first.
+
+    Args:
+      first: location of the annotation with `first_split`.
+      where: location of the annotation with `split`.
+    """
+    message = (
+        f"{name} is in split {first_split!r} ({first}) and here in {split!r}; all its captions are in {first_split!r}"
+    )
+    return Problem("two_splits", message, where, id, "nothing")
+
+
+@functools.lru_cache(maxsize=256)
 def language(code: str) -> str:
     """A language code as BCP-47 writes it: `EN` -> `en`, `pt_br` -> `pt-BR`, `zh-hans` -> `zh-Hans`.
 
@@ -106,7 +123,7 @@ def language(code: str) -> str:
       ValueError: `code` does not have the form of a language code.
     """
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", code):
-        raise ValueError(f"language {code!r} should be a BCP-47 code, such as en, de or pt-BR")
+        raise ValueError(f"language {shown_value(code)} should be a BCP-47 code, such as en, de or pt-BR")
     first, *rest = code.replace("_", "-").split("-")
     styled = {2: str.upper, 4: str.title}  # regions and scripts
     return "-".join([first.lower(), *(styled.get(len(part), str.lower)(part) for part in rest)])
@@ -124,20 +141,24 @@ def make_caption(
     """
     bad = partial(Problem, where=where, id=id, costs="caption")
     if not isinstance(text, str):
-        return bad("malformed", f"the caption should be text, not {text!r:.80}")
+        return bad("malformed", f"the caption should be text, not {shown_value(text)}")
     if not is_text(text):
-        return bad("encoding", f"not valid UTF-8: {text!r:.80}")
+        return bad("encoding", f"not valid UTF-8: {shown_value(text)}")
     text = " ".join(text.split())
     if not text:
         return bad("empty_caption", "the caption has no text")
+    if "\0" in text:
+        return bad("malformed", f"the caption has a NUL character: {shown_value(text)}")
+    if not isinstance(lang, str):
+        return bad("malformed", f"the language should be a code as text, not {shown_value(lang)}")
     try:
-        lang = language(str(lang))
+        lang = language(lang)
     except ValueError as error:
         return bad("malformed", str(error))
     if times is None:
         return RecordCaption(text, lang, kind=kind, set=set)
     if (event := interval(times)) is None:
-        message = f"times should be [start, end] in seconds with 0 <= start < end, not {times!r:.80}"
+        message = f"times should be [start, end] in seconds with 0 <= start < end, not {shown_value(times)}"
         return bad("bad_times", message)
     return RecordCaption(text, lang, *event, kind="event", set=set)
 
@@ -146,19 +167,7 @@ def interval(times: object) -> tuple[float, float] | None:
     """(start, end) in seconds, or None unless `times` are two numbers with 0 <= start < end."""
     if not isinstance(times, list | tuple) or len(times) != 2:
         return None
-    if any(isinstance(time, bool) or not isinstance(time, int | float) for time in times):
+    if not all(map(is_number, times)):
         return None
-    try:
-        start, end = map(float, times)
-    except OverflowError:  # integers of JSON have no limit
-        return None
-    return (start, end) if 0 <= start < end and math.isfinite(end) else None
-
-
-def is_text(text: str) -> bool:
-    """Whether `text` has no lone surrogates, which come from undecodable bytes or broken \\u escapes in JSON."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    start, end = map(float, times)
+    return (start, end) if 0 <= start < end else None

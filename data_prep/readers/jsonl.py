@@ -1,21 +1,24 @@
-"""Your own photos and videos, with captions in JSON lines: one object per photo or video.
+"""Your own photos and videos, with captions in JSON lines: one object per photo or video, or per caption.
 
     {"image": "cats/1.jpg", "captions": ["A cat on a chair.", {"text": "Eine Katze.", "lang": "de"}], "split": "train"}
     {"video": "a.mp4", "captions": ["A cat jumps.", {"text": "A cat crouches.", "start": 0.5, "end": 3.2},
         {"text": "First a cat crouches, then it jumps.", "kind": "summary"}]}
+    {"file_name": "cats/1.jpg", "text": "A cat on a chair."}
 
     image     path of the photo, relative to --images (default: the folder of the JSON lines)
     video     or path of the video, relative to --videos (default: the same folder)
-    captions  a list of texts, or of objects with text and lang; or `caption`, a single one
-    lang      language of captions without one (default: --lang)
-    split     train, val or test; without it, a hash of the name in `image` or `video` assigns one
-    id        unique in the dataset (default: the name in `image` or `video`, and the clip)
+    file_name or path of either, as in metadata.jsonl of Hugging Face; also `filename`, `file`, `path`
+    captions  a list of texts, or of objects with text and lang; or `caption` (or `text`, `sentence`), a single one
+    lang      (or `language`) language of captions without one (default: --lang)
+    split     train, val or test; without it, a hash of the name of the photo or video assigns one
+    id        unique in the dataset (default: the name of the photo or video, and the clip)
     labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}; the box is in fractions of the
               photo's width and height, and optional
 
-A caption of a video may also have
+Several lines of one photo or clip are one item with all their captions. A caption of a video may also have
 
-    start, end  seconds from the start of the video (or clip): the caption describes this event
+    start, end  seconds from the start of the video (or clip): the caption describes this event; also in the line of a
+                single caption
     set         number of the annotation set, from 0; each set is the annotation of one person
     kind        caption (the default), event (with start and end) or summary
 
@@ -24,34 +27,67 @@ and the line
     clip        [start, end] in seconds: the part of the file that this line describes
     transcript  speech: a list of {"text": ..., "start": ..., "end": ..., "lang": ...}, with times like those of events
 
-Other keys are ignored, but a probable misspelling (`captoins`) is bad input. A missing photo is bad input too; missing
-videos are listed in report.json and do not count as bad.
+A null is like a missing key. Other keys are ignored; those that look meaningful are listed in report.json, and a
+probable misspelling (`captoins`) is bad input. A missing photo is bad input too; missing videos are listed in
+report.json and do not count as bad. If there are no JSON lines in the folder, but a metadata.jsonl in its folders
+`train`, `validation` or `test`, the folders are the splits.
 """
 
 import difflib
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
+from capjax.data.media_formats import KINDS_BY_SUFFIX
 from capjax.data.photo import MediaError, check_file
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
-from data_prep.readers.files import DEFAULT_FRACTIONS, Photos, add_fractions, json_lines, shown, split_by_hash
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, shown, split_by_hash
 from data_prep.readers.item import (
     Item,
     ItemStream,
     Problem,
     interval,
-    is_text,
     make_caption,
     parse_split,
+    standard_split,
     without_problems,
 )
+from data_prep.readers.keys import IgnoredKeys, is_name, read_fields, words_of
+from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
+from data_prep.readers.values import TEXT, id_text, is_number, shown_value, wrong_type
 
+_CAPTION_FIELDS = ("text", "lang", "start", "end", "set", "kind")
+_FIELDS = ("image", "file", "captions", "caption", "lang", "split", "id", "labels")
+_VIDEO_FIELDS = ("video", *_FIELDS[1:], "clip", "transcript", "start", "end")
+# Similar keys are misspellings.
 _KEYS = ("image", "captions", "caption", "lang", "split", "id", "labels")
 _VIDEO_KEYS = ("video", "clip", "transcript", *_KEYS[1:])
-_CAPTION_KEYS = ("text", "lang", "start", "end", "set", "kind")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file of JSON lines with the folders of its media.
+
+    Attributes:
+      where: the file in locations.
+      split: split of lines without one; if it is empty, a hash assigns their splits.
+      prefix: what precedes the names of media.
+    """
+
+    path: Path
+    where: str
+    photos: MediaFolder
+    videos: MediaFolder
+    lang: str
+    fractions: Sequence[float]
+    split: str
+    prefix: str
+    ignored: IgnoredKeys
 
 
 def add_arguments(parser):
@@ -72,47 +108,66 @@ def read(
     Raises:
       InputError: a file or folder does not exist.
     """
-    path, folder = locate(input_dir, captions, ["captions.jsonl", "*.jsonl"])
-    folders, where = (Photos(images or folder), Photos(videos or folder, "video")), shown(path, folder)
-    for location, row in json_lines(path, where, "photo"):
-        if isinstance(row, Problem):
-            yield row
-        else:
-            yield from _item(row, location, folders, lang, fractions)
+    for path, folder, split in _files(input_dir, captions):
+        prefix = f"{path.parent.name}/" if split else ""
+        source = _Source(
+            path, shown(path, folder), MediaFolder(images or folder), MediaFolder(videos or folder, "video"),
+            lang, fractions, split, prefix, IgnoredKeys(),
+        )  # fmt: skip
+        for location, row in json_lines(path, source.where, "photo"):
+            if isinstance(row, Problem):
+                yield row
+            else:
+                yield from _item(row, location, source)
+        yield from source.ignored.problems(tuple(dict.fromkeys((*_KEYS, *_VIDEO_KEYS, *_CAPTION_FIELDS))))
 
 
-def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fractions: Sequence[float]) -> ItemStream:
-    is_video = isinstance(row, dict) and "video" in row and "image" not in row
-    media, costs = folders[is_video], folders[is_video].what
-    bad = partial(Problem, "malformed", where=where, costs=costs)
-    if not isinstance(row, dict):
+def _files(input_dir: Path, captions: Path | None) -> list[tuple[Path, Path, str]]:
+    """(file of JSON lines, folder of its media, split) of each file; without folders of splits there is one."""
+    if captions is None and input_dir.is_dir() and not any(input_dir.glob("*.jsonl")):
+        files = [(path, standard_split(path.parent.name)) for path in sorted(input_dir.glob("*/metadata.jsonl"))]
+        if by_split := [(path, input_dir, split) for path, split in files if split]:
+            return sorted(by_split, key=lambda file: ("train", "val", "test").index(file[2]))
+    return [(*locate(input_dir, captions, ["captions.jsonl", "*.jsonl"]), "")]
+
+
+def _item(row: Any, where: str, source: _Source) -> ItemStream:
+    is_video = _is_video(row)
+    media = source.videos if is_video else source.photos
+    bad = partial(Problem, "malformed", where=where, costs=media.what)
+    if not isinstance(row, Mapping):
         yield bad(f"should be an object, not {type(row).__name__}")
         return
     if message := _misspelled_key(row, _VIDEO_KEYS if is_video else _KEYS):
         yield bad(message)
         return
-    name = row.get("video" if is_video else "image")
+    fields, other_keys = read_fields(row, _VIDEO_FIELDS if is_video else _FIELDS)
+    source.ignored.add(other_keys, where)
+    name = fields.get("video" if is_video else "image", fields.get("file"))
+    if source.prefix and isinstance(name, str) and not name.startswith("/"):
+        name = source.prefix + name
     path = media.path(name, where)
     if isinstance(path, Problem):
         yield path
         return
-    name = str(name)  # `Photos.path` has checked that it is text
-    clip = interval(row["clip"]) if is_video and row.get("clip") is not None else None
-    id = row.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name)
-    if not isinstance(id, (str, int)) or not str(id).strip():
-        yield bad(f"id should be text or a number, not {id!r:.80}")
+    name = str(name)  # `MediaFolder.path` has checked that it is text
+    clip = interval(fields.get("clip"))
+    id = id_text(fields.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name))
+    if id is None:
+        yield bad(f"id should be text or a whole number, not {shown_value(fields['id'])}")
         return
-    id = str(id)
-    split = parse_split(row["split"], where, id, costs) if row.get("split") else split_by_hash(name, fractions)
-    labels = _labels(row.get("labels", []))
-    lang = str(row.get("lang") or lang)
-    transcript = _transcript(row.get("transcript", []), lang) if is_video else ()
-    sentences = row.get("captions", [row["caption"]] if "caption" in row else [])
     bad = partial(bad, id=id)
+    split = _split(fields, name, where, id, media.what, source)
+    labels = _labels(fields.get("labels", []))
+    lang = _lang(fields, source.lang)
+    transcript = _transcript(fields.get("transcript", []), lang)
+    sentences = _sentences(fields)
+    if "captions" in fields:
+        source.ignored.add([key for key in ("caption", "start", "end") if key in fields], where)
     if isinstance(split, Problem):
         yield split
-    elif is_video and row.get("clip") is not None and clip is None:
-        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {row['clip']!r:.80}")
+    elif "clip" in fields and clip is None:
+        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {shown_value(fields['clip'])}")
     elif labels is None:
         yield bad('labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1')
     elif transcript is None:
@@ -122,8 +177,46 @@ def _item(row: object, where: str, folders: tuple[Photos, Photos], lang: str, fr
     elif is_video and (why := _absent(path)):
         yield Problem("missing_video", why, where, id, "absent", split)
     else:
-        captions = yield from without_problems(_caption(each, lang, where, id, is_video) for each in sentences)
-        yield Item(id, path, split, tuple(captions), labels, clip, transcript, where=where, name=name, video=is_video)
+        captions = yield from without_problems(
+            _caption(each, lang, where, id, is_video, source.ignored) for each in sentences
+        )
+        hashed = not (fields.get("split") or source.split)
+        yield Item(
+            id, path, split, tuple(captions), labels, clip, transcript, where, name, video=is_video, hashed=hashed
+        )  # fmt: skip
+
+
+def _is_video(row: Any) -> bool:
+    """Whether a line names a video: by its key, else by the extension of the file."""
+    if not isinstance(row, Mapping):
+        return False
+    fields, _ = read_fields(row, ("image", "video", "file"))
+    if "image" in fields or "video" in fields:
+        return "image" not in fields
+    name = fields.get("file")
+    return isinstance(name, str) and KINDS_BY_SUFFIX.get(PurePath(name).suffix.lower()) == "video"
+
+
+def _split(fields: dict, name: str, where: str, id: str, costs: str, source: _Source) -> str | Problem:
+    if split := fields.get("split") or source.split:
+        return parse_split(split, where, id, costs)
+    return split_by_hash(name, source.fractions)
+
+
+def _lang(fields: dict, default: object) -> object:
+    lang = fields.get("lang", "")
+    return default if lang == "" else lang
+
+
+def _sentences(fields: dict) -> Any:
+    """The captions of a line. The times of a line with a single caption are those of the caption."""
+    if "captions" in fields or "caption" not in fields:
+        return fields.get("captions", [])
+    sentence = fields["caption"]
+    if isinstance(sentence, list):
+        return sentence
+    caption = sentence if isinstance(sentence, Mapping) else {"text": sentence}
+    return [{key: fields[key] for key in ("start", "end") if key in fields} | dict(caption)]
 
 
 def _absent(path: Path) -> str:
@@ -135,55 +228,67 @@ def _absent(path: Path) -> str:
     return ""
 
 
-def _misspelled_key(row: dict, keys: Sequence[str]) -> str:
+def _misspelled_key(row: Mapping, keys: tuple[str, ...]) -> str:
     """A message about a key that is probably misspelled; empty if there is none."""
-    for key in row.keys() - set(keys):
-        if close := difflib.get_close_matches(key, keys, n=1, cutoff=0.8):
-            return f"unknown key {key!r}; did you mean {close[0]!r}?"
+    for key in row:
+        nearest = "" if key in keys or is_name(key) else _similar_key(key, keys)
+        if nearest and nearest not in words_of(key):  # `caption_de` is another key
+            return f"unknown key {key!r}; did you mean {nearest!r}?"
     return ""
 
 
-def _caption(sentence: object, lang: str, where: str, id: str, is_video: bool) -> RecordCaption | Problem:
-    row = sentence if isinstance(sentence, dict) else {"text": sentence}
-    make = partial(make_caption, row.get("text"), str(row.get("lang") or lang), where, id)
+@functools.lru_cache(maxsize=4096)
+def _similar_key(key: str, keys: tuple[str, ...]) -> str:
+    return "".join(difflib.get_close_matches(key, keys, n=1, cutoff=0.8))
+
+
+def _caption(
+    sentence: object, lang: object, where: str, id: str, is_video: bool, ignored: IgnoredKeys
+) -> RecordCaption | Problem:
+    row = sentence if isinstance(sentence, Mapping) else {"text": sentence}
     bad = partial(Problem, "malformed", where=where, id=id, costs="caption")
+    if is_video and (message := _misspelled_key(row, _CAPTION_FIELDS)):
+        return bad(message)
+    fields, other_keys = read_fields(row, _CAPTION_FIELDS if is_video else _CAPTION_FIELDS[:2])
+    ignored.add(other_keys, where)
+    make = partial(make_caption, fields.get("text"), _lang(fields, lang), where, id)
     if not is_video:
         return make()
-    if message := _misspelled_key(row, _CAPTION_KEYS):
-        return bad(message)
-    has_times = row.get("start") is not None or row.get("end") is not None
-    kind, set = row.get("kind", "event" if has_times else "caption"), row.get("set", 0)
+    has_times = "start" in fields or "end" in fields
+    kind, set = fields.get("kind", "event" if has_times else "caption"), fields.get("set", 0)
     if not isinstance(kind, str) or kind not in (("event",) if has_times else ("caption", "summary")):
-        return bad(f"kind should be event with a start and end, else caption or summary; not {kind!r:.80}")
+        return bad(f"kind should be event with a start and end, else caption or summary; not {shown_value(kind)}")
     if isinstance(set, bool) or not isinstance(set, int) or not 0 <= set < 2**31:
-        return bad(f"set should be a whole number from 0, not {set!r:.80}")
-    times = (row.get("start"), row.get("end")) if has_times else None
+        return bad(f"set should be a whole number from 0, not {shown_value(set)}")
+    times = (fields.get("start"), fields.get("end")) if has_times else None
     return make(times=times, set=set, kind=kind)
 
 
 def _labels(rows: object) -> tuple[Label, ...] | None:
     """The labels, or None if they do not have the documented form."""
     labels = []
-    for row in rows if isinstance(rows, list) else [None]:
-        if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not is_text(row["name"]):
+    entries: list[Any] = rows if isinstance(rows, list) else [None]
+    for row in entries:
+        if wrong_type(row, {"name": TEXT}):
             return None
         box = row.get("box")
         if box is not None:
-            numbers = isinstance(box, list) and all(isinstance(v, (int, float)) for v in box)
-            if not numbers or len(box) != 4 or not all(0 <= v <= 1 for v in box) or box[0] > box[2] or box[1] > box[3]:
+            if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
                 return None
-            box = tuple(float(v) for v in box)
+            box = tuple(map(float, box))
+            if min(box) < 0 or max(box) > 1 or box[0] > box[2] or box[1] > box[3]:
+                return None
         labels.append(Label(row["name"], box))
     return tuple(labels)
 
 
-def _transcript(rows: object, lang: str) -> tuple[TranscriptSegment, ...] | None:
+def _transcript(rows: object, lang: object) -> tuple[TranscriptSegment, ...] | None:
     """The transcript, or None if it does not have the documented form."""
     speech = []
     for row in rows if isinstance(rows, list) else [None]:
-        row = row if isinstance(row, dict) else {}
-        times = row.get("start"), row.get("end")
-        sentence = make_caption(row.get("text"), str(row.get("lang") or lang), "", times=times)
+        fields = read_fields(row, _CAPTION_FIELDS[:4])[0] if isinstance(row, Mapping) else {}
+        times = fields.get("start"), fields.get("end")
+        sentence = make_caption(fields.get("text"), _lang(fields, lang), "", times=times)
         if isinstance(sentence, Problem) or sentence.start is None or sentence.end is None:
             return None
         speech.append(TranscriptSegment(sentence.text, sentence.start, sentence.end, sentence.lang))

@@ -7,10 +7,14 @@ The id of an item is COCO's image id as text, or the file name. https://cs.stanf
 """
 
 from pathlib import Path
+from typing import Any
 
-from data_prep.readers.files import Photos, find, load_json, rows, shown
+from data_prep.readers.files import find, load_json, numbered, rows, shown
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, parse_split, without_problems
+from data_prep.readers.keys import read_field
+from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
+from data_prep.readers.values import ID, LIST, TEXT, id_text, wrong_type
 
 _FOLDERS = {
     "flickr8k": ["Flicker8k_Dataset", "Flicker8k_Images", "Images", "images", "."],
@@ -42,19 +46,19 @@ def read(
     folders = _FOLDERS.get(str(data.get("dataset")), ["images", "."])
     # COCO's photos have their folder in `filepath`, so DIR itself is their root.
     has_folders = any(isinstance(row, dict) and row.get("filepath") for row in rows(data, "images", path))
-    photos = Photos(images or find(input_dir, ["."] if has_folders else folders, "the photos"))
-    for number, row in enumerate(rows(data, "images", path)):
-        yield from _read_photo(row, f"{where} images[{number}]", photos, restval)
+    photos = MediaFolder(images or find(input_dir, ["."] if has_folders else folders, "the photos"))
+    for location, row in numbered(rows(data, "images", path), f"{where} images"):
+        yield from _read_photo(row, location, photos, restval)
 
 
-def _read_photo(row: object, where: str, photos: Photos, restval: str) -> ItemStream:
-    if not isinstance(row, dict) or not isinstance(row.get("sentences"), list):
-        yield Problem("malformed", "should be an object with filename, split and sentences", where)
+def _read_photo(row: Any, where: str, photos: MediaFolder, restval: str) -> ItemStream:
+    if message := wrong_type(row, {"sentences": LIST, "filepath": TEXT, "cocoid": ID}, optional=("filepath", "cocoid")):
+        yield Problem("malformed", message, where)
         return
-    name, folder = row.get("filename"), row.get("filepath", "")
-    if isinstance(name, str) and isinstance(folder, str) and folder:
-        name = f"{folder}/{name}"
-    id = str(row.get("cocoid", name))
+    name = read_field(row, "file")
+    if isinstance(name, str) and row.get("filepath"):
+        name = f"{row['filepath']}/{name}"
+    id = id_text(row.get("cocoid")) or str(name)
     media = photos.path(name, where, id)
     if isinstance(media, Problem):
         yield media

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
-from data_prep.readers.files import load_json, rows, shown
+from data_prep.readers.files import load_json, numbered, rows, shown
 from data_prep.readers.item import Item, ItemStream, Problem, interval, make_caption, parse_split, without_problems
+from data_prep.readers.keys import read_field
 from data_prep.readers.registry import READERS
+from data_prep.readers.values import TEXT, shown_value, wrong_type
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _PATTERN = r".*videodatainfo.*\.json|MSRVTT_data\.json"
@@ -48,40 +50,44 @@ def read(
 def _read_file(path: Path, where: str, videos: Videos, lang: str) -> ItemStream:
     data = load_json(path)
     clips = rows(data, "videos", path)
-    video_ids = {row["video_id"] for row in clips if isinstance(row, dict) and isinstance(row.get("video_id"), str)}
+    video_ids = {row["video_id"] for row in clips if not wrong_type(row, {"video_id": TEXT})}
     captions: dict[str, list[RecordCaption | Problem]] = defaultdict(list)
-    for number, row in enumerate(rows(data, "sentences", path)):
-        location = f"{where} sentences[{number}]"
-        id = row.get("video_id") if isinstance(row, dict) else None
-        if not isinstance(id, str):
-            yield Problem("malformed", "should be an object with video_id and caption", location, costs="caption")
-        elif id not in video_ids:
-            message = f"no video of the file has the id {id!r:.80}"
+    for location, row in numbered(rows(data, "sentences", path), f"{where} sentences"):
+        if message := wrong_type(row, {"video_id": TEXT}):
+            yield Problem("malformed", message, location, costs="caption")
+        elif (id := row["video_id"]) not in video_ids:
+            message = f"no video of the file has the id {shown_value(id)}"
             yield Problem("caption_without_video", message, location, id, costs="caption")
         else:
-            captions[id].append(make_caption(row.get("caption"), lang, location, id))
-    for number, row in enumerate(clips):
-        yield from _clip(row, f"{where} videos[{number}]", captions, videos)
+            captions[id].append(make_caption(read_field(row, "caption"), lang, location, id))
+    locations: dict[str, str] = {}
+    for location, row in numbered(clips, f"{where} videos"):
+        if message := wrong_type(row, {"video_id": TEXT}):
+            yield Problem("malformed", message, location, costs="video")
+        elif (first := locations.setdefault(row["video_id"], location)) != location:
+            message = f"the id {row['video_id']!r} is already used ({first})"
+            yield Problem("duplicate_id", message, location, row["video_id"], costs="video")
+        else:
+            yield from _clip(row, location, captions, videos)
 
 
-def _clip(row: object, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> ItemStream:
-    if not isinstance(row, dict) or not isinstance(id := row.get("video_id"), str):
-        yield Problem("malformed", "should be an object with video_id and split", where, costs="video")
-        return
+def _clip(row: dict, where: str, captions: dict[str, list[RecordCaption | Problem]], videos: Videos) -> ItemStream:
+    id = row["video_id"]
     split = parse_split(row.get("split"), where, id, "video")
     if isinstance(split, Problem):
         yield split
         return
-    youtube = re.search(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})(?![\w-])", str(row.get("url")), re.ASCII)
+    url = row["url"] if isinstance(row.get("url"), str) else ""
+    youtube = re.search(r"(?:[?&]v=|youtu\.be/|/embed/|/shorts/)([\w-]{11})(?![\w-])", url, re.ASCII)
     media = videos.find(id, [id, youtube[1]] if youtube else [id], where, split)
     if isinstance(media, Problem):
         yield media
         return
     clip = None
     if media.stem != id:
-        times = [row.get("start time"), row.get("end time")]
+        times = [read_field(row, "start"), read_field(row, "end")]
         if (clip := interval(times)) is None:
-            message = f"start time and end time should be seconds with 0 <= start < end, not {times!r:.80}"
+            message = f"start time and end time should be seconds with 0 <= start < end, not {shown_value(times)}"
             yield Problem("bad_times", message, where, id, "video", split)
             return
     sentences = yield from without_problems(captions[id])

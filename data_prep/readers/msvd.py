@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
-from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, lines, shown, split_by_hash
+from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, at, lines, shown, split_by_hash
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split, without_problems
 from data_prep.readers.languages import LANGUAGES
 from data_prep.readers.registry import READERS
@@ -80,6 +80,7 @@ def read(
     numbers = yield from _mapping(input_dir)
     splits = yield from _splits(input_dir, clips, numbers, fractions)
     for id, clip in clips.items():
+        at(clip.where)
         yield from _item(id, clip, splits.get(id, ""), numbers.get(id), video_files)
 
 
@@ -96,7 +97,7 @@ def _text(path: Path, where: str, lang: str) -> Iterator[tuple[str, tuple[str, s
 
 def _table(path: Path, where: str, clean: bool) -> Iterator[tuple[str, tuple[str, str, str] | Problem]]:
     """Yields (location, (id, caption, language)) of each row of the table."""
-    for location, row in read_rows(path, where, partial(_columns, path), "Description"):
+    for location, row in read_rows(path, where, partial(_columns, path), "VideoID", "Description"):
         if isinstance(row, Problem):
             yield location, row
         elif not clean or row["Source"].strip() == "clean":

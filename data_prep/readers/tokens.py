@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
-from data_prep.readers.files import Photos, lines, shown, split_by_hash
+from data_prep.readers.files import at, lines, shown, split_by_hash
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
+from data_prep.readers.media_folder import MediaFolder, plain_name
+from data_prep.readers.values import shown_value
 
 
 @dataclass(slots=True)
@@ -30,12 +32,12 @@ def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, 
 
 
 def malformed(line: str, where: str, expected: str) -> Problem:
-    return Problem("malformed", f"expected {expected}; found {line!r:.80}", where, costs="caption")
+    return Problem("malformed", f"expected {expected}; found {shown_value(line)}", where, costs="caption")
 
 
 def listed_photos(
     entries: Iterable[tuple[str, tuple[str, str] | Problem]], lists: Mapping[str, Path], input_dir: Path,
-    photos: Photos, fractions: Sequence[float], suffix: str = "",
+    photos: MediaFolder, fractions: Sequence[float], suffix: str = "",
 ) -> ItemStream:  # fmt: skip
     """Yields items of photos with captions in English, in the order of their first captions.
 
@@ -47,14 +49,15 @@ def listed_photos(
     gathered = yield from _gather(entries)
     splits = yield from read_lists(lists, input_dir, suffix)
     for name, photo in gathered.items():
-        media = photos.path(name, photo.where, name)
+        media = photos.path(name, at(photo.where), name)
         if isinstance(media, Problem):
             yield media
             continue
-        split = splits.get(name, ("", ""))[0] if splits else split_by_hash(name, fractions)
-        yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name)
+        split = splits.get(plain_name(name), ("", ""))[0] if splits else split_by_hash(name, fractions)
+        yield Item(name, media, split, tuple(photo.captions), where=photo.where, name=name, hashed=not splits)
+    names = set(map(plain_name, gathered))
     for name, (split, location) in splits.items():
-        if name not in gathered:
+        if name not in names:
             yield Problem("no_caption", f"{name} is listed for {split} but has no caption", location, name)
 
 
@@ -76,7 +79,7 @@ def _gather(
 def read_lists(
     paths: Mapping[str, Path], input_dir: Path, suffix: str = "", costs: str = "photo"
 ) -> Generator[Problem, None, dict[str, tuple[str, str]]]:
-    """Yields Problems; returns {photo's name: (split, where)} of lists with one name per line.
+    """Yields Problems; returns {photo's plain name: (split, where)} of lists with one name per line.
 
     A photo in two lists stays in the first, so that no photo of train is scored.
 
@@ -90,7 +93,7 @@ def read_lists(
             if isinstance(line, Problem):
                 yield line
                 continue
-            name = line.strip()
+            name = plain_name(line)
             name = name if Path(name).suffix else name + suffix
             if name in splits:
                 message = f"{name} is already listed for {splits[name][0]} ({splits[name][1]})"

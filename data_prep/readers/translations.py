@@ -18,6 +18,8 @@ from capjax.data.record import RecordCaption
 from data_prep.readers.files import lines
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, language, make_caption
 from data_prep.readers.languages import LANGUAGES
+from data_prep.readers.media_folder import plain_name
+from data_prep.readers.values import shown_value
 
 _LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
 _EMPTY = re.compile(r"[^\t#]+#(?:[A-Za-z][A-Za-z_-]*#)?\d+")
@@ -65,7 +67,7 @@ class Translations:
                 if isinstance(caption, Problem):
                     self.problems.append(caption)
                 else:
-                    self._captions.setdefault(name, []).append((source.path.name, caption))
+                    self._captions.setdefault(plain_name(name), []).append((source.path.name, caption))
                     count = self.counts.setdefault(source.path.name, {"captions": 0, "joined": 0})
                     count["captions"] += 1
 
@@ -76,10 +78,13 @@ class Translations:
           InputError: after the last item, if a file has captions for none of the photos.
         """
         yield from self.problems
+        joined: set[str] = set()
         for item in items:
-            if isinstance(item, Item) and item.name in self._captions and item.split:
-                # Not removed from the table: duplicate photos are detected later, by their ids.
-                more = self._captions[item.name]
+            name = plain_name(item.name) if isinstance(item, Item) and item.name and item.split else ""
+            # Several items of one photo become one later.
+            if isinstance(item, Item) and name in self._captions and name not in joined:
+                joined.add(name)
+                more = self._captions[name]
                 for file, _ in more:
                     self.counts[file]["joined"] += 1
                 item = replace(item, captions=item.captions + tuple(caption for _, caption in more))
@@ -107,7 +112,7 @@ def _read(source: Source) -> Iterator[tuple[str, RecordCaption | Problem]]:
         elif _EMPTY.fullmatch(line.strip()):
             yield "", Problem("empty_caption", "the caption has no text", location, costs="caption")
         else:
-            message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {line!r:.80}"
+            message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {shown_value(line)}"
             yield "", Problem("malformed", message, location, costs="caption")
 
 

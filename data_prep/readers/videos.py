@@ -2,12 +2,14 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from capjax.data.media_formats import media_kind
-from data_prep.readers.item import InputError, Problem, is_text
+from data_prep.readers.item import InputError, Problem
+from data_prep.readers.values import is_text, shown_value
 
 
 def add_video_arguments(parser, what: str):
@@ -58,7 +60,7 @@ class Videos:
             self._linked_folders += [name for name in folders if Path(parent, name).is_symlink()]
             for file in sorted(files):
                 stem, _ = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
-                for name in {stem, file}:
+                for name in {_composed(stem), _composed(file)}:
                     self._paths_by_name.setdefault(name, []).append(Path(parent, file))
 
     def find(self, id: str, names: Sequence[str], where: str, split: str) -> Path | Problem:
@@ -70,10 +72,10 @@ class Videos:
         bad = partial(Problem, where=where, id=id, costs="video", split=split)
         for name in names:
             if not is_text(name):
-                return bad("encoding", f"the video's name is not valid UTF-8: {name!r:.80}")
+                return bad("encoding", f"the video's name is not valid UTF-8: {shown_value(name)}")
             if not name.strip() or re.search(r"[/\\\0]", name) or name in (".", ".."):
-                return bad("unsafe_path", f"a video's name should have no folder in it: {name!r:.80}")
-            if not (paths := [path for path in self._paths_by_name.get(name, ()) if _is_video(path)]):
+                return bad("unsafe_path", f"a video's name should have no folder in it: {shown_value(name)}")
+            if not (paths := [path for path in self._paths_by_name.get(_composed(name), ()) if _is_video(path)]):
                 continue
             if len(paths) > 1:
                 listed = " and ".join(path.relative_to(self.folder).as_posix() for path in paths)
@@ -95,6 +97,11 @@ def _is_video(path: Path) -> bool:
         return media_kind(path) == "video"
     except OSError:
         return True  # reported when it is read
+
+
+def _composed(name: str) -> str:
+    """A name with composed accents; macOS decomposes those of files."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _raise_input_error(error: OSError):

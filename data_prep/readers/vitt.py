@@ -13,12 +13,14 @@ https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, load_json, shown, split_by_hash
-from data_prep.readers.item import Item, ItemStream, Problem, interval, is_text
+from data_prep.readers.item import Item, ItemStream, Problem, interval
 from data_prep.readers.registry import READERS
 from data_prep.readers.tokens import read_lists
+from data_prep.readers.values import ID, LIST, id_text, wrong_type
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _LISTS = {"train": "train_id.txt", "val": "dev_id.txt", "test": "test_id.txt"}
@@ -67,16 +69,15 @@ def read(
 
 
 def _lines(path: Path, where: str) -> Iterator[tuple[str, EventSet | Problem]]:
+    row: Any
     for location, row in json_lines(path, where, "video"):
         if isinstance(row, Problem):
             yield "", row
             continue
-        id = row.get("id") if isinstance(row, dict) else None
-        sections = row.get("annotations") if isinstance(row, dict) else None
-        if not isinstance(id, str) or not is_text(id) or not isinstance(sections, list):
-            yield "", Problem("malformed", "should be an object with id and annotations", location, costs="video")
+        if message := wrong_type(row, {"id": ID, "annotations": LIST}):
+            yield "", Problem("malformed", message, location, costs="video")
         else:
-            yield id, EventSet(list(_sections(sections)), location)
+            yield str(id_text(row["id"])), EventSet(list(_sections(row["annotations"])), location)
 
 
 def _sections(rows: list) -> Iterator[tuple[object, object]]:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from data_prep.readers import activitynet
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import load_json, repeated_ids, shown
+from data_prep.readers.files import at, load_json, repeated_ids, shown
 from data_prep.readers.item import InputError, ItemStream, Problem, parse_split
+from data_prep.readers.keys import read_field
 from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
@@ -57,7 +58,7 @@ def read(
         where = shown(path, input_dir)
         yield from repeated_ids(duplicate_keys, data["database"], where)
         for id, row in data["database"].items():
-            yield from _video(id, row, f"{where} {id}", video_files, lang)
+            yield from _video(id, row, at(f"{where} {id}"), video_files, lang)
 
 
 def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemStream:
@@ -70,5 +71,7 @@ def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemS
         yield split
         return
     steps = [step if isinstance(step, dict) else {} for step in row["annotations"]]
-    steps_of_video = EventSet([(step.get("segment"), step.get("sentence")) for step in steps], where, row["duration"])
+    steps_of_video = EventSet(
+        [(step.get("segment"), read_field(step, "caption")) for step in steps], where, row["duration"]
+    )
     yield from event_item(id, (id, f"v_{id}"), split, [steps_of_video], videos, lang)

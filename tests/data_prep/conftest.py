@@ -21,7 +21,10 @@ def make_photos() -> Callable:
         for seed, name in enumerate(names):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_photo(*size, seed if size[0] < 100 else 0))  # of large ones, one does for all
+            # Of large ones one picture does for all; comments make the files differ.
+            data = _photo(*size, seed if size[0] < 100 else 0)
+            comment = b"" if size[0] < 100 else b"\xff\xfe\x00\x06%04d" % seed
+            path.write_bytes(data[:2] + comment + data[2:])
         return folder
 
     return make

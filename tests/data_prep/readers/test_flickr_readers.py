@@ -1,5 +1,6 @@
 """Flickr8k and Flickr30k, as their authors and as Kaggle give them out, in small and in real."""
 
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -34,6 +35,13 @@ def test_the_token_file_and_the_lists(tmp_path):
     ]  # fmt: skip
     assert items[1].where == "Flickr8k_text/Flickr8k.token.txt:3"
     assert items[1].media == tmp_path / "Flicker8k_Dataset" / "1001773457_577c3a7d70.jpg"
+
+
+def test_lists_may_spell_names_in_another_way(tmp_path):
+    tokens = unicodedata.normalize("NFD", "a/é.jpg#0\tA dog .\n2.jpg#0\tA cat .\n").encode()
+    flickr8k(tmp_path, tokens, train=unicodedata.normalize("NFC", "a\\é.jpg\n"), dev="./2.jpg\n")
+    items, problems = found("flickr8k", tmp_path)
+    assert ([item.split for item in items], problems) == (["train", "val"], [])
 
 
 def test_bad_lines_are_listed_by_number(tmp_path):

@@ -119,13 +119,15 @@ def test_bad_rows_are_listed_by_line(tmp_path):
     (tmp_path / "captions.csv").write_text(table)
     items, problems = found("csv", tmp_path)
     assert {(problem.kind, problem.where, problem.costs) for problem in problems} == {
-        ("malformed", "captions.csv:3", "caption"),
+        ("two_splits", "captions.csv:3", "nothing"),
         ("malformed", "captions.csv:4", "caption"),
         ("caption_without_photo", "captions.csv:5", "caption"),
         ("unknown_split", "captions.csv:6", "photo"),
         ("empty_caption", "captions.csv:7", "caption"),
     }
-    assert [(item.id, len(item.captions)) for item in items] == [("a.jpg", 1), ("d.jpg", 0)]
+    assert [(item.id, item.split, len(item.captions)) for item in items] == [
+        ("a.jpg", "train", 2), ("d.jpg", "train", 0),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("header", ["", "a.jpg,A dog.", "image", "caption,words"])

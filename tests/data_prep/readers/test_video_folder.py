@@ -1,6 +1,7 @@
 """Videos found in a folder by name."""
 
 import os
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -24,6 +25,13 @@ def test_names_with_dots_dashes_and_underscores_are_names(tmp_path):
     put(tmp_path, "-_a.b-C.mp4", "__.mov")
     assert find(tmp_path, "-_a.b-C").name == "-_a.b-C.mp4"
     assert find(tmp_path, "__").name == "__.mov"
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_accents_of_a_name_may_be_composed_or_not(tmp_path, forms):
+    file, name = (unicodedata.normalize(form, "Köln") for form in forms)
+    put(tmp_path, f"{file}.mp4")
+    assert find(tmp_path, name) == tmp_path / f"{file}.mp4"
 
 
 def test_of_several_names_the_first_counts_that_is_there(tmp_path):
