@@ -24,6 +24,14 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `capjax COMMAND ...`; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] and argv[0] in COMMANDS:
+        name, arguments = argv[0], argv[1:]
+        module, _, function = COMMANDS[name][0].partition(":")
+        return run_guarded(f"capjax {name}", lambda: getattr(importlib.import_module(module), function)(arguments))
+    return run_guarded("capjax", lambda: _without_command(argv))
+
+
+def _without_command(argv: Sequence[str]) -> int:
     if argv[:1] == ["--version"]:
         from capjax.metrics.signature import version
 
@@ -32,12 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0 if argv else 2
-    name, arguments = argv[0], argv[1:]
-    if name not in COMMANDS:
-        print(f"capjax: unknown command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
-        return 2
-    module, _, function = COMMANDS[name][0].partition(":")
-    return run_guarded(f"capjax {name}", lambda: getattr(importlib.import_module(module), function)(arguments))
+    print(f"capjax: unknown command {argv[0]!r}; {nearest(argv[0], COMMANDS)}", file=sys.stderr)
+    return 2
 
 
 def _overview() -> str:

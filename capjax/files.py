@@ -1,5 +1,6 @@
 """Paths as users write them, on this machine or in a bucket; reading of files that may be damaged; atomic writing."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -8,7 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from capjax.metrics.writing import replacing
+from capjax import digests
+from capjax.metrics.writing import replacing, write_errors_named
+from capjax.typed_json import check_type
 
 # etils reads this before its first access. Buckets are then accessed with gcsfs also where TensorFlow is installed,
 # which has other credentials and errors.
@@ -83,35 +86,79 @@ def remove_tree(path: Path):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def read_text(path: Path, remedy: str) -> str:
-    """Reads a UTF-8 file that capjax wrote.
+def read_bytes(path: Path, remedy: str, *, editable: bool = False) -> bytes:
+    """Reads a file that capjax wrote, and verifies it where its folder has a digest of it.
 
     Args:
       remedy: what to do if the file is missing or damaged, for messages.
+      editable: users may edit the file; a difference from the digest is a warning.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not UTF-8.
+      ValueError: it differs from its digest.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; {remedy}") from error
+    digests.check(path, data, remedy, editable=editable)
+    return data
+
+
+def read_text(path: Path, remedy: str, *, editable: bool = False) -> str:
+    """Reads a UTF-8 file that capjax wrote; see `read_bytes`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not UTF-8, or differs from its digest.
+    """
+    try:
+        return read_bytes(path, remedy, editable=editable).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is damaged ({error}); {remedy}") from error
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Reads a JSON file that capjax wrote; see `read_text`.
+def read_json(path: Path, remedy: str, kind: Any = Any) -> Any:
+    """Reads a JSON file that capjax wrote; see `read_bytes`.
+
+    Args:
+      kind: the type of its contents, see `capjax.typed_json.check_type`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is cut short or damaged.
+      ValueError: it is cut short or damaged, or its contents have another type.
     """
+    text = read_text(path, remedy)
     try:
-        return json.loads(read_text(path, remedy))
-    except json.JSONDecodeError as error:
+        value = json.loads(text)
+        check_type(value, kind)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is cut short or damaged ({error}); {remedy}") from error
+    return value
+
+
+def check_output(folder: Path):
+    """Checks before anything is computed that results can be written into a folder, which need not exist.
+
+    Raises:
+      ValueError: they cannot; the message suggests the option --output.
+    """
+    if is_url(folder):
+        return
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        code = errno.EROFS if os.statvfs(existing).f_flag & os.ST_RDONLY else errno.EACCES
+        raise ValueError(f"{folder} cannot be written ({os.strerror(code)}); give another folder with --output DIR")
+
+
+def make_folder(folder: Path):
+    """Creates a folder and those above it, if they do not exist.
+
+    Raises:
+      WriteError: the disk is full, or the folder cannot be written.
+    """
+    with write_errors_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_bytes(path: Path, data: bytes):
@@ -121,7 +168,8 @@ def write_bytes(path: Path, data: bytes):
     complete.
     """
     if is_url(path):
-        path.write_bytes(data)
+        with write_errors_named(path):
+            path.write_bytes(data)
         return
     with replacing(path, "wb") as file:
         file.write(data)
@@ -130,3 +178,14 @@ def write_bytes(path: Path, data: bytes):
 def write_text(path: Path, text: str):
     """Writes text in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
+
+
+def write_with_digest(path: Path, data: bytes):
+    """Writes a file as `write_bytes` does, and its digest into the `digests.json` of its folder.
+
+    A process that is killed in between leaves a file without a digest, never one that differs from its digest.
+    """
+    if path.is_file() and path.read_bytes() != data:
+        digests.set_digest(path, None)
+    write_bytes(path, data)
+    digests.set_digest(path, data)

@@ -13,8 +13,8 @@ from capjax import config as config_lib
 from capjax.decode.generator import Generator
 from capjax.evals.evaluate import means
 from capjax.evals.run_eval import EvalSplit, write_eval
-from capjax.files import local_path
-from capjax.models.build import make_pure_model
+from capjax.files import check_output, local_path, storage_path
+from capjax.metrics.messages import describe_unforeseen, noting
 from capjax.parallel import hosts
 from capjax.parallel.mesh import make_mesh
 from capjax.parallel.rendezvous import LostError
@@ -29,16 +29,19 @@ from capjax.workdir.layout import Workdir
 log = logging.getLogger("capjax")
 
 
-def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]:
-    """Scores a SavedModel that `--mode=export` wrote on config.data.eval, as `evaluate` does a checkpoint; predictions
-    and scores go into `saved_model/` in the workdir.
+def evaluate_exported(config, workdir_path: str, model: str, output: str | None = None) -> dict[str, float]:
+    """Scores a SavedModel that `--mode=export` wrote on config.data.eval, as `evaluate` does a checkpoint.
+
+    Args:
+      output: folder of predictions and scores; None: `saved_model/` in the workdir.
 
     Raises:
       FileNotFoundError: there is no export in the folder `model`; ConfigError: the config is of another model.
     """
     from capjax.export.saved_model_generator import SavedModelGenerator
 
-    folder = Workdir(workdir_path).path / "saved_model"
+    folder = storage_path(output) if output else Workdir(workdir_path).path / "saved_model"
+    check_output(folder)
     generator = SavedModelGenerator(local_path(model))
     generator.check(config)
     if differences := generator.differences(config):
@@ -52,25 +55,28 @@ def evaluate_exported(config, workdir_path: str, model: str) -> dict[str, float]
     return means(result.scores)
 
 
-def evaluate(config, workdir_path: str, checkpoint: str = "") -> dict[str, float]:
+def evaluate(config, workdir_path: str, checkpoint: str = "", output: str | None = None) -> dict[str, float]:
     """Scores a checkpoint of a workdir on config.data.eval.
 
     Args:
       checkpoint: `best`, a step, or the path of a checkpoint's folder: predictions and scores of a step or path go into
         `step_STEP/` in the workdir. Empty: the best, or the latest if the run was not evaluated.
+      output: folder of predictions and scores in place of these. It lets a workdir that is read-only be evaluated.
 
     Raises:
       FileNotFoundError: nothing was trained there, or there is no such checkpoint.
       ConfigError: the config is of another model.
     """
     workdir = Workdir(workdir_path)
+    if hosts.is_first():
+        check_output(storage_path(output) if output else workdir.path)
     trained = workdir.config()
     workdir.check_model(config)
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
-    pure_model = make_pure_model(trained, vocab=vocabulary.size, feature_shape=workdir.feature_shape())
+    pure_model = workdir.pure_model(trained, vocab=vocabulary.size)
     step, params, batch_stats = load_weights(workdir.path, checkpoint)
-    check_weights(workdir.path, pure_model.shapes, params)
+    check_weights(workdir.path, pure_model.shapes | pure_model.batch_stat_shapes, {**params, **batch_stats})
     placed = rules.params(pure_model.shapes, pure_model.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
     batch_stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in batch_stats.items()}
@@ -82,7 +88,7 @@ def evaluate(config, workdir_path: str, checkpoint: str = "") -> dict[str, float
     result = EvalSplit.open(config, vocabulary, rules).evaluate(generator, params, batch_stats)
     if hosts.is_first():
         folder = workdir.path / f"step_{step}" if checkpoint not in ("", "best") else workdir.path
-        write_eval(result, config, workdir, step, folder)
+        write_eval(result, config, workdir, step, storage_path(output) if output else folder)
     return means(result.scores)
 
 
@@ -107,7 +113,7 @@ def run(
 
     Args:
       compiles: for `--mode=compile`, keyword arguments of `capjax.compile.compile_job.run`.
-      output: for `--mode=export`, the folder to write.
+      output: for `--mode=export`, the folder to write; for `--mode=eval`, the folder of predictions and scores.
       model: for `--mode=eval`, a SavedModel to score in place of the workdir's checkpoint.
       checkpoint: for `--mode=eval`, see `evaluate`.
       program: name of the command, for messages.
@@ -116,7 +122,12 @@ def run(
     def job() -> int:
         if mode == "train" or (mode == "eval" and not model):
             hosts.join()
-        config = config_lib.load(source, overrides)
+        with noting(f"--config {source}"):
+            config = config_lib.load(source, overrides)
+        with noting(f"the workdir {workdir}"):
+            return run_mode(config)
+
+    def run_mode(config) -> int:
         if mode == "compile":
             from capjax.compile import compile_job
 
@@ -129,7 +140,11 @@ def run(
         if mode == "train":
             scores = train(config, workdir)
         else:
-            scores = evaluate_exported(config, workdir, model) if model else evaluate(config, workdir, checkpoint)
+            scores = (
+                evaluate_exported(config, workdir, model, output)
+                if model
+                else evaluate(config, workdir, checkpoint, output)
+            )
         if hosts.is_first():
             for name, value in scores.items():
                 print(f"{name:8} {value:.4f}")
@@ -158,4 +173,4 @@ def _run_guarded(job: Callable[[], int]) -> tuple[int, str]:
         if not hosts.attribute_failure(error) and isinstance(error, (ValueError, OSError, NotFiniteError)):
             return 1, str(error)
         traceback.print_exc()
-        return CRASHED if hosts.has_stepped() else 1, repr(error)
+        return CRASHED if hosts.has_stepped() else 1, describe_unforeseen(error)

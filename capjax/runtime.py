@@ -6,20 +6,27 @@ import importlib.util
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from capjax import extras
 from capjax.metrics.cache import cache_dir
+from capjax.metrics.messages import describe_unforeseen
+from capjax.metrics.writing import standard_output_named
 
 # Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
 
 def run_guarded(program: str, work: Callable[[], int]) -> int:
-    """Runs a command; prints an error that the user can correct in one line, and returns the exit status."""
+    """Runs a command; prints an error that the user can correct in one line, and returns the exit status.
+
+    An unforeseen error is printed with its traceback, and a last line that names what was being processed.
+    """
     try:
-        return work()
+        with standard_output_named():
+            return work()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe; Python must not flush to it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -34,6 +41,10 @@ def run_guarded(program: str, work: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        traceback.print_exc()
+        print(f"{program}: {describe_unforeseen(error)}", file=sys.stderr)
+        return 1
 
 
 def cpu_only() -> bool:
@@ -86,7 +97,9 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     keep_memory(training=training)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("capjax").setLevel(level)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax, and asyncio in its threads, log errors of a save, with a traceback, that are also raised.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Fatal errors only, read when JAX is imported. Among XLA's other errors is "Very slow compile?" after two minutes,
     # which asks for a bug report; training reports long compilations itself.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -32,7 +32,9 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from capjax.data.record import SIZES_FILE, tfds_features
+from capjax.digests import write_digests
 from capjax.files import write_text
+from capjax.metrics.writing import WriteError, write_errors_named
 from data_prep.build_report import Report, TooMuchBad
 from data_prep.language_check import check_languages
 from data_prep.media import Storage
@@ -41,7 +43,7 @@ from data_prep.pool import available_cores, run
 from data_prep.readers.files import current_location, unexpected
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
-from data_prep.shards import OutputError, ShardFile, ShardReport, after_kill, write_shard
+from data_prep.shards import ShardFile, ShardReport, after_kill, write_shard
 
 # Fewer photos, or fewer bytes of videos, are written before worker processes have started.
 _MIN_PHOTOS_FOR_POOL = 300
@@ -162,7 +164,7 @@ class RecordBuilder(
                 path = self.work_dir / "report.json"
                 self.report.write(path, finished=False)
                 raise BuildError(f"{error}\nNo dataset was written. All problems are listed in {path}") from error
-            except OutputError as error:
+            except WriteError as error:
                 raise BuildError(
                     f"{error.filename}: {error.strerror}. What is finished is kept in {self.work_dir}; "
                     "when there is room, the same command goes on from there."
@@ -258,13 +260,14 @@ class RecordBuilder(
         info = self._info()
         info.set_file_format("array_record")
         info.set_splits(tfds.core.splits.SplitDict(infos))
-        try:
+        with write_errors_named(folder):
             self.report.write(folder / "report.json", finished=True)
             for split, sizes in tables.items():
                 write_text(folder / SIZES_FILE.format(split), json.dumps(sizes) + "\n")
             info.write_to_directory(folder)
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror, str(folder)) from error
+        # Of shards ArrayRecord keeps a hash of each record, which it compares when the record is read.
+        metadata = ("dataset_info.json", "features.json", "report.json", *map(SIZES_FILE.format, tables))
+        write_digests(folder, metadata)
 
     def _check_output(self):
         out = self.output_dir

@@ -34,7 +34,7 @@ from capjax.files import local_path
 from data_prep.arguments import json_object
 from data_prep.build import RecordBuilder
 from data_prep.readers.item import InputError
-from data_prep.shards import OutputError, ShardFile, ShardReport, Tally, shard_paths, write_records, write_report
+from data_prep.shards import ShardFile, ShardReport, Tally, shard_paths, write_records, write_report
 
 # Increase this when the same input should give different features than before.
 _FORMAT = 1
@@ -300,10 +300,7 @@ class FeatureBuilder(RecordBuilder, skip_registration=True):  # type: ignore[cal
         self.report.items = sum(shard.size for part in shards.values() for shard in part)
         self.report.captions = sum(sum(report.captions.values()) for part in reports.values() for report in part)
         self._describe(reports, shards)
-        try:
-            self.extractor.save(folder / "encoder")
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror, str(folder)) from error
+        self.extractor.save(folder / "encoder")
 
     def _run_shards(self, shards: list, bar: tqdm) -> Iterator[tuple[ShardFile, ShardReport]]:
         for shard in shards:

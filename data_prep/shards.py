@@ -4,7 +4,6 @@ What `write_shard` writes depends only on its Shard and the media. So shards can
 of processes or machines, and an interrupted run resumes from the finished ones.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -22,8 +21,9 @@ import av
 import PIL
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from capjax.data.record import Record, serialize
+from capjax.data.record import SIZES, Record, serialize
 from capjax.files import write_text
+from capjax.metrics.writing import write_errors_named
 from data_prep.media import Storage, read_media
 from data_prep.pool import Stopped
 from data_prep.readers.files import at, current_location, unexpected
@@ -31,11 +31,6 @@ from data_prep.readers.item import Item, Problem
 
 # Increase it when the same items are to give other bytes than before.
 _FORMAT = 4
-_SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
-
-
-class OutputError(OSError):
-    """The dataset cannot be written, for example because the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class Tally:
     """
 
     captions: Counter = field(default_factory=Counter)
-    sizes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _SIZES})
+    sizes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in SIZES})
 
     def add(self, record: Record):
         self.captions.update(caption.lang for caption in record.captions)
@@ -156,11 +151,8 @@ def after_kill(shard: Shard, items_read: float) -> Shard:
 
 
 def write_report(report: ShardReport, path: Path):
-    """Raises OutputError if it cannot be written."""
-    try:
-        write_text(path, json.dumps(asdict(report)))
-    except OSError as error:
-        raise OutputError(error.errno, error.strerror, str(path)) from error
+    """Raises WriteError if it cannot be written."""
+    write_text(path, json.dumps(asdict(report)))
 
 
 def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: None) -> ShardReport:
@@ -170,7 +162,7 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
       on_items: called after every item, and after parts of a video; if it raises, no file is left.
 
     Raises:
-      OutputError: the disk is full, or the file cannot be written.
+      WriteError: the disk is full, or the file cannot be written.
     """
     problems: list[Problem] = []
     tally = Tally()
@@ -239,13 +231,13 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
       The number of records, and the bytes of their examples (num_bytes of TFDS).
 
     Raises:
-      OutputError: the disk is full, or the file cannot be written.
+      WriteError: the disk is full, or the file cannot be written.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = size = 0
     try:
         # One record per group, as TFDS writes it, so that each record can be read alone.
-        with _output_errors(aside):
+        with write_errors_named(path):
             writer = ArrayRecordWriter(str(aside), "group_size:1")
             try:
                 for record in records:
@@ -260,18 +252,6 @@ def write_records(path: Path, records: Iterable[Record]) -> tuple[int, int]:
     finally:
         aside.unlink(missing_ok=True)
     return count, size
-
-
-@contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    """Converts errors of ArrayRecord (RuntimeError with the message of the system) to OutputError."""
-    try:
-        yield
-    except (RuntimeError, ValueError, OSError) as error:
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
-            if error.errno == code if isinstance(error, OSError) else os.strerror(code) in str(error):
-                raise OutputError(code, os.strerror(code), str(path)) from error
-        raise
 
 
 def fingerprint(items: Sequence[Item], files: Mapping[str, tuple[int, int]], settings: Storage) -> str:

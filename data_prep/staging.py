@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from capjax.metrics.writing import WriteError
 from data_prep.readers.item import InputError
-from data_prep.shards import OutputError, Shard, ShardReport, write_report, write_shard
+from data_prep.shards import Shard, ShardReport, write_report, write_shard
 
 # Parallel copies.
 _COPIES = 16
@@ -149,4 +150,4 @@ def _copy(url: str, path: Path):
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise OutputError(error.errno, error.strerror or str(error), str(path)) from error
+        raise WriteError(error.errno, error.strerror or str(error), str(path)) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from capjax.data.record import RecordSource
-from capjax.files import local_path, write_bytes
+from capjax.files import local_path, make_folder, write_bytes
 from capjax.registry import nearest
 from capjax.text.vocabulary import Vocabulary, VocabularyError, check_arguments, train
 from data_prep.arguments import checked
@@ -84,7 +84,7 @@ def run(args) -> int:
         sentences, size=args.size, lowercase=args.lowercase, temperature=args.temperature, languages=args.languages,
         time_tokens=args.time_tokens,
     )  # fmt: skip
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output.parent)
     write_bytes(args.output, model)
     vocabulary = Vocabulary(model)
     counts = Counter({lang: len(texts) for lang, texts in sentences.items()})

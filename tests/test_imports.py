@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
-    ("_deprecated", "configs", "metrics", "text", "plugins", "registry", "config", "extras", "files", "runtime"),
+    ("_deprecated", "configs", "metrics", "text", "plugins", "registry", "config", "extras", "files", "digests",
+     "typed_json", "runtime"),
     ("data", "parallel"),
     ("models",),
     ("decode",),
@@ -19,7 +20,7 @@ LAYERS = (
     ("compile", "export", "compress", "explain", "analyze"),
     ("serve",),
     ("__main__", "cli", "commands", "jobs"),
-)
+)  # fmt: skip
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capjax import plugins
+from capjax.metrics.messages import noting
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,9 +56,10 @@ def run(args) -> int:
     if options.get("num_beams"):
         options["method"] = "beam"
     plugins.import_plugins(args.plugins)
-    config = Workdir(args.workdir).config()
-    _check(args, config)
-    predictor = predict.Predictor(args.workdir, config, **options)
+    with noting(f"the workdir {args.workdir}"):
+        config = Workdir(args.workdir).config()
+        _check(args, config)
+        predictor = predict.Predictor(args.workdir, config, **options)
     paths, any_unreadable = _expand(args.media, predictor.dense)
     any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
     return 1 if any_failed or any_unreadable or not paths else 0

@@ -74,8 +74,9 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
         parser.add_argument(
             "--checkpoint", metavar="STEP|best|PATH", help="--mode=eval: the checkpoint to score (default: best)"
         )
-    if mode in (None, "export"):
-        parser.add_argument("--output", metavar="DIR", help="--mode=export: folder to write (default: WORKDIR/export)")
+    if mode in (None, "export", "eval"):
+        parser.add_argument("--output", metavar="DIR", help="--mode=export: folder to write (default: WORKDIR/export); "
+            "--mode=eval: folder of predictions and scores (default: in the workdir)")  # fmt: skip
     return parser
 
 
@@ -86,5 +87,5 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, mode: str)
         parser.error("--batches goes with --sweep")
     if args.checkpoint and (mode != "eval" or args.model):
         parser.error("--checkpoint goes with --mode=eval, without --model")
-    if (args.model and mode != "eval") or (args.output and mode != "export"):
-        parser.error("--model goes with --mode=eval, and --output with --mode=export")
+    if (args.model and mode != "eval") or (args.output and mode not in ("export", "eval")):
+        parser.error("--model goes with --mode=eval, and --output with --mode=export and --mode=eval")

@@ -4,14 +4,20 @@ import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import TypedDict
 
 from capjax.compile.compile_report import make_refusal, make_report, to_markdown, write_report
 from capjax.compile.compiler import SECTIONS, CompilerError, DoesNotFitError, compile_lowered, lower, mesh_of
 from capjax.compile.sweep import smaller, sweep
 from capjax.compile.topology import Topology
 from capjax.config import to_json, with_overrides
-from capjax.files import write_text
+from capjax.files import read_json, write_text
 from capjax.workdir.layout import Workdir
+
+
+class _SweepJson(TypedDict):
+    config: str
+    rows: dict[str, dict]
 
 
 def run(
@@ -85,7 +91,7 @@ def _sweep(config, topology: Topology, batches: Sequence[int], folder: Path, say
     An interrupted sweep resumes: results are kept in a file.
     """
     path, config_json = folder / f"sweep-{str(topology).replace(':', '-')}.json", to_json(config)
-    earlier = json.loads(path.read_text()) if path.is_file() else {}
+    earlier = read_json(path, "remove it", _SweepJson) if path.is_file() else {}
     rows = earlier["rows"] if earlier.get("config") == config_json else {}
     combinations = sweep(config, topology, batches)
     for number, settings in enumerate(combinations, 1):

@@ -258,7 +258,7 @@ def from_json(text: str, where: str) -> ConfigDict:
         check(config)
     except plugins.PluginError as error:
         raise ConfigError(str(error)) from error
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:
         raise ConfigError(
             f"{where} is cut short or damaged, or is not a config that capjax wrote ({error}); copy it again"
         ) from error

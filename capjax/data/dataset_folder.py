@@ -1,16 +1,54 @@
 """The metadata in the folder of a dataset that data_prep wrote."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 
-from capjax.files import absolute, read_json
+from capjax import digests
+from capjax.files import absolute, read_bytes, read_json
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core.read_only_builder import ReadOnlyBuilder
 
 # What to do about a damaged file, for messages.
 REMEDY = "copy the dataset again, or write it again with the same `python -m data_prep` command and --overwrite"
+# The files of metadata that every dataset has.
+_METADATA = ("dataset_info.json", "features.json")
+
+
+class MediaJson(TypedDict, total=False):
+    """How media are stored, see `RecordSource.media`; in a workdir also the seconds of the `longest` record."""
+
+    short_side: Annotated[int, (1, 2**20)]
+    quality: Annotated[int, (1, 100)]
+    fps: Annotated[float, (1e-3, 1e3)]
+    window: Annotated[float, (1e-3, 1e9)]
+    overlap: Annotated[float, (0, 1e9)]
+    longest: Annotated[float, (0, 1e9)]
+
+
+class _SplitJson(TypedDict):
+    captions: dict[str, int]
+
+
+class _OriginJson(TypedDict):
+    path: str
+    fingerprint: str
+
+
+# The parts of report.json that are read again; the file is written by data_prep/build_report.py. No classes, since
+# `there` names no local variable in capjax.
+_VideosJson = TypedDict("_VideosJson", {"named": int, "there": int})  # noqa: UP013
+ReportJson = TypedDict(  # noqa: UP013
+    "ReportJson",
+    {
+        "splits": dict[str, _SplitJson], "media": MediaJson, "there": dict[str, _VideosJson],
+        "extracted_from": _OriginJson,
+    },
+    total=False,
+)  # fmt: skip
 
 
 def open_dataset(folder: Path) -> "ReadOnlyBuilder":
@@ -27,23 +65,35 @@ def open_dataset(folder: Path) -> "ReadOnlyBuilder":
             f"{folder}: no dataset here (dataset_info.json is missing). "
             "Write one with `python -m data_prep NAME --input ... --output ...`."
         )
-    try:
+    if digests.read_digests(folder) is None:
+        digests.warn_without_digests(folder)
+    for name in _METADATA:
+        if (folder / name).is_file():
+            read_bytes(folder / name, REMEDY)
+    with metadata_errors_named(folder):
         return tfds.builder_from_directory(folder)
-    except Exception as error:  # TFDS and protobuf have no common class for metadata that are missing or damaged
+
+
+@contextmanager
+def metadata_errors_named(folder: Path) -> Iterator[None]:
+    """Converts errors of TFDS about damaged metadata to ValueErrors that name the folder."""
+    try:
+        yield
+    except Exception as error:  # TFDS and protobuf have no common class for them
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
             f"{folder}: dataset_info.json or features.json is missing, cut short or damaged ({reason:.120}); {REMEDY}"
         ) from error
 
 
-def read_report(folder: Path) -> dict:
+def read_report(folder: Path) -> ReportJson:
     """Returns the contents of a dataset's report.json; empty without one.
 
     Raises:
       ValueError: The file is damaged.
     """
     path = folder / "report.json"
-    return read_json(path, REMEDY) if path.is_file() else {}
+    return cast(ReportJson, read_json(path, REMEDY, ReportJson)) if path.is_file() else {}
 
 
 def fingerprint(folder: Path) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Annotated, Any, TypedDict, cast
 
 import grain
 import numpy as np
@@ -29,6 +29,7 @@ from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames
 from capjax.files import storage_path
 from capjax.text.vocabulary import Vocabulary
+from capjax.typed_json import check_type
 
 # Plural nouns of the kinds of captions, for messages.
 _NOUNS = {"caption": "captions", "summary": "summaries", "event": "events"}
@@ -203,6 +204,15 @@ class _TrainLoader:
         return batch
 
 
+class _StageState(TypedDict):
+    changes: dict[str, Any]
+
+
+class _IteratorState(TypedDict):
+    next_index: Annotated[int, (0, sys.maxsize)]
+    stage: _StageState
+
+
 class TrainIterator:
     """Endless iterator of training batches; `get_state` and `set_state` resume it exactly."""
 
@@ -231,6 +241,10 @@ class TrainIterator:
         Raises:
           DataError: The state is of another curriculum.
         """
+        try:
+            check_type(state, _IteratorState)
+        except ValueError as error:
+            raise DataError(f"the checkpoint's position in the data is damaged ({error}); remove this step") from error
         stage, saved = stage_at(self._stages, state["next_index"]).describe(), describe_saved(state["stage"])
         if stage != saved:
             raise DataError(

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float16, Float32
 
-from capjax.data.dataset_folder import REMEDY, find_original, open_dataset, read_report
+from capjax.data.dataset_folder import REMEDY, find_original, metadata_errors_named, open_dataset, read_report
 from capjax.files import read_json, storage_path
 
 # Beside the shards of a split: frames, seconds, words and captions of each record, used to make batches.
 SIZES_FILE = "sizes-{}.json"
+SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,17 +275,24 @@ class RecordSource:
 
         self.dataset_dir, self.split = storage_path(dataset_dir), split
         builder = open_dataset(self.dataset_dir)
-        if split not in builder.info.splits:
-            raise ValueError(f"{self.dataset_dir}: no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
-        info = builder.info.splits[split]
-        self._files, self._ends = [str(path) for path in info.filepaths], np.cumsum(info.shard_lengths)
-        self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        with metadata_errors_named(self.dataset_dir):
+            splits = builder.info.splits
+            if split in splits:
+                self._files = [str(path) for path in splits[split].filepaths]
+                self._ends = np.cumsum(splits[split].shard_lengths)
+                self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        if split not in splits:
+            raise ValueError(f"{self.dataset_dir}: no split {split!r}; it has {', '.join(sorted(splits))}")
 
     @property
     def languages(self) -> set[str] | None:
         """Languages of the split's captions, from the dataset's report; None without a report."""
-        report = read_report(self.dataset_dir)
-        return set(report["splits"][self.split]["captions"]) if report else None
+        splits = read_report(self.dataset_dir).get("splits")
+        if splits is None:
+            return None
+        if self.split not in splits:
+            raise ValueError(f"{self.dataset_dir / 'report.json'} lacks the split {self.split!r}; {REMEDY}")
+        return set(splits[self.split]["captions"])
 
     @property
     def media(self) -> dict:
@@ -293,7 +301,7 @@ class RecordSource:
         Keys: `short_side` (pixels) and `quality` of pictures; `fps`, `window` and `overlap` (seconds) of videos that
         were split because they were too long for a record.
         """
-        return read_report(self.dataset_dir).get("media", {})
+        return cast(dict, read_report(self.dataset_dir).get("media", {}))
 
     @property
     def videos(self) -> tuple[int, int] | None:
@@ -319,7 +327,12 @@ class RecordSource:
         path = self.dataset_dir / SIZES_FILE.format(self.split)
         if not path.is_file():
             return None
-        return {name: np.asarray(values) for name, values in read_json(path, REMEDY).items()}
+        sizes = {name: np.asarray(values) for name, values in read_json(path, REMEDY, dict[str, list[float]]).items()}
+        for name in SIZES:
+            values = sizes.get(name, np.empty(0))
+            if values.shape != (len(self),) or values.dtype.kind not in "if" or not (values >= 0).all():
+                raise ValueError(f"{path} is damaged: expected {len(self)} numbers of {name}, 0 or more; {REMEDY}")
+        return sizes
 
     def __len__(self) -> int:
         return len(self._source)
@@ -331,7 +344,10 @@ class RecordSource:
             raise self._damage(index, str(error)) from error
         if not example:  # as ArrayRecord reads a file that is cut short at the end of a block
             raise self._damage(index, "an empty record")
-        return parse(example)
+        try:
+            return parse(example)
+        except Exception as error:  # protobuf's own, or of any kind where columns are missing
+            raise self._damage(index, f"record {index} is none of capjax's: {error!s:.80}") from error
 
     def _damage(self, index: int, reason: str) -> ValueError:
         """An error that names the file of a record, which ArrayRecord's errors do not."""

@@ -9,24 +9,29 @@ b: pictures, m: hypotheses, t: frames, n: positions, d: channels, s: sentences; 
 
 import io
 import json
+import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 from scipy.sparse import csr_array
 
-from capjax.files import write_bytes
+from capjax.files import read_bytes, write_with_digest
 from capjax.metrics import tokenizer_for
 from capjax.metrics.ngrams import ngrams
 from capjax.metrics.tfidf import TfIdf, length_penalty
+from capjax.typed_json import check_type
 
 # Weights of the cosines of n-grams of one to four words. CIDEr weighs them equally; longer phrases select better
 # captions (docs/results.md).
 WEIGHTS = (0.1, 0.2, 0.3, 0.4)
+# Captions and vectors shrink to a tenth at most when they are compressed; zeros to a thousandth.
+_MAX_EXPANSION = 100
 
 
 class _Captions:
@@ -138,7 +143,7 @@ class Neighbors:
         texts = np.frombuffer(json.dumps(self.captions, ensure_ascii=False).encode(), np.uint8)
         file = io.BytesIO()
         np.savez_compressed(file, vectors=self.vectors.astype(np.float16), captions=texts)
-        write_bytes(path, file.getvalue())
+        write_with_digest(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "Neighbors":
@@ -150,13 +155,20 @@ class Neighbors:
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing, and decode.num_neighbors needs it; training writes it")
+        remedy = "remove it and resume training, which writes it again"
+        data = read_bytes(path, remedy)
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return cls(file["vectors"].astype(np.float32), json.loads(file["captions"].tobytes()))
-        except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-            raise ValueError(
-                f"{path} is damaged: {error}; remove it and resume training, which writes it again"
-            ) from error
+            arrays = _read_npz(data)
+            captions = json.loads(arrays["captions"].tobytes())
+            check_type(captions, dict[str, list[list[str]]], "captions")
+            vectors = arrays["vectors"].astype(np.float32)
+            if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+                raise ValueError(f"vectors of shape {vectors.shape} and type {vectors.dtype}, or not finite")
+            if wrong := [lang for lang, texts in captions.items() if len(texts) != len(vectors)]:
+                raise ValueError(f"captions in {wrong[0]} of another number of pictures than the vectors")
+        except (ValueError, KeyError, EOFError, zlib.error, BadZipFile, NotImplementedError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged: {error!s:.120}; {remedy}") from error
+        return cls(vectors, captions)
 
     def choose(
         self, vectors: Float32[np.ndarray, "b d"], hypotheses: Sequence[Sequence[str]],
@@ -172,6 +184,11 @@ class Neighbors:
           neighbors: number of training pictures to compare with.
           weight: weight of the agreement.
         """
+        if lang not in self.captions or vectors.shape[1] != self.vectors.shape[1]:
+            raise ValueError(
+                f"neighbors.npz has captions in {', '.join(self.captions)} and vectors of {self.vectors.shape[1]} "
+                f"numbers; this model writes {lang} and has features of {vectors.shape[1]}. Copy the workdir again"
+            )
         if lang not in self._by_lang:
             self._by_lang[lang] = _Captions(self.captions[lang], lang)
         closeness = self._unit(vectors) @ self._units.T
@@ -183,6 +200,29 @@ class Neighbors:
         mean, std = self._scale
         scaled = (vectors - mean) / std
         return scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6)
+
+
+def _read_npz(data: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a .npz file at a cost in proportion to its size, whatever its headers claim.
+
+    Raises:
+      ValueError, EOFError, BadZipFile, zlib.error: the file is damaged.
+    """
+    arrays = {}
+    with ZipFile(io.BytesIO(data)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > max(_MAX_EXPANSION * len(data), 2**20):
+            raise ValueError(f"its arrays claim more than {_MAX_EXPANSION} times the size of the file")
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                file = io.BytesIO(member.read(info.file_size))  # `read()` would inflate beyond that size
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError(f"{info.filename} is of another version of the format")
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(file.getbuffer()) - file.tell():
+                raise ValueError(f"{info.filename} does not hold an array of shape {shape} and type {dtype}")
+            flat = np.frombuffer(file.getbuffer()[file.tell() :], dtype)
+            arrays[info.filename.removesuffix(".npy")] = flat.reshape(shape, order="F" if fortran_order else "C")
+    return arrays
 
 
 def picture_vectors(

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 
 from capjax.data.batch import Batch
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
-from capjax.files import read_json, write_text
+from capjax.files import make_folder, read_json, write_text
 from capjax.metrics import DEFAULT_FAMILIES, score
 from capjax.metrics.names import LOWER_IS_BETTER
 from capjax.models.pure_model import Arrays
@@ -65,7 +65,7 @@ class Evaluation:
           output_format: of the captions, see capjax.evals.output_formats.
           external_data: see capjax.evals.output_formats.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory)
         for number, lang in enumerate(self.predictions):
             path = directory / ("predictions.json" if number == 0 else f"predictions.{lang}.json")
             self._write_predictions(path, lang, output_format, external_data)
@@ -110,7 +110,18 @@ def value_of(scores: dict[str, dict[str, float]], name: str) -> float:
 def read_scores(directory: Path) -> dict[str, float]:
     """Returns each metric's mean over the languages from the `scores.json` in a folder; empty if there is none."""
     path = directory / "scores.json"
-    return means(read_json(path, "evaluate again with --mode=eval")["scores"]) if path.is_file() else {}
+    return means(read_json(path, "evaluate again with --mode=eval", ScoresJson)["scores"]) if path.is_file() else {}
+
+
+class ScoresJson(TypedDict):
+    """The parts of scores.json that are read again."""
+
+    step: int
+    split: str
+    items: dict[str, int]
+    scores: dict[str, dict[str, float]]
+    signatures: dict[str, dict[str, str]]
+    warnings: list[str]
 
 
 class DecodedRow(NamedTuple):

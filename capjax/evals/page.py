@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capjax import plugins
-from capjax.files import local_path, read_json, write_text
+from capjax.files import local_path, make_folder, read_json, write_text
 from capjax.metrics import leave_one_out
 from capjax.metrics.files import read_predictions
 from capjax.runtime import run_guarded
@@ -128,11 +128,14 @@ def make_page(workdir: "Workdir", *, photos: Path | None = None) -> str:
       ValueError: the model finds events.
     """
     from capjax.data.pipeline import DatasetSplit
+    from capjax.evals.evaluate import ScoresJson
 
     config, scores_path = workdir.config(), workdir.path / "scores.json"
     if not scores_path.is_file():
         raise FileNotFoundError(f"{workdir.path}: no scores.json; evaluate first with `launch.py --mode=eval`")
-    report = read_json(scores_path, "evaluate again with `launch.py --mode=eval`")
+    report = read_json(scores_path, "evaluate again with `launch.py --mode=eval`", ScoresJson)
+    if not report["scores"]:
+        raise ValueError(f"{scores_path} has no scores; evaluate again with `launch.py --mode=eval`")
     lang, scores = next(iter(report["scores"].items()))
     if config.data.task == "dense":
         raise ValueError(f"{workdir.path}: the page shows captions, and this model finds events; see samples.md")
@@ -205,7 +208,7 @@ def _write_page(args: argparse.Namespace) -> int:
 
     plugins.import_plugins(args.plugins)
     page = make_page(Workdir(local_path(args.workdir)), photos=args.photos)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output.parent)
     write_text(args.output, page)
     print(f"open {args.output.resolve().as_uri()}")
     return 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from capjax.evals.evaluate import ScoresJson
 from capjax.files import read_json
 from capjax.workdir.layout import Workdir
 
@@ -80,7 +81,7 @@ def _scores(config: ConfigDict, files: Workdir) -> list[str]:
     lines = ["## Scores", ""]
     if not path.is_file():
         return [*lines, "None: the workdir had no `scores.json` at export.", ""]
-    report = read_json(path, "evaluate again with --mode=eval")
+    report = read_json(path, "evaluate again with --mode=eval", ScoresJson)
     trained = files.config().decode.to_dict()
     changed = [f"{name} = {value!r}" for name, value in trained.items() if config.decode.to_dict().get(name) != value]
     lines += [f"Scores of the checkpoint on `{report['split']}` (step {report['step']})."]

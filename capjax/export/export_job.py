@@ -10,13 +10,16 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 from ml_collections import ConfigDict
 
 from capjax import config as config_lib
 from capjax.config import ConfigError
-from capjax.files import is_url, local_path, read_json, write_bytes
+from capjax.digests import write_digests
+from capjax.files import check_output, is_url, local_path, make_folder, read_json, write_bytes
 from capjax.metrics.signature import version
+from capjax.metrics.writing import write_errors_named
 from capjax.predict import Predictor
 from capjax.workdir.layout import Workdir
 
@@ -26,6 +29,18 @@ log = logging.getLogger("capjax")
 METADATA_FILE = "export.json"
 REMEDY = "export the workdir again"
 REQUIRED_PACKAGES = ("tensorflow", "orbax.export")
+
+
+class _ExternalDataJson(TypedDict):
+    used: bool
+    details: str
+
+
+class MetadataJson(TypedDict):
+    """The parts of export.json that are read again."""
+
+    step: int
+    external_data: _ExternalDataJson
 
 
 def run(config: ConfigDict, workdir: Path, output: str | Path | None = None) -> Path:
@@ -47,6 +62,7 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None) -> 
         raise ConfigError(f"{files.path}: an export is written to a folder on this machine; give it with --output DIR")
     output = local_path(output) if output else files.path / "export"
     check_replaceable(output)
+    check_output(output.parent)
     decode = config.decode.to_dict()
     if decode["num_neighbors"]:
         log.warning(
@@ -59,9 +75,10 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None) -> 
     model_config.decode.update(decode)
     aside, old = (output.with_name(f".{output.name}.{end}") for end in ("partial", "old"))
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    make_folder(aside)
     try:
-        write(Predictor(files.path, **decode), model_config, files, aside)
+        with write_errors_named(output):
+            write(Predictor(files.path, **decode), model_config, files, aside)
         if output.exists():
             shutil.rmtree(old, ignore_errors=True)
             output.rename(old)
@@ -95,6 +112,8 @@ def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: P
     write_bytes(directory / "vocabulary.model", files.vocabulary_path.read_bytes())
     (directory / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n")
     (directory / "README.md").write_text(card.make(metadata, config, files))
+    write_digests(directory / "stablehlo")
+    write_digests(directory)
 
 
 def read_metadata(directory: Path) -> dict:
@@ -110,7 +129,7 @@ def read_metadata(directory: Path) -> dict:
             f"{directory} is not an export of capjax ({METADATA_FILE} is missing); make one with "
             "`launch.py --config CONFIG --workdir DIR --mode=export`"
         )
-    return read_json(path, REMEDY)
+    return read_json(path, REMEDY, MetadataJson)
 
 
 def check_replaceable(output: Path):

@@ -22,7 +22,7 @@ from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, TIOUS, check_famili
 from capjax.metrics.scoring import Scores, default_families, score
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
-from capjax.metrics.writing import replacing
+from capjax.metrics.writing import replacing, standard_output_named
 
 
 def main(
@@ -47,18 +47,19 @@ def main(
         _check_outputs(options)
         dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
         report = _dense(options) if dense else _captions(options)
+        for warning in report.pop("warnings"):
+            print(f"warning: {warning}", file=sys.stderr)
+        with standard_output_named():
+            if options.json:
+                print(json.dumps(report, indent=1, ensure_ascii=False))
+            else:
+                print(_dense_table(report, options.tious) if dense else _table(report))
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing was written", file=sys.stderr)
         return 130
-    for warning in report.pop("warnings"):
-        print(f"warning: {warning}", file=sys.stderr)
-    if options.json:
-        print(json.dumps(report, indent=1, ensure_ascii=False))
-    else:
-        print(_dense_table(report, options.tious) if dense else _table(report))
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float16, Float32, UInt8
 
 from capjax.data.batch import empty_media, set_frames, set_times
-from capjax.files import read_json, write_bytes, write_text
+from capjax.digests import read_digests, warn_without_digests, write_digests
+from capjax.files import read_bytes, read_json, write_bytes, write_text
+from capjax.metrics.messages import shorten
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import group_times, over_time, time_stride
@@ -20,6 +23,17 @@ from capjax.models.pure_model import Arrays, PureModel, batch_stats_of, params_o
 
 # Files in the folder of a frozen encoder.
 _DESCRIPTION, _WEIGHTS = "encoder.json", "encoder.safetensors"
+
+
+class EncoderJson(TypedDict):
+    """The parts of encoder.json that are read again; `Extractor.describe` of data_prep/features.py has all."""
+
+    encoder: str
+    image_size: Annotated[int, (1, 2**14)]
+    options: NotRequired[dict | None]
+    clip: NotRequired[Annotated[int, (1, 2**20)]]
+    feature_shape: tuple[int, int, int]
+    weights_file: NotRequired[str]
 
 
 class FrozenEncoder:
@@ -45,6 +59,11 @@ class FrozenEncoder:
     ):
         self.image_size = image_size
         self._pure_model = make_encoder(name, image_size=image_size, options=options)
+        shapes = self._pure_model.shapes | self._pure_model.batch_stat_shapes
+        if wrong := [key for key in shapes if key not in weights or weights[key].shape != shapes[key].shape]:
+            raise ValueError(
+                f"the weights are not of {name} with these options: {shorten(wrong)} are missing or misshaped"
+            )
         self.params: Arrays = {key: weights[key] for key in self._pure_model.shapes}
         self.batch_stats: Arrays = {key: weights[key] for key in self._pure_model.batch_stat_shapes}
         encoder = self._pure_model.bind(self._pure_model.shapes, self._pure_model.batch_stat_shapes)
@@ -76,19 +95,29 @@ class FrozenEncoder:
         Raises:
           FileNotFoundError, ValueError: A file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        remedy = f"copy {directory} again"
-        about = read_json(directory / _DESCRIPTION, remedy)
+        remedy, path = f"copy {directory} again", directory / _WEIGHTS
+        if read_digests(directory) is None:
+            warn_without_digests(directory)
+        about = read_json(directory / _DESCRIPTION, remedy, EncoderJson)
         try:
-            weights = load((directory / _WEIGHTS).read_bytes())
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"{directory / _WEIGHTS} is missing, cut short or damaged ({error}); {remedy}") from error
-        return cls(
-            about["encoder"], weights, image_size=about["image_size"], options=about.get("options"),
-            clip_frames=about.get("clip", 1),
-        )  # fmt: skip
+            weights = pretrained.parse_safetensors(read_bytes(path, remedy))
+        except pretrained.WeightsError as error:
+            raise ValueError(f"{path} is damaged: {error}; {remedy}") from error
+        try:
+            encoder = cls(
+                about["encoder"], weights, image_size=about["image_size"], options=about.get("options"),
+                clip_frames=about.get("clip", 1),
+            )  # fmt: skip
+        except (TypeError, ValueError, ArithmeticError) as error:  # an unknown encoder, or options that it lacks
+            raise ValueError(
+                f"{directory / _DESCRIPTION} and {_WEIGHTS} do not go together ({error}); {remedy}"
+            ) from error
+        if tuple(about["feature_shape"]) != encoder.feature_shape:
+            raise ValueError(
+                f"{directory / _DESCRIPTION}: feature_shape is {about['feature_shape']}, and this encoder has "
+                f"{list(encoder.feature_shape)}; {remedy}"
+            )
+        return encoder
 
     def save(self, directory: Path, description: Mapping):
         """Writes the weights and a JSON description, with the keys that `load` reads, into a folder."""
@@ -98,6 +127,7 @@ class FrozenEncoder:
         weights = {name: np.ascontiguousarray(value) for name, value in (self.params | self.batch_stats).items()}
         write_bytes(directory / _WEIGHTS, save(weights))
         write_text(directory / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
+        write_digests(directory, (_DESCRIPTION, _WEIGHTS))
 
     def extract(
         self, params: Arrays, batch_stats: Arrays, frames: UInt8[Array, "b t h w 3"], times: Float32[Array, "b t"],

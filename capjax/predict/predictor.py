@@ -21,7 +21,7 @@ from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.windows import WindowSettings
 from capjax.decode.generator import Generator
 from capjax.decode.results import Caption, Event
-from capjax.models.build import make_pure_model
+from capjax.metrics.messages import noting
 from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.plugins import import_plugins
@@ -81,8 +81,9 @@ class Predictor:
         self.step, self._params, self._batch_stats = load_weights(files.path)
         extractor = FrozenEncoder.load(files.encoder_dir) if self.config.data.features else None
         self.feature_shape = files.feature_shape()
-        self._pure_model = make_pure_model(self.config, vocab=self._vocabulary.size, feature_shape=self.feature_shape)
-        check_weights(files.path, self._pure_model.shapes, self._params)
+        self._pure_model = files.pure_model(self.config, vocab=self._vocabulary.size)
+        shapes = self._pure_model.shapes | self._pure_model.batch_stat_shapes
+        check_weights(files.path, shapes, {**self._params, **self._batch_stats})
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
         self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)
@@ -191,7 +192,8 @@ class Predictor:
         Raises:
           MediaError: the photo or video cannot be read; the message names the file.
         """
-        return self._reader.read(media)
+        with noting(media if isinstance(media, str | Path) else f"a photo given as {type(media).__name__}"):
+            return self._reader.read(media)
 
     # ---- Events in videos
 
@@ -274,4 +276,5 @@ def load(workdir: str | Path, *, plugins: Sequence[str] = (), **decode) -> Predi
       ConfigError, PluginError: the run needs a plug-in that is not named, or a plug-in cannot be imported.
     """
     import_plugins(plugins)
-    return Predictor(workdir, **decode)
+    with noting(f"the workdir {workdir}"):
+        return Predictor(workdir, **decode)

@@ -23,7 +23,7 @@ from typing import Any
 import sentencepiece as spm
 
 from capjax._deprecated import OldName
-from capjax.files import storage_path
+from capjax.files import read_bytes, storage_path
 from capjax.registry import nearest
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
@@ -90,9 +90,10 @@ class Vocabulary:
           VocabularyError: The file is not a vocabulary of capjax.
         """
         path = storage_path(path)
+        remedy = _MAKE.replace("FILE", str(path))
         if not path.is_file():
-            raise FileNotFoundError(f"no vocabulary {path}; {_MAKE.replace('FILE', str(path))}")
-        return cls(path.read_bytes(), str(path))
+            raise FileNotFoundError(f"no vocabulary {path}; {remedy}")
+        return cls(read_bytes(path, remedy), str(path))
 
     def _missing(self) -> str:
         """Describes what a model of another project lacks; empty for one of capjax's."""

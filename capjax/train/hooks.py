@@ -12,6 +12,7 @@ from capjax.decode.generator import Generator
 from capjax.evals.evaluate import means, value_of
 from capjax.evals.run_eval import write_eval
 from capjax.metrics.names import LOWER_IS_BETTER
+from capjax.metrics.writing import write_errors_named
 from capjax.parallel import hosts
 from capjax.train.compilation import announced
 from capjax.train.train_run import TrainRun
@@ -147,6 +148,7 @@ class Profile(Hook):
 
     def __init__(self, first: int, last: int):
         self._first, self._last, self._is_tracing = first, last, False
+        self._folder = Path()
 
     def on_start(self, run: TrainRun):
         self._start_before(run, run.step + 1)
@@ -161,13 +163,15 @@ class Profile(Hook):
     def _start_before(self, run: TrainRun, step: int):
         if step == self._first:
             run.settle()
-            jax.profiler.start_trace(_profile_dir(run))
-            self._is_tracing = True
+            with write_errors_named(_profile_dir(run)):
+                jax.profiler.start_trace(_profile_dir(run))
+            self._is_tracing, self._folder = True, _profile_dir(run)
 
     def close(self):
         if self._is_tracing:
             self._is_tracing = False
-            jax.profiler.stop_trace()
+            with write_errors_named(self._folder):
+                jax.profiler.stop_trace()
 
 
 def _profile_dir(run: TrainRun) -> Path:

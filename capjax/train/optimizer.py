@@ -25,22 +25,24 @@ def check_patterns(key: str, patterns: Iterable[str], names: Sequence[str]):
 def make_schedule(config, steps: int) -> optax.Schedule:
     """Returns the schedule step -> learning rate: linear warmup to the peak, then the decay over the rest of `steps`.
 
+    Step 0 is the first. The peak is reached at the last step of the warmup, without a warmup at the first step, and the
+    decay ends at the last step, `steps - 1`.
+
     rsqrt: peak * sqrt(warmup / step) after the warmup (Vaswani et al. 2017, with the config's peak).
     """
-    peak, warmup = config.learning_rate, config.warmup_steps
+    peak, warmup = config.learning_rate, max(config.warmup_steps, 1)
     rest = max(steps - warmup, 1)
     if config.schedule == "cosine":
         decay = optax.cosine_decay_schedule(peak, rest, alpha=config.end_factor)
     elif config.schedule == "linear":
         decay = optax.linear_schedule(peak, peak * config.end_factor, rest)
     elif config.schedule == "rsqrt":
-        scale = max(warmup, 1)
 
         def decay(step):
-            return peak * (scale / (step + scale)) ** 0.5
+            return peak * (warmup / (step + warmup)) ** 0.5
     else:
         decay = optax.constant_schedule(peak)
-    if not warmup:
+    if warmup == 1:
         return decay
     # The warmup starts above 0: a first step with learning rate 0 would be wasted.
     return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup - 1), decay], [warmup - 1])

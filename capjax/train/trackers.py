@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from capjax.config import ConfigError
 from capjax.files import is_url, write_text
+from capjax.metrics.writing import write_errors_named
 from capjax.registry import Registry
 
 log = logging.getLogger("capjax")
@@ -36,16 +37,22 @@ class BackgroundTracker:
     """A tracker that is made and called in a thread of its own, since imports and uploads take seconds.
 
     An error of the tracker is raised by the next call.
+
+    Args:
+      make: makes the tracker.
+      folder: where it writes its files, for messages.
     """
 
-    def __init__(self, make: Callable[[], Tracker]):
+    def __init__(self, make: Callable[[], Tracker], folder: object = "a tracker's file"):
+        self._folder = folder
         self._thread = ThreadPoolExecutor(1, "tracker")
         self._tracker: Future = self._thread.submit(make)
         self._written: Future = self._tracker
 
     def write(self, step: int, values: dict[str, float]):
         if self._written.done():
-            self._written.result()  # raises its error
+            with write_errors_named(self._folder):
+                self._written.result()  # raises its error
         self._written = self._thread.submit(self._write, step, values)
 
     def _write(self, step: int, values: dict[str, float]):
@@ -53,8 +60,9 @@ class BackgroundTracker:
 
     def close(self):
         self._thread.shutdown()
-        self._tracker.result().close()
-        self._written.result()
+        with write_errors_named(self._folder):
+            self._tracker.result().close()
+            self._written.result()
 
 
 def check_trackers(names: Sequence[str], workdir: Path):
@@ -84,7 +92,7 @@ def make_trackers(workdir: Path, config: ConfigDict) -> list[BackgroundTracker]:
         names["tensorboard"] = None
     elif config.train.tensorboard:
         log.info("no TensorBoard files: run `pip install 'capjax[tensorboard]'`; metrics.jsonl has the same values")
-    return [BackgroundTracker(partial(TRACKERS.get(name), workdir, config)) for name in names]
+    return [BackgroundTracker(partial(TRACKERS.get(name), workdir, config), workdir / name) for name in names]
 
 
 def _is_installed(name: str) -> bool:

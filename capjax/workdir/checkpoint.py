@@ -2,6 +2,11 @@
 
 Orbax writes a checkpoint under a temporary name and renames it when it is complete; in a bucket it adds a file that
 marks it as complete. An interrupted save is therefore never mistaken for a checkpoint.
+
+Orbax keeps no checksum of array data. Before a checkpoint is complete, each process therefore reads the files that it
+has written once more and writes their digests beside them, in the thread that writes the checkpoint; process 0 adds
+those of the files that belong to all. When a checkpoint is read, the processes share the files to verify, so that each
+file is read once for it, whatever the number of processes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,9 +18,12 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from capjax.digests import DigestError, verify, write_digests
 from capjax.files import absolute, storage_path
+from capjax.metrics.writing import write_errors_named
 from capjax.models.parameter_aliases import legacy_name, modern_name, rename_parameters
 from capjax.models.pure_model import Arrays
+from capjax.parallel import hosts
 from capjax.workdir.layout import checkpoint_steps
 
 # The entry `batch_stats` of checkpoints of capjax 0.1.
@@ -32,9 +40,10 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except Exception as error:  # Orbax and TensorStore have no common class for files that are missing or damaged
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = reason if isinstance(error, DigestError) else reason[:120]
         step_dir = path if path.name.isdigit() else path.parent
         raise CheckpointError(
-            f"{path} cannot be read: a file of the checkpoint is missing or damaged ({reason[:120]}). "
+            f"{path} cannot be read: a file of the checkpoint is missing or damaged ({reason}). "
             f"Copy {step_dir} again, or remove it to continue from another checkpoint, if there is one."
         ) from error
 
@@ -43,8 +52,52 @@ def _manager(directory: Path, keep: int, arrays: str, metadata: str) -> ocp.Chec
     """A manager of checkpoints with two items: `arrays`, and `metadata` as JSON."""
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
     # Compressing takes longer than writing, and saves a tenth of the space at best.
-    handlers = {arrays: ocp.PyTreeCheckpointHandler(use_compression=False), metadata: ocp.JsonCheckpointHandler()}
+    handlers = {
+        arrays: _digesting(ocp.PyTreeCheckpointHandler(use_compression=False)),
+        metadata: _digesting(ocp.JsonCheckpointHandler()),
+    }
     return ocp.CheckpointManager(absolute(directory), options=options, item_handlers=handlers)
+
+
+def _digesting(handler: Any) -> Any:
+    """Lets a handler of Orbax write the digests of its item's files before the checkpoint is complete.
+
+    The methods of the object are replaced, since Orbax accepts its own classes of handlers only.
+    """
+    async_save, finalize = handler.async_save, handler.finalize
+
+    async def save_and_digest(directory, *arguments, **options):
+        futures = await async_save(directory, *arguments, **options)
+
+        def digest_own():
+            folder = getattr(directory, "path", directory) / f"ocdbt.process_{jax.process_index()}"
+            if folder.is_dir():
+                write_digests(folder)
+
+        return [ocp.future.ChainedFuture(futures, cb=digest_own)]
+
+    def finalize_and_digest(directory):
+        finalize(directory)
+        write_digests(directory)
+
+    handler.async_save, handler.finalize = save_and_digest, finalize_and_digest
+    return handler
+
+
+def _verify(path: Path):
+    """Compares the files of an item with their digests, together with the other processes of the job.
+
+    Raises:
+      CheckpointError: in every process, if one of them finds a damaged file.
+    """
+    problem = ""
+    try:
+        verify(path, part=jax.process_index(), parts=jax.process_count())
+    except (DigestError, OSError) as error:
+        problem = str(error)
+    with _reading(path):
+        for message in filter(None, hosts.allgather_objects(problem)):
+            raise DigestError(message)
 
 
 class Checkpoints:
@@ -71,7 +124,8 @@ class Checkpoints:
         if step in self._last.all_steps():
             return
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), iterator=ocp.args.JsonSave(iterator))
-        self._last.save(step, args=items, force=True)
+        with write_errors_named(self.last_dir):
+            self._last.save(step, args=items, force=True)
 
     def restore(self, abstract: Any) -> tuple[Any, dict]:
         """Returns the latest state and the state of the data iterator.
@@ -85,6 +139,8 @@ class Checkpoints:
         """
         step = self.latest_step()
         path = self.last_dir / str(step)
+        for name in ("state", "iterator"):
+            _verify(path / name)
         is_old = _OLD_BATCH_STATS in _metadata(path / "state")
         item = _with_old_names(abstract) if is_old else abstract
         _check_same_arrays(path, item)
@@ -103,8 +159,12 @@ class Checkpoints:
         if step is None:
             return None
         with _reading(self.best_dir / str(step)):
+            verify(self.best_dir / str(step) / "score")
             restored = self._best.restore(step, args=ocp.args.Composite(score=ocp.args.JsonRestore()))
-        return step, restored["score"]["value"]
+            score = restored["score"]["value"]
+            if type(score) not in (int, float):  # -inf where the metric was not defined
+                raise ValueError(f"score/metadata: the value {score!r:.40} is no number")
+        return step, score
 
     def beats_best(self, step: int, score: float) -> bool:
         """Whether `score` is above the best score so far. An evaluation that a resumed run repeats does not count."""
@@ -117,12 +177,15 @@ class Checkpoints:
             weights=ocp.args.PyTreeSave({"params": params, "batch_stats": batch_stats}),
             score=ocp.args.JsonSave({"value": score}),
         )
-        self._best.save(step, args=items, force=True)
+        with write_errors_named(self.best_dir):
+            self._best.save(step, args=items, force=True)
 
     def wait(self):
         """Returns when every save is on disk; raises the error of a failed save, such as a full disk."""
-        self._last.wait_until_finished()
-        self._best.wait_until_finished()
+        with write_errors_named(self.last_dir):
+            self._last.wait_until_finished()
+        with write_errors_named(self.best_dir):
+            self._best.wait_until_finished()
 
     def close(self):
         self.wait()
@@ -185,9 +248,13 @@ def latest_step(workdir: Path) -> int | None:
 
 
 def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], params: Arrays):
-    """Raises CheckpointError unless `params` have the names and shapes of a model's parameters."""
+    """Raises CheckpointError unless `params` have the names and shapes of a model's parameters.
+
+    Running statistics of batch norm may be among both.
+    """
     wrong = sorted(shapes.keys() ^ params.keys())
-    wrong += [name for name in sorted(shapes.keys() & params.keys()) if shapes[name].shape != params[name].shape]
+    names = sorted(shapes.keys() & params.keys())
+    wrong += [name for name in names if shapes[name].shape != getattr(params[name], "shape", None)]
     if wrong:
         raise CheckpointError(
             f"{workdir}: checkpoint and config.json are of different models; they differ in {', '.join(wrong[:3])}"
@@ -195,11 +262,15 @@ def check_weights(workdir: Path, shapes: Mapping[str, jax.ShapeDtypeStruct], par
 
 
 def _read(path: Path) -> dict:
+    _verify(path)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=device), _metadata(path))
     with _reading(path):
         tree = ocp.PyTreeCheckpointHandler().restore(absolute(path), args=ocp.args.PyTreeRestore(restore_args=args))
-    return _with_present_names(tree)
+        tree = _with_present_names(tree)
+        if not isinstance(tree.get("params"), dict):
+            raise ValueError("it has no params")
+        return tree
 
 
 def _with_present_names(tree: dict) -> dict:

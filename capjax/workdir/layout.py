@@ -10,9 +10,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from capjax import config as config_lib
+from capjax import digests
 from capjax.config import ConfigError
+from capjax.data.dataset_folder import MediaJson
 from capjax.decode.consensus import Neighbors
-from capjax.files import is_url, read_json, read_text, storage_path
+from capjax.files import is_url, make_folder, read_json, read_text, storage_path
+from capjax.models.build import make_pure_model
+from capjax.models.frozen_encoder import EncoderJson
+from capjax.models.pure_model import PureModel
 
 log = logging.getLogger("capjax")
 
@@ -69,7 +74,7 @@ class Workdir:
             yield []  # a bucket has no empty folders
             return
         new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         folder = os.open(self.path, os.O_RDONLY)
         try:
             try:
@@ -95,22 +100,35 @@ class Workdir:
             raise FileNotFoundError(
                 f"{self.path}: no trained model here (config.json is missing); give the --workdir of a training run"
             )
-        return config_lib.from_json(read_text(self.config_path, _REMEDY), str(self.config_path))
+        if digests.read_digests(self.path) is None:
+            digests.warn_without_digests(self.path)
+        return config_lib.from_json(read_text(self.config_path, _REMEDY, editable=True), str(self.config_path))
 
     def has_checkpoint(self) -> bool:
         """Whether the run in this folder has saved anything."""
         return any(checkpoint_steps(self.path / name) for name in ("checkpoints", "best"))
 
-    def media(self) -> dict:
+    def media(self) -> MediaJson:
         """Returns how the training data were stored (see `RecordSource.media`), with `longest`, the duration of the
         longest record in seconds (0: photos, or unknown). Unknown entries are absent."""
-        return read_json(self.media_path, _REMEDY) if self.media_path.is_file() else {}
+        return read_json(self.media_path, _REMEDY, MediaJson) if self.media_path.is_file() else {}
 
     def feature_shape(self) -> tuple[int, int, int] | None:
         """Returns (rows, columns, channels) of the extracted features that the model takes; None: it takes frames."""
         if not self.encoder_dir.is_dir():
             return None
-        return tuple(read_json(self.encoder_json_path, _REMEDY)["feature_shape"])
+        return tuple(read_json(self.encoder_json_path, _REMEDY, EncoderJson)["feature_shape"])
+
+    def pure_model(self, config: ConfigDict, *, vocab: int) -> PureModel:
+        """Returns the model of this run, of which `config` is the config, as pure functions.
+
+        Raises:
+          ConfigError: no model can be made of it; the message names config.json.
+        """
+        try:
+            return make_pure_model(config, vocab=vocab, feature_shape=self.feature_shape())
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from error
 
     def neighbors(self, decode: ConfigDict) -> Neighbors | None:
         """Returns the training pictures for `decode.num_neighbors`; None where that is 0."""
@@ -121,7 +139,7 @@ class Workdir:
         `details`."""
         weights = config.model.encoder.weights
         if self.feature_shape():
-            weights = read_json(self.encoder_json_path, _REMEDY).get("weights_file", "")
+            weights = read_json(self.encoder_json_path, _REMEDY, EncoderJson).get("weights_file", "")
         details = f"pretrained weights of the encoder: {weights}" if weights else ""
         return {"used": bool(weights), "details": details}
 

@@ -2,8 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from capjax.files import is_url, write_text
+from capjax.metrics.writing import write_errors_named
+from capjax.typed_json import check_type
+
+
+class _Row(TypedDict):
+    step: int
 
 
 class MetricsLog:
@@ -18,7 +25,8 @@ class MetricsLog:
         self._path = path
         self._text = "".join(json.dumps(row) + "\n" for row in read_metrics(path) if row["step"] <= start)
         write_text(path, self._text)
-        self._file = None if is_url(path) else path.open("a")
+        # Unbuffered: after a full disk nothing is left that close() would try to write again.
+        self._file = None if is_url(path) else path.open("ab", buffering=0)
 
     def append(self, row: dict):
         """Adds a row. In a bucket, where files do not grow, the whole file is written again."""
@@ -26,9 +34,11 @@ class MetricsLog:
         if self._file is None:
             self._text += line
             write_text(self._path, self._text)
-        else:
-            self._file.write(line)
-            self._file.flush()
+            return
+        data = line.encode()
+        with write_errors_named(self._path):
+            while data:  # on a disk that is nearly full a part of it is written
+                data = data[self._file.write(data) :]
 
     def close(self):
         if self._file is not None:
@@ -41,11 +51,12 @@ def read_metrics(path: Path) -> list[dict]:
     Raises:
       ValueError: a line is damaged.
     """
-    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            rows.append(json.loads(line.decode()))
+            check_type(rows[-1], _Row, "the row")
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{number} is damaged ({error}); remove the line to continue") from error
     return rows

@@ -8,11 +8,13 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from capjax import config as config_lib
+from capjax import digests
 from capjax.config import ConfigError
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
-from capjax.files import read_json, remove_tree, storage_path, write_bytes, write_text
+from capjax.files import read_json, remove_tree, storage_path, write_bytes, write_with_digest
+from capjax.models.frozen_encoder import EncoderJson
 from capjax.parallel import hosts
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.layout import Workdir
@@ -23,7 +25,7 @@ _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
 
 # What a run writes into its workdir before the first step.
 _START_FILES = (
-    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "metrics.jsonl",
+    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "digests.json", "metrics.jsonl",
     "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
 )  # fmt: skip
 
@@ -92,8 +94,19 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
         Neighbors.of(records, config.data.languages).save(workdir.neighbors_path)
     if not workdir.media_path.is_file():
         _write_media(workdir, sources)
-    write_text(workdir.config_path, config_lib.to_json(config))
+    write_with_digest(workdir.config_path, config_lib.to_json(config).encode())
+    _add_digests(workdir)
     return changed
+
+
+def _add_digests(workdir: Workdir):
+    """Adds the digests of files that have none: capjax 0.1 wrote them, or a start that was cut off."""
+    existing = digests.read_digests(workdir.path) or {}
+    for path in (workdir.vocabulary_path, workdir.neighbors_path, workdir.media_path):
+        if path.is_file() and path.name not in existing:
+            digests.set_digest(path, path.read_bytes())
+    if workdir.encoder_json_path.is_file() and digests.read_digests(workdir.encoder_dir) is None:
+        digests.write_digests(workdir.encoder_dir)
 
 
 def _remove_earlier_start(workdir: Workdir):
@@ -102,6 +115,7 @@ def _remove_earlier_start(workdir: Workdir):
         workdir.vocabulary_path.unlink(missing_ok=True)
         workdir.neighbors_path.unlink(missing_ok=True)
         workdir.media_path.unlink(missing_ok=True)
+        (workdir.path / digests.FILE).unlink(missing_ok=True)
         if workdir.encoder_json_path.is_file():
             remove_tree(workdir.encoder_dir)
 
@@ -113,7 +127,7 @@ def _copy_vocabulary(workdir: Workdir, config: ConfigDict):
             "--output vocabulary.model` and pass --config.data.vocabulary=vocabulary.model"
         )
     Vocabulary.load(config.data.vocabulary)  # raises for a file that is none
-    write_bytes(workdir.vocabulary_path, storage_path(config.data.vocabulary).read_bytes())
+    write_with_digest(workdir.vocabulary_path, storage_path(config.data.vocabulary).read_bytes())
 
 
 def _copy_encoder(workdir: Workdir, config: ConfigDict):
@@ -122,12 +136,12 @@ def _copy_encoder(workdir: Workdir, config: ConfigDict):
     if not workdir.encoder_json_path.is_file():
         encoder_json = _encoder_json(datasets[0])
         workdir.encoder_dir.mkdir(parents=True, exist_ok=True)
-        # encoder.json comes last: with it the copy is complete.
+        # encoder.json comes last: with it the copy is complete. Digests of the dataset, if it has them, come along.
         for path in sorted(encoder_json.parent.iterdir(), key=lambda path: path.name == encoder_json.name):
             write_bytes(workdir.encoder_dir / path.name, path.read_bytes())
-    model = read_json(workdir.encoder_json_path, "copy the workdir again, or use another --workdir")
+    model = read_json(workdir.encoder_json_path, "copy the workdir again, or use another --workdir", EncoderJson)
     for dataset in datasets:
-        features = read_json(_encoder_json(dataset), "extract the features again with --overwrite")
+        features = read_json(_encoder_json(dataset), "extract the features again with --overwrite", EncoderJson)
         for key in _ENCODER_KEYS:
             if model.get(key) != features.get(key):
                 raise ConfigError(
@@ -150,4 +164,4 @@ def _write_media(workdir: Workdir, sources: Sequence[RecordSource]):
     """Records how the training data were stored, so that new media can be stored in the same way."""
     seconds = [sizes["seconds"].max() for source in sources if (sizes := source.sizes())]
     media = sources[0].media | {"longest": max(map(float, seconds), default=0.0)}
-    write_text(workdir.media_path, json.dumps(media) + "\n")
+    write_with_digest(workdir.media_path, (json.dumps(media) + "\n").encode())

@@ -5,7 +5,8 @@
 A ViT-S/16 with a decoder of 6 layers under AdamW (batch 16, 112 px, float32) takes steps, some without a save and some
 with one at their beginning, which is written while they run. The stall is what the latter took longer, as a share of
 the steps between two saves. Then a save alone is timed, until all is on disk, and a plain copy of the same
-files, each made sure of with fsync.
+files, each made sure of with fsync. At last the files are compared with their digests, and the weights are loaded, both
+from the page cache.
 """
 
 import argparse
@@ -53,7 +54,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     state, step = made_up_training(SETTINGS)
-    from capjax.workdir.checkpoint import Checkpoints
+    from capjax.digests import verify
+    from capjax.workdir.checkpoint import Checkpoints, load_weights
 
     def taken(state) -> tuple[float, object]:
         start = time.perf_counter()
@@ -96,6 +98,16 @@ def main():
             f"{size / plain_copy / 2**20:.0f} MB/s, ratio {plain_copy / seconds:.2f}"
         )
         checkpoints.close()
+        start = time.perf_counter()
+        verify(workdir / "checkpoints/100/state")
+        verified = time.perf_counter() - start
+        start = time.perf_counter()
+        load_weights(workdir)
+        loaded = time.perf_counter() - start
+        print(
+            f"verified at {size / verified / 2**20:.0f} MB/s, {verified / size * 1e9:.2f} s per GB; loaded at "
+            f"{size / loaded / 2**20:.0f} MB/s, of which {verified / loaded:.0%} verify"
+        )
 
 
 if __name__ == "__main__":

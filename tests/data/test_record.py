@@ -2,10 +2,12 @@
 
 import json
 import pickle
+import random
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,8 @@ from capjax.data.record import (
     tfds_features,
 )
 from data_prep.shards import write_records
+from tests.helpers.digests import flip_bit
+from tests.helpers.tiny_job import ROOT
 
 seconds = st.none() | st.floats(0, 1e4, width=32)
 captions = st.builds(
@@ -305,3 +309,52 @@ assert not {{"tensorflow", "jax", "torch"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
     assert (tmp_path / "copy").stat().st_size
+
+
+@pytest.mark.parametrize("dataset", ["photos", "features"])
+def test_a_flipped_bit_in_a_shard_is_an_error_or_in_no_record(dataset, tmp_path):
+    """ArrayRecord compares each record with a hash when it is read; between records there is padding."""
+    folder = Path(shutil.copytree(ROOT / "tests/fixtures/v0.1.0/data" / dataset, tmp_path / "data"))
+    (path,) = folder.glob("*-val.array_record-*")
+    whole, expected = path.read_bytes(), examples(folder)
+    in_use = [number for number, byte in enumerate(whole) if byte]
+    rng, failed = random.Random(0), 0
+    for _ in range(150):
+        data = bytearray(whole)
+        data[rng.choice(in_use)] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert examples(folder) == expected
+        except ValueError as error:
+            assert str(path) in str(error) and "copy the dataset again" in str(error)
+            failed += 1
+    assert failed > 100
+
+
+def examples(folder: Path) -> list[bytes]:
+    source = RecordSource(folder, "val")
+    return [serialize(source[index]) for index in range(len(source))]
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "report.json", "sizes-val.json"])
+def test_a_flipped_bit_in_the_metadata_is_named(tiny, name, tmp_path):
+    folder = Path(shutil.copytree(tiny.data, tmp_path / "data"))
+    flip_bit(folder / name)
+    with pytest.raises(ValueError, match=f"{folder / name} is damaged"):
+        source = RecordSource(folder, "val")
+        assert source.languages and source.sizes()
+
+
+@pytest.mark.parametrize("name", ["report.json", "sizes-val.json", "features.json", "dataset_info.json"])
+@pytest.mark.parametrize("content", [b"[]", b"null", b'{"splits": []}', b'{"frames": [1, "a"]}', b'{"frames": [1]}'])
+def test_metadata_of_another_type_is_named(tiny, name, content, tmp_path):
+    folder = Path(shutil.copytree(tiny.data, tmp_path / "data"))
+    (folder / "digests.json").unlink()
+    (folder / name).write_bytes(content)
+    try:
+        source = RecordSource(folder, "val")
+        source.languages, source.media, source.videos, source.sizes()  # noqa: B018
+    except ValueError as error:
+        assert str(folder) in str(error)
+    else:
+        assert name == "report.json" and b"frames" in content, "unknown keys are ignored"

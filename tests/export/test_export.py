@@ -17,7 +17,10 @@ from capjax.config import ConfigError
 from capjax.data.batch import model_inputs
 from capjax.data.pipeline import make_eval_batches
 from capjax.data.record import RecordSource
+from capjax.metrics.writing import WriteError
 from capjax.predict import Predictor
+from tests.helpers.digests import flip_bit
+from tests.helpers.disks import full_disk
 from tests.helpers.exports import signature, texts
 from tests.helpers.folders import contents
 from tests.helpers.tiny_job import DEFAULT_CONFIG, ROOT, in_this_process, shared_once
@@ -130,6 +133,25 @@ def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(export
     assert default(image_bytes=jpegs)["caption"] == by_lang["en"]["caption"]
     for i, jpeg in enumerate(jpegs):
         assert default(image_bytes=[jpeg])["caption"] == by_lang["en"]["caption"][i : i + 1]
+
+
+def test_a_flipped_bit_in_any_file_of_an_export_is_named(exported, tmp_path):
+    folder = Path(shutil.copytree(exported("photo")[1], tmp_path / "export"))
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    assert Path("variables/variables.index") in names and Path("saved_model.pb") in names
+    for name in names:
+        flip_bit(folder / name)
+        with pytest.raises(ValueError, match=rf"{folder / name} (is damaged|differs from its digest).*again"):
+            SavedModelGenerator(folder)
+        flip_bit(folder / name)
+
+
+def test_a_full_disk_is_named_and_leaves_no_export(exported, tmp_path):
+    output = tmp_path / "export"
+    for size in (1000, 60_000):  # while the SavedModel is written, and while its programs are
+        with full_disk(size), pytest.raises(WriteError, match=f"{output} cannot be written: File too large"):
+            export_job.run(exported.config("photo"), exported.workdir("photo"), output)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_language_that_the_model_does_not_write_is_named(exported):

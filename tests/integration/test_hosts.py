@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.digests import flip_bit
 from tests.helpers.kill_run import latest, states
 from tests.helpers.tiny_job import ROOT, Tiny, copy, predictions, rows
 
@@ -118,6 +119,18 @@ def test_processes_that_share_rows_of_a_batch_train_as_one_process_does(tiny, al
     workdir = tmp_path / "run"
     finish(start(tiny, workdir, 2, 1, "mesh.data=1", "mesh.tensor=2"))
     assert_same_run(workdir, alone)
+
+
+def test_damage_to_what_one_process_wrote_ends_all_with_its_name(tiny, tmp_path):
+    workdir = tmp_path / "run"
+    finish(start(tiny, workdir, 2, 1, "train.steps=4", "train.eval_every=0", "data.eval=", "mesh.fsdp=2"))
+    (path,) = (workdir / "checkpoints/4/state").glob("ocdbt.process_1/d/*")
+    flip_bit(path)
+    process = start(tiny, workdir, 2, 1, "train.steps=8", "train.eval_every=0", "data.eval=", "mesh.fsdp=2", restarts=2)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 1, errors
+    assert f"{path} differs from its digest" in errors and "start 2" not in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("failing", [0, 1])

@@ -6,9 +6,11 @@ import re
 import jax
 import pytest
 
+import capjax
 from capjax import jobs, runtime
 from capjax.workdir.checkpoint import load_weights
 from capjax.workdir.layout import Workdir
+from tests.helpers.disks import read_only, small_disk
 from tests.helpers.tiny_job import DEFAULT_CONFIG, STEPS, copy, one_device, predictions, rows
 
 
@@ -18,8 +20,9 @@ def job(tiny, monkeypatch, capsys):
     monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
     runtime.start()
 
-    def run(workdir, *more, mode="train", checkpoint=""):
-        status = jobs.run(mode, DEFAULT_CONFIG, str(workdir), tiny.settings(*more), checkpoint=checkpoint)
+    def run(workdir, *more, mode="train", checkpoint="", output=None):
+        settings = tiny.settings(*more)
+        status = jobs.run(mode, DEFAULT_CONFIG, str(workdir), settings, checkpoint=checkpoint, output=output)
         return status, capsys.readouterr().err
 
     return run
@@ -36,8 +39,8 @@ def test_a_workdir_has_all_that_a_run_made(tiny):
     assert losses[STEPS] < losses[1] / 4, "it learns"
     assert "**" in (workdir / "samples.md").read_text()
     assert sorted(path.name for path in workdir.iterdir()) == [
-        "best", "checkpoints", "config.json", "media.json", "metrics.jsonl", "predictions.de.json", "predictions.json",
-        "samples.md", "scores.json", "vocabulary.model",
+        "best", "checkpoints", "config.json", "digests.json", "media.json", "metrics.jsonl", "predictions.de.json",
+        "predictions.json", "samples.md", "scores.json", "vocabulary.model",
     ]  # fmt: skip
 
 
@@ -69,6 +72,44 @@ def test_evaluation_runs_on_other_devices(tiny, job, tmp_path):
     status, errors = job(workdir, "mesh.data=2", "mesh.fsdp=2", "mesh.tensor=2", mode="eval")
     assert status == 0, errors
     assert predictions(workdir) == wanted
+
+
+def test_a_read_only_workdir_is_captioned_and_evaluated_into_another_folder(tiny, job, tmp_path, monkeypatch):
+    one_device(monkeypatch)
+    workdir, output = copy(tiny.trained(), tmp_path / "run"), tmp_path / "scores"
+    with read_only(workdir):
+        status, errors = job(workdir, mode="eval")
+        assert status == 1
+        assert f"{workdir} cannot be written (" in errors and "give another folder with --output DIR" in errors
+        assert "Traceback" not in errors
+        status, errors = job(workdir, mode="eval", output=str(output))
+        assert status == 0, errors
+        (caption,) = capjax.load(workdir).caption([tiny.photos / "000.jpg"])
+        assert caption.text
+    assert sorted(p.name for p in output.iterdir()) == [
+        "predictions.de.json", "predictions.json", "samples.md", "scores.json",
+    ]  # fmt: skip
+    for name in ("predictions.json", "predictions.de.json", "scores.json"):
+        assert (output / name).read_bytes() == (workdir / name).read_bytes()
+
+
+def test_a_full_disk_ends_a_run_with_one_line_and_the_run_goes_on_when_there_is_room(tiny, tmp_path):
+    workdir = tmp_path / "disk/run"
+    with small_disk(tmp_path / "disk", 16 * 2**20):
+        (tmp_path / "disk/other").write_bytes(bytes(15 * 2**20))
+        done = tiny.launch(workdir)
+        assert done.returncode in (1, 70), done.stderr
+        named = rf"{workdir}/\S+ cannot be written: No space left on device; free some space on its disk"
+        assert re.search(named, done.stderr.splitlines()[-1])
+        assert "Traceback" not in done.stderr
+        (tmp_path / "disk/other").unlink()
+        done = tiny.launch(workdir)
+        assert done.returncode == 0, done.stderr
+        assert losses_of(workdir).keys() == set(range(1, STEPS + 1))
+
+
+def losses_of(workdir) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in rows(workdir) if "loss" in row}
 
 
 def test_any_checkpoint_can_be_scored_beside_the_best(tiny, job, tmp_path, monkeypatch):

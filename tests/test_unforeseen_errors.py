@@ -1,0 +1,42 @@
+"""An error that no message was written for ends with a line that names the file or item that was being processed."""
+
+import pytest
+
+from capjax import jobs
+from capjax.cli import main
+from capjax.data.media_reader import MediaReader
+from capjax.metrics.messages import noting
+from capjax.runtime import run_guarded
+from capjax.workdir.layout import Workdir
+from tests.helpers.tiny_job import DEFAULT_CONFIG
+
+
+def fail(*arguments, **options):
+    raise KeyError("boom")
+
+
+def test_the_last_line_names_all_that_was_being_processed(capsys):
+    def work() -> int:
+        with noting("the workdir a"), noting("photos/b.jpg"):
+            fail()
+
+    assert run_guarded("capjax caption", work) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "capjax caption: unforeseen KeyError: 'boom', while processing photos/b.jpg, while processing the workdir a"
+    )
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "export"])
+def test_a_job_names_its_workdir(tiny, tmp_path, capsys, monkeypatch, mode):
+    monkeypatch.setattr(Workdir, "config", fail)
+    monkeypatch.setattr(Workdir, "has_checkpoint", fail)
+    assert jobs.run(mode, DEFAULT_CONFIG, str(tmp_path / "run"), tiny.settings()) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("launch.py: unforeseen KeyError: 'boom', while processing") and str(tmp_path / "run") in last
+
+
+def test_a_photo_is_named(tiny, capsys, monkeypatch):
+    monkeypatch.setattr(MediaReader, "read", fail)
+    photo = str(tiny.photos / "000.jpg")
+    assert main(["caption", "--workdir", str(tiny.trained()), photo]) == 1
+    assert photo in capsys.readouterr().err.splitlines()[-1]
