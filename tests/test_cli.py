@@ -69,6 +69,21 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_captioned(capti
     assert missing == f"capjax caption: {tmp_path / 'missing.png'} does not exist"
 
 
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_file_name_that_is_not_utf8_or_too_long_costs_its_own_caption_only(caption, some, tmp_path, option):
+    first, second, _ = some
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")
+    Path(odd).write_bytes(Path(first).read_bytes())
+    long = f"{tmp_path}/{'x' * 300}.jpg"
+    status, lines, errors = caption(odd, first, long, f"{long}.mp4", second, *option)
+    assert status == 1 and len(lines) == 2
+    assert some[first] in lines[0] and some[second] in lines[1]
+    messages = errors.splitlines()
+    assert messages[0].endswith("caf\\udce9.jpg': the name is not UTF-8; rename the file or folder")
+    assert [message.rpartition(": ")[2] for message in messages[1:]] == ["File name too long"] * 2
+    assert caption(tmp_path, *option)[:2] == (1, []), "the folder has no other photo"
+
+
 def test_nothing_but_unreadable_photos_prints_no_caption(caption, tmp_path):
     (tmp_path / "a.jpg").write_text("no photo")
     status, lines, errors = caption(tmp_path / "a.jpg", "--json")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,8 +62,9 @@ def run(args) -> int:
         _check(args, config)
         predictor = predict.Predictor(args.workdir, config, **options)
     paths, any_unreadable = _expand(args.media, predictor.dense)
-    any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
-    return 1 if any_failed or any_unreadable or not paths else 0
+    named = [path for path in paths if _has_utf8_name(path)]
+    any_failed = (_print_events if predictor.dense else _print_captions)(predictor, named, args, options)
+    return 1 if any_failed or any_unreadable or len(named) < len(paths) or not paths else 0
 
 
 def _check(args, config):
@@ -91,7 +93,7 @@ def _expand(names: list[str], dense: bool) -> tuple[list[str], bool]:
 
     paths, any_unreadable = [], False
     for name in names:
-        if name == "-" or not Path(name).is_dir():
+        if name == "-" or not os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises for names that are too long)
             paths.append(name)
             continue
         folder = find_media(Path(name), videos_only=dense)
@@ -106,6 +108,16 @@ def _expand(names: list[str], dense: bool) -> tuple[list[str], bool]:
         for message in messages:
             print(f"capjax caption: {message}", file=sys.stderr)
     return paths, any_unreadable
+
+
+def _has_utf8_name(path: str) -> bool:
+    """Whether a path can be printed and written to JSON; reports one that cannot."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        print(f"capjax caption: {path!r}: the name is not UTF-8; rename the file or folder", file=sys.stderr)
+        return False
+    return True
 
 
 def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:

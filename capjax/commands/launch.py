@@ -81,6 +81,11 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace, mode: str):
+    for name in ("config", "workdir", "output", "model"):
+        try:
+            (getattr(args, name) or "").encode()
+        except UnicodeEncodeError:
+            parser.error(f"--{name} {getattr(args, name)!r}: the name is not UTF-8; rename the file or folder")
     if mode != "compile" and (args.topology or args.sweep or args.batches):
         parser.error("--topology, --sweep and --batches go with --mode=compile")
     if args.batches and not args.sweep:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from capjax import plugins
-from capjax.metrics import FAMILIES, cli
+from capjax.metrics import cli
+from capjax.metrics.names import find_family
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,5 +14,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _import_plugins(options):
     plugins.import_plugins(options.plugins)
-    if set(options.metrics or ()) - FAMILIES.keys():
+    if any(find_family(name) is None for name in options.metrics or ()):
         plugins.import_entry_points()

@@ -223,7 +223,9 @@ _EVAL = Group(
     batch_size=Setting(32, "Records in a batch, over all devices and processes.", positive),
     limit=Setting(0, "Number of records that are evaluated. 0: all.", non_negative),
     metrics=Setting(
-        ("bleu", "rouge", "cider"), "Metrics: bleu, rouge, cider, meteor, chrf, sacrebleu, spice.", non_empty
+        ("bleu", "rouge", "cider"),
+        "Metrics: bleu, rouge, cider, meteor, chrf, sacrebleu, spice; also by their names in tables, such as BLEU-4.",
+        non_empty,
     ),
     output_format=Setting(
         "coco",

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from capjax.config.defaults import SETTINGS, flatten
 from capjax.config.errors import ConfigError
-from capjax.metrics.names import FAMILIES, check_families, dense_figures, metric_names
+from capjax.metrics.names import check_families, dense_figures, find_family, metric_names
 from capjax.plugins import import_entry_points
 from capjax.registry import nearest
 
@@ -46,7 +46,7 @@ def _check_profile(steps: tuple):
 
 
 def _check_scores(values: dict):
-    if not FAMILIES.keys() >= {name.strip().lower() for name in values["eval.metrics"]}:
+    if any(find_family(name) is None for name in values["eval.metrics"]):
         import_entry_points()
     try:
         families = check_families(values["eval.metrics"])

@@ -14,6 +14,10 @@ from capjax.data.pipeline import DataError, DatasetSplit, check_eval, make_eval_
 from capjax.data.record import RecordSource
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals import dense, evaluate
+from capjax.metrics.languages import canonical
+from capjax.metrics.names import check_families
+from capjax.metrics.registry import METRICS
+from capjax.metrics.signature import Absent
 from capjax.models.pure_model import Arrays
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.text.vocabulary import Vocabulary
@@ -25,15 +29,33 @@ _METRIC_PACKAGES = {
 }  # fmt: skip
 
 
-def check_metrics_installed(metrics: Sequence[str]):
-    """Raises ConfigError for a metric whose package is not installed."""
-    for name in metrics:
+def check_metrics(metrics: Sequence[str], languages: Sequence[str]):
+    """Raises ConfigError for a code of no language, and for a metric that cannot be computed here in any language."""
+    for lang in languages:
+        try:
+            canonical(lang)
+        except ValueError as error:
+            raise ConfigError(f"data.languages: {error}") from error
+    for name in check_families(metrics):
         package, extra = _METRIC_PACKAGES.get(name, (None, None))
         if package and importlib.util.find_spec(package) is None:
             raise ConfigError(
                 f"eval.metrics: {name!r} needs the package {package}; run `pip install 'capjax[{extra}]'`, or leave "
                 "the metric out"
             )
+        reasons = [reason for lang in languages if (reason := _absent(name, lang))]
+        if len(reasons) == len(languages):
+            raise ConfigError(f"eval.metrics: {name!r} cannot be computed: {reasons[0]}; leave the metric out")
+
+
+def _absent(family: str, lang: str) -> str:
+    """Returns why a metric cannot be computed in a language on this machine; empty if it can."""
+    try:
+        METRICS[family].check_language(lang)
+        METRICS[family].check_installed()
+    except Absent as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class EvalSplit:
 
     Raises, when it is opened:
       DataError, FileNotFoundError: the split has no records, or none in one of the languages.
-      ConfigError: a metric is not installed.
+      ConfigError: a metric cannot be computed here, or a language does not exist.
     """
 
     config: ConfigDict
@@ -54,7 +76,7 @@ class EvalSplit:
     def open(cls, config: ConfigDict, vocabulary: Vocabulary, rules: ShardingRules) -> "EvalSplit":
         if not config.data.eval:
             raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
-        check_metrics_installed(config.eval.metrics)
+        check_metrics(config.eval.metrics, config.data.languages)
         source = DatasetSplit.parse(config.data.eval).open()
         check_eval(config.data.eval, config.data.languages, config.data.buckets, source=source)
         return cls(config, vocabulary, rules, source)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from capjax.data.photo import MAX_FILE_BYTES, MAX_PIXELS
 from capjax.evals.evaluate import ScoresJson
 from capjax.files import read_json
 from capjax.workdir.layout import Workdir
@@ -14,7 +15,7 @@ _TASKS = {
     "dense": "finds events in videos and captions each of them",
 }
 _INPUTS = {
-    "image_bytes": "JPEG files",
+    "image_bytes": f"JPEG files of at most {MAX_PIXELS:,} pixels and {MAX_FILE_BYTES:,} bytes",
     "frames_bytes": "JPEG files of a video's frames in order; an empty string for no frame",
     "frame_times": "times of the frames in seconds from the start",
     "frame_mask": "true for frames, false for padding",
@@ -123,7 +124,10 @@ def _serving(metadata: Mapping, config: ConfigDict) -> list[str]:
     if first == "frames_bytes":
         body = f'{{"frames_bytes": [{body}], "frame_times": [0.0]' + (', "duration": 4.0' if dense else "") + "}"
     return [
-        "", f"All return {out}.", "", "TensorFlow Serving loads this folder as a version of a model:", "", "```sh",
+        "", f"All return {out}; and `error` [batch], why a row has no {'events' if dense else 'caption'}, such as a "
+        "damaged file, a file that is not JPEG or an unknown language; empty where the row is answered. Other rows are "
+        "not affected.",
+        "", "TensorFlow Serving loads this folder as a version of a model:", "", "```sh",
         'docker run -p 8501:8501 -v "$PWD":/models/captioner/1 -e MODEL_NAME=captioner tensorflow/serving',
         "curl http://localhost:8501/v1/models/captioner:predict -d "
         f"'{{\"instances\": [{body}]}}'", "```", "",
@@ -154,7 +158,8 @@ def _limits(metadata: Mapping, config: ConfigDict) -> list[str]:
         "- Captions resemble the training captions: the model knows only their objects and words, and repeats their "
         "mistakes.",
         "- Photos are JPEG files, turned upright by their EXIF orientation. Their pixels equal those of training, "
-        "except for CMYK files, which differ slightly.",
+        "except for CMYK files, which differ slightly. A file that was cut and then given an end marker is not "
+        "recognized as damaged.",
     ]
     if config.decode.method == "sample":
         lines.append(

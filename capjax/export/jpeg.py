@@ -4,10 +4,12 @@ capjax.data.transforms, with the same sizes, scales and filters at each step.
 
 import tensorflow as tf
 
-from capjax.data.photo import MediaSettings
+from capjax.data.photo import MAX_FILE_BYTES, MAX_PIXELS, MediaSettings
 
 # Factors by which libjpeg can shrink a picture while it decodes.
 _RATIOS = (1, 2, 4, 8)
+_PARALLEL = 8  # files decoded at a time
+_JPEG = b"\xff\xd8\xff"
 # Marks of EXIF data, bytes at the start of a file that are searched for them, and entries that are read.
 _EXIF, _HEAD, _ENTRIES = (b"Exif\0\0II*\0", b"Exif\0\0MM\0*"), 2**16, 256
 # Makes pixels of each orientation, 1 to 8, upright.
@@ -23,47 +25,105 @@ _UPRIGHT = (
 )
 
 
-def decode_jpegs(jpegs: tf.Tensor, size: int, settings: MediaSettings, *, allow_empty: bool = False) -> tf.Tensor:
-    """Returns the pixels of JPEG files, uint8 [n, size, size, 3] RGB.
+def decode_jpegs(
+    jpegs: tf.Tensor, size: int, settings: MediaSettings, *, allow_empty: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes JPEG files.
 
     Args:
       jpegs: files, strings [n].
       size: side of the result in pixels.
       settings: how a photo is stored before the model sees it.
-      allow_empty: an empty string is not an error, and becomes black.
+      allow_empty: an empty string is not an error.
+
+    Returns:
+      Pixels, uint8 [n, size, size, 3] RGB, black where there are none; and errors, strings [n], empty where a file was
+      decoded.
     """
-    spec = tf.TensorSpec((size, size, 3), tf.uint8)
+    spec, count = tf.TensorSpec((size, size, 3), tf.uint8), _count_pixels(jpegs, size, settings)
 
-    def decode(jpeg):
-        def pixels():
-            return view(stored(jpeg, settings), size)
+    def decode(file):
+        jpeg, is_fine = file
+        return tf.cond(is_fine, lambda: view(stored(jpeg, settings), size), lambda: tf.zeros(spec.shape, tf.uint8))
 
-        if not allow_empty:
-            return pixels()
-        return tf.cond(tf.equal(jpeg, ""), lambda: tf.zeros(spec.shape, tf.uint8), pixels)
+    files = jpegs, (count > 0) & (count <= MAX_PIXELS)
+    pixels = tf.map_fn(decode, files, fn_output_signature=spec, parallel_iterations=_PARALLEL)
+    errors = _errors(jpegs, count)
+    return pixels, tf.where(jpegs == "", "", errors) if allow_empty else errors
 
-    return tf.map_fn(decode, jpegs, fn_output_signature=spec, parallel_iterations=8)
+
+def _count_pixels(jpegs: tf.Tensor, size: int, settings: MediaSettings) -> tf.Tensor:
+    """Returns the number of pixels of JPEG files, int64 [n]: 0 if a file is larger than MAX_FILE_BYTES, or cannot be
+    decoded by `stored` and `view`. Files of more than MAX_PIXELS are not decoded."""
+    n, small = tf.shape(jpegs)[0], tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
+
+    def check(index, jpeg):
+        shape = tf.image.extract_jpeg_shape(jpeg)
+        count = tf.reduce_prod(tf.cast(shape[:2], tf.int64))
+        jpeg = tf.where(count > MAX_PIXELS, small, jpeg)
+        # Where the data of a cut file end is noticed, or not, depending on the reduction.
+        original = _decode(jpeg, _stored_halvings(shape, settings))
+        is_large = tf.reduce_min(shape[:2]) > settings.size
+        viewed = _decode(tf.where(is_large, small, jpeg), _view_halvings(shape, size))
+        with tf.control_dependencies([original, viewed]):
+            return index, tf.identity(count)
+
+    # A graph cannot catch the error of an op, but a dataset can leave out elements that fail. The dataset has few ops,
+    # because it is prepared anew in each call.
+    files = tf.data.Dataset.from_tensor_slices((tf.range(n), jpegs))
+    files = files.filter(lambda index, jpeg: tf.strings.length(jpeg) <= MAX_FILE_BYTES)
+    checked = files.map(check, num_parallel_calls=_PARALLEL, deterministic=True).ignore_errors()
+    options = tf.data.Options()
+    options.autotune.enabled, options.experimental_optimization.apply_default_optimizations = False, False
+    none = tf.zeros(0, tf.int32), tf.zeros(0, tf.int64)
+    checked = checked.batch(tf.cast(tf.maximum(n, 1), tf.int64)).with_options(options)
+    index, count = checked.reduce(none, lambda _, batch: batch)
+    return tf.scatter_nd(index[:, None], count, [n])
+
+
+def _errors(jpegs: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns why files cannot be used, strings [n]; empty if they can.
+
+    Args:
+      jpegs: files, strings [n].
+      count: number of pixels of each file, int64 [n]; 0 if it cannot be decoded.
+    """
+    bytes = tf.strings.length(jpegs)
+    errors = tf.where(count == 0, "a damaged or incomplete JPEG file; copy it again, or save it anew", "")
+    pixels = tf.strings.join([tf.strings.as_string(count), f" pixels; at most {MAX_PIXELS:,} are decoded"])
+    errors = tf.where(count > MAX_PIXELS, pixels, errors)
+    errors = tf.where(tf.strings.substr(jpegs, 0, len(_JPEG)) != _JPEG, "not a JPEG file; convert it to JPEG", errors)
+    size = tf.strings.join([tf.strings.as_string(bytes), f" bytes; at most {MAX_FILE_BYTES:,} are read"])
+    errors = tf.where(bytes > MAX_FILE_BYTES, size, errors)
+    return tf.where(bytes == 0, "no bytes", errors)
 
 
 def stored(jpeg: tf.Tensor, settings: MediaSettings) -> tf.Tensor:
     """Returns a JPEG file as a record would hold it: RGB, upright, its short side reduced to `settings.size` pixels."""
     shape = tf.image.extract_jpeg_shape(jpeg)
-    height, width = shape[0], shape[1]
-    short, turn = tf.minimum(height, width), orientation(jpeg)
+    short, turn = tf.reduce_min(shape[:2]), orientation(jpeg)
 
     def reencode():
-        scale = tf.minimum(settings.size / short, 1.0)
-        target = tf.maximum(1, tf.cast(tf.round(tf.cast(shape[:2], tf.float64) * scale), tf.int32))
-        # As Pillow's draft mode: the largest factor that leaves at least the target size.
-        limit = tf.reduce_min(shape[:2] // target)
-        pixels = _decode(jpeg, sum(tf.cast(limit >= ratio, tf.int32) for ratio in _RATIOS[1:]))
-        pixels = tf.cast(pixels, tf.int32)
+        target = _stored_shape(shape, settings)
+        pixels = tf.cast(_decode(jpeg, _stored_halvings(shape, settings)), tf.int32)
         pixels = _bicubic(tf.transpose(_bicubic(pixels, target[1]), [1, 0, 2]), target[0])
         pixels = tf.cast(tf.transpose(pixels, [1, 0, 2]), tf.uint8)
         pixels = tf.switch_case(turn - 1, [lambda rotate=rotate: rotate(pixels) for rotate in _UPRIGHT])
         return tf.io.encode_jpeg(pixels, format="rgb", quality=settings.quality)
 
     return tf.cond((short > settings.size) | (shape[2] != 3) | (turn != 1), reencode, lambda: jpeg)
+
+
+def _stored_shape(shape: tf.Tensor, settings: MediaSettings) -> tf.Tensor:
+    """Returns (height, width) of a record's picture, of which the file has `shape`."""
+    scale = tf.minimum(settings.size / tf.reduce_min(shape[:2]), 1.0)
+    return tf.maximum(1, tf.cast(tf.round(tf.cast(shape[:2], tf.float64) * scale), tf.int32))
+
+
+def _stored_halvings(shape: tf.Tensor, settings: MediaSettings) -> tf.Tensor:
+    """As Pillow's draft mode: the largest reduction that leaves at least the size of the record's picture."""
+    limit = tf.reduce_min(shape[:2] // _stored_shape(shape, settings))
+    return sum(tf.cast(limit >= ratio, tf.int32) for ratio in _RATIOS[1:])
 
 
 def orientation(jpeg: tf.Tensor) -> tf.Tensor:
@@ -100,10 +160,14 @@ def _joined(parts: list) -> tf.Tensor:
 
 def view(jpeg: tf.Tensor, size: int) -> tf.Tensor:
     """Returns the whole picture of a JPEG file, squashed to uint8 [size, size, 3] RGB."""
-    short = tf.cast(tf.reduce_min(tf.image.extract_jpeg_shape(jpeg)[:2]), tf.float64)
-    # The same reduction while decoding as in capjax.data.transforms.
-    halvings = sum(tf.cast(short >= 1.6 * ratio * size, tf.int32) for ratio in _RATIOS[:-1])
+    halvings = _view_halvings(tf.image.extract_jpeg_shape(jpeg), size)
     return tf.ensure_shape(_bilinear(_decode(jpeg, halvings), size), (size, size, 3))
+
+
+def _view_halvings(shape: tf.Tensor, size: int) -> tf.Tensor:
+    """The reduction while decoding of capjax.data.transforms."""
+    short = tf.cast(tf.reduce_min(shape[:2]), tf.float64)
+    return sum(tf.cast(short >= 1.6 * ratio * size, tf.int32) for ratio in _RATIOS[:-1])
 
 
 def _bicubic(pixels: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

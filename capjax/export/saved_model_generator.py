@@ -101,4 +101,10 @@ class SavedModelGenerator:
         if "key" in specs:
             key = jax.random.key(0) if key is None else key
             inputs["key"] = np.asarray(jax.random.key_data(key)).view(np.int32)
-        return signature(**{name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()})
+        answer = signature(**{name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()})
+        if "error" in answer:  # exports of capjax 0.1 have none
+            is_padding = ~inputs["frame_mask"].any(axis=1)
+            for error in answer["error"].numpy()[~is_padding].tolist():
+                if error:
+                    raise ValueError(f"the SavedModel does not answer a record: {error.decode(errors='replace')}")
+        return answer

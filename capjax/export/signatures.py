@@ -13,6 +13,9 @@ Outputs:
 
     caption [b], score [b]
     caption, score, start, end [b, e] and count [b]     for a model that finds events: the first `count`, in order
+    error [b]    why a row has no caption or events, such as a damaged file; empty where it is answered
+
+Rows with errors do not affect the others. A batch without rows has an answer without rows.
 
 b: batch, n: frames given, t: frames of the model's input, e: events.
 """
@@ -70,7 +73,8 @@ class Signatures:
     # ---- Making signatures
 
     def _add(self, name: str, inputs: Mapping, prepare: Callable):
-        """Adds a signature whose inputs `prepare` turns into {features or frames, frame_times, frame_mask}."""
+        """Adds a signature. `prepare` turns its inputs into {features or frames, frame_times, frame_mask}, and errors
+        [b]."""
         inputs = dict(inputs)
         if self._dense:
             inputs["duration"] = (None,), tf.float32
@@ -80,8 +84,11 @@ class Signatures:
             inputs["key"] = (2,), tf.int32
 
         def call(**tensors):
-            batch = prepare(*(tensors[name] for name in given if name != "duration"))
-            return self._answer(batch, tensors["lang"], tensors.get("duration"), tensors.get("key"))
+            b, key = tf.shape(tensors["lang"])[0], tensors.pop("key", None)
+            tensors = {name: _with_row(tensor) for name, tensor in tensors.items()}
+            batch, error = prepare(*(tensors[name] for name in given if name != "duration"))
+            answer = self._answer(batch, error, tensors["lang"], tensors.get("duration"), key)
+            return {name: value[:b] for name, value in answer.items()}
 
         self.all[name] = _function(name, call, inputs)
 
@@ -101,33 +108,45 @@ class Signatures:
     # ---- Inputs
 
     def _photo(self, image_bytes):
-        return self._picture(decode_jpegs(image_bytes, self._model.parts.image_size, self._model.parts.picture))
+        pixels, error = decode_jpegs(image_bytes, self._model.parts.image_size, self._model.parts.picture)
+        return self._picture(pixels)[0], _prefixed("image_bytes: ", error)
 
     def _picture(self, pixels):
         return self._frames(pixels[:, None], *_photo_time(tf.shape(pixels)[0]))
 
     def _video(self, frames_bytes, frame_times):
         mask = frames_bytes != ""
+        number = tf.zeros_like(mask, tf.int32) + tf.range(tf.shape(mask)[1])
         if not self._uses_all_frames:
-            (frames_bytes, frame_times), mask = pick([frames_bytes, frame_times], mask, self._model.frames)
+            arrays = [frames_bytes, frame_times, number]
+            (frames_bytes, frame_times, number), mask = pick(arrays, mask, self._model.frames)
         shape = tf.shape(frames_bytes)
         size = self._model.parts.image_size
-        pixels = decode_jpegs(tf.reshape(frames_bytes, [-1]), size, self._model.parts.picture, allow_empty=True)
-        return self._frames(tf.reshape(pixels, [shape[0], shape[1], size, size, 3]), frame_times, mask)
+        files = tf.reshape(tf.where(mask, frames_bytes, ""), [-1])
+        pixels, errors = decode_jpegs(files, size, self._model.parts.picture, allow_empty=True)
+        errors = tf.reshape(errors, shape[:2])
+        errors = _prefixed(tf.strings.join(["frames_bytes: frame ", tf.strings.as_string(number), ": "]), errors)
+        first = tf.argmax(tf.cast(errors != "", tf.int32), axis=1)
+        batch, _ = self._frames(tf.reshape(pixels, [shape[0], shape[1], size, size, 3]), frame_times, mask)
+        return batch, tf.gather(errors, first, batch_dims=1)
 
     def _frames(self, frames, times, mask):
         """Picks the frames of the model's input, or extracts their features."""
         if not self._uses_all_frames:
             (frames, times), mask = pick([frames, times], mask, self._model.frames)
             if not self._extractor:
-                return {"frames": frames, "frame_times": times, "frame_mask": mask}
+                batch = {"frames": frames, "frame_times": times, "frame_mask": mask}
+                return batch, tf.fill(tf.shape(mask)[:1], "")
         return self._features(*self._extract(frames, times, mask))
 
     def _features(self, features, times=None, mask=None):
         if times is None:
             times, mask = _photo_time(tf.shape(features)[0])
         (features, times), mask = pick([features, times], mask, self._model.frames)
-        return {"features": tf.cast(features, tf.float16), "frame_times": times, "frame_mask": mask}
+        features = tf.cast(features, tf.float16)
+        is_finite = tf.reduce_all(tf.math.is_finite(features), axis=[2, 3]) | ~mask
+        error = tf.where(tf.reduce_all(is_finite, 1), "", "features: expected numbers within the range of float16")
+        return {"features": features, "frame_times": times, "frame_mask": mask}, error
 
     @property
     def _uses_all_frames(self) -> bool:
@@ -158,30 +177,42 @@ class Signatures:
 
     # ---- Outputs
 
-    def _answer(self, batch: dict, lang, duration, key) -> dict:
-        batch["prefix"] = self._prefix(lang)
+    def _answer(self, batch: dict, error, lang, duration, key) -> dict:
+        batch["prefix"], lang_error = self._prefix(lang)
+        mask = batch["frame_mask"]
+        errors = [lang_error, error, _unless(tf.reduce_any(mask, axis=1), "no frame")]
+        is_time = tf.math.is_finite(batch["frame_times"]) | ~mask
+        errors.append(_unless(tf.reduce_all(is_time, axis=1), "frame_times: expected seconds"))
         if duration is not None:
-            batch["duration"] = duration
+            is_duration = tf.math.is_finite(duration) & (duration > 0)
+            errors.append(_unless(is_duration, "duration: expected seconds above 0"))
+            batch["duration"] = duration = tf.where(is_duration, duration, 1.0)
+        error = _first(errors)
+        is_answered = error == ""
+        # A row without any frame would be a softmax over nothing.
+        batch["frame_mask"] = mask | ~is_answered[:, None]
+        # Rows that are answered come first, so that random numbers are those of a batch of them alone.
+        order = tf.argsort(tf.cast(~is_answered, tf.int32), stable=True)
+        batch = {name: tf.gather(value, order) for name, value in batch.items()}
         if key is not None:
             batch["key"] = tf.bitcast(key, tf.uint32)
-        # A row without any frame would be a softmax over nothing.
-        has_frames = tf.reduce_any(batch["frame_mask"], axis=1)
-        batch["frame_mask"] |= ~has_frames[:, None]
         outputs = self._methods["generate"](batch)
+        outputs = {name: tf.gather(value, tf.math.invert_permutation(order)) for name, value in outputs.items()}
         if not self._dense:
-            texts = tf.where(has_frames, self._detokenize(outputs["tokens"]), "")
-            return {"caption": texts, "score": outputs["scores"]}
+            texts = tf.where(is_answered, self._detokenize(outputs["tokens"]), "")
+            return {"caption": texts, "score": tf.where(is_answered, outputs["scores"], 0.0), "error": error}
         if self._read_events is not None:
             events = self._read_events(outputs["tokens"], outputs["token_log_probs"], duration)
         else:
             events = self._proposed(outputs, duration)
-        valid = events.valid & has_frames[:, None]
+        valid = events.valid & is_answered[:, None]
         return {
             "caption": tf.where(valid, events.text, ""),
-            "score": events.score,
-            "start": events.start,
-            "end": events.end,
+            "score": tf.where(valid, events.score, 0.0),
+            "start": tf.where(valid, events.start, 0.0),
+            "end": tf.where(valid, events.end, 0.0),
             "count": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
+            "error": error,
         }
 
     def _proposed(self, outputs: dict, duration) -> EventTensors:
@@ -194,16 +225,15 @@ class Signatures:
         )
 
     def _prefix(self, lang):
-        """Prefixes int32 [b, p] of languages [b]; an unknown language is an error that lists the known ones."""
+        """Prefixes int32 [b, p] of languages [b], and errors [b], which list the languages of the model."""
         prefixes = self._model.prefixes()
         languages = tf.constant(list(prefixes))
         lang = tf.where(lang == "", languages[0], lang)
         is_language = lang[:, None] == languages
-        unknown = tf.boolean_mask(lang, ~tf.reduce_any(is_language, axis=1))
-        message = f"lang: the model writes {', '.join(prefixes)}; it was not trained on"
-        with tf.control_dependencies([tf.debugging.Assert(tf.size(unknown) == 0, [message, unknown])]):
-            rows = tf.argmax(tf.cast(is_language, tf.int32), axis=1)
-        return tf.gather(tf.constant(list(prefixes.values()), tf.int32), rows)
+        message = f"lang: the model writes {', '.join(prefixes)}; it was not trained on "
+        error = _unless(tf.reduce_any(is_language, axis=1), tf.strings.join([message, tf.strings.substr(lang, 0, 40)]))
+        rows = tf.argmax(tf.cast(is_language, tf.int32), axis=1)
+        return tf.gather(tf.constant(list(prefixes.values()), tf.int32), rows), error
 
 
 def _function(name: str, call: Callable, inputs: Mapping) -> Callable:
@@ -215,6 +245,30 @@ def _function(name: str, call: Callable, inputs: Mapping) -> Callable:
 
     ordered.__name__ = name
     return tf.function(ordered, input_signature=specs, autograph=False)
+
+
+def _with_row(tensor):
+    """A batch [b, ...] with a blank row if it has none: programs of XLA have no empty batches."""
+    shape = tf.shape(tensor)
+    missing = tf.concat([tf.maximum(1 - shape[:1], 0), shape[1:]], 0)
+    return tf.ensure_shape(tf.concat([tensor, _fill(missing, tensor.dtype)], 0), tensor.shape)
+
+
+def _unless(is_fine, error):
+    """Errors [b] of the rows that are not fine."""
+    return tf.where(is_fine, "", error)
+
+
+def _prefixed(prefix, errors):
+    return tf.where(errors == "", "", tf.strings.join([prefix, errors]))
+
+
+def _first(errors: list):
+    """The first error of each row, strings [b]."""
+    first, *others = errors
+    for error in others:
+        first = tf.where(first == "", error, first)
+    return first
 
 
 def _photo_time(b):
@@ -242,5 +296,8 @@ def pick(arrays: list, mask, max_frames: int):
 
 
 def _blank(array):
-    shape = tf.concat([tf.shape(array)[:1], [1], tf.shape(array)[2:]], 0)
-    return tf.fill(shape, "") if array.dtype == tf.string else tf.zeros(shape, array.dtype)
+    return _fill(tf.concat([tf.shape(array)[:1], [1], tf.shape(array)[2:]], 0), array.dtype)
+
+
+def _fill(shape, dtype):
+    return tf.fill(shape, "") if dtype == tf.string else tf.zeros(shape, dtype)

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from capjax.metrics import strict_json
+from capjax.metrics.json_values import expect_text
 from capjax.metrics.messages import show_value
 from capjax.metrics.writing import replacing
+
+_MAX_SECONDS = 1e9  # differences and squares of smaller times are exact enough, and finite
 
 
 class TimedSentence(NamedTuple):
@@ -55,11 +58,14 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     data = _load(path)
     annotations = {}
     for video, value in data.items():
-        where = f"{path}: video {video!r}"
+        where = f"{path}: video {show_value(video)}"
+        expect_text(video, where, "the id of a video")
         if not isinstance(value, dict):
             raise ValueError(f"{where}: expected duration, timestamps and sentences, found {show_value(value)}")
         if missing := [key for key in ("duration", "timestamps", "sentences") if key not in value]:
-            raise ValueError(f"{where}: no {' and no '.join(map(repr, missing))}; its keys are {list(value)}")
+            raise ValueError(
+                f"{where}: no {' and no '.join(map(repr, missing))}; its keys are {show_value(list(value))}"
+            )
         duration = _number(value["duration"], f"{where}, key 'duration'")
         if duration <= 0:
             raise ValueError(f"{where}, key 'duration': {duration} s is not the duration of a video")
@@ -77,7 +83,8 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
         events = []
         for number, (time, sentence) in enumerate(zip(times, sentences, strict=True)):
             start, end = _interval(time, f"{where}, event {number}, key 'timestamps'")
-            events.append(TimedSentence(start, end, _sentence(sentence, f"{where}, event {number}, key 'sentences'")))
+            text = _read_sentence(sentence, f"{where}, event {number}, key 'sentences'")
+            events.append(TimedSentence(start, end, text))
         annotations[video] = Annotation(duration, events)
     return annotations
 
@@ -97,12 +104,13 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
     path = Path(path)
     data = _load(path)
     if not isinstance(data.get("results"), dict):
-        keys = f"its keys are {list(data)[:5]}"
+        keys = f"its keys are {show_value(list(data)[:5])}"
         content = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
         raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {content}")
     predictions: dict[str, list[TimedSentence]] = {}
     for video, value in data["results"].items():
-        where = f"{path}: video {video!r}"
+        where = f"{path}: video {show_value(video)}"
+        expect_text(video, where, "the id of a video")
         if not isinstance(value, list):
             raise ValueError(f"{where}: expected a list of events, found {show_value(value)}")
         events = predictions[video] = []
@@ -111,11 +119,13 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
             if not isinstance(event, dict):
                 raise ValueError(f"{place}: expected an object with sentence and timestamp, found {show_value(event)}")
             if missing := [key for key in ("sentence", "timestamp") if key not in event]:
-                raise ValueError(f"{place}: no {' and no '.join(map(repr, missing))}; its keys are {list(event)}")
+                raise ValueError(
+                    f"{place}: no {' and no '.join(map(repr, missing))}; its keys are {show_value(list(event))}"
+                )
             start, end = _interval(event["timestamp"], f"{place}, key 'timestamp'")
             if end < start:
                 raise ValueError(f"{place}, key 'timestamp': ends at {end} s, before it starts at {start} s")
-            sentence = _sentence(event["sentence"], f"{place}, key 'sentence'", empty_sentences)
+            sentence = _read_sentence(event["sentence"], f"{place}, key 'sentence'", empty_sentences)
             events.append(TimedSentence(start, end, sentence))
     return predictions
 
@@ -201,10 +211,17 @@ def _number(value, where: str) -> float:
     # numpy's floats are accepted; True and False are not times.
     if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
         raise ValueError(f"{where}: expected a number of seconds, found {show_value(value)}")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{where}: {number} is not a time")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) < _MAX_SECONDS:
+        raise ValueError(f"{where}: {number} is not a time in seconds")
     return number
+
+
+def _read_sentence(value, where: str, empty: bool = False) -> str:
+    return expect_text(_sentence(value, where, empty), where, "a sentence")
 
 
 def _sentence(value, where: str, empty: bool = False) -> str:

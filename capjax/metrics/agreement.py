@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 
 from capjax.metrics.idf import Idf
+from capjax.metrics.json_values import expect_text
 from capjax.metrics.messages import shorten
 from capjax.metrics.names import DEFAULT_FAMILIES, check_families
 from capjax.metrics.scoring import default_families, score
@@ -100,7 +101,7 @@ def read_captions(path: Path) -> dict[str, str]:
         id, text = match.groups()
         if id in captions:
             raise ValueError(f"{place}: the caption {id} is repeated; list each caption once")
-        captions[id] = text
+        captions[id] = expect_text(text, place, "a caption")
     return captions
 
 
@@ -315,7 +316,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--metrics",
         default=",".join(default_families()),
-        help="metric families, separated by commas (default: %(default)s)",
+        help="metrics, separated by commas, such as bleu or BLEU-4 (default: %(default)s)",
     )
     parser.add_argument(
         "--own", choices=["drop", "remove", "keep"],
@@ -370,7 +371,9 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(report | {"tau": undefined}, indent=2, ensure_ascii=False))
     else:
         print(_table(report))
-    return 0
+    for metric, reason in report["absent"].items():
+        print(f"agreement: --metrics {metric}: {reason}", file=sys.stderr)
+    return 1 if report["absent"] else 0
 
 
 if __name__ == "__main__":

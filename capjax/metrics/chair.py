@@ -5,13 +5,15 @@ its reference captions name. CHAIRi is the share of mentioned objects that are h
 captions with at least one hallucinated object.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from capjax.metrics.json_values import expect_dict, expect_id, expect_list, expect_text, first_of
+from capjax.metrics.messages import option, shorten, show_value
 from capjax.metrics.objects import COCO_OBJECTS, IRREGULAR, NO_OBJECTS
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import Tokenizer, tokenizer_for
@@ -113,7 +115,8 @@ def chair(
             raise ValueError(f"{id!r} has a prediction but no labels; give an image without objects an empty list")
         shown = set(labels[id])
         if unknown := shown - lexicon.categories:
-            raise ValueError(f"labels of {id!r}: {sorted(unknown)} are not categories; name them with --synonyms")
+            names = shorten(sorted(unknown))
+            raise ValueError(f"labels of {id!r}: [{names}] are not categories; name them with {option('synonyms')}")
         for reference in (references or {}).get(id, ()):
             shown.update(lexicon.objects(reference))
         mentioned[id] = lexicon.objects(caption)
@@ -147,27 +150,35 @@ def read_labels(path: Path) -> dict[int | str, set[str]]:
     path = Path(path)
     data = parse(path)
     expected = "expected COCO's instances (images, annotations, categories) or {id: [categories]}"
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not data:
         raise ValueError(f"{path}: {expected}")
     if "annotations" not in data:
         for id, categories in data.items():
             if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
-                raise ValueError(f"{path}: {id!r}: {expected}, found {categories!r}")
+                raise ValueError(f"{path}: {show_value(id)}: {expected}, found {show_value(categories)}")
         return {_number(id): set(categories) for id, categories in data.items()}
-    try:
-        names = {row["id"]: row["name"] for row in data["categories"]}
-        labels: dict[int | str, set[str]] = {row["id"]: set() for row in data["images"]}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {expected}: {error} is missing") from None
-    for number, row in enumerate(data["annotations"]):
-        try:
-            labels[row["image_id"]].add(names[row["category_id"]])
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}: annotations[{number}]: {error} is either missing or not the id of an image or category of "
-                "the file"
-            ) from None
-    return labels
+    if missing := [key for key in ("categories", "images") if key not in data]:
+        raise ValueError(f"{path}: {expected}: {missing[0]!r} is missing")
+    names: dict[str, str] = {}
+    for place, row in _rows(data, "categories", path):
+        name = expect_text(first_of(row, ("name",), place), f"{place}: name")
+        names[str(expect_id(first_of(row, ("id",), place), place))] = name
+    ids = [expect_id(first_of(row, ("id",), place), place) for place, row in _rows(data, "images", path)]
+    labels: dict[str, set[str]] = {str(id): set() for id in ids}
+    for place, row in _rows(data, "annotations", path):
+        image, category = (expect_id(first_of(row, (key,), place), place) for key in ("image_id", "category_id"))
+        for id, listed, kind in ((image, labels, "an image"), (category, names, "a category")):
+            if str(id) not in listed:
+                raise ValueError(f"{place}: {show_value(id)} is not the id of {kind} of the file")
+        labels[str(image)].add(names[str(category)])
+    return {id: labels[str(id)] for id in ids}
+
+
+def _rows(data: dict, key: str, path: Path) -> Iterator[tuple[str, dict]]:
+    """Yields (place, object) of a list of objects."""
+    for number, row in enumerate(expect_list(data[key], f"{path}: {key}")):
+        place = f"{path}: {key}[{number}]"
+        yield place, expect_dict(row, place)
 
 
 def read_names(path: Path) -> dict[str, list[str]]:
@@ -181,6 +192,9 @@ def read_names(path: Path) -> dict[str, list[str]]:
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in data.values()
     ):
         raise ValueError(f"{path}: expected {{category: [names]}}")
+    for category, names in data.items():
+        for name in (category, *names):
+            expect_text(name, f"{path}: {show_value(category)}", "a name")
     return data
 
 

@@ -9,6 +9,7 @@ annotations and submissions are scored as dense captions. Nothing is downloaded,
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -17,12 +18,16 @@ from pathlib import Path
 from capjax.metrics import files
 from capjax.metrics.id_matching import match_ids
 from capjax.metrics.idf import Idf
-from capjax.metrics.messages import shorten
-from capjax.metrics.names import DEFAULT_FAMILIES, FAMILIES, TIOUS, check_families
+from capjax.metrics.languages import check_lang, is_english
+from capjax.metrics.messages import command_line_options, describe_unforeseen, shorten
+from capjax.metrics.names import DEFAULT_FAMILIES, DENSE_FAMILIES, FAMILIES, TIOUS, check_families
+from capjax.metrics.report_tables import caption_table, dense_table
 from capjax.metrics.scoring import Scores, default_families, score
 from capjax.metrics.strict_json import parse
-from capjax.metrics.tokenize import is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.tokenize import tokenizer_for, tokenizer_name
 from capjax.metrics.writing import replacing, standard_output_named
+
+log = logging.getLogger("capjax.metrics")
 
 
 def main(
@@ -30,7 +35,10 @@ def main(
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     prepare: Callable[[argparse.Namespace], None] | None = None,
 ) -> int:  # fmt: skip
-    """Runs the command. Returns its exit status: 0, or 2 after a one-line message if the input is invalid.
+    """Runs the command. Returns its exit status.
+
+    0: done. 1: a metric that was asked for cannot be computed here; the others are printed. 2: the input is invalid,
+    after a one-line message. 70: an unforeseen error.
 
     Args:
       add_arguments: adds options of the caller to the parser.
@@ -42,25 +50,44 @@ def main(
     options = parser.parse_args(arguments)
     name = prog.removeprefix("python -m ")
     try:
-        if prepare:
-            prepare(options)
-        _check_outputs(options)
-        dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
-        report = _dense(options) if dense else _captions(options)
+        with command_line_options():
+            if prepare:
+                prepare(options)
+            _check(options)
+            dense = files.file_format(options.references[0]) in files.DENSE_FORMATS
+            report = _dense(options) if dense else _captions(options)
         for warning in report.pop("warnings"):
             print(f"warning: {warning}", file=sys.stderr)
         with standard_output_named():
             if options.json:
                 print(json.dumps(report, indent=1, ensure_ascii=False))
             else:
-                print(_dense_table(report, options.tious) if dense else _table(report))
+                print(dense_table(report, options.tious) if dense else caption_table(report))
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: interrupted; nothing was written", file=sys.stderr)
         return 130
-    return 0
+    except Exception as error:
+        log.debug("unforeseen error", exc_info=True)
+        print(
+            f"{name}: {describe_unforeseen(error)}, while {options.predictions} was scored against "
+            f"{', '.join(options.references)}; please report this with the files",
+            file=sys.stderr,
+        )
+        return 70
+    absent = _requested_but_absent(options, report)
+    for metric, reason in absent.items():
+        print(f"{name}: --metrics {metric}: {reason}", file=sys.stderr)
+    return 1 if absent else 0
+
+
+def _requested_but_absent(options, report: dict) -> dict[str, str]:
+    """Returns {metric: reason} of the metrics that the user named and that could not be computed."""
+    families = check_families(options.metrics) if options.metrics else ()
+    names = {name for family in families for name in (family, *DENSE_FAMILIES.get(family, ()))}
+    return {name: reason for name, reason in report["absent"].items() if name in names}
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -76,7 +103,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     inputs.add_argument("--split", help="split of the references to score against, if the file names splits")
     inputs.add_argument(
-        "--lang", default="en", help="language of the captions, such as de or zh; decides the tokenizer (default: en)"
+        "--lang",
+        default="en",
+        help="language of the captions, a code of BCP 47 such as de or zh; decides the tokenizer (default: en)",
     )
     inputs.add_argument(
         "--missing", choices=("error", "zero", "drop"), default="error",
@@ -89,15 +118,21 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     scores = parser.add_argument_group("scores")
     scores.add_argument(
         "--metrics", type=lambda text: text.split(","), metavar="A,B",
-        help=f"any of {','.join(FAMILIES)} (default: {','.join(DEFAULT_FAMILIES)}, and meteor if it is installed)",
+        help=f"any of {','.join(FAMILIES)}, also by the names in the table, such as BLEU-4 (default: "
+        f"{','.join(DEFAULT_FAMILIES)}, and meteor if it is installed)",
     )  # fmt: skip
     scores.add_argument(
         "--idf", metavar="FILE", help="document frequencies of CIDEr: a file of captions, or one that --save-idf wrote"
     )
     scores.add_argument("--save-idf", metavar="FILE", help="write the document frequencies that were used")
     scores.add_argument(
-        "--tious", type=lambda text: [float(tiou) for tiou in text.split(",")], metavar="A,B", default=list(TIOUS),
+        "--tious", type=_thresholds, metavar="A,B", default=list(TIOUS),
         help=f"tIoU thresholds of dense captions (default: {','.join(map(str, TIOUS))})",
+    )  # fmt: skip
+    scores.add_argument(
+        "--soda-sets", choices=("mean", "best", "merged"),
+        help="how SODA combines several annotation sets of dense captions: the mean over the sets, as papers publish "
+        "(default); for each video the best set; or the events of all sets as one, as its program does by default",
     )  # fmt: skip
     scores.add_argument(
         "--bootstrap", type=int, default=0, metavar="N",
@@ -123,8 +158,25 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _check_outputs(options):
-    """Checks, before anything is computed, that the output files can be written."""
+def _thresholds(text: str) -> list[float]:
+    try:
+        return [float(tiou) for tiou in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers from 0 to 1, such as 0.3,0.5") from None
+
+
+def _check(options):
+    """Checks, before anything is read, the options that later steps use, and that the output files can be written."""
+    check_lang(options.lang)
+    if options.metrics:
+        check_families(options.metrics)
+    if options.bootstrap:
+        from capjax.metrics.significance import MIN_SAMPLES
+
+        if options.bootstrap < MIN_SAMPLES:
+            raise ValueError(f"--bootstrap {options.bootstrap}: expected {MIN_SAMPLES} resamples or more")
+    if options.seed < 0:
+        raise ValueError(f"--seed {options.seed}: expected 0 or more")
     for name in ("per_item", "save_idf"):
         path = getattr(options, name)
         if path and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
@@ -144,17 +196,18 @@ def _idf(options, references) -> Idf | None:
         if path.suffix == ".json" and Idf.is_saved(parse(path)):
             idf = Idf.load(path)
         else:
-            idf = _count_documents(options, files.read_references(path, lang=options.lang), source=path.name)
+            idf = _count_documents(options, files.read_references(path, lang=options.lang), path)
     if options.save_idf:
         (idf or _count_documents(options, references)).save(Path(options.save_idf))
     return idf
 
 
-def _count_documents(options, references, source: str | None = None) -> Idf:
-    """Returns the document frequencies of references."""
+def _count_documents(options, references, path: Path | None = None) -> Idf:
+    """Returns the document frequencies of the references in a file, by default those that are scored against."""
+    name = (path or Path(options.references[0])).name
     return Idf.of(
         references.values(), tokenize=tokenizer_for(options.lang), tokenizer=tokenizer_name(options.lang),
-        source=source or Path(options.references[0]).name,
+        source=name.encode(errors="backslashreplace").decode(),  # a name that is not UTF-8 could not be printed
     )  # fmt: skip
 
 
@@ -162,6 +215,10 @@ def _captions(options) -> dict:
     """Returns the report on captions, one for each item."""
     if len(options.references) > 1:
         raise ValueError("several --references are for dense captions only; give one file with all captions")
+    if options.soda_sets:
+        raise ValueError(
+            f"--soda-sets is for dense captions only; {options.references[0]} has captions of single items"
+        )
     metrics = _families(options)
     all_references = files.read_references(options.references[0], lang=options.lang, split=options.split)
 
@@ -281,7 +338,7 @@ def _dense(options) -> dict:
         read_submission(options.predictions, empty_sentences=options.missing == "zero"),
         [read_annotations(path) for path in options.references],
         tious=options.tious, metrics=_families(options), lang=options.lang, missing=options.missing,
-        extra=options.extra,
+        extra=options.extra, soda_sets=options.soda_sets or "mean",
     )  # fmt: skip
     if options.per_item:
         _write_lines(Path(options.per_item), scores.rows())
@@ -301,54 +358,3 @@ def _write_lines(path: Path, rows: Iterable[dict]):
     with replacing(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _table(report: dict) -> str:
-    """Returns the report as text: a line for each metric, then the signatures."""
-    intervals, baseline = report.get("intervals", {}), report.get("baseline", {})
-    head = ["metric", "score"]
-    head += ["95 % interval"] if intervals else []
-    head += ["baseline", "difference", "p"] if baseline else []
-    rows = []
-    for name, value in report["scores"].items():
-        row = [name, f"{value:.4f}"]
-        if intervals:
-            row.append("{low:.4f} - {high:.4f}".format(**intervals[name]) if name in intervals else "")
-        if baseline:
-            compared = report["comparison"].get(name)
-            row.append(f"{baseline[name]:.4f}")
-            row += [f"{compared['difference']:+.4f}", f"{compared['p_value']:.4f}"] if compared else ["", ""]
-        rows.append(row)
-    rows += [[name, "absent: " + why] for name, why in report["absent"].items()]
-    text = _columns([head, *rows])
-    for title in ("diversity", "CHAIR"):
-        if title in report:
-            text += f"\n\n{title}\n" + _columns([[name, f"{v:.4f}"] for name, v in report[title].items()])
-    return text + "\n\n" + "\n".join(report["signatures"].values())
-
-
-def _columns(rows: list[list[str]]) -> str:
-    """Returns rows with aligned columns: names to the left, figures to the right."""
-    figures = [row for row in rows if not row[-1].startswith("absent: ")]
-    widths = [max(len(row[i]) for row in figures if i < len(row)) for i in range(max(map(len, rows)))]
-    widths[0] = max(len(row[0]) for row in rows)
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _dense_table(report: dict, tious: Sequence[float]) -> str:
-    """Returns the report as text: a table of the figures at thresholds, then the other figures."""
-    scores, levels = report["scores"], [f"{tiou:g}" for tiou in tious]
-    by_tiou = [name for name in scores if f"{name}@{levels[0]}" in scores]
-    rows = [["tIoU", *levels, "mean"]]
-    rows += [
-        [name, *(f"{scores[f'{name}@{level}']:.4f}" for level in levels), f"{scores[name]:.4f}"] for name in by_tiou
-    ]
-    rest = [[name, f"{value:.4f}"] for name, value in scores.items() if name not in by_tiou and "@" not in name]
-    rest += [[name, "absent: " + why] for name, why in report["absent"].items()]
-    return "\n\n".join([_columns(rows), _columns(rest), *report["signatures"].values()])

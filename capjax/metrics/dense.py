@@ -46,13 +46,15 @@ import numpy as np
 from capjax.metrics import ptb, soda
 from capjax.metrics.activitynet import Annotation, TimedSentence
 from capjax.metrics.dense_warnings import dense_warnings
+from capjax.metrics.languages import check_lang, is_english
+from capjax.metrics.messages import option
 from capjax.metrics.metric import Captions, Metric
 from capjax.metrics.names import DEFAULT_FAMILIES, SODA_METRICS, TEMPORAL_FIGURES, TIOUS, soda_name
 from capjax.metrics.pair_scoring import Pairs
 from capjax.metrics.registry import dense_metrics
 from capjax.metrics.signature import Absent, signature
 from capjax.metrics.temporal import match_video, summarize
-from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.tokenize import Tokenizer, tokenizer_for, tokenizer_name
 from capjax.metrics.videos import SentenceTable, VideoEvents, select_videos, to_arrays, video_ids
 
 # The sentence that a predicted event without a match is scored against, by the year of the program.
@@ -119,9 +121,9 @@ def score_dense(
       predictions: events (start, end, sentence) of each video, times in seconds.
       references: annotation sets, each {video: (duration, events)}; a set may lack some videos.
       tious: thresholds of temporal intersection over union.
-      metrics: metric families, such as ["meteor", "cider"]; see capjax.metrics.names.DENSE_FAMILIES. Or
-        {name: function}, where function(hypotheses, references) of tokenized sentences returns the score of all and
-        float64 [items].
+      metrics: metric families, such as ["meteor", "cider"], or names of their metrics; see
+        capjax.metrics.names.DENSE_FAMILIES. Or {name: function}, where function(hypotheses, references) of tokenized
+        sentences returns the score of all and float64 [items].
       lang: BCP 47 code of the language of the sentences; it decides how they are tokenized.
       tokenize: text -> words, instead of the language's own tokenizer.
       missing: how to treat annotated videos without an entry in the predictions: "error"; "zero", they count as 0
@@ -144,7 +146,8 @@ def score_dense(
     if max_proposals < 1:
         raise ValueError(f"max_proposals={max_proposals}: expected 1 or more")
     if soda_sets not in ("mean", "best", "merged"):
-        raise ValueError(f"soda_sets={soda_sets!r}: expected mean, best or merged")
+        raise ValueError(f"{option('soda_sets', soda_sets)}: expected mean, best or merged")
+    check_lang(lang)
     tious = _check_tious(tious)
     chosen, absent = _metrics_for(metrics, lang)
     names = [name for metric in chosen for name in metric.dense_names]
@@ -181,9 +184,9 @@ def _check_tious(tious) -> list[float]:
         raise TypeError(f"tious: expected thresholds such as [0.3, 0.5], found {tious!r}")
     tious = [float(tiou) for tiou in tious]
     if not tious or not all(0 <= tiou <= 1 for tiou in tious):
-        raise ValueError(f"tious: expected one threshold or more from 0 to 1, found {tious}")
+        raise ValueError(f"{option('tious')}: expected one threshold or more from 0 to 1, found {tious}")
     if len({f"{tiou:g}" for tiou in tious}) < len(tious):
-        raise ValueError(f"tious: a threshold is repeated in {tious}")
+        raise ValueError(f"{option('tious')}: a threshold is repeated in {tious}")
     return tious
 
 

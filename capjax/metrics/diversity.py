@@ -18,6 +18,7 @@ from capjax.metrics.ragged import group, ranges
 from capjax.metrics.tfidf import TfIdf, inverse_document_frequencies
 
 REPEATED = (2, 4)  # n of the n-grams whose repetition is measured
+_MAX_COMPARISONS = 2**22
 
 
 def diversity(
@@ -128,6 +129,11 @@ def _sizes(sets) -> np.ndarray:
     if not len(sizes) or sizes.min() < 2:
         fault = f"item {int(sizes.argmin())} of {len(sizes)} has {sizes.min()}" if len(sizes) else "there are no items"
         raise ValueError(f"captions of an item are compared with each other: expected two or more of each; {fault}")
+    if (comparisons := len(sizes) * int(sizes.max()) ** 2) > _MAX_COMPARISONS:
+        raise ValueError(
+            f"captions of an item are compared with each other: {len(sizes):,} items of up to {sizes.max():,} captions "
+            f"are {comparisons:,} comparisons; at most {_MAX_COMPARISONS:,} fit into memory. Give fewer captions"
+        )
     return sizes
 
 

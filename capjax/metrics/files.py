@@ -11,8 +11,9 @@
     activitynet    {id: {"duration", "timestamps", "sentences"}} and, as activitynet_submission, {"results": {id:
                    [{"sentence", "timestamp"}]}}: recognized here, read by capjax.metrics.activitynet
 
-A caption is text, or an object with `text` (or `caption`) and optionally `lang`. Ids are text or whole numbers. Files
-are UTF-8. For anything else a ValueError names file, place, what was expected and the remedy.
+A caption is text, or an object with `text` (or `caption`) and optionally `lang` (or `language`), a code of BCP 47. Ids
+are text or whole numbers; 12 and "12" are the same id. Files are UTF-8, or Windows-1252 as Windows programs write them.
+For anything else a ValueError names file, place, what was expected and the remedy.
 """
 
 from collections import Counter
@@ -20,6 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from capjax.metrics.json_values import describe, expect_dict, expect_id, expect_list, expect_text, first_of, list_keys
+from capjax.metrics.languages import canonical, check_lang, is_english, matches
+from capjax.metrics.messages import option, shorten, show_value
 from capjax.metrics.strict_json import Lines, parse
 
 _ID_KEYS = ("image_id", "id", "image", "path")  # beside an image_id, COCO's id is that of the caption
@@ -43,8 +47,8 @@ def read_references(
     """Reads a file of references, {id: captions}, in its order.
 
     Args:
-      lang: keep the captions of this language and those that name no language; items without any are left out. It is
-        required for a file with captions in several languages.
+      lang: keep the captions of this language (with `en` all of English, with `pt` also pt-BR) and those that name no
+        language; items without any are left out. It is required for a file with captions in several languages.
       split: keep the items of this split, in formats that name splits (karpathy, msrvtt, jsonl).
 
     Raises:
@@ -56,15 +60,17 @@ def read_references(
     _not_dense(format, path)
     references: dict[int | str, list[str]] = {}
     places: dict[str, str] = {}
+    ids: dict[str, int | str] = {}  # 12 and "12" are the same id
     for place, id, texts in _texts(format, data, path, lang, split):
         for number, text in enumerate(texts):
             if not text.strip():
                 index = f" captions[{number}]" if len(texts) > 1 else ""
                 raise ValueError(
-                    f"{place}:{index} an empty caption of {id!r}; a reference needs words; correct or delete it"
+                    f"{place}:{index} an empty caption of {show_value(id)}; a reference needs words; correct or delete "
+                    "it"
                 )
-        if format in ("coco", "coco_results") and id in references:
-            references[id] += texts
+        if format in ("coco", "coco_results"):
+            references.setdefault(ids.setdefault(str(id), id), []).extend(texts)
         else:
             _check_once(places, id, place, 'put all captions of an item in one place, in "captions"')
             references[id] = texts
@@ -92,7 +98,8 @@ def read_predictions(path: Path | str, *, lang: str | None = None) -> dict[int |
         _check_once(places, id, place, "keep one prediction for each item")
         if len(texts) > 1:
             raise ValueError(
-                f"{place}: {len(texts)} captions for {id!r}; expected one (several captions are for --samples)"
+                f"{place}: {len(texts)} captions for {show_value(id)}; expected one (several captions are for "
+                "--samples)"
             )
         predictions[id] = texts[0]
     if not predictions:
@@ -139,11 +146,11 @@ def _load(path: Path) -> tuple[str, object]:
 def _format_of(data: object, place: str) -> str:
     formats = "COCO, Karpathy, MSR-VTT, JSON lines, {id: captions} or ActivityNet"
     if not isinstance(data, (list, dict)) or not data:
-        raise ValueError(f"{place}: found {_describe(data)}; expected captions as {formats}")
+        raise ValueError(f"{place}: found {describe(data)}; expected captions as {formats}")
     if isinstance(data, list):
         first = data[0]
         if not isinstance(first, dict) or not first.keys() & {"caption", "captions"}:
-            raise ValueError(f"{place}: the first of the list is {_describe(first)}; expected image_id and caption")
+            raise ValueError(f"{place}: the first of the list is {describe(first)}; expected image_id and caption")
         return "coco_results" if {"image_id", "caption"} <= first.keys() else "jsonl"
     if isinstance(data.get("annotations"), list):
         return "coco"
@@ -169,15 +176,15 @@ def _entries(format: str, data, path: Path) -> Iterator[_Entry]:
     elif format == "karpathy":
         for number, row in enumerate(data["images"]):
             place = f"{path}: images[{number}]"
-            sentences = _list(_dict(row, place).get("sentences"), f"{place}: sentences")
-            texts = [_dict(s, f"{place}: sentences[{n}]").get("raw") for n, s in enumerate(sentences)]
-            yield _Entry(place, _first(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
+            sentences = expect_list(expect_dict(row, place).get("sentences"), f"{place}: sentences")
+            texts = [expect_dict(s, f"{place}: sentences[{n}]").get("raw") for n, s in enumerate(sentences)]
+            yield _Entry(place, first_of(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
     elif format == "msrvtt":
         yield from _msrvtt(data, path)
     elif format == "msrvtt_results":
         for number, row in enumerate(data["result"]):
             place = f"{path}: result[{number}]"
-            yield _Entry(place, _first(row, ("video_id",), place), [_first(row, ("caption",), place)])
+            yield _Entry(place, first_of(row, ("video_id",), place), [first_of(row, ("caption",), place)])
     elif format == "mapping":
         for id, captions in data.items():
             yield _Entry(f"{path}: {id!r:.80}", id, captions if isinstance(captions, list) else [captions])
@@ -187,136 +194,117 @@ def _entries(format: str, data, path: Path) -> Iterator[_Entry]:
         else:
             rows = ((f"{path}: [{n}]", row) for n, row in enumerate(data if isinstance(data, list) else [data]))
         for place, row in rows:
-            keys = [key for key in ("captions", "caption") if key in _dict(row, place)]
+            keys = [key for key in ("captions", "caption") if key in expect_dict(row, place)]
             if len(keys) != 1:
-                raise ValueError(f"{place}: expected caption or captions, found {_keys(row)}")
-            captions = _list(row["captions"], f"{place}: captions") if "captions" in row else [row["caption"]]
-            yield _Entry(place, _first(row, _ID_KEYS, place), captions, row.get("split"), row.get("lang"))
+                raise ValueError(f"{place}: expected caption or captions, found {list_keys(row)}")
+            captions = expect_list(row["captions"], f"{place}: captions") if "captions" in row else [row["caption"]]
+            yield _Entry(place, first_of(row, _ID_KEYS, place), captions, row.get("split"), _lang(row))
 
 
 def _coco(data: dict, path: Path) -> Iterator[_Entry]:
     image_places: dict[str, str] = {}
-    for number, row in enumerate(_list(data.get("images", []), f"{path}: images")):
+    for number, row in enumerate(expect_list(data.get("images", []), f"{path}: images")):
         place = f"{path}: images[{number}]"
-        _check_once(image_places, _id(_first(row, ("id",), place), place), place, "each image should be listed once")
+        _check_once(
+            image_places, expect_id(first_of(row, ("id",), place), place), place, "each image should be listed once"
+        )
     caption_places: dict[str, str] = {}
     for number, row in enumerate(data["annotations"]):
         place = f"{path}: annotations[{number}]"
-        id = _id(_first(row, ("image_id",), place), place)
+        id = expect_id(first_of(row, ("image_id",), place), place)
         if image_places and str(id) not in image_places:
-            raise ValueError(f"{place}: image_id {id!r} is not the id of an image listed in this file")
+            raise ValueError(f"{place}: image_id {show_value(id)} is not the id of an image listed in this file")
         if "caption" not in row:
-            raise ValueError(f"{place}: expected image_id and caption, found {_keys(row)}")
+            raise ValueError(f"{place}: expected image_id and caption, found {list_keys(row)}")
         if "id" in row:
-            _check_once(caption_places, _id(row["id"], place), place, "each annotation has an id of its own")
+            _check_once(caption_places, expect_id(row["id"], place), place, "each annotation has an id of its own")
         yield _Entry(place, id, [row["caption"]])
 
 
 def _msrvtt(data: dict, path: Path) -> Iterator[_Entry]:
     """Yields the sentences by video; the file has them in any order."""
     splits = {}
-    for number, row in enumerate(_list(data.get("videos", []), f"{path}: videos")):
-        splits[_first(row, ("video_id",), f"{path}: videos[{number}]")] = row.get("split")
-    captions: dict[int | str, list] = {}
-    places: dict[int | str, str] = {}
+    for number, row in enumerate(expect_list(data.get("videos", []), f"{path}: videos")):
+        place = f"{path}: videos[{number}]"
+        id = expect_id(first_of(row, ("video_id",), place), place)
+        splits[str(id)] = row.get("split")
+    entries: dict[str, _Entry] = {}
     for number, row in enumerate(data["sentences"]):
         place = f"{path}: sentences[{number}]"
-        id = _id(_first(row, ("video_id",), place), place)
-        captions.setdefault(id, []).append(_first(row, ("caption",), place))
-        places.setdefault(id, place)
-    for video, texts in captions.items():
-        yield _Entry(places[video], video, texts, splits.get(video))
+        id = expect_id(first_of(row, ("video_id",), place), place)
+        entry = entries.setdefault(str(id), _Entry(place, id, [], splits.get(str(id))))
+        entry.captions.append(first_of(row, ("caption",), place))
+    yield from entries.values()
 
 
 def _texts(
     format: str, data, path: Path, lang: str | None, split: str | None
 ) -> Iterator[tuple[str, int | str, list[str]]]:
     """Yields (place, id, validated captions) of the entries of a language and split that have any."""
+    lang = None if lang is None else check_lang(lang)
     if split is not None and format not in ("karpathy", "jsonl", "msrvtt"):
-        raise ValueError(f"{path}: the format {format} has no splits; read it without split={split!r}")
+        raise ValueError(f"{path}: the format {format} has no splits; leave out {option('split', split)}")
     languages: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     any_kept = False
     for entry in _entries(format, data, path):
-        id = _id(entry.id, entry.place)
+        id = expect_id(entry.id, entry.place)
         if split is not None:
             if not isinstance(entry.split, str):
-                raise ValueError(f"{entry.place}: split: expected text, found {_describe(entry.split)}")
+                raise ValueError(f"{entry.place}: split: expected text, found {describe(entry.split)}")
             splits[entry.split] += 1
             if _split(entry.split) != _split(split):
                 continue
         if not entry.captions:
-            raise ValueError(f"{entry.place}: no captions of {id!r}; expected at least one")
+            raise ValueError(f"{entry.place}: no captions of {show_value(id)}; expected at least one")
         kept = []
         for number, caption in enumerate(entry.captions):
             text, caption_lang = _caption(caption, entry, number)
-            languages[caption_lang or ""] += 1
-            if lang is None or caption_lang is None or caption_lang == _language(lang):
+            languages["en" if caption_lang and is_english(caption_lang) else caption_lang or ""] += 1
+            if lang is None or caption_lang is None or matches(caption_lang, lang):
                 kept.append(text)
         if kept:
             any_kept = True
             yield entry.place, id, kept
     named = sorted(filter(None, languages))
     if split is not None and not any(_split(name) == _split(split) for name in splits):
-        names = ", ".join(f"{name} ({count})" for name, count in splits.items())
+        names = shorten((f"{name:.40} ({count})" for name, count in splits.items()), show=str)
         raise ValueError(f"{path}: no item is in the split {split!r}; the file has {names}")
     if lang is None and len(named) > 1:
-        raise ValueError(f"{path}: captions in several languages ({', '.join(named)}); choose one with lang")
+        raise ValueError(
+            f"{path}: captions in several languages ({shorten(named, show=str)}); choose one with {option('lang')}"
+        )
     if lang is not None and not any_kept:
-        raise ValueError(f"{path}: no caption is in {lang!r}; the file has {', '.join(named)}")
+        raise ValueError(f"{path}: no caption is in {lang!r}; the file has {shorten(named, show=str)}")
 
 
 def _caption(caption: object, entry: _Entry, number: int) -> tuple[str, str | None]:
     """Returns (text, language or None)."""
     lang, text = entry.lang, caption
     if isinstance(caption, dict):
-        lang = caption.get("lang") or lang
+        lang = _lang(caption) or lang
         text = caption.get("text", caption.get("caption", caption))
     place = entry.place if len(entry.captions) == 1 else f"{entry.place}: captions[{number}]"
-    if not isinstance(text, str):
-        raise ValueError(f"{place}: a caption of {entry.id!r}: expected text, found {_describe(text)}")
+    text = expect_text(text, f"{place}: a caption of {show_value(entry.id)}")
+    if lang is None or lang == "":
+        return text, None
+    if not isinstance(lang, str):
+        raise ValueError(f"{place}: lang: expected a code such as en, found {describe(lang)}")
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"{place}: a caption of {entry.id!r} has half of a surrogate pair, which is not text"
-        ) from None
-    if lang is not None and not isinstance(lang, str):
-        raise ValueError(f"{place}: lang: expected a code such as en, found {_describe(lang)}")
-    return text, (_language(lang) if lang else None)
+        return text, canonical(lang)
+    except ValueError as error:
+        raise ValueError(f"{place}: lang: {error}") from None
 
 
-def _id(id: object, place: str) -> int | str:
-    if isinstance(id, bool) or not isinstance(id, (int, str)) or id == "":
-        raise ValueError(f"{place}: id: expected text or a whole number, found {_describe(id)}")
-    return id
+def _lang(row: dict) -> object:
+    return row.get("lang", row.get("language"))
 
 
 def _check_once(places: dict[str, str], id: int | str, place: str, advice: str):
     """Records the place of an id and raises ValueError if it has one already; 12 and "12" are the same id."""
     first = places.setdefault(str(id), place)
     if first is not place:
-        raise ValueError(f"{place}: the id {id!r} is repeated, first at {first}; {advice}")
-
-
-def _first(row: object, keys: tuple[str, ...], place: str) -> object:
-    fields = _dict(row, place)
-    for key in keys:
-        if key in fields:
-            return fields[key]
-    raise ValueError(f"{place}: expected {' or '.join(keys)}, found {_keys(fields)}")
-
-
-def _dict(row: object, place: str) -> dict:
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: expected an object, found {_describe(row)}")
-    return row
-
-
-def _list(value: object, place: str) -> list:
-    if not isinstance(value, list):
-        raise ValueError(f"{place}: expected a list, found {_describe(value)}")
-    return value
+        raise ValueError(f"{place}: the id {show_value(id)} is repeated, first at {first}; {advice}")
 
 
 def _not_dense(format: str, path: Path):
@@ -334,23 +322,5 @@ def _only_predictions(format: str, path: Path):
         )
 
 
-def _language(code: str) -> str:
-    return code.strip().replace("_", "-").lower()
-
-
 def _split(name: str) -> str:
     return _SPLITS.get(name.strip().lower(), name.strip().lower())
-
-
-def _keys(row: dict) -> str:
-    return ", ".join(f"{key!r:.40}" for key in list(row)[:8]) or "nothing"
-
-
-def _describe(value: object) -> str:
-    """Returns a value as shown in messages; a list or object is only named."""
-    if isinstance(value, (list, dict)):
-        name = "list" if isinstance(value, list) else "object"
-        return f"an empty {name}" if not value else f"{'a' if name == 'list' else 'an'} {name}"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value!r:.60}"

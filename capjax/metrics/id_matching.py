@@ -1,23 +1,29 @@
 """Matching the ids of predictions with those of references, where two files write them differently."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from capjax.metrics.messages import shorten
+from capjax.metrics.messages import option, shorten
 
 Id = int | str
 P = TypeVar("P", str, list[str])
 
 
+def _text(id: Id) -> str:
+    """Returns an id in Unicode's normal form C: macOS lists file names in form D."""
+    return unicodedata.normalize("NFC", str(id))
+
+
 def _file_name(id: Id) -> str:
-    return re.split(r"[\\/]", str(id))[-1]
+    return re.split(r"[\\/]", _text(id))[-1]
 
 
 def _coco_number(id: Id) -> str | None:
     """Returns 391895 for 391895, COCO_val2014_000000391895.jpg and val2017/000000391895.jpg."""
-    number = re.fullmatch(r"(?:COCO_[A-Za-z]+\d*_)?0*(\d+)(?:\.(?:jpg|jpeg|png))?", _file_name(id), re.IGNORECASE)
-    return number and number[1]
+    number = re.fullmatch(r"(?:COCO_[A-Za-z]+\d*_)?(\d+)(?:\.(?:jpg|jpeg|png))?", _file_name(id), re.IGNORECASE)
+    return number and (number[1].lstrip("0") or "0")
 
 
 def _stem(id: Id) -> str:
@@ -27,10 +33,11 @@ def _stem(id: Id) -> str:
 
 # id -> key; ids with the same key are the same item. The first rule that matches any two ids is used for all.
 RULES: dict[str, Callable[[Id], str | None]] = {
-    "id": str,
+    "id": _text,
     "COCO's image number": _coco_number,
     "file name": _file_name,
     "file name without suffix": _stem,
+    "file name without suffix, in lower case": lambda id: _stem(id).casefold(),
 }
 
 
@@ -39,9 +46,10 @@ def match_ids(
 ) -> tuple[dict[Id, P], dict[Id, list[str]], dict[str, int | str]]:
     """Returns predictions and references under the same ids: those of the references, in their order.
 
-    Ids match if they are written alike (12 and "12" too). If none do, they are compared by COCO's image number
-    (`COCO_val2014_000000391895.jpg`, `000000391895.jpg` and 391895), else by file name without folder (`photos/a.jpg`
-    and `a.jpg`), else by file name without suffix, provided that all ids of a side stay different.
+    Ids match if they are written alike (12 and "12" too, and letters composed or decomposed). If none do, they are
+    compared by COCO's image number (`COCO_val2014_000000391895.jpg`, `000000391895.jpg` and 391895), else by file name
+    without folder (`photos/a.jpg` and `a.jpg`), else by file name without suffix, else by the same in lower case,
+    provided that all ids of a side stay different.
 
     Args:
       predictions: {id: caption} or {id: captions}.
@@ -69,13 +77,15 @@ def match_ids(
     if only_predicted and extra == "error":
         raise ValueError(
             f"no references for {shorten(only_predicted)}; correct the ids, name the references of these items, or "
-            "leave these predictions out with extra=ignore"
+            "leave these predictions out with "
+            f"{option('extra', 'ignore')}"
         )
     unpredicted = [id for key, id in reference_ids.items() if key not in prediction_ids]
     if unpredicted and missing == "error":
         raise ValueError(
             f"no prediction for {shorten(unpredicted)}; name the split that was predicted, count these as empty "
-            "captions with missing=zero, or leave them out with missing=drop (which is another, easier test)"
+            f"captions with {option('missing', 'zero')}, or leave them out with {option('missing', 'drop')} (which is "
+            "another, easier test)"
         )
     matched: dict[Id, P] = {}
     kept: dict[Id, list[str]] = {}

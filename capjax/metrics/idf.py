@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capjax.metrics import strict_json
+from capjax.metrics.json_values import expect_text
+from capjax.metrics.messages import show_value
 from capjax.metrics.ngrams import MAX_ORDER, ngrams
 from capjax.metrics.tokenize import Tokenizer
 from capjax.metrics.writing import replacing
@@ -80,14 +82,18 @@ class Idf:
         if not isinstance(data, dict) or data.get("form") != _FORMAT:
             raise ValueError(f'{path}: expected a file of --save-idf, with "form": "{_FORMAT}"')
         documents, frequency = data.get("documents"), data.get("frequency")
-        if type(documents) is not int or documents < 1:
-            raise ValueError(f"{path}: documents: expected a positive number of items, found {documents!r}")
+        if type(documents) is not int or not 1 <= documents < 2**53:
+            raise ValueError(f"{path}: documents: expected a positive number of items, found {show_value(documents)}")
         if not isinstance(frequency, dict):
             raise ValueError(f"{path}: frequency: expected an object of n-grams, found {type(frequency).__name__}")
         for gram, count in frequency.items():
             if type(count) is not int or not 0 < count <= documents:
-                raise ValueError(f"{path}: frequency of {gram!r}: expected 1 to {documents} items, found {count!r}")
+                raise ValueError(
+                    f"{path}: frequency of {show_value(gram)}: expected 1 to {documents} items, found "
+                    f"{show_value(count)}"
+                )
         for key in ("tokenizer", "source"):
             if not isinstance(data.get(key), str):
-                raise ValueError(f"{path}: {key}: expected a name, found {data.get(key)!r}")
+                raise ValueError(f"{path}: {key}: expected a name, found {show_value(data.get(key))}")
+            expect_text(data[key], f"{path}: {key}", "a name")
         return cls(documents, frequency, data["tokenizer"], data["source"])

@@ -1,7 +1,15 @@
-"""Values and lists in error messages, shortened; notes that say what was being processed."""
+"""Parts of error messages: values and lists, shortened; options as the reader types them; what was being processed."""
 
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+# Large and deeply nested values are not written out in full before they are shortened.
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 200, 200, 100
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
+_on_command_line = ContextVar("on_command_line", default=False)
 
 
 def shorten(
@@ -36,5 +44,22 @@ def describe_unforeseen(error: BaseException) -> str:
 
 def show_value(value: object) -> str:
     """Returns the repr of a value, shortened to 80 characters."""
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def option(name: str, value: str | None = None) -> str:
+    """Returns an argument, with its value, as users type it: `missing='zero'`, in a command `--missing zero`."""
+    if _on_command_line.get():
+        return " ".join(filter(None, [f"--{name.replace('_', '-')}", value]))
+    return name if value is None else f"{name}={value!r}"
+
+
+@contextmanager
+def command_line_options() -> Iterator[None]:
+    """Makes `option` return options of the command line."""
+    token = _on_command_line.set(True)
+    try:
+        yield
+    finally:
+        _on_command_line.reset(token)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capjax.metrics.idf import Idf
+from capjax.metrics.languages import is_english
 from capjax.metrics.names import DENSE_FAMILIES
 from capjax.metrics.ngrams import Corpus, NgramCounts, Tokens, count_ngrams
 from capjax.metrics.signature import Absent, signature, spread
-from capjax.metrics.tokenize import is_english
 
 if TYPE_CHECKING:
     from capjax.metrics.pair_scoring import Pairs
@@ -89,7 +89,7 @@ class Metric:
     `capjax.metrics.registry.register_metric` makes it available by its family's name.
 
     Attributes:
-      family: the name by which users choose it, in lower case.
+      family: the name by which users choose it, in lower case; they may also write the name of one of its scores.
       names: the names of its scores.
       english_only: why it is not computed for other languages; empty if it is.
       reads_text: whether it needs `Captions.texts`. Such a metric does not score dense captions.
@@ -128,6 +128,9 @@ class Metric:
         """Raises Absent if the metric is not computed for the language."""
         if self.english_only and not is_english(lang):
             raise Absent(self.english_only)
+
+    def check_installed(self):
+        """Raises Absent if a program that the metric runs is missing on this machine."""
 
     def measure(self, captions: Captions) -> dict[str, Measure]:
         """Scores captions: {name: Measure}. Raises as `statistics` does."""

@@ -1,9 +1,11 @@
 """Names of metrics and of the figures of dense captioning. Importing this module imports no metric and no numpy.
 
-Metrics are chosen by family: a family is a group of metrics that are computed together, such as BLEU-1 to BLEU-4.
+Metrics are chosen by family: a family is a group of metrics that are computed together, such as BLEU-1 to BLEU-4. The
+name of a metric chooses its family.
 `capjax.metrics.registry.register_metric` adds the names of further families to the tables.
 """
 
+import difflib
 from collections.abc import Iterable, Sequence
 
 # {family: its metrics} of captions of single items.
@@ -40,33 +42,55 @@ TEMPORAL_FIGURES = {
 LOWER_IS_BETTER = ("boundary error median (s)", "boundary error p90 (s)")
 
 
-def check_families(families: Iterable[str]) -> tuple[str, ...]:
-    """Returns the names of metric families in lower case, without repetitions.
+def find_family(name: str) -> str | None:
+    """Returns the family that a name chooses: of a family (`bleu`), or of a metric as tables print it (`BLEU-4`), in
+    upper or lower case, with - or _. None if there is no such metric."""
+    return _families_by_key().get(_key(name))
+
+
+def check_families(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the metric families that are named, without repetitions; see `find_family`.
 
     Raises:
-      ValueError: a name is not a family, or there are none.
+      ValueError: there is no metric of a name, or there are no names.
+      TypeError: `names` is a single string.
     """
-    chosen = tuple(dict.fromkeys(name.strip().lower() for name in families))
-    for name in chosen:
-        if name not in FAMILIES:
-            raise ValueError(f"there is no metric {name!r}; choose from {', '.join(FAMILIES)}")
+    if isinstance(names, str):
+        raise TypeError(f"metrics: expected a list of names, such as [{names!r}]")
+    chosen: dict[str, None] = {}
+    for name in names:
+        family = find_family(name)
+        if family is None:
+            near = difflib.get_close_matches(_key(name), _families_by_key(), n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"there is no metric {name.strip()!r}; {hint}choose from {', '.join(FAMILIES)}")
+        chosen[family] = None
     if not chosen:
         raise ValueError(f"no metric is named; choose from {', '.join(FAMILIES)}")
-    return chosen
+    return tuple(chosen)
+
+
+def _families_by_key() -> dict[str, str]:
+    metrics = {_key(metric): family for family, names in FAMILIES.items() for metric in names}
+    return metrics | {_key(family): family for family in FAMILIES}
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
 
 
 def metric_names(families: Iterable[str]) -> list[str]:
     """Returns the names of the metrics that the families give for captions."""
-    return [name for family in families for name in FAMILIES[family]]
+    return [name for family in check_families(families) for name in FAMILIES[family]]
 
 
 def dense_metric_names(families: Iterable[str]) -> list[str]:
     """Returns the names of the text metrics that the families give for dense captions: METEOR first, as in papers.
 
     Raises:
-      ValueError: a family does not score dense captions.
+      ValueError: there is no such family, or it does not score dense captions.
     """
-    families = sorted(families, key=lambda family: family != "meteor")
+    families = sorted(check_families(families), key=lambda family: family != "meteor")
     for family in families:
         if family not in DENSE_FAMILIES:
             raise ValueError(f"dense captions are not scored by {family!r}; choose from {', '.join(DENSE_FAMILIES)}")

@@ -6,7 +6,7 @@ from capjax.metrics.bleu import Bleu
 from capjax.metrics.cider import Cider
 from capjax.metrics.meteor import Meteor
 from capjax.metrics.metric import FunctionMetric, Metric
-from capjax.metrics.names import DENSE_FAMILIES, FAMILIES, dense_metric_names
+from capjax.metrics.names import DENSE_FAMILIES, FAMILIES, check_families, dense_metric_names
 from capjax.metrics.rouge import RougeL
 from capjax.metrics.sacre import Chrf, SacreBleu
 from capjax.metrics.spice import Spice
@@ -43,15 +43,13 @@ def dense_metrics(metrics: Mapping[str, Callable] | Iterable[str]) -> list[Metri
 
     Raises:
       ValueError: a family does not score dense captions.
-      TypeError: a value is not a function.
+      TypeError: a value is not a function, or `metrics` is a single string.
     """
-    if isinstance(metrics, str):
-        raise TypeError(f"metrics: expected a list of families, [{metrics!r}], or {{name: function}}")
     if isinstance(metrics, Mapping):
         for name, function in metrics.items():
             if not callable(function):
                 raise TypeError(f"metric {name!r}: expected function(hypotheses, references), found {function!r}")
         return [FunctionMetric(name, function) for name, function in metrics.items()]
-    families = list(metrics)
+    families = check_families(metrics)
     dense_metric_names(families)
     return [METRICS[family] for family in sorted(families, key=lambda family: family != "meteor")]

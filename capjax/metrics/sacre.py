@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from capjax.metrics.languages import primary_language
 from capjax.metrics.metric import Captions, Measure, Metric
 from capjax.metrics.signature import signature
 
 # sacrebleu's tokenizer by language; its `13a` is for languages with spaces, `char` separates every character.
-_TOKENIZERS = {"zh": "zh", "yue": "zh"} | dict.fromkeys(("ja", "th", "km", "lo", "my"), "char")
+_TOKENIZERS = {"zh": "zh", "cmn": "zh", "yue": "zh"} | dict.fromkeys(("ja", "th", "km", "lo", "my"), "char")
 
 
 class _SacreBleuMetric(Metric):
@@ -55,5 +56,5 @@ class SacreBleu(_SacreBleuMetric):
     def _scorers(self, lang: str):
         from sacrebleu.metrics import BLEU
 
-        tokenize = _TOKENIZERS.get(lang.replace("_", "-").split("-")[0].lower(), "13a")
+        tokenize = _TOKENIZERS.get(primary_language(lang), "13a")
         return BLEU(tokenize=tokenize), BLEU(tokenize=tokenize, effective_order=True)

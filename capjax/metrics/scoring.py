@@ -8,12 +8,13 @@ import numpy as np
 
 from capjax.metrics import meteor
 from capjax.metrics.idf import Idf
-from capjax.metrics.messages import shorten
+from capjax.metrics.languages import check_lang, is_english
+from capjax.metrics.messages import option, shorten
 from capjax.metrics.metric import Captions, Measure
 from capjax.metrics.names import DEFAULT_FAMILIES, check_families
 from capjax.metrics.registry import METRICS
 from capjax.metrics.signature import Absent
-from capjax.metrics.tokenize import Tokenizer, is_english, tokenizer_for, tokenizer_name
+from capjax.metrics.tokenize import Tokenizer, tokenizer_for, tokenizer_name
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,26 @@ def score(
       predictions: {id: caption}.
       references: {id: captions} for the same ids.
       lang: BCP 47 code of the language of the captions; it decides how they are tokenized.
-      metrics: metric families; see capjax.metrics.names.FAMILIES.
+      metrics: metric families, such as "bleu", see capjax.metrics.names.FAMILIES; the name of a metric, such as
+        "BLEU-4", chooses its family.
       idf: document frequencies for CIDEr; by default those of the references.
       tokenize: text -> words, instead of the language's own tokenizer.
 
     Raises:
-      ValueError: an id is missing on one side or has no references (the message names it), or a metric is unknown.
+      ValueError: an id is missing on one side or has no references (the message names it), or there is no such metric
+        or language.
       TypeError: a caption is not a string.
       ModuleNotFoundError: a metric needs an extra that is not installed; the message names it.
     """
     _check(predictions, references)
+    check_lang(lang)
     families = check_families(metrics)
     ids = list(predictions)
     tokenizer = tokenizer_name(lang) if tokenize is None else f"custom:{getattr(tokenize, '__name__', 'unnamed')}"
     if idf and idf.tokenizer != tokenizer:
         raise ValueError(
             f"the document frequencies of {idf.source} were counted with tokenizer {idf.tokenizer}; captions are "
-            f"tokenized by {tokenizer}"
+            f"tokenized by {tokenizer}. Count them again from the captions"
         )
     texts = [predictions[id] for id in ids], [list(references[id]) for id in ids]
     tokenize = tokenize or tokenizer_for(lang)
@@ -168,6 +172,6 @@ def _warnings(captions: Captions, families: Sequence[str]) -> list[str]:
     if empty < len(hypotheses) and not any(word in reference_words for words in hypotheses for word in words):
         warnings.append(
             "no word of any prediction is in any reference: are they in the same language "
-            f"(lang is {captions.lang!r}) and tokenized alike?"
+            f"({option('lang')} is {captions.lang}) and tokenized alike?"
         )
     return warnings

@@ -16,7 +16,7 @@ import numpy as np
 # {metric: (statistics float64 [k, items], function of their sums, [k, ...] -> [...])}
 Resampled = Mapping[str, tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]
 
-_MIN_SAMPLES = 100
+MIN_SAMPLES = 100
 _TABLE_SIZE = 1 << 22  # numbers in a table of draws: 32 MB
 # A smaller difference, relative to the score, may come from the order of additions and does not count.
 _ROUNDING = 1e-9
@@ -113,8 +113,8 @@ def _items(resampled: Resampled, samples: int, level: float) -> int:
     items = next(iter(counts.values()))
     if items < 2:
         raise ValueError(f"resampling takes two items or more, found {items}")
-    if samples < _MIN_SAMPLES:
-        raise ValueError(f"resampling takes {_MIN_SAMPLES} samples or more, found {samples}")
+    if samples < MIN_SAMPLES:
+        raise ValueError(f"resampling takes {MIN_SAMPLES} samples or more, found {samples}")
     if not 0 < level < 1:
         raise ValueError(f"expected a confidence level between 0 and 1, such as 0.95, found {level}")
     return items

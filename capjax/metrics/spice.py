@@ -29,7 +29,7 @@ class Spice(MeanMetric):
     def signature_fields(self, captions: Captions) -> dict[str, object]:
         return {"tok": "corenlp"}
 
-    def item_scores(self, captions: Captions) -> np.ndarray:
+    def check_installed(self):
         package = _package()
         if shutil.which("java") is None:
             raise Absent("there is no java on the PATH (SPICE needs version 8)")
@@ -38,6 +38,9 @@ class Spice(MeanMetric):
                 f"Stanford's models are not in {package / 'lib'}; run pycocoevalcap's get_stanford_models() once to "
                 "download them"
             )
+
+    def item_scores(self, captions: Captions) -> np.ndarray:
+        self.check_installed()
         from pycocoevalcap.spice.spice import Spice as JavaSpice
 
         texts, references = captions.texts

@@ -2,49 +2,67 @@
 
 English is tokenized by Penn Treebank's rules, as all published figures are; every other language by the word
 boundaries of ICU (Unicode Standard Annex 29, with ICU's dictionaries for Chinese, Japanese, Thai, Khmer, Lao, Burmese).
+Texts of other languages are normalized first, by rules that the name of the tokenizer lists:
+
+    nfc         Unicode's normal form C
+    apostrophe  within a word, typographic apostrophes are '
+    lower       lower case; in Turkish and Azerbaijani (lower-tr, lower-az) of dotted and dotless i: I to ı, İ to i
 """
 
+import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache, partial
 
 from capjax.metrics import ptb
+from capjax.metrics.languages import canonical, is_english, primary_language
 
 Tokenizer = Callable[[str], list[str]]
 
+# Right and left quotation marks and modifier letters.
+_APOSTROPHE = re.compile("(?<=.)[\u2019\u2018\uff07\u02bc\u02bb](?=.)")
+_DOTLESS = ("tr", "az")
+_TURKISH = str.maketrans({"I": "ı", "İ": "i"})
+
 
 def words(text: str, lang: str = "") -> list[str]:
-    """Returns lower-cased words by ICU's boundaries, without punctuation and spaces; symbols such as emoji are words.
+    """Returns normalized words by ICU's boundaries, without punctuation and spaces; symbols such as emoji are words.
 
     >>> words("两只狗在玩耍。", "zh")
     ['两只', '狗', '在', '玩耍']
     """
     from icu4py.breakers import WordBreaker
 
-    text = unicodedata.normalize("NFC", text).lower()
-    return [segment for segment in WordBreaker(text, lang) if _is_word(segment)]
+    text = unicodedata.normalize("NFC", text)
+    if lang.split("-")[0] in _DOTLESS:
+        # Programs without this rule write the lower case of İ as i and a combining dot.
+        text = text.translate(_TURKISH).replace("i\u0307", "i")
+    return [word for segment in WordBreaker(text.lower(), lang) if (word := _word(segment))]
 
 
 @lru_cache(maxsize=1 << 16)
-def _is_word(segment: str) -> bool:
-    """Whether a segment has a letter, digit or symbol, and not only punctuation or spaces."""
-    return any(unicodedata.category(character)[0] in "LNS" for character in segment)
-
-
-def is_english(lang: str) -> bool:
-    """Whether a BCP 47 code is of English."""
-    return lang.replace("_", "-").split("-")[0].lower() == "en"
+def _word(segment: str) -> str:
+    """Returns the word of a segment that has a letter, digit or symbol; empty for punctuation and spaces."""
+    if not any(unicodedata.category(character)[0] in "LNS" for character in segment):
+        return ""
+    return unicodedata.normalize("NFC", _APOSTROPHE.sub("'", segment))
 
 
 def tokenizer_for(lang: str) -> Tokenizer:
-    """Returns the tokenizer of a language, by its BCP 47 code, such as `en`, `zh` or `pt-BR`."""
-    return ptb.tokenize if is_english(lang) else partial(words, lang=lang)
+    """Returns the tokenizer of a language, by its BCP 47 code, such as `en`, `zh` or `pt-BR`.
+
+    Raises:
+      ValueError: there is no such language.
+    """
+    return ptb.tokenize if is_english(lang) else partial(words, lang=canonical(lang))
 
 
 def tokenizer_name(lang: str) -> str:
-    """Returns the name of `tokenizer_for(lang)` in signatures; the same name means the same words."""
+    """Returns the name of `tokenizer_for(lang)` in signatures; the same name means the same words. Raises alike."""
     if is_english(lang):
         return "ptb-3.4.1"
     from icu4py import icu_version
 
-    return f"icu-{icu_version}-{lang}"
+    language = primary_language(lang)
+    lower = f"lower-{language}" if language in _DOTLESS else "lower"
+    return f"icu-{icu_version}-{canonical(lang)}+nfc+apostrophe+{lower}"

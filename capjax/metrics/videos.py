@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from capjax.metrics.activitynet import Annotation, TimedSentence, check_events
-from capjax.metrics.messages import shorten, show_value
+from capjax.metrics.messages import option, shorten, show_value
 from capjax.metrics.temporal import tiou_matrix
 from capjax.metrics.tokenize import Tokenizer
 
@@ -135,12 +135,13 @@ def select_videos(
         )
     if only_predicted and extra == "error":
         raise ValueError(
-            f"no annotations for the predicted videos {shorten(only_predicted)}; extra='ignore' leaves them out"
+            f"no annotations for the predicted videos {shorten(only_predicted)}; {option('extra', 'ignore')} leaves "
+            "them out"
         )
     if only_annotated and missing == "error":
         raise ValueError(
-            f"no predictions for {shorten(only_annotated)}; missing='zero' counts them as 0, missing='drop' leaves "
-            "them out (which is another, easier test)"
+            f"no predictions for {shorten(only_annotated)}; {option('missing', 'zero')} counts them as 0, "
+            f"{option('missing', 'drop')} leaves them out (which is another, easier test)"
         )
     kept = {id: predictions[id] for id in ids if id in predictions}
     check_events(kept, "predictions", empty_sentences=missing == "zero")

@@ -128,3 +128,9 @@ def test_an_error_in_a_config_file_names_the_line_and_is_not_restarted(run, tmp_
     assert status == 1
     assert f"launch.py: {config}, line 2: " in errors
     assert "Traceback" not in errors
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_written(run, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        run("--output", "caf\udce9", "--mode=export")
+    assert not list(tmp_path.iterdir())

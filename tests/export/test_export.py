@@ -1,5 +1,6 @@
 """An export answers as the workdir does, in processes that know nothing of capjax. Models are drawn, not trained."""
 
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import capjax
 from capjax import jobs
@@ -122,7 +124,7 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
 def test_jpegs_get_what_their_pixels_get_in_every_language_and_batch_size(exported):
     model, folder = exported("photo")
     jpegs = [exported.photos[i].frames[0] for i in range(5)]
-    pixel_batch = decode_jpegs(tf.constant(jpegs), 32, model.parts().picture)
+    pixel_batch, _ = decode_jpegs(tf.constant(jpegs), 32, model.parts().picture)
     pixels, photo, default = (signature(folder, name) for name in ("pixels", "photo", "serving_default"))
     by_lang = {lang: pixels(pixels=pixel_batch, lang=[lang] * 5) for lang in ("en", "de")}
     assert by_lang["en"]["caption"] != by_lang["de"]["caption"]
@@ -154,11 +156,106 @@ def test_a_full_disk_is_named_and_leaves_no_export(exported, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_language_that_the_model_does_not_write_is_named(exported):
-    photo = signature(exported("photo")[1], "photo")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the model writes en, de") as error:
-        photo(image_bytes=[exported.photos[0].frames[0]] * 2, lang=["en", "fr"])
-    assert "fr" in str(error.value)
+def as_png(jpeg: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(jpeg)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_bad_row_has_an_error_and_the_others_are_those_of_a_batch_without_it(exported):
+    _, folder = exported("photo")
+    photo, default = signature(folder, "photo"), signature(folder, "serving_default")
+    first, second = (exported.photos[i].frames[0] for i in range(2))
+    alone = photo(image_bytes=[first, second], lang=["de", "en"])
+    assert alone["error"] == [b"", b""] and all(alone["caption"])
+    rows = {
+        "image_bytes: a damaged or incomplete JPEG": (first[: len(first) // 2], "en"),
+        "image_bytes: not a JPEG file": (as_png(first), "en"),
+        "image_bytes: no bytes": (b"", "en"),
+        "lang: the model writes en, de; it was not trained on fr": (first, "fr"),
+        "lang: the model writes en, de; it was not trained on EN": (first, "EN"),
+    }
+    answer = photo(
+        image_bytes=[first, *(jpeg for jpeg, _ in rows.values()), second],
+        lang=["de", *(lang for _, lang in rows.values()), "en"],
+    )
+    for error, expected in zip(answer["error"][1:-1], rows, strict=True):
+        assert error.decode().startswith(expected)
+    assert answer["caption"] == [alone["caption"][0], *[b""] * len(rows), alone["caption"][1]]
+    assert answer["score"][1:-1] == [0.0] * len(rows)
+    np.testing.assert_allclose(answer["score"][:: len(rows) + 1], alone["score"], rtol=1e-6)
+    for jpeg, _ in list(rows.values())[:3]:
+        assert default(image_bytes=[jpeg])["caption"] == [b""]
+        pair = photo(image_bytes=[jpeg, second], lang=["de", "en"])
+        assert pair["caption"] == [b"", alone["caption"][1]] and pair["error"][1] == b""
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_an_empty_batch_has_an_empty_answer(exported, name):
+    loaded = tf.saved_model.load(str(exported(name)[1])).signatures
+    for call in loaded.values():
+        specs = call.structured_input_signature[1]
+        batch = {key: tf.zeros([size or 0 for size in spec.shape], spec.dtype) if spec.dtype != tf.string
+                 else tf.fill([0] * len(spec.shape), "") for key, spec in specs.items()}  # fmt: skip
+        answer = call(**batch)
+        assert answer["error"].shape == (0,) and {value.shape[0] for value in answer.values()} == {0}
+
+
+def test_sampled_captions_do_not_depend_on_bad_rows(exported):
+    """A photo model that samples has the random numbers of a batch without the bad row."""
+    _, folder = exported("sample")
+    video = signature(folder, "video")
+    frames = [exported.videos.source()[i].frames[0] for i in range(3)]
+    times, key = [[0.0]], [3, 4]
+    alone = video(frames_bytes=[[frame] for frame in frames], frame_times=times * 3, lang=["en"] * 3, key=key)
+    among = [[b"junk"], [frames[0]], [b""], [frames[1]], [frames[2]]]
+    answer = video(frames_bytes=among, frame_times=times * 5, lang=["en"] * 5, key=key)
+    assert [bool(error) for error in answer["error"]] == [True, False, True, False, False]
+    assert [answer["caption"][i] for i in (1, 3, 4)] == alone["caption"]
+
+
+def test_a_bad_frame_is_named_and_one_that_is_not_used_is_not(exported):
+    _, folder = exported("video")
+    video = signature(folder, "video")
+    frames = exported.videos.source()[0].frames[:6]
+    times = np.arange(12, dtype=np.float32)[None] / 5
+    one = video(frames_bytes=[[*frames[:2], b"junk", *frames[3:]]], frame_times=times[:, :6], lang=["en"])
+    assert one["error"] == [b"frames_bytes: frame 2: not a JPEG file; convert it to JPEG"] and one["caption"] == [b""]
+    doubled = [frame for frame in frames for _ in range(2)]  # of 12 frames, six are picked
+    whole = video(frames_bytes=[doubled], frame_times=times, lang=["en"])
+    spoiled = [frame if i % 2 else b"junk" for i, frame in enumerate(doubled)]
+    assert video(frames_bytes=[spoiled], frame_times=times, lang=["en"]) == whole
+    late = times[:, :6].copy()
+    late[0, 3] = np.nan
+    assert video(frames_bytes=[frames], frame_times=late, lang=["en"])["error"] == [b"frame_times: expected seconds"]
+
+
+@pytest.mark.parametrize("name", ["queries", "timed"])
+def test_a_row_without_events_says_why(exported, name):
+    _, folder = exported(name)
+    video = signature(folder, "video")
+    records = [exported.videos.source()[i] for i in range(2)]
+    n = min(len(record.frames) for record in records)
+    frames, times = [record.frames[:n] for record in records], [record.frame_times[:n] for record in records]
+    durations = [record.duration for record in records]
+    alone = video(frames_bytes=frames, frame_times=times, duration=durations, lang=["en", "de"])
+    rows = [(frames[0], durations[0], "xx"), ([b""] * n, 3.0, "en"), (frames[0], np.nan, "en"), (frames[0], 0.0, "en")]
+    answer = video(
+        frames_bytes=[frames[0], *(row[0] for row in rows), frames[1]], frame_times=[*[times[0]] * 5, times[1]],
+        duration=[durations[0], *(row[1] for row in rows), durations[1]], lang=["en", *(row[2] for row in rows), "de"],
+    )  # fmt: skip
+    assert [error.decode().split(":")[0] for error in answer["error"]] == [
+        "",
+        "lang",
+        "no frame",
+        *["duration"] * 2,
+        "",
+    ]
+    assert answer["count"][1:-1] == [0] * 4 and not np.any(answer["end"][1:-1])
+    for key in ("caption", "count"):
+        assert answer[key][::5] == alone[key]
+    for key in ("start", "end", "score"):
+        np.testing.assert_allclose(answer[key][::5], alone[key], rtol=1e-5, atol=1e-6)
 
 
 def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
@@ -172,9 +269,9 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
     frames = [[*clip, *[b""] * (n - len(clip))] for clip in clips]
     times = np.stack([np.pad(each, (0, n - len(each))) for each in times])
     found = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
-    pixel_batch = decode_jpegs(
-        tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, allow_empty=True
-    ).numpy()
+    pixel_batch = decode_jpegs(tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, allow_empty=True)[
+        0
+    ].numpy()
     batch = {
         "frames": np.zeros((3, 6, 32, 32, 3), np.uint8), "frame_times": np.zeros((3, 6), np.float32),
         "frame_mask": np.zeros((3, 6), bool),
@@ -196,7 +293,7 @@ def test_a_video_without_a_frame_has_no_caption(exported):
     video = signature(exported("video")[1], "video")
     found = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
     alone = video(frames_bytes=[[frame]], frame_times=[[0]], lang=["de"])
-    assert found["caption"] == [b"", *alone["caption"]]
+    assert found["caption"] == [b"", *alone["caption"]] and found["error"] == [b"no frame", b""]
 
 
 _WITHOUT = """

@@ -84,7 +84,7 @@ def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny):
     model, folder = photos
     parts, source = model.parts(), RecordSource(tiny.data, "val")
     jpegs = [source[i].frames[0] for i in range(6)]
-    seen = decode_jpegs(tf.constant(jpegs), 32, parts.picture).numpy()
+    seen = decode_jpegs(tf.constant(jpegs), 32, parts.picture)[0].numpy()
     times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
     features = parts.extractor(seen[:, None], times, mask)
     batch = {"features": features, "frame_times": times, "frame_mask": mask}

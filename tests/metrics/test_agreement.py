@@ -244,7 +244,7 @@ GOOD = "1.jpg\t2.jpg#0\t"
         (read_captions, "1.jpg\tA dog .", "expected PHOTO.jpg#K, a tab and a caption"),
         (read_captions, "1.jpg#0", "expected PHOTO.jpg#K, a tab and a caption"),
         (read_captions, "a.jpg#0\tagain", "the caption a.jpg#0 is repeated"),
-        (read_captions, b"1.jpg#0\tgr\xfcn", "not UTF-8: byte 0xfc"),
+        (read_captions, b"1.jpg#0\tgr\xfcn \x81", "not UTF-8: byte 0xfc"),
     ],
 )
 def test_a_malformed_line_is_named_by_file_and_line(tmp_path, read, line, message):

@@ -115,15 +115,24 @@ def test_labels_are_read_from_cocos_instances_and_from_lists(tmp_path):
         ({"annotations": []}, "'categories' is missing"),
         (
             INSTANCES | {"annotations": [{"image_id": 3, "category_id": 7}]},
-            r"annotations\[0\]: 3 is either missing or not the id",
+            r"annotations\[0\]: 3 is not the id of an image",
         ),
-        (INSTANCES | {"annotations": [{"image_id": 1}]}, r"annotations\[0\]: 'category_id'"),
+        (INSTANCES | {"annotations": [{"image_id": 1}]}, r"annotations\[0\]: expected category_id, found 'image_id'"),
+        (INSTANCES | {"annotations": [{"image_id": [1], "category_id": 7}]}, r"annotations\[0\]: id: .*found a list"),
+        (INSTANCES | {"annotations": 5}, "annotations: expected a list, found 5"),
+        (INSTANCES | {"categories": [{"id": 7, "name": [[]]}]}, r"categories\[0\]: name: expected text, found a list"),
+        (INSTANCES | {"images": [None]}, r"images\[0\]: expected an object, found null"),
         (INSTANCES | {"annotations": [3]}, r"annotations\[0\]"),
     ],
 )
 def test_a_file_of_labels_that_does_not_fit_is_named(tmp_path, data, message):
     with pytest.raises(ValueError, match=message):
         read_labels(write(tmp_path / "labels.json", data))
+
+
+def test_ids_written_as_text_are_those_written_as_numbers(tmp_path):
+    annotations = [{"image_id": "1", "category_id": "7"}]
+    assert read_labels(write(tmp_path / "a.json", INSTANCES | {"annotations": annotations})) == {1: {"dog"}, 2: set()}
 
 
 def test_a_file_of_names_that_does_not_fit_is_named(tmp_path):

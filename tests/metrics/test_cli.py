@@ -1,13 +1,17 @@
 """`python -m capjax.metrics` on files."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from capjax.metrics import score
+from capjax.metrics.activitynet import read_annotations, read_submission
 from capjax.metrics.cli import main
+from capjax.metrics.dense import score_dense
 
 REFERENCES = {
     1: ["a dog runs on the grass", "the dog is running outside"],
@@ -56,13 +60,15 @@ def test_it_runs_as_a_module_and_prints_a_table(annotations, predictions):
     done = subprocess.run(
         [sys.executable, "-m", "capjax.metrics", "--predictions", predictions, "--references", annotations,
          "--metrics", "rouge,spice"],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
+    assert done.returncode == 1, "SPICE was asked for"
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["metric", "score"]
     assert lines[1].split() == ["ROUGE-L", f"{score(PREDICTIONS, REFERENCES).corpus['ROUGE-L']:.4f}"]
     assert lines[2].startswith("spice") and "absent: " in lines[2]
     assert lines[-1].startswith("ROUGE-L|items:3|")
+    assert done.stderr.startswith("capjax.metrics: --metrics spice: ") and done.stderr.count("\n") == 1
 
 
 def test_a_missing_prediction_is_an_error_and_counts_as_nothing_when_asked(capsys, tmp_path, annotations):
@@ -158,16 +164,80 @@ def test_diversity_and_hallucinated_objects_are_told_when_asked(capsys, tmp_path
     [
         (["--metrics", "bleurt"], "no metric 'bleurt'"),
         (["--idf", "nowhere.json"], "nowhere.json"),
-        (["--lang", "de", "--metrics", "spice"], None),
+        (["--lang", "english"], "--lang: 'english' is the name of a language, not its code; write en"),
+        (["--lang", "xx"], "--lang: there is no language with the code 'xx'"),
+        (["--bootstrap", "5"], "--bootstrap 5: expected 100 resamples or more"),
+        (["--seed", "-1"], "--seed -1: expected 0 or more"),
+        (["--split", "val"], "the format coco has no splits; leave out --split val"),
+        (["--soda-sets", "best"], "--soda-sets is for dense captions only"),
+        (["--predictions", "nowhere" * 1000], "File name too long"),
     ],
 )
 def test_what_does_not_fit_ends_with_a_line_and_status_2(capsys, annotations, predictions, arguments, message):
     status = main(["--predictions", predictions, "--references", annotations, *arguments])
     err = capsys.readouterr().err
-    if message is None:
-        assert status == 0
-    else:
-        assert status == 2 and message in err and err.count("\n") == 1
+    assert status == 2 and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("lang", ["eng", "en-US", "EN_gb"])
+def test_every_code_of_english_has_the_default_scores(capsys, annotations, predictions, lang):
+    files = "--predictions", predictions, "--references", annotations
+    assert run(capsys, *files, "--lang", lang) == run(capsys, *files)
+
+
+def test_metrics_are_chosen_by_the_names_of_the_table(capsys, annotations, predictions):
+    files = ["--predictions", predictions, "--references", annotations]
+    assert main([*files, "--metrics", "bleu,rouge,cider"]) == 0
+    table = capsys.readouterr().out
+    names = [line.split()[0] for line in table.split("\n\n")[0].splitlines()[1:]]
+    assert names == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr", "CIDEr-D"]
+    assert main([*files, "--metrics", ",".join(names)]) == 0
+    assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("metrics", ["spice", "SPICE,rouge", "meteor"])
+def test_a_metric_that_was_asked_for_and_is_absent_is_named_with_status_1(capsys, annotations, predictions, metrics):
+    assert main(["--predictions", predictions, "--references", annotations, "--lang", "de", "--metrics", metrics]) == 1
+    captured = capsys.readouterr()
+    assert "absent: " in captured.out and ("ROUGE-L" in captured.out) == ("rouge" in metrics)
+    assert "for English only" in captured.err.splitlines()[-1]
+
+
+def test_messages_name_options_as_they_are_typed(capsys, tmp_path, annotations):
+    files = ["--references", annotations, "--predictions"]
+    assert main([*files, write(tmp_path / "some.json", results({1: "a dog"}))]) == 2
+    assert "with --missing zero, or leave them out with --missing drop" in capsys.readouterr().err
+    assert main([*files, write(tmp_path / "more.json", results(PREDICTIONS | {9: "a dog"}))]) == 2
+    assert "with --extra ignore" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_names_the_files(capsys, monkeypatch, annotations, predictions):
+    def fail(*args, **options):
+        raise KeyError("bug")
+
+    monkeypatch.setattr("capjax.metrics.cli.score", fail)
+    assert main(["--predictions", predictions, "--references", annotations]) == 70
+    err = capsys.readouterr().err
+    assert err.startswith(f"capjax.metrics: KeyError: 'bug', while {predictions} was scored against {annotations}")
+
+
+def test_a_file_name_that_is_not_utf8_is_scored_and_printed(tmp_path, annotations, predictions):
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.json"
+    with open(odd, "w") as file:  # noqa: PTH123
+        file.write(Path(annotations).read_text())
+    for extra in ((), ("--json",)):
+        done = subprocess.run(
+            [sys.executable, "-m", "capjax.metrics", "--predictions", predictions, "--references", annotations,
+             "--metrics", "cider", "--idf", odd, *extra],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "caf" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "capjax.metrics", "--predictions", odd + b"x", "--references", annotations],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "caf\\udce9.jsonx: no such file" in done.stderr
 
 
 def test_dense_captions_are_scored_from_activitynets_files(capsys, tmp_path):
@@ -190,5 +260,18 @@ def test_dense_captions_are_scored_from_activitynets_files(capsys, tmp_path):
     assert any(line.startswith("SODA_c") and "absent: " in line for line in table)
     rows = [json.loads(line) for line in items.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["v", "w"]
+    sets = {}
+    for how in ("mean", "best", "merged"):
+        report = run(capsys, *arguments, "--missing", "zero", "--soda-sets", how)
+        assert f"swapped,{how}" in report["signatures"]["dense"]
+        read = read_submission(some), [read_annotations(first), read_annotations(second)]
+        expected = score_dense(*read, metrics=["bleu", "rouge", "cider"], missing="zero", soda_sets=how)
+        assert report["scores"] == expected.corpus
+        sets[how] = report["scores"]["SODA_d"]
+    assert (
+        len(set(sets.values())) > 1 and run(capsys, *arguments, "--missing", "zero")["scores"]["SODA_d"] == sets["mean"]
+    )
+    assert main([*arguments]) == 2
+    assert "--missing zero counts them as 0, --missing drop leaves them out" in capsys.readouterr().err
     assert main([*arguments, "--idf", first]) == 2
     assert "--idf does not apply to dense captions" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Captions are read from every kind of file people have, and whatever is wrong in one is named with its place."""
 
 import json
+import logging
 import time
 import tracemalloc
 
@@ -107,10 +108,22 @@ def test_lang_chooses_captions_and_must_be_said_where_there_are_several(write):
     assert read_references(path, lang="de") == {"cats/1.jpg": ["A cat.", "Eine Katze."], "2.jpg": ["Ein Hund."]}
     rows = [{"id": 1, "captions": [{"text": "x", "lang": "pt_BR"}, {"text": "y", "lang": "en"}]}]
     assert read_references(write(rows, "b.jsonl"), lang="pt-br") == {1: ["x"]}
-    with pytest.raises(ValueError, match="several languages .en, pt-br.; choose one with lang"):
+    with pytest.raises(ValueError, match="several languages .en, pt-BR.; choose one with lang"):
         read_references(write(rows, "b.jsonl"))
-    with pytest.raises(ValueError, match="no caption is in 'fr'; the file has en, pt-br"):
+    with pytest.raises(ValueError, match="no caption is in 'fr'; the file has en, pt-BR"):
         read_references(write(rows, "b.jsonl"), lang="fr")
+
+
+def test_captions_of_a_language_are_found_by_any_of_its_codes(write):
+    rows = [{"id": 1, "captions": [{"text": "x", "lang": "eng"}, {"text": "y", "language": "en_GB"}, {"text": "z"}]},
+            {"id": 2, "caption": "w", "language": "deu"}, {"id": 3, "caption": "v", "lang": "pt-BR"}]  # fmt: skip
+    path = write(rows, "a.jsonl")
+    assert read_references(path, lang="en") == read_references(path, lang="en-US") == {1: ["x", "y", "z"]}
+    assert read_references(path, lang="de") == {1: ["z"], 2: ["w"]}
+    assert read_references(path, lang="pt")[3] == ["v"]
+    assert read_references(write(rows[:1], "b.jsonl")) == {1: ["x", "y", "z"]}, "all codes of English are one language"
+    with pytest.raises(ValueError, match="lang: 'german' is the name of a language, not its code; write de"):
+        read_references(path, lang="german")
 
 
 def test_splits_of_json_lines_go_by_any_common_name(write):
@@ -144,6 +157,47 @@ def test_a_byte_order_mark_changes_nothing(write):
     assert read_predictions(write(b"\xef\xbb\xbf" + plain)) == {"1": "größer"}
 
 
+def test_a_file_of_windows_is_read_and_a_warning_names_its_encoding(write, caplog):
+    text = json.dumps({"1": "größer \u2013 \u201cja\u201d", "café": "x"}, ensure_ascii=False)
+    path = write(text.encode("cp1252"))
+    with caplog.at_level(logging.WARNING, "capjax.metrics"):
+        assert read_predictions(path) == json.loads(text)
+    assert f"{path}:1: not UTF-8: byte 0xf6; the file is read as Windows-1252" in caplog.text
+
+
+def test_utf8_in_which_a_byte_is_damaged_is_not_taken_for_another_encoding(write):
+    text = json.dumps({"1": "größer", "2": "größer"}, ensure_ascii=False).encode()
+    with pytest.raises(ValueError, match=":1: not UTF-8: byte 0xff at offset 9"):
+        read_predictions(write(text.replace(b"\xc3\xb6", b"\xff\xb6", 1)))
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\x1c", "\u000b", "\u000c", "\u00a0"])
+def test_no_character_of_a_caption_ends_a_line(write, separator):
+    text = f"a{separator}cat {separator}"
+    rows = [{"id": n, "caption": text} for n in range(3)]
+    assert read_predictions(write(rows, "a.jsonl")) == dict.fromkeys(range(3), text)
+    assert read_references(write({"images": [], "annotations": [{"image_id": 1, "caption": text}]})) == {1: [text]}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n\r\n"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_lines_may_end_as_on_any_system_and_blank_ones_are_no_lines(write, end, name):
+    rows = [{"id": n, "caption": 'a 12" pizza'} for n in range(3)]
+    marked = "".join("\ufeff" * (row["id"] == 2) + json.dumps(row) + end for row in rows)  # joined files
+    assert read_predictions(write(marked, name)) == dict.fromkeys(range(3), 'a 12" pizza')
+
+
+@pytest.mark.parametrize("images", [[{"id": 1}, {"id": "2"}], []])
+def test_an_id_is_the_same_as_text_and_as_a_number(write, images):
+    captions = [(1, "a"), ("2", "b"), ("1", "c"), (2, "d")]
+    annotations = [{"image_id": id, "caption": text} for id, text in captions]
+    expected = {1: ["a", "c"], "2": ["b", "d"]}
+    assert read_references(write({"images": images, "annotations": annotations})) == expected
+    assert read_references(write(annotations)) == expected
+    sentences = [{"video_id": id, "caption": text} for id, text in captions]
+    assert read_references(write({"sentences": sentences, "videos": [{"video_id": "1", "split": "test"}]})) == expected
+
+
 def rows_with(**changed):
     return [{"id": 1, "caption": "x"}, {"id": 2, "caption": "y"} | changed]
 
@@ -162,13 +216,14 @@ def rows_with(**changed):
         ('{"1": "a",\n "2" "b"}', r"line 2, column 6: not JSON: Expecting ':'"),
         ('{"1": "a"} {"2": "b"}', "line 1: more follows"),
         ('{"1": "a", "1": "b"}', "the key '1' is repeated"),
-        ('{"1": NaN}', "NaN is not JSON"),
+        ('{"1": NaN}', "line 1: NaN is not JSON"),
+        ('{"NaN": "NaN \\\\",\n "1": "a", "2":\n -Infinity}', "line 3: -Infinity is not JSON"),
         ('[{"image_id": -Infinity, "caption": "x"}]', "-Infinity is not JSON"),
         ("[" * 200_000, "nested too deep"),
         ('{"a":' * 200_000, "nested too deep"),
         ('{"1": ' + "[" * 500 + "]" * 500 + "}", "'1'.*expected text, found a list"),
         ('{"1": ' + "9" * 5000 + "}", "4300"),
-        (b'{"1": "gr\xfc\xdfe"}', r":1: not UTF-8: byte 0xfc at offset 9"),
+        (b'{"1": "gr\xfc\x81e"}', r":1: not UTF-8: byte 0xfc at offset 9"),
         ('{"1": "a"}'.encode("utf-16"), "UTF-16"),
         (b"\x1f\x8b\x08\x00", "compressed"),
         ('{"1": 5}', "'1'.*expected text, found 5"),
@@ -181,6 +236,17 @@ def rows_with(**changed):
         ('{"1": ["a", " "]}', r"captions\[1\] an empty caption of '1'"),
         ('{"": "a"}', "id: expected text or a whole number, found ''"),
         (r'{"1": "\ud83d"}', "surrogate"),
+        (r'{"\udc80": "a"}', "id: expected text or a whole number, found half of a surrogate pair"),
+        ({"1": "a" * 20_001}, "expected text of at most 20,000 characters, found 20,001"),
+        ({"1" * 30_000: 5}, "id: expected text or a whole number of at most 20,000 characters"),
+        (["x" * 10**6], "expected image_id and caption"),
+        ({"sentences": [{"video_id": 1, "caption": "a"}], "videos": [[None]]}, r"videos\[0\]: expected an object"),
+        (
+            {"sentences": [{"video_id": 1, "caption": "a"}], "videos": [{"video_id": [1]}]},
+            r"videos\[0\]: id: expected text or a whole number, found a list",
+        ),
+        ([{"image_id": 1e999, "caption": "x"}], "Infinity is not JSON"),
+        ('[{"image_id": 1e999, "caption": "x"}]', "expected text or a whole number, found inf"),
         ({"images": [], "annotations": [{"image_id": 1}]}, r"annotations\[0\]: expected image_id and caption, found"),
         ({"annotations": [{"caption": "x"}]}, r"annotations\[0\]: expected image_id, found 'caption'"),
         ({"annotations": [{"image_id": 1.0, "caption": "x"}]}, "id: expected text or a whole number, found 1.0"),
@@ -216,7 +282,7 @@ def test_a_bad_file_of_references_is_named_with_the_place(write, content, messag
         ('{"id": 1, "caption": "x"}\n{"id": 1, "id": 2}', ":2: the key 'id' is repeated"),
         ('{"id": 1, "caption": "x"}\n{"id": 2, "caption": Infinity}', ":2: Infinity"),
         ('{"id": 1, "caption": "x"}\n' + "[" * 100_000, ":2: .*nested too deep"),
-        (b'{"id": 1, "caption": "x"}\n{"id": "\xff"}', r":2: not UTF-8: byte 0xff at offset 34"),
+        (b'{"id": 1, "caption": "x"}\n{"id": "\xff\x81"}', r":2: not UTF-8: byte 0xff at offset 34"),
         (rows_with(id=1), ":2: the id 1 is repeated, first at .*:1"),
         (rows_with(id="1"), ":2: the id '1' is repeated"),
         (rows_with(id=None), ":2: id: expected text or a whole number, found null"),
@@ -225,6 +291,9 @@ def test_a_bad_file_of_references_is_named_with_the_place(write, content, messag
         (rows_with(caption=None), ":2: a caption of 2: expected text, found null"),
         (rows_with(captions=["z"]), ":2: expected caption or captions, found 'id', 'caption', 'captions'"),
         (rows_with(lang=4), ":2: lang: expected a code such as en, found 4"),
+        (rows_with(lang=float("nan")), ":2: NaN is not JSON"),
+        (rows_with(lang="english"), ":2: lang: 'english' is the name of a language, not its code; write en"),
+        (rows_with(language="xx"), ":2: lang: there is no language with the code 'xx'"),
         ([{"id": 1, "captoins": ["x"]}], ":1: expected caption or captions, found 'id', 'captoins'"),
         ([{"id": 1, "captions": "x"}], ":1: captions: expected a list, found 'x'"),
         ([{"id": 1, "captions": []}], ":1: no captions of 1"),

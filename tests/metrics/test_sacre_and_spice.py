@@ -77,5 +77,5 @@ def test_where_spice_cannot_run_it_is_absent_and_never_0(spice_package, monkeypa
 
 
 def test_an_unknown_metric_is_named():
-    with pytest.raises(ValueError, match="no metric 'bleurt'; choose from bleu"):
+    with pytest.raises(ValueError, match="no metric 'bleurt'; did you mean bleu. choose from bleu"):
         score(PREDICTIONS, REFERENCES, metrics=["bleurt"])

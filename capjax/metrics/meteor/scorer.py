@@ -5,10 +5,12 @@ parameters of the task `rank`, as pycocoevalcap runs the Java program (`-l en -n
 sentence by sentence.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from capjax.metrics.messages import show_value
 from capjax.metrics.meteor import resources, text
 from capjax.metrics.meteor.matches import WordIndex, concatenate, find_matches
 from capjax.metrics.meteor.search import align
@@ -24,7 +26,9 @@ _MODULES = len(_WEIGHTS)
 # as one chunk, which is not a fragment); matched words by [hypothesis, reference], [content, function], module.
 _LENGTHS, _FUNCTIONS, _CHUNKS, _MATCHED = slice(0, 2), slice(2, 4), 4, 5
 STATISTICS = _MATCHED + 4 * _MODULES
-_PAIRS = 2048  # aligned at a time
+# Aligned at a time: pairs, and words of the hypothesis times words of the reference. Every match of words takes memory.
+_PAIRS, _CELLS = 2048, 500_000
+_MAX_MATCHES = 200_000  # of equal words, of a hypothesis with all its references
 
 
 class Meteor(Metric):
@@ -53,17 +57,31 @@ def statistics(hypotheses: Sequence[Sequence[str]], groups: Sequence[Sequence[Se
 
     Raises:
       ModuleNotFoundError: pycocoevalcap, which has the data, is not installed.
+      ValueError: a caption repeats words of its references too often to be aligned.
     """
     data = resources.load()
     index = WordIndex(data)
     out = np.zeros((STATISTICS, len(hypotheses)))
-    begin, count = 0, 0
-    for end, group in enumerate(groups, 1):
+    begin, count, cells = 0, 0, 0
+    for end, (hypothesis, group) in enumerate(zip(hypotheses, groups, strict=True), 1):
         count += len(group)
-        if count >= _PAIRS or end == len(groups):
+        cells += (own_cells := len(hypothesis) * sum(map(len, group)))
+        if own_cells > _MAX_MATCHES:
+            _check_matches(hypothesis, group)
+        if count >= _PAIRS or cells >= _CELLS or end == len(groups):
             out[:, begin:end] = _best(hypotheses[begin:end], groups[begin:end], index, data)
-            begin, count = end, 0
+            begin, count, cells = end, 0, 0
     return out
+
+
+def _check_matches(hypothesis: Sequence[str], group: Sequence[Sequence[str]]):
+    words = Counter(hypothesis)
+    matches = sum(words[word] for reference in group for word in reference)
+    if matches > _MAX_MATCHES:
+        raise ValueError(
+            f"METEOR: {matches:,} pairs of equal words in the caption {show_value(' '.join(hypothesis))} and its "
+            f"references; up to {_MAX_MATCHES:,} can be aligned. Shorten the caption, or leave METEOR out"
+        )
 
 
 def aggregate(sums: np.ndarray) -> np.ndarray:
