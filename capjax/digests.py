@@ -103,7 +103,7 @@ def check(path: Path, data: bytes, remedy: str, *, editable: bool = False):
         _warn(f"{path} was edited or damaged since capjax wrote it: it differs from its digest in {FILE}")
         return
     raise DigestError(
-        f"{path} is damaged: it differs from its digest in {FILE} of the same folder; {remedy}. If it was replaced on "
+        f"{path} is cut short or damaged (it differs from its digest in {FILE}); {remedy}. If it was replaced on "
         f"purpose, remove {FILE}"
     )
 

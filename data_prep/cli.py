@@ -238,7 +238,8 @@ def _print_summary(builder, seconds: float):
         if problem.kind in ("other_language", "unknown_key"):
             print(f"{problem.where}: {problem.message}")
     if copies := sum(problem.kind == "copy_across_splits" for problem in report.problems):
-        print(f"{copies:,} {noun}s of val or test are exact copies of others; --keep-copies says whether they stay")
+        outcome = "they were kept" if builder.keep_copies else "they were left out; --keep-copies keeps them"
+        print(f"{copies:,} {noun}s of val or test are exact copies of others in another split: {outcome}")
     if builder.report.problems:
         print(f"{len(builder.report.problems):,} problems, listed in {builder.output_dir / 'report.json'}")
     records = sum(counts[noun + "s"] for counts in report.splits.values())

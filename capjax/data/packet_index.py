@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -49,8 +50,8 @@ class PacketIndex:
       keys: Key frames, at which decoding may start.
       shifts: Units to add to the timestamps of each packet, UNKNOWN if a packet's timestamps are damaged; None if no
         timestamp is corrected.
-      order_times: Seconds at which the first, second, ... frame that the decoder puts out is displayed, for an AVI file
-        without usable presentation times; else None.
+      order_times: Seconds at which the first, second, ... frame that the decoder puts out is displayed, if the file has
+        no usable presentation times; else None.
       unit: Stream unit in seconds.
       first: Time in stream units from which seconds are counted.
       late: Seconds for which other streams play before the video starts.
@@ -180,20 +181,21 @@ def _index(path: Path, container: InputContainer, stream: VideoStream, rows: _Ro
 
     is_avi, held = container.format.name == "avi", int(stream.codec_context.has_b_frames)
     shown = np.where(pts == UNKNOWN, dts, pts)
-    given, order_times = shown[shown != UNKNOWN], None
-    relies_on_pts = not reorders and not (pts == UNKNOWN).any() and len(np.unique(pts)) > _DISTINCT * len(pts)
+    given, order_times = shown[shown != UNKNOWN], cast(np.ndarray | None, None)
+    distinct = len(np.unique(given))
+    relies_on_pts = not reorders and not (pts == UNKNOWN).any() and distinct > _DISTINCT * len(pts)
     if is_avi and not relies_on_pts and not (dts == UNKNOWN).any():
         shown, first = dts, int(dts.min()) - round(late / unit)
+        end = (int(dts.max()) - first) * unit
         order_times = (np.sort(dts) - first) * unit + held * frame
-        end = float(order_times[-1]) - held * frame
-    elif len(given) > _ENOUGH * len(pts):
+    elif distinct > _ENOUGH * len(pts):
         first = int(given.min()) - round(late / unit)
         end = (int(given.max()) - first) * unit
         if is_avi:  # FFmpeg reports the times of decoding, which lag by the frames that the decoder holds
             first -= round(held * frame / unit)
     else:
-        first = (int(given.min()) if len(given) else 0) - round(late / unit)
-        end = late + (len(pts) - 1) * frame
+        first, end = 0, late + (len(pts) - 1) * frame
+        order_times = late + np.arange(len(pts)) * frame
     length = float(packets.length[chosen][int(np.argmax(shown))])
     end += length if 0 < length < _LAST_FRAME or 0 < length <= promised - end + frame else frame
     # The last frame stays where the sound plays considerably longer. An end that a header declares is an upper limit.

@@ -226,7 +226,7 @@ class VideoFile:
 
     def _decode(self, plan: "_Plan | None") -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (seconds, frame) in presentation order; with a plan, only what it needs is decoded."""
-        index, last, number = self._index, -math.inf, 0
+        index, last, number, previous = self._index, -math.inf, 0, None
         # The decoding times of a plan, which skips packets, say nothing.
         guess = _PresentationTimes() if plan is None else lambda frame: frame.dts if frame.pts is None else frame.pts
 
@@ -248,11 +248,17 @@ class VideoFile:
                 if frame.is_corrupt:
                     on_damage(pts)
                     continue
+                if index.pts is None and pts == previous:  # one of many frames with the same timestamp
+                    pts = None
+                else:
+                    previous = pts
                 time = seconds(pts)
                 number += 1
-                if time > last:  # a timestamp that goes back is damaged: the earlier frame stays
+                if time > last:
                     last = time
                     yield max(time, 0.0), frame
+                elif plan is None and time < last - EPSILON:  # a timestamp that goes back: the earlier frame stays
+                    self._damaged.add(max(time, 0.0))
 
 
 class _PresentationTimes:

@@ -8,7 +8,7 @@ import numpy as np
 from capjax import config as config_lib
 from capjax.config import ConfigError
 from capjax.decode.results import Caption, Event
-from capjax.digests import DigestError, verify
+from capjax.digests import verify
 from capjax.export import export_job
 from capjax.files import read_text
 from capjax.text.vocabulary import Vocabulary
@@ -32,10 +32,6 @@ class SavedModelGenerator:
     def __init__(self, directory: Path):
         export_job.check_installed("--model")
         metadata = export_job.read_metadata(directory)
-        try:
-            verify(directory)
-        except DigestError as error:
-            raise ValueError(f"{error}; {export_job.REMEDY}, or copy the export again") from error
         self.step, self.external_data = metadata["step"], metadata["external_data"]
         config_path = directory / "config.json"
         self.config = config_lib.from_json(read_text(config_path, export_job.REMEDY), str(config_path))
@@ -43,10 +39,11 @@ class SavedModelGenerator:
         import tensorflow as tf
 
         try:
+            verify(directory)
             self._loaded = tf.saved_model.load(str(directory))
         except Exception as error:  # TensorFlow has no common class for files that are missing or damaged
             first = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ValueError(f"{directory} cannot be loaded by TensorFlow: {first}; export it anew") from error
+            raise ValueError(f"{directory} cannot be loaded by TensorFlow: {first}; {export_job.REMEDY}") from error
 
     def check(self, config):
         """Raises ConfigError if a config is of another model or task."""

@@ -288,7 +288,9 @@ def pick(arrays: list, mask, max_frames: int):
     count = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)[:, None]
     position = tf.range(max_frames)[None]
     middle = np.arange(max_frames) + 0.5
-    spread = tf.cast(tf.floor(middle[None] * (tf.cast(count, tf.float64) / max_frames)), tf.int32)
+    # Of a constant divisor TensorFlow's optimizer makes a factor of `middle`, whose products may round to other frames.
+    divisor = tf.cast(max_frames + tf.minimum(count, 0), tf.float64)
+    spread = tf.cast(tf.floor(middle[None] * (tf.cast(count, tf.float64) / divisor)), tf.int32)
     index = tf.where(count > max_frames, spread, tf.minimum(position, n - 1))
     index = tf.gather(order, index, batch_dims=1)
     picked = [tf.gather(each, index, batch_dims=1) for each in arrays]

@@ -33,7 +33,7 @@ def is_text(text: str) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number; true and false are none."""
-    if type(value) not in (int, float):  # bool is a subclass of int
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
         return math.isfinite(value)

@@ -135,6 +135,26 @@ def test_a_picture_that_stands_still_for_a_minute_is_reported_and_kept(tmp_path)
     assert "no frame comes between 1.0 and 90.0 s" in message
 
 
+@pytest.mark.parametrize("same", [2, 3, 5, 50])
+def test_no_frame_is_lost_where_timestamps_collide(tmp_path, same):
+    """A Matroska file in which runs of frames have the timestamp of the first of them."""
+    path = write_video(tmp_path / "a.mkv", rate(25, 2), options={"g": "50", "bf": "0"}, unit=Fraction(1, 25))
+    content, block = bytearray(path.read_bytes()), 0
+    with av.open(str(path)) as file:
+        packets = [(packet.pts, bytes(packet)) for packet in file.demux(video=0) if packet.size]
+    for number, (pts, data) in enumerate(packets):
+        block = content.index(data[:40], block)  # after the track, the timestamp in 16 bits, and flags
+        assert int.from_bytes(content[block - 3 : block - 1], "big") == pts
+        content[block - 3 : block - 1] = packets[number // same * same][0].to_bytes(2, "big")
+    path.write_bytes(content)
+    video = VideoFile(path)
+    frames = all_frames(video)
+    assert [number for _, number in frames] == list(range(50))
+    for time, number in frames:
+        assert time == pytest.approx(number / 25, abs=0.05)
+    assert video.duration == pytest.approx(2.0, abs=0.05 * same if same < 50 else 0.05)
+
+
 @pytest.mark.parametrize("fps", [5, 10, 25])
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "packed"])
 def test_all_frames_of_an_avi_with_b_frames_come_in_order_and_one_at_the_start(tmp_path, codec, fps):

@@ -50,7 +50,8 @@ def folder(tmp_path) -> Path:
     (tmp_path / "new_photo.jpg").write_bytes(encode(picture(96, 72, 99)))
     rows = []
     for number in range(6):
-        write_video(videos / f"{number}.mp4", [k / 2 for k in range(8)], size=(96, 64))
+        quality = {"crf": str(20 + number)}  # exact copies would be dropped from val
+        write_video(videos / f"{number}.mp4", [k / 2 for k in range(8)], size=(96, 64), options=quality)
         captions = ["A cat jumps.", {"text": "It crouches.", "start": 0.5, "end": 3.2}]
         rows.append({"video": f"{number}.mp4", "captions": captions, "split": "val" if number > 3 else "train"})
     (videos / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

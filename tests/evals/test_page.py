@@ -11,6 +11,7 @@ import pytest
 from capjax.data.dataset_folder import fingerprint
 from capjax.data.record import RecordSource
 from capjax.evals import page
+from capjax.files import write_with_digest
 from capjax.workdir.layout import Workdir
 from tests.helpers.tiny_job import COLOURS, copy, predictions
 
@@ -119,7 +120,7 @@ def test_the_photos_of_features_come_from_the_dataset_they_were_extracted_from(t
     pictures, features = copy(tiny.data, tmp_path / "pictures"), copy(tiny.data, tmp_path / "features")
     report = json.loads((features / "report.json").read_text())
     report["extracted_from"] = {"path": "../pictures", "fingerprint": fingerprint(pictures)}
-    (features / "report.json").write_text(json.dumps(report))
+    write_with_digest(features / "report.json", json.dumps(report).encode())
     workdir = copy(tiny.trained(), tmp_path / "run")
     scores = json.loads((workdir / "scores.json").read_text()) | {"split": f"{features}@val"}
     (workdir / "scores.json").write_text(json.dumps(scores))

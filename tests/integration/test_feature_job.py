@@ -39,6 +39,7 @@ def trained(tiny, tmp_path_factory):
         report = json.loads((data / "report.json").read_text())
         del report["extracted_from"]  # as in datasets of capjax 0.1
         (data / "report.json").write_text(json.dumps(report))
+        (data / "digests.json").unlink()
         (folder / "old_page.html").write_text(make_page(Workdir(folder / "run")))
         (folder / "old_page_with_photos.html").write_text(make_page(Workdir(folder / "run"), photos=tiny.data))
         (folder / "features.json").write_text(json.dumps(RecordSource(data, "val")[0].features[0].tolist()))

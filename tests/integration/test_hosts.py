@@ -124,7 +124,8 @@ def test_processes_that_share_rows_of_a_batch_train_as_one_process_does(tiny, al
 def test_damage_to_what_one_process_wrote_ends_all_with_its_name(tiny, tmp_path):
     workdir = tmp_path / "run"
     finish(start(tiny, workdir, 2, 1, "train.steps=4", "train.eval_every=0", "data.eval=", "mesh.fsdp=2"))
-    (path,) = (workdir / "checkpoints/4/state").glob("ocdbt.process_1/d/*")
+    files = (workdir / "checkpoints/4/state").glob("ocdbt.process_1/d/*")
+    path = max(files, key=lambda path: path.stat().st_size)
     flip_bit(path)
     process = start(tiny, workdir, 2, 1, "train.steps=8", "train.eval_every=0", "data.eval=", "mesh.fsdp=2", restarts=2)
     _, errors = process.communicate(timeout=200)

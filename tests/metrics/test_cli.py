@@ -218,7 +218,8 @@ def test_an_error_that_nobody_foresaw_names_the_files(capsys, monkeypatch, annot
     monkeypatch.setattr("capjax.metrics.cli.score", fail)
     assert main(["--predictions", predictions, "--references", annotations]) == 70
     err = capsys.readouterr().err
-    assert err.startswith(f"capjax.metrics: KeyError: 'bug', while {predictions} was scored against {annotations}")
+    message = f"unforeseen KeyError: 'bug', while {predictions} was scored against {annotations}"
+    assert err.startswith(f"capjax.metrics: {message}")
 
 
 def test_a_file_name_that_is_not_utf8_is_scored_and_printed(tmp_path, annotations, predictions):
