@@ -136,7 +136,11 @@ def first_steps(name: str, steps: int) -> list[dict]:
     from capjax import jobs
 
     workdir, ended = Path("begun", name), threading.Event()
-    settings = [*EXPECTED["workdirs"][name]["settings"], "train.log_every=1"]
+    settings = dict(setting.split("=", 1) for setting in EXPECTED["workdirs"][name]["settings"])
+    if "optimizer.warmup_steps" not in settings:
+        # Without a warmup, the decay of capjax 0.1 ended a step after the last one.
+        settings["train.steps"] = str(int(settings["train.steps"]) + 1)
+    overrides = [f"{key}={value}" for key, value in settings.items()] + ["train.log_every=1"]
 
     def stop_after_steps():
         while not ended.wait(0.01):
@@ -146,7 +150,7 @@ def first_steps(name: str, steps: int) -> list[dict]:
 
     threading.Thread(target=stop_after_steps, daemon=True).start()
     try:
-        status = jobs.run("train", DEFAULT_CONFIG, str(workdir), settings)
+        status = jobs.run("train", DEFAULT_CONFIG, str(workdir), overrides)
     finally:
         ended.set()
     answers = training_rows(workdir)[:steps]
