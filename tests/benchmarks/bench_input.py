@@ -63,6 +63,8 @@ def ours(files: list[Path], scale: tuple[float, float]) -> Iterator:
     runtime.start(training=True)  # as launch.py does
 
     class Files:
+        languages = None  # not recorded: read from the captions
+
         def __len__(self):
             return len(files)
 
