@@ -113,7 +113,7 @@ def offsets_of_parts(
     latest = np.maximum.accumulate(times)[:-1]
     if not ((times[1:] > latest + _JUMP) | (video.key[1:] & (times[1:] + _BACK < latest))).any():
         return offsets
-    others = np.sort(sound())
+    sound_times = np.sort(sound())
     longest_gap = _JUMP if declared_end else _STILL
 
     def is_jump(last: int, number: int) -> bool:
@@ -121,7 +121,7 @@ def offsets_of_parts(
         return (
             end > max(start + video.length[last] + longest_gap, declared_end + 1)
             and bool(video.key[number] or declared_end)
-            and np.searchsorted(others, start + 1) == np.searchsorted(others, end - 1)
+            and np.searchsorted(sound_times, start + 1) == np.searchsorted(sound_times, end - 1)
         )
 
     offset, last, key, number = 0.0, 0, 0, 1  # last: the packet displayed last on the present clock; key: the last key

@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from capjax.data import gif_file, jpeg_file, png_file
-from capjax.data.media_file import MediaError
+from capjax.data.media_file import REMEDY, MediaError
 from capjax.data.media_formats import MAX_PIXELS, MediaFormat, format_of, photo_format_names, webp_chunks
 
-_REMEDY = "copy the file again, or save it anew"
 # Tags of TIFF files; offsets and lengths are of strips or of tiles.
 _COMPRESSION, _JPEG_TABLES, _JPEG_COMPRESSION = 259, 347, 7
 _OFFSETS, _LENGTHS = (273, 324), (279, 325)
@@ -96,7 +95,7 @@ def decoding_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise MediaError(
-            "damaged", f"the image cannot be decoded: {error or type(error).__name__}; {_REMEDY}"
+            "damaged", f"the image cannot be decoded: {error or type(error).__name__}; {REMEDY}"
         ) from error
 
 
@@ -107,12 +106,12 @@ def _open(data: bytes, image_format: MediaFormat) -> ImageFile.ImageFile:
         raise MediaError("too_large", f"more than {MAX_PIXELS:,} pixels by its header") from error
     except UnidentifiedImageError as error:
         raise MediaError(
-            "damaged", f"the head of the {image_format.name} image is damaged, or of an unsupported kind; {_REMEDY}"
+            "damaged", f"the head of the {image_format.name} image is damaged, or of an unsupported kind; {REMEDY}"
         ) from error
     except Exception as error:  # as above
         raise MediaError(
             "damaged",
-            f"the header of the {image_format.name} image cannot be read: {error or type(error).__name__}; {_REMEDY}",
+            f"the header of the {image_format.name} image cannot be read: {error or type(error).__name__}; {REMEDY}",
         ) from error
 
 
@@ -169,7 +168,7 @@ def _load_deep_png(image: Image.Image, data: bytes) -> Image.Image:
         )
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (image.height, image.width, 4):
-        raise MediaError("damaged", f"the image cannot be decoded; {_REMEDY}")
+        raise MediaError("damaged", f"the image cannot be decoded; {REMEDY}")
     decoded = Image.fromarray((np.asarray(pixels, np.uint16)[..., [2, 1, 0, 3]] >> 8).astype(np.uint8))
     decoded.info.update({key: value for key, value in image.info.items() if key != "transparency"})
     png_file.check_rows(decoded, data)

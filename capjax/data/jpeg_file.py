@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 
-from capjax.data.media_file import MediaError
+from capjax.data.media_file import REMEDY, MediaError
 from capjax.data.media_formats import MAX_PIXELS
 
 # Decoding time grows with the number of scans, which may be empty. Encoders make about ten.
@@ -72,7 +72,7 @@ def check_strip(data: bytes, mode: str, max_pixels: int):
         return
     except ValueError as error:
         if "subsampling" not in str(error):
-            raise MediaError("damaged", f"a strip or tile is damaged or cut short ({error})") from error
+            raise MediaError("damaged", f"a strip or tile is damaged or cut short ({error}); {REMEDY}") from error
 
 
 def is_intact(data: bytes) -> bool:
@@ -92,7 +92,7 @@ def _decode(data: bytes, mode: str, min_size: tuple[int, int]) -> np.ndarray:
     except ValueError as error:
         if "subsampling" in str(error):
             raise UnknownSubsampling(str(error)) from error
-        raise MediaError("damaged", f"the JPEG is damaged or cut short ({error})") from error
+        raise MediaError("damaged", f"the JPEG is damaged or cut short ({error}); {REMEDY}") from error
     if mode == "CMYK":  # stored inverted, by Adobe's convention
         np.subtract(255, pixels, out=pixels)
     return pixels[..., 0] if mode == "L" else pixels
@@ -199,7 +199,7 @@ def _without_stray_bytes(data: bytes, mode: str) -> bytes:
                 break
             scan.coded = scan.coded[: -int(match[1])]
         if warning:
-            raise MediaError("damaged", f"the JPEG is damaged or cut short ({warning})")
+            raise MediaError("damaged", f"the JPEG is damaged or cut short ({warning}); {REMEDY}")
         written += scan.header + scan.coded
     return written + b"\xff\xd9"
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 MAX_FILE_BYTES = 512 * 2**20
 
+# What to do about a damaged file, for messages.
+REMEDY = "copy the file again, or save it anew"
+
 
 class MediaError(ValueError):
     """A media file cannot be used. `kind` is a short name of the problem, by which reports count."""

@@ -265,8 +265,8 @@ def _prefixed(prefix, errors):
 
 def _first(errors: list):
     """The first error of each row, strings [b]."""
-    first, *others = errors
-    for error in others:
+    first, *later_errors = errors
+    for error in later_errors:
         first = tf.where(first == "", error, first)
     return first
 

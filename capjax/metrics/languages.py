@@ -96,8 +96,8 @@ def _languages() -> tuple[dict[str, str], dict[str, str]]:
     for line in Path(__file__).with_name("languages.txt").read_text(encoding="utf-8").splitlines():
         if " = " in line:
             spellings, _, text = line.partition(" = ")
-            code, *others = spellings.split()
-            codes |= dict.fromkeys([code, *others], code)
+            code, *aliases = spellings.split()
+            codes |= dict.fromkeys([code, *aliases], code)
             for name in text.split(", "):
                 names.setdefault(name.casefold(), code)
         elif not line.startswith("#"):
