@@ -84,6 +84,16 @@ def keep_memory(*, training: bool):
         mallopt(_ARENA_MAX, 1)
 
 
+def _print_unraisable(unraisable: "sys.UnraisableHookArgs"):
+    """Prints an error that could not be raised, but for TensorStore's of event loops that Orbax closed.
+
+    When one of several reads or writes fails, Orbax raises its error and closes the loop. TensorStore still reports the
+    others to the loop, and fails for each.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
 def start(level: int = logging.INFO, *, training: bool = False, compiles_only: bool = False):
     """Sets up quiet logs, memory that is kept, and a compilation cache on disk, which makes later starts fast.
 
@@ -100,6 +110,7 @@ def start(level: int = logging.INFO, *, training: bool = False, compiles_only: b
     # Orbax, and asyncio in its threads, log errors of a save, with a traceback, that are also raised.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _print_unraisable
     # Fatal errors only, read when JAX is imported. Among XLA's other errors is "Very slow compile?" after two minutes,
     # which asks for a bug report; training reports long compilations itself.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -112,5 +112,10 @@ def test_a_damaged_or_missing_file_is_named(neighbors, tmp_path):
     whole = path.read_bytes()
     for bad in (whole[: len(whole) // 2], b"no zip", b""):
         path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"n\.npz is cut short or damaged \(it differs from its digest"):
+            Neighbors.load(path)
+    (tmp_path / "digests.json").unlink()
+    for bad in (whole[: len(whole) // 2], b"no zip", b""):
+        path.write_bytes(bad)
         with pytest.raises(ValueError, match=r"n\.npz is damaged"):
             Neighbors.load(path)
