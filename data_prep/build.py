@@ -34,13 +34,14 @@ from tqdm import tqdm
 from capjax.data.record import SIZES_FILE, tfds_features
 from capjax.digests import write_digests
 from capjax.files import write_text
+from capjax.metrics.messages import describe_unforeseen, noting
 from capjax.metrics.writing import WriteError, write_errors_named
 from data_prep.build_report import Report, TooMuchBad
 from data_prep.language_check import check_languages
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
 from data_prep.pool import available_cores, run
-from data_prep.readers.files import current_location, unexpected
+from data_prep.readers.files import current_location
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
 from data_prep.shards import ShardFile, ShardReport, after_kill, write_shard
@@ -297,17 +298,18 @@ class RecordBuilder(
 
 
 def _located(items: ItemStream) -> ItemStream:
-    """Yields the items; an unexpected error of a reader names the location that it has reached.
+    """Yields the items; an unforeseen error of a reader names the location that it has reached.
 
     Raises:
       BuildError: the reader failed.
     """
     try:
-        yield from items
+        with noting(current_location):
+            yield from items
     except InputError:
         raise
     except Exception as error:
-        raise BuildError(unexpected(error, current_location())) from error
+        raise BuildError(describe_unforeseen(error)) from error
 
 
 def _fractional_updates(bar: tqdm) -> Callable[[float], None]:

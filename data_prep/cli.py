@@ -16,11 +16,12 @@ from pathlib import Path
 from capjax import plugins
 from capjax.cli import run_guarded
 from capjax.files import local_path
+from capjax.metrics.messages import describe_unforeseen, noting
 from capjax.registry import nearest
 from data_prep.arguments import checked, number
 from data_prep.clips import CUTS, ClipSettings
 from data_prep.readers import READERS
-from data_prep.readers.files import current_location, unexpected
+from data_prep.readers.files import current_location
 from data_prep.readers.registry import add_arguments, module_of, read
 from data_prep.readers.translations import Source, Translations
 
@@ -179,7 +180,8 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
 
     def run() -> int:
         try:
-            return work()
+            with noting(current_location):
+                return work()
         except KeyboardInterrupt as stop:  # its message says what is kept
             print(f"\nStopped. {stop}".rstrip(), file=sys.stderr)
             raise
@@ -188,7 +190,7 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
         except RuntimeError as error:  # of a build, a worker process or a Beam job
             raise ValueError(str(error)) from error
         except Exception as error:
-            raise ValueError(unexpected(error, current_location())) from error
+            raise ValueError(describe_unforeseen(error)) from error
 
     return run_guarded(f"python -m data_prep {name}", run)
 

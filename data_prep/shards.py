@@ -23,10 +23,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from capjax.data.record import SIZES, Record, serialize
 from capjax.files import write_text
+from capjax.metrics.messages import describe_unforeseen, noting
 from capjax.metrics.writing import write_errors_named
 from data_prep.media import Storage, read_media
 from data_prep.pool import Stopped
-from data_prep.readers.files import at, current_location, unexpected
+from data_prep.readers.files import at, current_location
 from data_prep.readers.item import Item, Problem
 
 # Increase it when the same items are to give other bytes than before.
@@ -187,13 +188,14 @@ def write_shard(shard: Shard, on_items: Callable[[float], None] = lambda count: 
 
 @contextmanager
 def _located_errors() -> Iterator[None]:
-    """Names the item being read in unexpected errors, as RuntimeError."""
+    """Names the item being read in unforeseen errors, as RuntimeError."""
     try:
-        yield
+        with noting(current_location):
+            yield
     except (Stopped, OSError):
         raise
     except Exception as error:
-        raise RuntimeError(unexpected(error, current_location())) from error
+        raise RuntimeError(describe_unforeseen(error)) from error
 
 
 def make_records(shard: Shard, on_items: Callable[[float], None]) -> Iterator[Record | Problem]:

@@ -19,7 +19,7 @@ from capjax.metrics import files
 from capjax.metrics.id_matching import match_ids
 from capjax.metrics.idf import Idf
 from capjax.metrics.languages import check_lang, is_english
-from capjax.metrics.messages import command_line_options, describe_unforeseen, shorten
+from capjax.metrics.messages import command_line_options, describe_unforeseen, noting, shorten
 from capjax.metrics.names import DEFAULT_FAMILIES, DENSE_FAMILIES, FAMILIES, TIOUS, check_families
 from capjax.metrics.report_tables import caption_table, dense_table
 from capjax.metrics.scoring import Scores, default_families, score
@@ -49,8 +49,9 @@ def main(
         add_arguments(parser)
     options = parser.parse_args(arguments)
     name = prog.removeprefix("python -m ")
+    processed = f"{options.predictions} and {shorten(options.references, show=str)}"
     try:
-        with command_line_options():
+        with command_line_options(), noting(processed):
             if prepare:
                 prepare(options)
             _check(options)
@@ -71,11 +72,7 @@ def main(
         return 130
     except Exception as error:
         log.debug("unforeseen error", exc_info=True)
-        print(
-            f"{name}: {describe_unforeseen(error)}, while {options.predictions} was scored against "
-            f"{', '.join(options.references)}; please report this with the files",
-            file=sys.stderr,
-        )
+        print(f"{name}: {describe_unforeseen(error)}", file=sys.stderr)
         return 70
     absent = _requested_but_absent(options, report)
     for metric, reason in absent.items():

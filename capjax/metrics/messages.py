@@ -1,9 +1,11 @@
 """Parts of error messages: values and lists, shortened; options as the reader types them; what was being processed."""
 
 import reprlib
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 # Large and deeply nested values are not written out in full before they are shortened.
 _REPR = reprlib.Repr()
@@ -28,18 +30,27 @@ def shorten(
 
 @contextmanager
 def noting(what: object) -> Iterator[None]:
-    """Adds to any exception in its block the note that `what`, a file or an item, was being processed."""
+    """Adds to any exception in its block the note that `what`, a file or an item, was being processed.
+
+    Args:
+      what: if it changes within the block, a function that returns it, or None when there is nothing to note.
+    """
     try:
         yield
     except Exception as error:
-        error.add_note(f"while processing {what!s:.300}")
+        processed = what() if callable(what) else what
+        if processed is not None:
+            error.add_note(f"while processing {processed!s:.300}")
         raise
 
 
 def describe_unforeseen(error: BaseException) -> str:
     """Returns one line about an exception that no message was written for, with its notes (see `noting`)."""
     notes = "".join(f", {note}" for note in getattr(error, "__notes__", ()) if note.startswith("while processing"))
-    return f"unforeseen {type(error).__name__}: {error!s:.300}{notes}".replace("\n", " ")
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    what, where = f"{type(error).__name__}: {error!s:.300}{notes}", f"{Path(frame.filename).name}:{frame.lineno}"
+    request = "This is a fault of capjax or of a plug-in; please report it with that input"
+    return f"unforeseen {what} (in {where}). {request}".replace("\n", " ")
 
 
 def show_value(value: object) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -19,29 +18,19 @@ _MAX_SHOWN_KEYS = 20
 # Bytes in which the line end of a file is searched.
 _HEAD_BYTES = 4096
 
-_location = ""
+_location: str | None = None
 
 
 def at(where: str) -> str:
-    """Notes the location that is being read, for messages about unexpected errors, and returns it."""
+    """Notes the location that is being read, for messages about unforeseen errors, and returns it."""
     global _location
     _location = where
     return where
 
 
-def current_location() -> str:
-    """The location that is being read; empty if nothing was read yet."""
+def current_location() -> str | None:
+    """The location that is being read; None if nothing was read yet."""
     return _location
-
-
-def unexpected(error: Exception, where: str) -> str:
-    """The message of an error that no code foresees, at a location of the annotations."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}:{frame.lineno}"
-    return (
-        f"{where or 'before the annotations'}: unexpected {type(error).__name__}: {error} (in {place}). This is a "
-        "fault of capjax or of a plug-in; please report it with the annotations at this place"
-    )
 
 
 def find(folder: Path, names: Sequence[str], what: str) -> Path:

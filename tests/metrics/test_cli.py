@@ -218,7 +218,7 @@ def test_an_error_that_nobody_foresaw_names_the_files(capsys, monkeypatch, annot
     monkeypatch.setattr("capjax.metrics.cli.score", fail)
     assert main(["--predictions", predictions, "--references", annotations]) == 70
     err = capsys.readouterr().err
-    message = f"unforeseen KeyError: 'bug', while {predictions} was scored against {annotations}"
+    message = f"unforeseen KeyError: 'bug', while processing {predictions} and {annotations} ("
     assert err.startswith(f"capjax.metrics: {message}")
 
 

@@ -27,8 +27,8 @@ def test_an_error_of_a_reader_names_the_line(tmp_path, make_jsonl, monkeypatch, 
     item = jsonl._item
     monkeypatch.setattr(jsonl, "_item", fails)
     errors = run(make_jsonl(10), tmp_path, capsys)
-    assert f"captions.jsonl:7: unexpected {type(error).__name__}" in errors
-    assert "(in test_unexpected_errors.py:" in errors and "please report it" in errors
+    assert f"unforeseen {type(error).__name__}" in errors and "while processing captions.jsonl:7 (in test_" in errors
+    assert "(in test_unforeseen_errors.py:" in errors and "please report it" in errors
 
 
 def test_an_error_of_a_decoder_names_the_photo(tmp_path, make_jsonl, monkeypatch, capsys):
@@ -40,9 +40,10 @@ def test_an_error_of_a_decoder_names_the_photo(tmp_path, make_jsonl, monkeypatch
     folder = make_jsonl(10)
     bad, to_jpeg = (folder / "0006.jpg").read_bytes(), media.photo_to_jpeg
     monkeypatch.setattr(media, "photo_to_jpeg", fails)
-    assert "captions.jsonl:7 0006.jpg: unexpected TypeError: no good" in run(folder, tmp_path, capsys)
+    errors = run(folder, tmp_path, capsys)
+    assert "unforeseen TypeError: no good, while processing captions.jsonl:7 0006.jpg (" in errors
 
 
 def test_an_error_elsewhere_is_one_line_too(tmp_path, make_jsonl, monkeypatch, capsys):
     monkeypatch.setattr("data_prep.build.make_shards", lambda *_: 1 / 0)
-    assert "unexpected ZeroDivisionError" in run(make_jsonl(10), tmp_path, capsys)
+    assert "unforeseen ZeroDivisionError" in run(make_jsonl(10), tmp_path, capsys)
