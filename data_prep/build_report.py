@@ -29,7 +29,7 @@ class Report:
     def __init__(self, name: str, max_bad: float, strict: bool):
         self.name, self.max_bad, self.strict = name, max_bad, strict
         self.problems: list[Problem] = []
-        self.items = self.captions = self.left_out = 0
+        self.items = self.captions = self.left_out = self.unnamed = 0
         self.noun = "photo"  # or video
         self.media: dict = {}  # how media are stored
         self.extracted_from: dict = {}  # of features: path and fingerprint of the dataset with the pictures
@@ -94,6 +94,7 @@ class Report:
             "splits": self.splits,
             **({"there": self.videos} if self.videos else {}),
             "left_out": self.left_out,
+            "unnamed": self.unnamed,
             "translations": self.translations,
             "max_bad": self.max_bad,
             f"{self.noun}s": {"found": self.items, "bad": len(self.bad(self.noun))},

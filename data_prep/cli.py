@@ -236,6 +236,8 @@ def _print_summary(builder, seconds: float):
         print(f"{file}: {count['joined']:,} of {count['captions']:,} captions are of photos in this dataset")
     if builder.report.left_out:
         print(f"{builder.report.left_out:,} {noun}s are in none of the splits and were left out")
+    if builder.report.unnamed:
+        print(f"{builder.report.unnamed:,} more {noun}s are in these folders, and the annotations do not name them")
     for problem in report.problems:
         if problem.kind in ("other_language", "unknown_key"):
             print(f"{problem.where}: {problem.message}")

@@ -1,6 +1,7 @@
 """Plans shards: checks items without decoding media, and assigns each record to a shard."""
 
 import hashlib
+import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
@@ -9,13 +10,14 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from capjax.data.media_formats import KINDS_BY_SUFFIX
 from capjax.data.photo import MediaError, check_file
 from data_prep.build_report import Report
 from data_prep.copies import copies_across_splits
 from data_prep.media import Storage
 from data_prep.readers.files import at
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, two_splits
-from data_prep.readers.media_folder import nearest_file
+from data_prep.readers.media_folder import names_in, nearest_file
 from data_prep.readers.values import is_text
 from data_prep.shards import Shard, ShardFile, fingerprint, shard_paths
 
@@ -44,11 +46,14 @@ def check_items(
     """
     usable = _UsableItems()
     absent_ids: set[tuple[str, str]] = set()
+    named: dict[Path, set[str]] = {}  # by folder
     for item in items:
         if isinstance(item, Problem):
             _count_problem(item, report, absent_ids)
             continue
         at(item.where)
+        if isinstance(item.media, Path):
+            named.setdefault(item.media.parent, set()).add(item.media.name)
         if not item.split:
             report.left_out += 1
             continue
@@ -70,6 +75,7 @@ def check_items(
             report.add(media)
         else:
             usable.add(item, media)
+    report.unnamed = sum(_count_unnamed(folder, names, report.noun) for folder, names in named.items())
     absent = sum(counts["named"] - counts["there"] for counts in report.videos.values())
     if not report.items and absent:
         first_absent = next(problem for problem in report.problems if problem.costs == "absent")
@@ -82,6 +88,12 @@ def check_items(
     if not usable.by_id:
         raise InputError(f"none of the {report.items} {report.noun}s can be used")
     return _without_copies(usable.by_split(), usable.files, report, keep_copies), usable.files
+
+
+def _count_unnamed(folder: Path, names: set[str], kind: str) -> int:
+    """The number of photos, or videos, in a folder that the annotations do not name."""
+    suffixes = (os.path.splitext(name)[1].lower() for name in names_in(folder) if name not in names)  # noqa: PTH122
+    return sum(KINDS_BY_SUFFIX.get(suffix) == kind for suffix in suffixes)
 
 
 def _count_problem(problem: Problem, report: Report, absent_ids: set[tuple[str, str]]):

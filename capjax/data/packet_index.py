@@ -20,7 +20,14 @@ from jaxtyping import Bool, Float64, Int64
 
 from capjax.data.clock import PacketTimes, offsets_as_ffmpeg, offsets_of_parts
 from capjax.data.photo import MediaError
-from capjax.data.video_streams import has_timestamps, open_video, read_packets, restarts_clock
+from capjax.data.video_streams import (
+    has_next_file,
+    has_timestamps,
+    open_video,
+    read_packets,
+    restarts_clock,
+    restarts_together,
+)
 
 UNKNOWN = np.iinfo(np.int64).min
 # Longest plausible duration in seconds; a longer one comes from damaged timestamps.
@@ -60,6 +67,7 @@ class PacketIndex:
       duration: Seconds up to the end of the file as it is played.
       promised: Duration in seconds that the container declares; 0 if it declares none that can be relied on.
       note: A message about timestamps that were corrected; empty if none was.
+      has_next_file: Whether another file follows in the file, which was not read.
     """
 
     stream: int
@@ -75,6 +83,7 @@ class PacketIndex:
     duration: float
     promised: float
     note: str
+    has_next_file: bool
 
     @property
     def beginning(self) -> float:
@@ -138,9 +147,9 @@ def read_index(
     """
     best, rows, kept, size = streams[0], _Rows(), [], 0
     counts_packets = container.format.name == "avi" and best.codec_context.reorder_depth > 0
-    reorders = False
+    reorders, end = False, 0
     # The sound of other formats is read when it is needed, which is rare.
-    audio = container.streams.audio if restarts_clock(container) else ()
+    audio = container.streams.audio if restarts_together(container) else ()
     for packet in read_packets(container, [*streams, *audio]):
         if packet.stream_index == best.index:
             if size <= keep:
@@ -149,11 +158,12 @@ def read_index(
             reorders = reorders or (counts_packets and _reorders(best.codec_context.name, packet))
         if not packet.is_discard:  # excluded by an edit list
             rows.append(packet)
+        end = max(end, (packet.pos or 0) + packet.size)
     numbers = np.frombuffer(rows.stream, np.int64)
     stream = next((each for each in streams if (numbers == each.index).any()), None)
     if stream is None:
         raise MediaError("no_video", f"{path} has a video stream, but no frames in it")
-    index = _index(path, container, stream, rows, reorders)
+    index = _index(path, container, stream, rows, reorders, has_next_file(path, container, end))
     if stream is not best or size > keep:
         return index, None
     if index.shifts is not None:
@@ -162,7 +172,9 @@ def read_index(
     return index, kept
 
 
-def _index(path: Path, container: InputContainer, stream: VideoStream, rows: _Rows, reorders: bool) -> PacketIndex:
+def _index(
+    path: Path, container: InputContainer, stream: VideoStream, rows: _Rows, reorders: bool, next_file: bool
+) -> PacketIndex:
     if not stream.time_base:
         raise MediaError("damaged", f"{path} does not say in which unit it counts time")
     packets, unit, frame = rows.times(container), float(stream.time_base), 1 / _rate(container, stream)
@@ -170,7 +182,7 @@ def _index(path: Path, container: InputContainer, stream: VideoStream, rows: _Ro
     if late > _LONGEST:
         raise MediaError("damaged", f"{path} starts after {late:.3g} s by its clock; at most 48 hours are read")
     chosen = packets.stream == stream.index
-    sound = functools.cache(lambda: packets if restarts_clock(container) else _read_sound(path))
+    sound = functools.cache(lambda: packets if restarts_together(container) else _read_sound(path))
     offsets = _offsets(packets, container, stream.index, frame, promised, sound)
     pts, dts = (np.frombuffer(times, np.int64)[chosen] for times in (rows.pts, rows.dts))
     shifts = _in_units(offsets[chosen], unit) if offsets[chosen].any() else None
@@ -211,6 +223,7 @@ def _index(path: Path, container: InputContainer, stream: VideoStream, rows: _Ro
         order_times=order_times, unit=unit, first=first, late=late, frame=frame,
         delay=max(_DELAY, held * frame + 0.5 * unit if is_avi else 0.0), duration=duration, promised=promised,
         note=_clock_note(path, np.where(shown == UNKNOWN, np.nan, (shown - first) * unit), offsets[chosen]),
+        has_next_file=next_file,
     )  # fmt: skip
 
 
@@ -305,7 +318,7 @@ def _end_of_sound(
     for stream in container.streams.audio:
         of_stream = (sound.stream == stream.index) & ~np.isnan(sound.pts)
         if of_stream.any():
-            first = sound.pts[of_stream][0] + (offsets[of_stream][0] if restarts_clock(container) else 0.0)
+            first = sound.pts[of_stream][0] + (offsets[of_stream][0] if restarts_together(container) else 0.0)
             end = max(end, float(first - zero + sound.length[of_stream].sum()))
     return end
 

@@ -130,6 +130,9 @@ class VideoFile:
             yield "truncated", f"{message}; the file is cut short; copy it again to caption all of it"
         if self._index.note:
             yield "clock", self._index.note
+        if self._index.has_next_file:
+            message = f"{self.path}: another file follows the first, which alone was read"
+            yield "joined", f"{message}; to caption both, join them with FFmpeg's concat demuxer"
         if self._damaged:
             count, start, end = len(self._damaged), min(self._damaged), max(self._damaged)
             message = f"{self.path}: {count} damaged frame(s) between {start:.1f} and {end:.1f} s left out"

@@ -22,6 +22,12 @@ _DEFAULT = 5_000_000
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
 # Decoders that read the alpha channel of a WebM file, which FFmpeg's own decoders leave out.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Bytes at the start of files, by format, of which FFmpeg reads the first alone where they were appended.
+_STARTS = {
+    "apng": b"\x89PNG\r\n\x1a\n", "asf": bytes.fromhex("3026b2758e66cf11"), "flv": b"FLV\x01",
+    "mov,mp4,m4a,3gp,3g2,mj2": b"ftyp",
+}  # fmt: skip
+_CHUNK = 2**20
 DECODE_ERRORS = (av.error.FFmpegError, OSError)
 
 
@@ -80,7 +86,7 @@ def read_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterat
     Packets of which a part is missing are marked as corrupt.
     """
     packets = container.demux(streams)
-    may_restart, is_gif = restarts_clock(container), container.format.name == "gif"
+    may_restart, format_name = restarts_clock(container), container.format.name
     while True:
         try:
             packet = next(packets)
@@ -89,15 +95,22 @@ def read_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterat
             return
         if may_restart:  # MPEG-TS also marks the last packet before a part that was joined, which is complete
             packet.is_corrupt = False
-        elif is_gif:
+        elif format_name == "gif":
             packet.is_corrupt = not _is_complete_gif(bytes(packet))
+        if format_name == "ogg" and _is_ogg_header(bytes(packet)):
+            continue
         if packet.size:  # an empty packet would flush the decoder
             yield packet
 
 
 def _is_complete_gif(packet: bytes) -> bool:
-    """Whether a packet ends as a GIF image does, or the file does after it; the decoder accepts half an image."""
-    return packet.endswith(b"\0") or b"\0;" in packet[-64:]
+    """Whether a packet ends as a GIF image does, or a file does after it; the decoder accepts half an image."""
+    return packet.endswith(b"\0") or b"\0;" in packet[-64:] or b"\0;GIF8" in packet
+
+
+def _is_ogg_header(packet: bytes) -> bool:
+    """Whether a packet is the header of a stream. Between joined files, FFmpeg gives headers as if they were frames."""
+    return packet[1:7] == b"theora" or packet[:5] == b"OVP80"
 
 
 def restarts_clock(container: InputContainer) -> bool:
@@ -105,9 +118,34 @@ def restarts_clock(container: InputContainer) -> bool:
     return bool(container.format.flags & cast(int, Flags.ts_discont.value))
 
 
+def restarts_together(container: InputContainer) -> bool:
+    """Whether files of this format may consist of parts, and a new part restarts the clock of all streams at once."""
+    # FFmpeg gives the first packet of sound of a joined Ogg file a time of the part before it.
+    return restarts_clock(container) and container.format.name != "ogg"
+
+
 def has_timestamps(container: InputContainer) -> bool:
     """Whether files of this format have timestamps, rather than the frames of a codec alone."""
     return not container.format.flags & cast(int, Flags.no_timestamps.value)
+
+
+def has_next_file(path: Path, container: InputContainer, end: int) -> bool:
+    """Whether a file was appended that FFmpeg does not read.
+
+    Args:
+      end: End of the data that were read, in bytes from the start of the file.
+    """
+    start = _STARTS.get(container.format.name)
+    if start is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(end)
+        data = b""
+        while chunk := file.read(_CHUNK):
+            data = data[-len(start) :] + chunk
+            if start in data:
+                return True
+    return False
 
 
 def reason(error: Exception) -> str:

@@ -107,7 +107,7 @@ class MediaFolder:
             return [folder / name]
         if folder not in self._names:
             names: dict[str, list[str]] = {}
-            for file in _listed(folder):
+            for file in names_in(folder):
                 names.setdefault(_folded(file), []).append(file)
             self._names[folder] = names
         return [folder / file for file in self._names[folder].get(_folded(name), ())]
@@ -115,7 +115,7 @@ class MediaFolder:
     def _by_stem(self, folder: Path) -> dict[str, list[str]]:
         if folder not in self._stems:
             stems: dict[str, list[str]] = {}
-            for file in _listed(folder):
+            for file in names_in(folder):
                 stem, suffix = os.path.splitext(file)  # noqa: PTH122, much faster than a Path for every file
                 if KINDS_BY_SUFFIX.get(suffix.lower()) == self.what:
                     stems.setdefault(_folded(stem), []).append(file)
@@ -131,7 +131,8 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _listed(folder: Path) -> Sequence[str]:
+def names_in(folder: Path) -> Sequence[str]:
+    """The names in a folder, sorted; none if it cannot be read."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208, names are all that is needed
     except OSError:
@@ -143,7 +144,7 @@ def nearest_file(path: Path) -> str:
     folder = path.parent
     if not _is_folder(folder):
         return f"there is no folder {folder.name!r}; correct the name, or give the folder of the media with --images"
-    names = _listed(folder)[:_MAX_COMPARED]
+    names = names_in(folder)[:_MAX_COMPARED]
     if close := difflib.get_close_matches(path.name, names, n=1):
         return f"the nearest file is {close[0]!r}; correct the name in the annotations, or rename the file"
     return "no file has a similar name; correct the name, or give the folder of the media with --images"

@@ -69,6 +69,29 @@ def test_parts_that_restart_the_clock_are_joined(tmp_path, monkeypatch, keep, na
     assert notes(video) == ["clock"]
 
 
+@pytest.mark.parametrize("suffix", ["flv", "mp4", "mov", "wmv"])
+def test_a_file_that_follows_another_in_a_format_that_ends_with_the_first_is_reported(tmp_path, suffix):
+    codec = "wmv2" if suffix == "wmv" else "libx264"
+    part = write_video(tmp_path / f"a.{suffix}", rate(25, 2), unit=Fraction(1, 25), codec=codec, options={"bf": "0"})
+    assert notes(VideoFile(part)) == []
+    video = VideoFile(join(tmp_path / f"c.{suffix}", part, part))
+    assert video.duration == pytest.approx(2.0, abs=0.1)
+    assert notes(video) == ["joined"]
+
+
+def test_headers_between_joined_ogg_files_are_no_frames(tmp_path):
+    part = write_video(tmp_path / "a.ogv", rate(25, 2), unit=Fraction(1, 25), codec="libvpx", options={"g": "12"})
+    video = VideoFile(join(tmp_path / "c.ogv", part, part))
+    assert (video.frames, len(all_frames(video))) == (100, 100)
+    assert video.duration == pytest.approx(4.0)
+    assert notes(video) == ["clock"]
+
+
+def test_no_frame_is_lost_where_gif_files_were_joined(tmp_path):
+    part = write_video(tmp_path / "a.gif", rate(25, 2), unit=Fraction(1, 25), codec="gif", pix_fmt="rgb8")
+    assert len(all_frames(VideoFile(join(tmp_path / "c.gif", part, part)))) == 100
+
+
 def test_events_in_the_second_part_are_not_beyond_the_end(tmp_path):
     from capjax.data.record import RecordCaption
     from data_prep.media import Storage, read_video

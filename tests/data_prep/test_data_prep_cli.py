@@ -145,3 +145,12 @@ def test_without_the_extra_it_says_in_one_line_what_to_install():
     result = subprocess.run([sys.executable, "-c", code, "shapes", "--help"], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr == "capjax prepare: PIL is not installed: pip install 'capjax[train]'\n"
+
+
+def test_photos_that_the_annotations_do_not_name_are_counted(tmp_path, make_jsonl, capsys):
+    folder = make_jsonl(5)
+    for name in ("more.jpg", "more.JPEG", "0006.png", "notes.txt", "clip.mp4"):
+        (folder / name).write_bytes((folder / "0000.jpg").read_bytes())
+    assert main(["jsonl", "--input", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert "3 more photos are in these folders, and the annotations do not name them" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/report.json").read_text())["unnamed"] == 3
