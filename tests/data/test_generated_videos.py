@@ -181,11 +181,12 @@ def test_a_generated_video_has_the_frames_and_times_of_ffmpeg(tmp_path, seed):
     ours = [(shown.time, pixels(video.jpeg(shown.frame, PICTURE))) for shown in video.frames_at((), all_frames=True)]
     if kinds := {kind for kind, _ in video.notes()} - {"clock"}:
         pytest.fail(f"{made}: reported {kinds} of an intact file")
-    assert abs(len(ours) - len(times)) <= 1 + len(times) // 25, made
+    # Program streams give two frames one timestamp now and then; the first of them is displayed for no time.
+    assert 0 <= len(times) - len(ours) <= (2 if made.suffix == "mpg" else 0), made
     assert ours[0][1].shape == pictures[0].shape, made
     usual = np.median(np.diff(times)) if len(times) > 1 else 1 / made.fps
     # The lag of frames in AVI, which FFmpeg counts, does not make the file longer.
-    end, tolerance = times[-1] + usual, (3.5 if made.suffix == "avi" else 1.5) * usual
+    end, tolerance = times[-1] + usual, (2.5 if made.suffix == "avi" else 1.5) * usual
     assert video.duration > end - tolerance, made
     if made.sound is None:
         assert video.duration < end + tolerance, made
