@@ -1,11 +1,10 @@
 """Damaged annotations of all readers: each item is kept or reported, and nothing but an InputError is raised.
 
-CAPJAX_FUZZ_CASES is the number of cases (default: 400). A failure names its case, which `_case(number)` makes again.
+A failure names its case, which `_case(number)` makes again.
 """
 
 import copy
 import json
-import os
 import random
 import resource
 import shutil
@@ -20,9 +19,10 @@ from data_prep.cli import main
 from data_prep.plan import check_items
 from data_prep.readers import READERS, InputError, Item, Problem
 from data_prep.readers.translations import Source, Translations
+from tests.helpers.fuzzing import count_cases
 from tests.helpers.pictures import encode, picture
 
-CASES = int(os.environ.get("CAPJAX_FUZZ_CASES", 400))
+CASES = count_cases(400, 10_000)
 # Largest time of a case, and memory of all cases.
 _SECONDS, _BYTES = 10, 2**30
 

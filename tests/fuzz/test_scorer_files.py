@@ -1,7 +1,6 @@
 """Damaged and hostile files of captions, given to the scorer: it scores them or says in a line what is wrong.
 
-CAPJAX_FUZZ_CASES is the number of cases (default 300); 5,000 are the long form. Each case has a seed of its own, its
-number, by which a failure is reproduced: CAPJAX_FUZZ_CASE=123.
+Each case has a seed of its own, its number, by which a failure is reproduced: CAPJAX_FUZZ_CASE=123.
 """
 
 import copy
@@ -17,8 +16,9 @@ import pytest
 
 from capjax.metrics import agreement
 from capjax.metrics.cli import main
+from tests.helpers.fuzzing import count_cases
 
-CASES = int(os.environ.get("CAPJAX_FUZZ_CASES", "300"))
+CASES = count_cases(300, 5_000)
 ONLY = os.environ.get("CAPJAX_FUZZ_CASE")
 SECONDS, BYTES = 10, 2**30
 

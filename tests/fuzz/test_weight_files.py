@@ -1,7 +1,6 @@
 """Damaged and hostile weight files are refused in one line, at a cost in proportion to their size, and run nothing."""
 
 import io
-import os
 import pickle
 import random
 import zipfile
@@ -14,10 +13,11 @@ from capjax.decode.consensus import Neighbors
 from capjax.models.pretrained import WeightsError, read_weights
 from tests.helpers.bounds import bounded
 from tests.helpers.byte_damage import damage
+from tests.helpers.fuzzing import count_cases
 from tests.helpers.torch_models import torch_models
 from tests.helpers.weight_files import slim_resnet
 
-CASES = int(os.environ.get("CAPJAX_FUZZ_CASES") or 60)
+CASES = count_cases(60, 2_000)
 
 
 @pytest.fixture(scope="module")
