@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
+from capjax.metrics.json_types import check_type
 from capjax.metrics.writing import replacing, write_errors_named
-from capjax.typed_json import check_type
 
 log = logging.getLogger("capjax")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from capjax import digests
+from capjax.metrics.json_types import check_type
 from capjax.metrics.writing import replacing, write_errors_named
-from capjax.typed_json import check_type
 
 # etils reads this before its first access. Buckets are then accessed with gcsfs also where TensorFlow is installed,
 # which has other credentials and errors.
@@ -122,7 +122,7 @@ def read_json(path: Path, remedy: str, kind: Any = Any) -> Any:
     """Reads a JSON file that capjax wrote; see `read_bytes`.
 
     Args:
-      kind: the type of its contents, see `capjax.typed_json.check_type`.
+      kind: the type of its contents, see `capjax.metrics.json_types.type_mismatch`.
 
     Raises:
       FileNotFoundError: there is no such file.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+from capjax.metrics.messages import show_value
 from data_prep.readers.item import Item, Problem
 
 # Captions of a language that are looked at, and the fewest that are worth it: loading the identifier takes longer than
@@ -54,8 +55,8 @@ def _check_language(lang: str, captions: list[tuple[Item, str]]) -> Iterator[Pro
     share = other_languages.total() / len(sample)
     message = (
         f"{share:.0%} of the captions with the language {lang} seem to be in another one "
-        f"({listed}; {len(sample)} of {len(captions)} were looked at), such as {text!r:.80}; give each caption its "
-        "language in the annotations, or that of all with --lang"
+        f"({listed}; {len(sample)} of {len(captions)} were looked at), such as {show_value(text)}; give each caption "
+        "its language in the annotations, or that of all with --lang"
     )
     yield Problem("other_language", message, item.where, item.id, "nothing")
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from capjax.data.media_formats import KINDS_BY_SUFFIX
 from capjax.data.photo import MediaError, check_file
+from capjax.metrics.json_types import is_text
 from data_prep.build_report import Report
 from data_prep.copies import copies_across_splits
 from data_prep.media import Storage
 from data_prep.readers.files import at
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, two_splits
 from data_prep.readers.media_folder import names_in, nearest_file
-from data_prep.readers.values import is_text
 from data_prep.shards import Shard, ShardFile, fingerprint, shard_paths
 
 # Missing files whose messages name the nearest file, for which a folder is read.

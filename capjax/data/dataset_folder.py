@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, cast
 
 from capjax import digests
 from capjax.files import absolute, read_bytes, read_json
+from capjax.metrics.json_types import between
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core.read_only_builder import ReadOnlyBuilder
@@ -21,12 +22,12 @@ _METADATA = ("dataset_info.json", "features.json")
 class MediaJson(TypedDict, total=False):
     """How media are stored, see `RecordSource.media`; in a workdir also the seconds of the `longest` record."""
 
-    short_side: Annotated[int, (1, 2**20)]
-    quality: Annotated[int, (1, 100)]
-    fps: Annotated[float, (1e-3, 1e3)]
-    window: Annotated[float, (1e-3, 1e9)]
-    overlap: Annotated[float, (0, 1e9)]
-    longest: Annotated[float, (0, 1e9)]
+    short_side: Annotated[int, between(1, 2**20)]
+    quality: Annotated[int, between(1, 100)]
+    fps: Annotated[float, between(1e-3, 1e3)]
+    window: Annotated[float, between(1e-3, 1e9)]
+    overlap: Annotated[float, between(0, 1e9)]
+    longest: Annotated[float, between(0, 1e9)]
 
 
 class _SplitJson(TypedDict):

@@ -28,8 +28,8 @@ from capjax.data.record import SIZES_FILE, Record, RecordSource
 from capjax.data.targets import Targets, make_targets, references
 from capjax.data.transforms import pick_frames
 from capjax.files import storage_path
+from capjax.metrics.json_types import between, check_type
 from capjax.text.vocabulary import Vocabulary
-from capjax.typed_json import check_type
 
 # Plural nouns of the kinds of captions, for messages.
 _NOUNS = {"caption": "captions", "summary": "summaries", "event": "events"}
@@ -209,7 +209,7 @@ class _StageState(TypedDict):
 
 
 class _IteratorState(TypedDict):
-    next_index: Annotated[int, (0, sys.maxsize)]
+    next_index: Annotated[int, between(0, sys.maxsize)]
     stage: _StageState
 
 

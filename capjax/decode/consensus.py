@@ -23,9 +23,9 @@ from scipy.sparse import csr_array
 
 from capjax.files import read_bytes, write_with_digest
 from capjax.metrics import tokenizer_for
+from capjax.metrics.json_types import check_type
 from capjax.metrics.ngrams import ngrams
 from capjax.metrics.tfidf import TfIdf, length_penalty
-from capjax.typed_json import check_type
 
 # Weights of the cosines of n-grams of one to four words. CIDEr weighs them equally; longer phrases select better
 # captions (docs/results.md).

@@ -17,10 +17,11 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from capjax.metrics import strict_json
-from capjax.metrics.json_values import expect_text
+from capjax.metrics.caption_types import CaptionText
+from capjax.metrics.json_types import check_type
 from capjax.metrics.messages import show_value
 from capjax.metrics.writing import replacing
 
@@ -47,6 +48,21 @@ class Annotation(NamedTuple):
     events: Sequence[TimedSentence]
 
 
+class _AnnotationJson(TypedDict):
+    duration: float
+    timestamps: list
+    sentences: list[CaptionText]
+
+
+class _EventJson(TypedDict):
+    sentence: CaptionText
+    timestamp: list
+
+
+class _SubmissionJson(TypedDict):
+    results: dict
+
+
 def read_annotations(path: Path) -> dict[str, Annotation]:
     """Reads an annotation set, {video: Annotation}, in the format of ActivityNet Captions (also of YouCook2 and ViTT).
 
@@ -55,24 +71,17 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
       FileNotFoundError: the file does not exist.
     """
     path = Path(path)
-    data = _load(path)
+    data: Any = strict_json.parse(path)
+    check_type(data, dict, str(path))
     annotations = {}
     for video, value in data.items():
         where = f"{path}: video {show_value(video)}"
-        expect_text(video, where, "the id of a video")
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected duration, timestamps and sentences, found {show_value(value)}")
-        if missing := [key for key in ("duration", "timestamps", "sentences") if key not in value]:
-            raise ValueError(
-                f"{where}: no {' and no '.join(map(repr, missing))}; its keys are {show_value(list(value))}"
-            )
+        check_type(video, CaptionText, where)
+        check_type(value, _AnnotationJson, where)
         duration = _number(value["duration"], f"{where}, key 'duration'")
         if duration <= 0:
             raise ValueError(f"{where}, key 'duration': {duration} s is not the duration of a video")
         times, sentences = value["timestamps"], value["sentences"]
-        for key, values in (("timestamps", times), ("sentences", sentences)):
-            if not isinstance(values, list):
-                raise ValueError(f"{where}, key {key!r}: expected a list, found {show_value(values)}")
         if len(times) != len(sentences):
             raise ValueError(
                 f"{where}: expected a sentence for each timestamp, found {len(times)} timestamps and {len(sentences)} "
@@ -83,8 +92,8 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
         events = []
         for number, (time, sentence) in enumerate(zip(times, sentences, strict=True)):
             start, end = _interval(time, f"{where}, event {number}, key 'timestamps'")
-            text = _read_sentence(sentence, f"{where}, event {number}, key 'sentences'")
-            events.append(TimedSentence(start, end, text))
+            _check_not_empty(sentence, f"{where}, event {number}, key 'sentences'")
+            events.append(TimedSentence(start, end, sentence))
         annotations[video] = Annotation(duration, events)
     return annotations
 
@@ -102,31 +111,23 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
       FileNotFoundError: the file does not exist.
     """
     path = Path(path)
-    data = _load(path)
-    if not isinstance(data.get("results"), dict):
-        keys = f"its keys are {show_value(list(data)[:5])}"
-        content = f"the key 'results' holds {show_value(data['results'])}" if "results" in data else keys
-        raise ValueError(f"{path}: expected a submission, with events by video under the key 'results'; {content}")
+    data: Any = strict_json.parse(path)
+    check_type(data, _SubmissionJson, str(path))
     predictions: dict[str, list[TimedSentence]] = {}
     for video, value in data["results"].items():
         where = f"{path}: video {show_value(video)}"
-        expect_text(video, where, "the id of a video")
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list of events, found {show_value(value)}")
+        check_type(video, CaptionText, where)
+        check_type(value, list, where)
         events = predictions[video] = []
         for number, event in enumerate(value):
             place = f"{where}, event {number}"
-            if not isinstance(event, dict):
-                raise ValueError(f"{place}: expected an object with sentence and timestamp, found {show_value(event)}")
-            if missing := [key for key in ("sentence", "timestamp") if key not in event]:
-                raise ValueError(
-                    f"{place}: no {' and no '.join(map(repr, missing))}; its keys are {show_value(list(event))}"
-                )
+            check_type(event, _EventJson, place)
             start, end = _interval(event["timestamp"], f"{place}, key 'timestamp'")
             if end < start:
                 raise ValueError(f"{place}, key 'timestamp': ends at {end} s, before it starts at {start} s")
-            sentence = _read_sentence(event["sentence"], f"{place}, key 'sentence'", empty_sentences)
-            events.append(TimedSentence(start, end, sentence))
+            if not empty_sentences:
+                _check_not_empty(event["sentence"], f"{place}, key 'sentence'")
+            events.append(TimedSentence(start, end, event["sentence"]))
     return predictions
 
 
@@ -188,14 +189,8 @@ def check_events(
                 raise ValueError(f"{where}: ends at {end} s, before it starts at {start} s")
             if not isinstance(event[2], str):
                 raise TypeError(f"{where}: expected a sentence as a string, found {show_value(event[2])}")
-            _sentence(event[2], where, empty_sentences)
-
-
-def _load(path: Path) -> dict:
-    data = strict_json.parse(path)
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected a JSON object by video, found {show_value(data)}")
-    return data
+            if not empty_sentences:
+                _check_not_empty(event[2], where)
 
 
 def _interval(value, where: str) -> tuple[float, float]:
@@ -220,13 +215,6 @@ def _number(value, where: str) -> float:
     return number
 
 
-def _read_sentence(value, where: str, empty: bool = False) -> str:
-    return expect_text(_sentence(value, where, empty), where, "a sentence")
-
-
-def _sentence(value, where: str, empty: bool = False) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: expected a sentence, found {show_value(value)}")
-    if not empty and not value.strip():
+def _check_not_empty(sentence: str, where: str):
+    if not sentence.strip():
         raise ValueError(f"{where}: the sentence is empty")
-    return value

@@ -37,8 +37,9 @@ from pathlib import Path
 
 import numpy as np
 
+from capjax.metrics.caption_types import CaptionText
 from capjax.metrics.idf import Idf
-from capjax.metrics.json_values import expect_text
+from capjax.metrics.json_types import check_type
 from capjax.metrics.messages import shorten
 from capjax.metrics.names import DEFAULT_FAMILIES, check_families
 from capjax.metrics.scoring import default_families, score
@@ -101,7 +102,8 @@ def read_captions(path: Path) -> dict[str, str]:
         id, text = match.groups()
         if id in captions:
             raise ValueError(f"{place}: the caption {id} is repeated; list each caption once")
-        captions[id] = expect_text(text, place, "a caption")
+        check_type(text, CaptionText, place)
+        captions[id] = text
     return captions
 
 

@@ -5,18 +5,33 @@ its reference captions name. CHAIRi is the share of mentioned objects that are h
 captions with at least one hallucinated object.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from capjax.metrics.json_values import expect_dict, expect_id, expect_list, expect_text, first_of
+from capjax.metrics.caption_types import CaptionText, Id
+from capjax.metrics.json_types import check_type, checked_rows, type_mismatch
 from capjax.metrics.messages import option, shorten, show_value
 from capjax.metrics.objects import COCO_OBJECTS, IRREGULAR, NO_OBJECTS
 from capjax.metrics.strict_json import parse
 from capjax.metrics.tokenize import Tokenizer, tokenizer_for
+
+
+class _Image(TypedDict):
+    id: Id
+
+
+class _Category(TypedDict):
+    id: Id
+    name: CaptionText
+
+
+class _Object(TypedDict):
+    image_id: Id
+    category_id: Id
 
 
 @dataclass(frozen=True)
@@ -148,37 +163,25 @@ def read_labels(path: Path) -> dict[int | str, set[str]]:
       ValueError: the file is neither of them, or an annotation names an unknown image or category.
     """
     path = Path(path)
-    data = parse(path)
+    data: Any = parse(path)
     expected = "expected COCO's instances (images, annotations, categories) or {id: [categories]}"
     if not isinstance(data, dict) or not data:
         raise ValueError(f"{path}: {expected}")
     if "annotations" not in data:
-        for id, categories in data.items():
-            if not isinstance(categories, list) or not all(isinstance(category, str) for category in categories):
-                raise ValueError(f"{path}: {show_value(id)}: {expected}, found {show_value(categories)}")
+        if mismatch := type_mismatch(data, dict[str, list[str]]):
+            raise ValueError(f"{path}: {expected}; {mismatch}")
         return {_number(id): set(categories) for id, categories in data.items()}
-    if missing := [key for key in ("categories", "images") if key not in data]:
-        raise ValueError(f"{path}: {expected}: {missing[0]!r} is missing")
-    names: dict[str, str] = {}
-    for place, row in _rows(data, "categories", path):
-        name = expect_text(first_of(row, ("name",), place), f"{place}: name")
-        names[str(expect_id(first_of(row, ("id",), place), place))] = name
-    ids = [expect_id(first_of(row, ("id",), place), place) for place, row in _rows(data, "images", path)]
+    categories = checked_rows(data.get("categories"), _Category, f"{path}: categories")
+    names = {str(row["id"]): row["name"] for _, row in categories}
+    ids = [row["id"] for _, row in checked_rows(data.get("images"), _Image, f"{path}: images")]
     labels: dict[str, set[str]] = {str(id): set() for id in ids}
-    for place, row in _rows(data, "annotations", path):
-        image, category = (expect_id(first_of(row, (key,), place), place) for key in ("image_id", "category_id"))
+    for place, row in checked_rows(data["annotations"], _Object, f"{path}: annotations"):
+        image, category = row["image_id"], row["category_id"]
         for id, listed, kind in ((image, labels, "an image"), (category, names, "a category")):
             if str(id) not in listed:
                 raise ValueError(f"{place}: {show_value(id)} is not the id of {kind} of the file")
         labels[str(image)].add(names[str(category)])
     return {id: labels[str(id)] for id in ids}
-
-
-def _rows(data: dict, key: str, path: Path) -> Iterator[tuple[str, dict]]:
-    """Yields (place, object) of a list of objects."""
-    for number, row in enumerate(expect_list(data[key], f"{path}: {key}")):
-        place = f"{path}: {key}[{number}]"
-        yield place, expect_dict(row, place)
 
 
 def read_names(path: Path) -> dict[str, list[str]]:
@@ -187,14 +190,10 @@ def read_names(path: Path) -> dict[str, list[str]]:
     Raises:
       ValueError: the file has another form.
     """
-    data = parse(Path(path))
-    if not isinstance(data, dict) or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in data.values()
-    ):
-        raise ValueError(f"{path}: expected {{category: [names]}}")
-    for category, names in data.items():
-        for name in (category, *names):
-            expect_text(name, f"{path}: {show_value(category)}", "a name")
+    data: Any = parse(Path(path))
+    if mismatch := type_mismatch(data, dict[str, list[CaptionText]]):
+        raise ValueError(f"{path}: expected {{category: [names]}}; {mismatch}")
+    check_type(list(data), list[CaptionText], f"{path}: categories")
     return data
 
 

@@ -19,9 +19,10 @@ For anything else a ValueError names file, place, what was expected and the reme
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
-from capjax.metrics.json_values import describe, expect_dict, expect_id, expect_list, expect_text, first_of, list_keys
+from capjax.metrics.caption_types import CaptionText, Id
+from capjax.metrics.json_types import check_type, checked_rows, type_mismatch
 from capjax.metrics.languages import canonical, check_lang, is_english, matches
 from capjax.metrics.messages import option, shorten, show_value
 from capjax.metrics.strict_json import Lines, parse
@@ -31,14 +32,37 @@ _SPLITS = {"training": "train", "dev": "val", "valid": "val", "validation": "val
 DENSE_FORMATS = ("activitynet", "activitynet_submission")
 
 
+class _Image(TypedDict):
+    id: Id
+
+
+class _Annotation(TypedDict):
+    image_id: Id
+    caption: Any
+    id: NotRequired[Id]
+
+
+class _KarpathyImage(TypedDict):
+    sentences: list[dict]
+
+
+class _Video(TypedDict):
+    video_id: Id
+
+
+class _Sentence(TypedDict):
+    video_id: Id
+    caption: Any
+
+
 class _Entry(NamedTuple):
     """The captions of an item at one place of a file, not validated yet."""
 
     place: str
-    id: object
+    id: int | str
     captions: list
-    split: object = None
-    lang: object = None
+    split: Any = None
+    lang: Any = None
 
 
 def read_references(
@@ -146,11 +170,11 @@ def _load(path: Path) -> tuple[str, object]:
 def _format_of(data: object, place: str) -> str:
     formats = "COCO, Karpathy, MSR-VTT, JSON lines, {id: captions} or ActivityNet"
     if not isinstance(data, (list, dict)) or not data:
-        raise ValueError(f"{place}: found {describe(data)}; expected captions as {formats}")
+        raise ValueError(f"{place}: found {show_value(data)}; expected captions as {formats}")
     if isinstance(data, list):
         first = data[0]
         if not isinstance(first, dict) or not first.keys() & {"caption", "captions"}:
-            raise ValueError(f"{place}: the first of the list is {describe(first)}; expected image_id and caption")
+            raise ValueError(f"{place}: the first of the list is {show_value(first)}; expected image_id and caption")
         return "coco_results" if {"image_id", "caption"} <= first.keys() else "jsonl"
     if isinstance(data.get("annotations"), list):
         return "coco"
@@ -174,66 +198,65 @@ def _entries(format: str, data, path: Path) -> Iterator[_Entry]:
     if format == "coco":
         yield from _coco(data, path)
     elif format == "karpathy":
-        for number, row in enumerate(data["images"]):
-            place = f"{path}: images[{number}]"
-            sentences = expect_list(expect_dict(row, place).get("sentences"), f"{place}: sentences")
-            texts = [expect_dict(s, f"{place}: sentences[{n}]").get("raw") for n, s in enumerate(sentences)]
-            yield _Entry(place, first_of(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
+        for place, row in checked_rows(data["images"], _KarpathyImage, f"{path}: images"):
+            texts = [sentence.get("raw") for sentence in row["sentences"]]
+            yield _Entry(place, _id(row, ("cocoid", "filename", "imgid"), place), texts, row.get("split"))
     elif format == "msrvtt":
         yield from _msrvtt(data, path)
     elif format == "msrvtt_results":
-        for number, row in enumerate(data["result"]):
-            place = f"{path}: result[{number}]"
-            yield _Entry(place, first_of(row, ("video_id",), place), [first_of(row, ("caption",), place)])
+        for place, row in checked_rows(data["result"], _Sentence, f"{path}: result"):
+            yield _Entry(place, row["video_id"], [row["caption"]])
     elif format == "mapping":
         for id, captions in data.items():
-            yield _Entry(f"{path}: {id!r:.80}", id, captions if isinstance(captions, list) else [captions])
+            place = f"{path}: {id!r:.80}"
+            check_type(id, Id, f"{place}: id")
+            yield _Entry(place, id, captions if isinstance(captions, list) else [captions])
     else:
         if isinstance(data, Lines):
             rows = ((f"{path}:{number}", row) for number, row in data)
         else:
             rows = ((f"{path}: [{n}]", row) for n, row in enumerate(data if isinstance(data, list) else [data]))
         for place, row in rows:
-            keys = [key for key in ("captions", "caption") if key in expect_dict(row, place)]
-            if len(keys) != 1:
-                raise ValueError(f"{place}: expected caption or captions, found {list_keys(row)}")
-            captions = expect_list(row["captions"], f"{place}: captions") if "captions" in row else [row["caption"]]
-            yield _Entry(place, first_of(row, _ID_KEYS, place), captions, row.get("split"), _lang(row))
+            check_type(row, dict, place)
+            if ("captions" in row) == ("caption" in row):
+                raise ValueError(f"{place}: expected caption or captions, found {shorten(row, shown=8) or 'nothing'}")
+            captions = row.get("captions", [row.get("caption")])
+            check_type(captions, list, f"{place}: captions")
+            yield _Entry(place, _id(row, _ID_KEYS, place), captions, row.get("split"), _lang(row))
+
+
+def _id(row: dict, keys: tuple[str, ...], place: str) -> int | str:
+    """Returns the value of the first of these keys that an object has. Raises ValueError if it has none, or no id."""
+    for key in keys:
+        if key in row:
+            check_type(row[key], Id, f"{place}: {key}")
+            return row[key]
+    raise ValueError(f"{place}: expected {' or '.join(keys)}, found {shorten(row, shown=8) or 'nothing'}")
 
 
 def _coco(data: dict, path: Path) -> Iterator[_Entry]:
     image_places: dict[str, str] = {}
-    for number, row in enumerate(expect_list(data.get("images", []), f"{path}: images")):
-        place = f"{path}: images[{number}]"
-        _check_once(
-            image_places, expect_id(first_of(row, ("id",), place), place), place, "each image should be listed once"
-        )
+    for place, row in checked_rows(data.get("images", []), _Image, f"{path}: images"):
+        _check_once(image_places, row["id"], place, "each image should be listed once")
     caption_places: dict[str, str] = {}
-    for number, row in enumerate(data["annotations"]):
-        place = f"{path}: annotations[{number}]"
-        id = expect_id(first_of(row, ("image_id",), place), place)
+    for place, row in checked_rows(data["annotations"], _Annotation, f"{path}: annotations"):
+        id = row["image_id"]
         if image_places and str(id) not in image_places:
             raise ValueError(f"{place}: image_id {show_value(id)} is not the id of an image listed in this file")
-        if "caption" not in row:
-            raise ValueError(f"{place}: expected image_id and caption, found {list_keys(row)}")
         if "id" in row:
-            _check_once(caption_places, expect_id(row["id"], place), place, "each annotation has an id of its own")
+            _check_once(caption_places, row["id"], place, "each annotation has an id of its own")
         yield _Entry(place, id, [row["caption"]])
 
 
 def _msrvtt(data: dict, path: Path) -> Iterator[_Entry]:
     """Yields the sentences by video; the file has them in any order."""
-    splits = {}
-    for number, row in enumerate(expect_list(data.get("videos", []), f"{path}: videos")):
-        place = f"{path}: videos[{number}]"
-        id = expect_id(first_of(row, ("video_id",), place), place)
-        splits[str(id)] = row.get("split")
+    videos = checked_rows(data.get("videos", []), _Video, f"{path}: videos")
+    splits = {str(row["video_id"]): row.get("split") for _, row in videos}
     entries: dict[str, _Entry] = {}
-    for number, row in enumerate(data["sentences"]):
-        place = f"{path}: sentences[{number}]"
-        id = expect_id(first_of(row, ("video_id",), place), place)
+    for place, row in checked_rows(data["sentences"], _Sentence, f"{path}: sentences"):
+        id = row["video_id"]
         entry = entries.setdefault(str(id), _Entry(place, id, [], splits.get(str(id))))
-        entry.captions.append(first_of(row, ("caption",), place))
+        entry.captions.append(row["caption"])
     yield from entries.values()
 
 
@@ -248,15 +271,13 @@ def _texts(
     splits: Counter[str] = Counter()
     any_kept = False
     for entry in _entries(format, data, path):
-        id = expect_id(entry.id, entry.place)
         if split is not None:
-            if not isinstance(entry.split, str):
-                raise ValueError(f"{entry.place}: split: expected text, found {describe(entry.split)}")
+            check_type(entry.split, str, f"{entry.place}: split")
             splits[entry.split] += 1
             if _split(entry.split) != _split(split):
                 continue
         if not entry.captions:
-            raise ValueError(f"{entry.place}: no captions of {show_value(id)}; expected at least one")
+            raise ValueError(f"{entry.place}: no captions of {show_value(entry.id)}; expected at least one")
         kept = []
         for number, caption in enumerate(entry.captions):
             text, caption_lang = _caption(caption, entry, number)
@@ -265,7 +286,7 @@ def _texts(
                 kept.append(text)
         if kept:
             any_kept = True
-            yield entry.place, id, kept
+            yield entry.place, entry.id, kept
     named = sorted(filter(None, languages))
     if split is not None and not any(_split(name) == _split(split) for name in splits):
         names = shorten((f"{name:.40} ({count})" for name, count in splits.items()), show=str)
@@ -278,25 +299,25 @@ def _texts(
         raise ValueError(f"{path}: no caption is in {lang!r}; the file has {shorten(named, show=str)}")
 
 
-def _caption(caption: object, entry: _Entry, number: int) -> tuple[str, str | None]:
+def _caption(caption: Any, entry: _Entry, number: int) -> tuple[str, str | None]:
     """Returns (text, language or None)."""
     lang, text = entry.lang, caption
     if isinstance(caption, dict):
         lang = _lang(caption) or lang
         text = caption.get("text", caption.get("caption", caption))
     place = entry.place if len(entry.captions) == 1 else f"{entry.place}: captions[{number}]"
-    text = expect_text(text, f"{place}: a caption of {show_value(entry.id)}")
+    if mismatch := type_mismatch(text, CaptionText):
+        raise ValueError(f"{place}: a caption of {show_value(entry.id)}: {mismatch}")
     if lang is None or lang == "":
         return text, None
-    if not isinstance(lang, str):
-        raise ValueError(f"{place}: lang: expected a code such as en, found {describe(lang)}")
+    check_type(lang, str, f"{place}: lang")
     try:
         return text, canonical(lang)
     except ValueError as error:
         raise ValueError(f"{place}: lang: {error}") from None
 
 
-def _lang(row: dict) -> object:
+def _lang(row: dict) -> Any:
     return row.get("lang", row.get("language"))
 
 

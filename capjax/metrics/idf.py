@@ -9,15 +9,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 from capjax.metrics import strict_json
-from capjax.metrics.json_values import expect_text
+from capjax.metrics.caption_types import CaptionText
+from capjax.metrics.json_types import between, check_type
 from capjax.metrics.messages import show_value
 from capjax.metrics.ngrams import MAX_ORDER, ngrams
 from capjax.metrics.tokenize import Tokenizer
 from capjax.metrics.writing import replacing
 
 _FORMAT = "capjax-idf-1"
+
+
+class _IdfJson(TypedDict):
+    documents: Annotated[int, between(1, 2**53 - 1)]
+    frequency: dict[str, int]
+    tokenizer: CaptionText
+    source: CaptionText
 
 
 @dataclass(frozen=True)
@@ -78,22 +87,15 @@ class Idf:
           FileNotFoundError: the file does not exist.
           ValueError: the file is something else, or damaged; the message says in what.
         """
-        data = strict_json.parse(Path(path))
+        data: Any = strict_json.parse(Path(path))
         if not isinstance(data, dict) or data.get("form") != _FORMAT:
             raise ValueError(f'{path}: expected a file of --save-idf, with "form": "{_FORMAT}"')
-        documents, frequency = data.get("documents"), data.get("frequency")
-        if type(documents) is not int or not 1 <= documents < 2**53:
-            raise ValueError(f"{path}: documents: expected a positive number of items, found {show_value(documents)}")
-        if not isinstance(frequency, dict):
-            raise ValueError(f"{path}: frequency: expected an object of n-grams, found {type(frequency).__name__}")
+        check_type(data, _IdfJson, str(path))
+        documents, frequency = data["documents"], data["frequency"]
         for gram, count in frequency.items():
-            if type(count) is not int or not 0 < count <= documents:
+            if not 0 < count <= documents:
                 raise ValueError(
                     f"{path}: frequency of {show_value(gram)}: expected 1 to {documents} items, found "
                     f"{show_value(count)}"
                 )
-        for key in ("tokenizer", "source"):
-            if not isinstance(data.get(key), str):
-                raise ValueError(f"{path}: {key}: expected a name, found {show_value(data.get(key))}")
-            expect_text(data[key], f"{path}: {key}", "a name")
         return cls(documents, frequency, data["tokenizer"], data["source"])

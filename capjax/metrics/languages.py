@@ -5,7 +5,7 @@ import re
 from functools import cache, lru_cache
 from pathlib import Path
 
-from capjax.metrics.messages import option
+from capjax.metrics.messages import option, show_value
 
 # language, with an extended one, then script, region, variants, extensions and private use; or private use alone.
 _CODE = re.compile(
@@ -52,7 +52,7 @@ def check_lang(lang: object) -> str:
       ValueError: as `canonical` does. TypeError: it is not a string.
     """
     if not isinstance(lang, str):
-        raise TypeError(f"{option('lang')}: expected the code of a language, such as 'en', found {lang!r:.80}")
+        raise TypeError(f"{option('lang')}: expected the code of a language, such as 'en', found {show_value(lang)}")
     try:
         return canonical(lang)
     except ValueError as error:
@@ -113,13 +113,13 @@ def _explain(code: str) -> str:
     text = code.strip().casefold()
     last_word = re.split(r"[\W_]+", text)[-1]  # `American English`
     if name := next((name for name in (text, last_word) if name in names), None):
-        return f"{code!r:.80} is the name of a language, not its code; write {names[name]}"
+        return f"{show_value(code)} is the name of a language, not its code; write {names[name]}"
     if text in _COUNTRIES:
-        return f"{code!r:.80} is the code of a country, not of a language; write {_COUNTRIES[text]}"
+        return f"{show_value(code)} is the code of a country, not of a language; write {_COUNTRIES[text]}"
     locale = re.match(r"[a-z]{2,3}(?:[-_][a-z]{2})?(?=[.@:])", text)  # en_US.UTF-8
     if locale and locale[0][:2] in codes:
-        return f"{code!r:.80} is not the code of a language; write {canonical(locale[0])}"
+        return f"{show_value(code)} is not the code of a language; write {canonical(locale[0])}"
     if len(text) > 3 and (near := difflib.get_close_matches(text[:40], names, n=1, cutoff=0.8)):
         hint = f"did you mean {names[near[0]]}, which is {near[0]}?"
-        return f"{code!r:.80} is not the code of a language; {expected} ({hint})"
-    return f"there is no language with the code {code!r:.80}; {expected}"
+        return f"{show_value(code)} is not the code of a language; {expected} ({hint})"
+    return f"there is no language with the code {show_value(code)}; {expected}"

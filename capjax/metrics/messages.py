@@ -10,18 +10,24 @@ from pathlib import Path
 # Large and deeply nested values are not written out in full before they are shortened.
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 200, 200, 100
-_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 20
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 10
 _on_command_line = ContextVar("on_command_line", default=False)
 
 
+def show_value(value: object) -> str:
+    """Returns the repr of a value, shortened to 80 characters."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def shorten(
-    items: Iterable, *, shown: int = 5, show: Callable[[object], str] = "{!r:.80}".format, separator: str = ", "
+    items: Iterable, *, shown: int = 5, show: Callable[[object], str] = show_value, separator: str = ", "
 ) -> str:
     """Returns the first items of a list, and how many more there are: `'a', 'b', 'c' and 7 more`.
 
     Args:
       shown: how many items are written out.
-      show: item -> text; by default its repr, up to 80 characters.
+      show: item -> text.
     """
     items = list(items)
     more = f" and {len(items) - shown} more" if len(items) > shown else ""
@@ -51,12 +57,6 @@ def describe_unforeseen(error: BaseException) -> str:
     what, where = f"{type(error).__name__}: {error!s:.300}{notes}", f"{Path(frame.filename).name}:{frame.lineno}"
     request = "This is a fault of capjax or of a plug-in; please report it with that input"
     return f"unforeseen {what} (in {where}). {request}".replace("\n", " ")
-
-
-def show_value(value: object) -> str:
-    """Returns the repr of a value, shortened to 80 characters."""
-    text = _REPR.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def option(name: str, value: str | None = None) -> str:

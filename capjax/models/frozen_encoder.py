@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float16, Float32, UInt8
 from capjax.data.batch import empty_media, set_frames, set_times
 from capjax.digests import read_digests, warn_without_digests, write_digests
 from capjax.files import read_bytes, read_json, write_bytes, write_text
+from capjax.metrics.json_types import Rule, between
 from capjax.metrics.messages import shorten
 from capjax.models import pretrained
 from capjax.models.encoders import ENCODERS, encode_clip
@@ -29,10 +30,10 @@ class EncoderJson(TypedDict):
     """The parts of encoder.json that are read again; `Extractor.describe` of data_prep/features.py has all."""
 
     encoder: str
-    image_size: Annotated[int, (1, 2**14)]
+    image_size: Annotated[int, between(1, 2**14)]
     options: NotRequired[dict | None]
-    clip: NotRequired[Annotated[int, (1, 2**20)]]
-    feature_shape: tuple[int, int, int]
+    clip: NotRequired[Annotated[int, between(1, 2**20)]]
+    feature_shape: Annotated[list[int], Rule("a list of 3", lambda shape: len(shape) == 3)]
     weights_file: NotRequired[str]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from capjax.files import is_url, write_text
+from capjax.metrics.json_types import check_type
 from capjax.metrics.writing import write_errors_named
-from capjax.typed_json import check_type
 
 
 class _Row(TypedDict):

@@ -11,18 +11,25 @@ ends after the video is cut at the end of the video.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict
 
+from capjax.metrics.json_types import type_mismatch
 from data_prep.readers.events import EventSet, event_item
-from data_prep.readers.files import at, load_json, repeated_ids, shown, shown_keys
+from data_prep.readers.files import at, load_json, repeated_ids, shown
 from data_prep.readers.item import InputError, ItemStream, Problem, standard_split
 from data_prep.readers.registry import READERS
-from data_prep.readers.values import shown_value
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 PATTERN = r"(train|val|test)(_\d+)?\.json"
+
+
+class _Video(TypedDict):
+    duration: Any
+    timestamps: list
+    sentences: list
 
 
 def add_arguments(parser):
@@ -75,16 +82,14 @@ def split_of(path: Path) -> str:
     return splits.pop()
 
 
-def event_set(row: object, where: str, id: str, split: str, number: int) -> EventSet | Problem:
+def event_set(row: Any, where: str, id: str, split: str, number: int) -> EventSet | Problem:
     """The annotations of one video, or a Problem with the entry as a whole."""
     bad = partial(Problem, "malformed", where=where, id=id, costs="video", split=split)
-    if not isinstance(row, Mapping):
-        return bad(f"should be an object with duration, timestamps and sentences, not {shown_value(row)}")
-    if missing := [key for key in ("duration", "timestamps", "sentences") if key not in row]:
-        return bad(f"{', '.join(missing)} missing; there is {shown_keys(row)}")
+    if message := type_mismatch(row, _Video):
+        return bad(message)
     times, sentences = row["timestamps"], row["sentences"]
-    if not isinstance(times, list) or not isinstance(sentences, list) or len(times) != len(sentences):
-        return bad("timestamps and sentences should be two lists of the same length")
+    if len(times) != len(sentences):
+        return bad(f"timestamps and sentences should have the same length, not {len(times)} and {len(sentences)}")
     return EventSet(list(zip(times, sentences, strict=True)), where, row["duration"], number)
 
 

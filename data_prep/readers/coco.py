@@ -10,20 +10,43 @@ import re
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
+from typing import Annotated, Any, TypedDict
 
 from capjax.data.record import Label, RecordCaption
+from capjax.metrics.json_types import Rule, Text, type_mismatch
 from data_prep.readers.files import find, load_json, numbered, rows, shown
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split
 from data_prep.readers.keys import read_field
 from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
-from data_prep.readers.values import ID, TEXT, Kind, id_text, is_number, wrong_type
+from data_prep.readers.values import Id, id_text, is_box, is_number
 
-_LENGTH = Kind("a number of pixels above 0", lambda value: is_number(value) and value > 0)
-_BOX = Kind(
-    "four numbers [x, y, width, height]",
-    lambda value: isinstance(value, list) and len(value) == 4 and all(map(is_number, value)) and min(value[2:]) >= 0,
-)
+_Length = Annotated[float, Rule("a number of pixels above 0", lambda value: is_number(value) and value > 0)]
+_Box = Annotated[Any, Rule("four numbers [x, y, width, height]", lambda box: is_box(box) and min(box[2:]) >= 0)]
+
+
+class _Image(TypedDict):
+    id: Id
+
+
+class _Size(_Image):
+    width: _Length
+    height: _Length
+
+
+class _Category(TypedDict):
+    id: Id
+    name: Text
+
+
+class _Caption(TypedDict):
+    image_id: Id
+
+
+class _Object(TypedDict):
+    image_id: Id
+    category_id: Id
+    bbox: _Box
 
 
 def add_arguments(parser):
@@ -77,21 +100,20 @@ def _labels(path: Path, where: str) -> Generator[Problem, None, dict[str, tuple[
     sizes: dict[str, tuple[float, float]] = {}
     labels: dict[str, list[Label]] = defaultdict(list)
     for location, row in numbered(rows(data, "categories", path), f"{where} categories"):
-        if message := wrong_type(row, {"id": ID, "name": TEXT}):
+        if message := type_mismatch(row, _Category):
             yield _lost_label(message, location)
         else:
-            names[str(id_text(row["id"]))] = row["name"]
+            names[id_text(row["id"])] = row["name"]
     for location, row in numbered(rows(data, "images", path), f"{where} images"):
-        if message := wrong_type(row, {"id": ID, "width": _LENGTH, "height": _LENGTH}):
+        if message := type_mismatch(row, _Size):
             yield _lost_label(message, location)
         else:
-            sizes[str(id_text(row["id"]))] = (row["width"], row["height"])
-    kinds = {"image_id": ID, "category_id": ID, "bbox": _BOX}
+            sizes[id_text(row["id"])] = (row["width"], row["height"])
     for location, row in numbered(rows(data, "annotations", path), f"{where} annotations"):
-        if message := wrong_type(row, kinds):
+        if message := type_mismatch(row, _Object):
             yield _lost_label(message, location)
             continue
-        image, category = str(id_text(row["image_id"])), str(id_text(row["category_id"]))
+        image, category = id_text(row["image_id"]), id_text(row["category_id"])
         if image not in sizes or category not in names:
             yield _lost_label(f"there is no image {image} with a size, or no category {category}", location)
             continue
@@ -110,14 +132,13 @@ def _lost_label(message: str, where: str) -> Problem:
 def _read_split(path: Path, where: str, split: str, photos: MediaFolder, labels: dict) -> ItemStream:
     data = load_json(path)
     images = rows(data, "images", path)
-    image_ids = {id_text(row.get("id")) for row in images if isinstance(row, dict)} - {None}
+    image_ids = {id_text(row["id"]) for row in images if not type_mismatch(row, _Image)}
     captions: dict[str, list[RecordCaption]] = defaultdict(list)
     for location, row in numbered(rows(data, "annotations", path), f"{where} annotations"):
-        id = id_text(row.get("image_id")) if isinstance(row, dict) else None
-        if id is None:
-            yield Problem("malformed", wrong_type(row, {"image_id": ID}), location, costs="caption")
+        if message := type_mismatch(row, _Caption):
+            yield Problem("malformed", message, location, costs="caption")
             continue
-        if id not in image_ids:
+        if (id := id_text(row["image_id"])) not in image_ids:
             yield Problem("caption_without_photo", f"no photo has the id {id}", location, id, costs="caption")
             continue
         caption = make_caption(read_field(row, "caption"), "en", location, id)
@@ -127,10 +148,10 @@ def _read_split(path: Path, where: str, split: str, photos: MediaFolder, labels:
             captions[id].append(caption)
     locations: dict[str, str] = {}
     for location, row in numbered(images, f"{where} images"):
-        if message := wrong_type(row, {"id": ID}):
+        if message := type_mismatch(row, _Image):
             yield Problem("malformed", message, location)
             continue
-        id, name = str(id_text(row["id"])), read_field(row, "file")
+        id, name = id_text(row["id"]), read_field(row, "file")
         if id in locations:
             yield Problem("duplicate_id", f"the id {id} is already used ({locations[id]})", location, id)
             continue

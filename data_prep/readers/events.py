@@ -3,13 +3,18 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from capjax.data.record import RecordCaption
+from capjax.metrics.json_types import Rule, type_mismatch
 from data_prep.readers.files import at
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
-from data_prep.readers.values import is_number, shown_value
+from data_prep.readers.values import is_number
 from data_prep.readers.videos import Videos
+
+_Duration = Annotated[
+    float, Rule("a number of seconds above 0", lambda value: value == math.inf or (is_number(value) and value > 0))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,7 @@ def event_item(
     sets = list(sets)
     where = at(sets[0].where)
     for events in sets:
-        if not _is_duration(events.duration):
-            message = f"the duration should be a number of seconds above 0, not {shown_value(events.duration)}"
+        if message := type_mismatch(events.duration, _Duration, "duration"):
             yield Problem("malformed", message, events.where, id, "video", split)
             return
     media = videos.find(id, names, where, split)
@@ -68,7 +72,3 @@ def event_item(
         return
     captions = yield from without_problems(caption for events in sets for caption in event_captions(events, id, lang))
     yield Item(id, media, split, tuple(captions), where=where, name=id, video=True)
-
-
-def _is_duration(value: Any) -> bool:
-    return value == math.inf or (is_number(value) and value > 0)

@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from capjax.metrics.json_types import type_mismatch
+from capjax.metrics.messages import show_value
 from data_prep.arguments import checked
 from data_prep.readers.item import InputError, Problem
-from data_prep.readers.values import shown_value
 from data_prep.readers.windows_1252 import is_windows_1252
 
 # Shares of train, val and test.
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
-_MAX_SHOWN_KEYS = 20
 # Bytes in which the line end of a file is searched.
 _HEAD_BYTES = 4096
 
@@ -162,8 +161,8 @@ def load_json(path: Path, drop: Sequence[str] = (), duplicate_keys: list[str] | 
         ) from error
     except (RecursionError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: the top should be an object, not {type(data).__name__}")
+    if message := type_mismatch(data, dict, str(path)):
+        raise InputError(message)
     return data
 
 
@@ -173,15 +172,9 @@ def rows(data: dict, key: str, path: Path) -> list:
     Raises:
       InputError: it is missing or not a list; the message names the existing keys.
     """
-    if not isinstance(data.get(key), list):
-        raise InputError(f"{path}: no list {key!r} at the top; there is {shown_keys(data)}")
+    if message := type_mismatch(data.get(key), list, f"{path}: {key}"):
+        raise InputError(f"{message}; the keys at the top are {show_value(list(data))}")
     return data[key]
-
-
-def shown_keys(row: Mapping) -> str:
-    """The keys of an object, for a message."""
-    listed = ", ".join(map(shown_value, islice(row, _MAX_SHOWN_KEYS)))
-    return f"{listed}, ..." if len(row) > _MAX_SHOWN_KEYS else listed or "nothing"
 
 
 def numbered(rows: Sequence[Any], where: str) -> Iterator[tuple[str, Any]]:

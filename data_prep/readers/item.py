@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
-from data_prep.readers.values import is_number, is_text, shown_value
+from capjax.metrics.json_types import is_text
+from capjax.metrics.messages import show_value
+from data_prep.readers.values import is_number
 
 # Common spellings of the standard splits.
 _SPLITS = {
@@ -98,7 +100,7 @@ def standard_split(name: object) -> str | None:
 
 def parse_split(name: object, where: str, id: str, costs: str) -> str | Problem:
     """The `standard_split` of a name, or a Problem if there is none."""
-    message = f"split {shown_value(name)}; known: {', '.join(sorted(_SPLITS))}"
+    message = f"split {show_value(name)}; known: {', '.join(sorted(_SPLITS))}"
     return standard_split(name) or Problem("unknown_split", message, where, id, costs)
 
 
@@ -123,7 +125,7 @@ def language(code: str) -> str:
       ValueError: `code` does not have the form of a language code.
     """
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", code):
-        raise ValueError(f"language {shown_value(code)} should be a BCP-47 code, such as en, de or pt-BR")
+        raise ValueError(f"language {show_value(code)} should be a BCP-47 code, such as en, de or pt-BR")
     first, *rest = code.replace("_", "-").split("-")
     styled = {2: str.upper, 4: str.title}  # regions and scripts
     return "-".join([first.lower(), *(styled.get(len(part), str.lower)(part) for part in rest)])
@@ -141,16 +143,16 @@ def make_caption(
     """
     bad = partial(Problem, where=where, id=id, costs="caption")
     if not isinstance(text, str):
-        return bad("malformed", f"the caption should be text, not {shown_value(text)}")
+        return bad("malformed", f"the caption should be text, not {show_value(text)}")
     if not is_text(text):
-        return bad("encoding", f"not valid UTF-8: {shown_value(text)}")
+        return bad("encoding", f"not valid UTF-8: {show_value(text)}")
     text = " ".join(text.split())
     if not text:
         return bad("empty_caption", "the caption has no text")
     if "\0" in text:
-        return bad("malformed", f"the caption has a NUL character: {shown_value(text)}")
+        return bad("malformed", f"the caption has a NUL character: {show_value(text)}")
     if not isinstance(lang, str):
-        return bad("malformed", f"the language should be a code as text, not {shown_value(lang)}")
+        return bad("malformed", f"the language should be a code as text, not {show_value(lang)}")
     try:
         lang = language(lang)
     except ValueError as error:
@@ -158,7 +160,7 @@ def make_caption(
     if times is None:
         return RecordCaption(text, lang, kind=kind, set=set)
     if (event := interval(times)) is None:
-        message = f"times should be [start, end] in seconds with 0 <= start < end, not {shown_value(times)}"
+        message = f"times should be [start, end] in seconds with 0 <= start < end, not {show_value(times)}"
         return bad("bad_times", message)
     return RecordCaption(text, lang, *event, kind="event", set=set)
 

@@ -39,11 +39,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from capjax.data.media_formats import KINDS_BY_SUFFIX
 from capjax.data.photo import MediaError, check_file
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
+from capjax.metrics.json_types import Rule, Text, between, type_mismatch
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, shown, split_by_hash
 from data_prep.readers.item import (
     Item,
@@ -59,7 +61,7 @@ from data_prep.readers.keys import IgnoredKeys, is_name, read_fields, words_of
 from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
-from data_prep.readers.values import TEXT, id_text, is_number, shown_value, wrong_type
+from data_prep.readers.values import Id, id_text, is_box
 
 _CAPTION_FIELDS = ("text", "lang", "start", "end", "set", "kind")
 _FIELDS = ("image", "file", "captions", "caption", "lang", "split", "id", "labels")
@@ -67,6 +69,17 @@ _VIDEO_FIELDS = ("video", *_FIELDS[1:], "clip", "transcript", "start", "end")
 # Similar keys are misspellings.
 _KEYS = ("image", "captions", "caption", "lang", "split", "id", "labels")
 _VIDEO_KEYS = ("video", "clip", "transcript", *_KEYS[1:])
+
+_SetNumber = Annotated[int, between(0, 2**31 - 1)]
+
+
+def _is_box(box: Any) -> bool:
+    return is_box(box) and min(box) >= 0 and max(box) <= 1 and box[0] <= box[2] and box[1] <= box[3]
+
+
+class _Label(TypedDict):
+    name: Text
+    box: NotRequired[Annotated[Any, Rule("[x0, y0, x1, y1] in fractions from 0 to 1", _is_box)] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +145,12 @@ def _files(input_dir: Path, captions: Path | None) -> list[tuple[Path, Path, str
 
 
 def _item(row: Any, where: str, source: _Source) -> ItemStream:
+    if message := type_mismatch(row, dict):
+        yield Problem("malformed", message, where)
+        return
     is_video = _is_video(row)
     media = source.videos if is_video else source.photos
     bad = partial(Problem, "malformed", where=where, costs=media.what)
-    if not isinstance(row, Mapping):
-        yield bad(f"should be an object, not {type(row).__name__}")
-        return
     if message := _misspelled_key(row, _VIDEO_KEYS if is_video else _KEYS):
         yield bad(message)
         return
@@ -152,13 +165,13 @@ def _item(row: Any, where: str, source: _Source) -> ItemStream:
         return
     name = str(name)  # `MediaFolder.path` has checked that it is text
     clip = interval(fields.get("clip"))
-    id = id_text(fields.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name))
-    if id is None:
-        yield bad(f"id should be text or a whole number, not {shown_value(fields['id'])}")
+    id = fields.get("id", f"{name}@{clip[0]:g}-{clip[1]:g}" if clip else name)
+    if message := type_mismatch(id, Id, "id"):
+        yield bad(message)
         return
-    bad = partial(bad, id=id)
+    bad = partial(bad, id=(id := id_text(id)))
     split = _split(fields, name, where, id, media.what, source)
-    labels = _labels(fields.get("labels", []))
+    labels = fields.get("labels", [])
     lang = _lang(fields, source.lang)
     transcript = _transcript(fields.get("transcript", []), lang)
     sentences = _sentences(fields)
@@ -167,29 +180,28 @@ def _item(row: Any, where: str, source: _Source) -> ItemStream:
     if isinstance(split, Problem):
         yield split
     elif "clip" in fields and clip is None:
-        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {shown_value(fields['clip'])}")
-    elif labels is None:
-        yield bad('labels should be a list of {"name": ..., "box": [x0, y0, x1, y1]}, boxes in fractions from 0 to 1')
+        yield bad(f"clip should be [start, end] in seconds with 0 <= start < end, not {show_value(fields['clip'])}")
+    elif message := type_mismatch(labels, list[_Label], "labels"):
+        yield bad(message)
     elif transcript is None:
         yield bad('transcript should be a list of {"text": ..., "start": ..., "end": ...}, with 0 <= start < end')
-    elif not isinstance(sentences, list):
-        yield bad(f"captions should be a list, not {type(sentences).__name__}")
+    elif message := type_mismatch(sentences, list, "captions"):
+        yield bad(message)
     elif is_video and (why := _absent(path)):
         yield Problem("missing_video", why, where, id, "absent", split)
     else:
         captions = yield from without_problems(
             _caption(each, lang, where, id, is_video, source.ignored) for each in sentences
         )
+        objects = tuple(Label(row["name"], row.get("box") and tuple(map(float, row["box"]))) for row in labels)
         hashed = not (fields.get("split") or source.split)
         yield Item(
-            id, path, split, tuple(captions), labels, clip, transcript, where, name, video=is_video, hashed=hashed
+            id, path, split, tuple(captions), objects, clip, transcript, where, name, video=is_video, hashed=hashed
         )  # fmt: skip
 
 
-def _is_video(row: Any) -> bool:
+def _is_video(row: Mapping) -> bool:
     """Whether a line names a video: by its key, else by the extension of the file."""
-    if not isinstance(row, Mapping):
-        return False
     fields, _ = read_fields(row, ("image", "video", "file"))
     if "image" in fields or "video" in fields:
         return "image" not in fields
@@ -257,29 +269,11 @@ def _caption(
     has_times = "start" in fields or "end" in fields
     kind, set = fields.get("kind", "event" if has_times else "caption"), fields.get("set", 0)
     if not isinstance(kind, str) or kind not in (("event",) if has_times else ("caption", "summary")):
-        return bad(f"kind should be event with a start and end, else caption or summary; not {shown_value(kind)}")
-    if isinstance(set, bool) or not isinstance(set, int) or not 0 <= set < 2**31:
-        return bad(f"set should be a whole number from 0, not {shown_value(set)}")
+        return bad(f"kind should be event with a start and end, else caption or summary; not {show_value(kind)}")
+    if message := type_mismatch(set, _SetNumber, "set"):
+        return bad(message)
     times = (fields.get("start"), fields.get("end")) if has_times else None
     return make(times=times, set=set, kind=kind)
-
-
-def _labels(rows: object) -> tuple[Label, ...] | None:
-    """The labels, or None if they do not have the documented form."""
-    labels = []
-    entries: list[Any] = rows if isinstance(rows, list) else [None]
-    for row in entries:
-        if wrong_type(row, {"name": TEXT}):
-            return None
-        box = row.get("box")
-        if box is not None:
-            if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-                return None
-            box = tuple(map(float, box))
-            if min(box) < 0 or max(box) > 1 or box[0] > box[2] or box[1] > box[3]:
-                return None
-        labels.append(Label(row["name"], box))
-    return tuple(labels)
 
 
 def _transcript(rows: object, lang: object) -> tuple[TranscriptSegment, ...] | None:

@@ -7,19 +7,26 @@ The id of an item is COCO's image id as text, or the file name. https://cs.stanf
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from capjax.metrics.json_types import Text, type_mismatch
 from data_prep.readers.files import find, load_json, numbered, rows, shown
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, parse_split, without_problems
 from data_prep.readers.keys import read_field
 from data_prep.readers.media_folder import MediaFolder
 from data_prep.readers.registry import READERS, add_input
-from data_prep.readers.values import ID, LIST, TEXT, id_text, wrong_type
+from data_prep.readers.values import Id, id_text
 
 _FOLDERS = {
     "flickr8k": ["Flicker8k_Dataset", "Flicker8k_Images", "Images", "images", "."],
     "flickr30k": ["flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "Images", "images", "."],
 }
+
+
+class _Photo(TypedDict):
+    sentences: list
+    filepath: NotRequired[Text | None]
+    cocoid: NotRequired[Id | None]
 
 
 def add_arguments(parser):
@@ -52,13 +59,13 @@ def read(
 
 
 def _read_photo(row: Any, where: str, photos: MediaFolder, restval: str) -> ItemStream:
-    if message := wrong_type(row, {"sentences": LIST, "filepath": TEXT, "cocoid": ID}, optional=("filepath", "cocoid")):
+    if message := type_mismatch(row, _Photo):
         yield Problem("malformed", message, where)
         return
     name = read_field(row, "file")
     if isinstance(name, str) and row.get("filepath"):
         name = f"{row['filepath']}/{name}"
-    id = id_text(row.get("cocoid")) or str(name)
+    id = str(name) if row.get("cocoid") is None else id_text(row["cocoid"])
     media = photos.path(name, where, id)
     if isinstance(media, Problem):
         yield media

@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from capjax.metrics.messages import show_value
 from data_prep.readers.item import Problem
-from data_prep.readers.values import shown_value
 
 # {field: its names}, the preferred one first. Case does not matter, and spaces and hyphens are underscores.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -101,7 +101,7 @@ class IgnoredKeys:
         """
         for key, count in self._counts.items():
             times = f" ({count:,} times)" if count > 1 else ""
-            message = f"{shown_value(key)}{times} is not read; rename it if it should be one of {', '.join(read_keys)}"
+            message = f"{show_value(key)}{times} is not read; rename it if it should be one of {', '.join(read_keys)}"
             yield Problem("unknown_key", message, self._first_location[key], costs="nothing")
 
 

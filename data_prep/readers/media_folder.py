@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from capjax.data.media_formats import KINDS_BY_SUFFIX
+from capjax.metrics.json_types import is_text
+from capjax.metrics.messages import show_value
 from data_prep.readers.item import InputError, Problem
-from data_prep.readers.values import is_text, shown_value
 
 # Names that are compared to find the nearest one.
 _MAX_COMPARED = 20_000
@@ -49,13 +50,13 @@ class MediaFolder:
         the folder."""
         what, bad = self.what, partial(Problem, where=where, id=id, costs=self.what)
         if not isinstance(name, str) or not name.strip() or "\0" in name:
-            return bad("malformed", f"the {what}'s name should be text, not {shown_value(name)}")
+            return bad("malformed", f"the {what}'s name should be text, not {show_value(name)}")
         if not is_text(name):
-            return bad("encoding", f"the {what}'s name is not valid UTF-8: {shown_value(name)}")
+            return bad("encoding", f"the {what}'s name is not valid UTF-8: {show_value(name)}")
         relative = self._relative(name)
         if re.match(r"[\\/]|[A-Za-z]:", relative) or ".." in re.split(r"[\\/]", relative):
             message = (
-                f"{shown_value(name)} leads out of the folder of the {what}s; use a path relative to it, without '..'"
+                f"{show_value(name)} leads out of the folder of the {what}s; use a path relative to it, without '..'"
             )
             return bad("unsafe_path", message)
         path = self.folder / relative
@@ -63,15 +64,15 @@ class MediaFolder:
             if not os.path.lexists(path) and (paths := self._similar(relative)):
                 if len(paths) > 1:
                     listed = " or ".join(sorted(each.relative_to(self.folder).as_posix() for each in paths)[:5])
-                    message = f"{shown_value(name)} could be {listed}; write the name as it is in the folder"
+                    message = f"{show_value(name)} could be {listed}; write the name as it is in the folder"
                     return bad(f"ambiguous_{what}", message)
                 path = paths[0]
             inside = path.resolve().is_relative_to(self._real)
         except (OSError, RuntimeError) as error:  # the name is too long, or links form a loop
-            return bad(f"missing_{what}", f"{shown_value(name)}: {error}")
+            return bad(f"missing_{what}", f"{show_value(name)}: {error}")
         if not inside:
             message = (
-                f"{shown_value(name)} is a symbolic link out of the folder of the {what}s; put the file itself there"
+                f"{show_value(name)} is a symbolic link out of the folder of the {what}s; put the file itself there"
             )
             return bad("unsafe_path", message)
         return path

@@ -15,16 +15,22 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from capjax.data.record import RecordCaption
+from capjax.metrics.json_types import Text, type_mismatch
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import load_json, numbered, rows, shown
 from data_prep.readers.item import Item, ItemStream, Problem, interval, make_caption, parse_split, without_problems
 from data_prep.readers.keys import read_field
 from data_prep.readers.registry import READERS
-from data_prep.readers.values import TEXT, shown_value, wrong_type
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _PATTERN = r".*videodatainfo.*\.json|MSRVTT_data\.json"
+
+
+class _Row(TypedDict):
+    video_id: Text
 
 
 def add_arguments(parser):
@@ -50,19 +56,19 @@ def read(
 def _read_file(path: Path, where: str, videos: Videos, lang: str) -> ItemStream:
     data = load_json(path)
     clips = rows(data, "videos", path)
-    video_ids = {row["video_id"] for row in clips if not wrong_type(row, {"video_id": TEXT})}
+    video_ids = {row["video_id"] for row in clips if not type_mismatch(row, _Row)}
     captions: dict[str, list[RecordCaption | Problem]] = defaultdict(list)
     for location, row in numbered(rows(data, "sentences", path), f"{where} sentences"):
-        if message := wrong_type(row, {"video_id": TEXT}):
+        if message := type_mismatch(row, _Row):
             yield Problem("malformed", message, location, costs="caption")
         elif (id := row["video_id"]) not in video_ids:
-            message = f"no video of the file has the id {shown_value(id)}"
+            message = f"no video of the file has the id {show_value(id)}"
             yield Problem("caption_without_video", message, location, id, costs="caption")
         else:
             captions[id].append(make_caption(read_field(row, "caption"), lang, location, id))
     locations: dict[str, str] = {}
     for location, row in numbered(clips, f"{where} videos"):
-        if message := wrong_type(row, {"video_id": TEXT}):
+        if message := type_mismatch(row, _Row):
             yield Problem("malformed", message, location, costs="video")
         elif (first := locations.setdefault(row["video_id"], location)) != location:
             message = f"the id {row['video_id']!r} is already used ({first})"
@@ -87,7 +93,7 @@ def _clip(row: dict, where: str, captions: dict[str, list[RecordCaption | Proble
     if media.stem != id:
         times = [read_field(row, "start"), read_field(row, "end")]
         if (clip := interval(times)) is None:
-            message = f"start time and end time should be seconds with 0 <= start < end, not {shown_value(times)}"
+            message = f"start time and end time should be seconds with 0 <= start < end, not {show_value(times)}"
             yield Problem("bad_times", message, where, id, "video", split)
             return
     sentences = yield from without_problems(captions[id])

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, at, lines, shown, split_by_hash
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, make_caption, standard_split, without_problems
 from data_prep.readers.languages import LANGUAGES
@@ -115,10 +116,10 @@ def _row(row: Mapping[str, str], where: str) -> tuple[str, str, str] | Problem:
     row = {name: field.strip() for name, field in row.items()}
     id = f"{row['VideoID']}_{row['Start']}_{row['End']}"
     if not row["VideoID"] or not re.fullmatch(r"\d+_\d+", f"{row['Start']}_{row['End']}", re.ASCII):
-        message = f"VideoID, Start and End should be an id and whole seconds, not {id!r:.80}"
+        message = f"VideoID, Start and End should be an id and whole seconds, not {show_value(id)}"
         return Problem("malformed", message, where, costs="caption")
     if (code := LANGUAGES.get(row["Language"].lower())) is None:
-        message = f"{row['Language']!r:.80} is not the English name of a known language"
+        message = f"{show_value(row['Language'])} is not the English name of a known language"
         return Problem("unknown_language", message, where, id, "caption")
     return id, row["Description"], code
 
@@ -132,7 +133,7 @@ def _mapping(input_dir: Path) -> Generator[Problem, None, dict[str, int]]:
         elif match := re.fullmatch(r"(\S+)\s+vid(\d{1,9})\s*", line, re.ASCII):
             numbers[match[1]] = int(match[2])
         else:
-            message = f"expected VIDEO_START_END vidN; found {line!r:.80}"
+            message = f"expected VIDEO_START_END vidN; found {show_value(line)}"
             yield Problem("malformed", message, location, costs="video")
     return numbers
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from capjax.data.media_formats import KINDS_BY_SUFFIX
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, at, find, lines, shown, split_by_hash
 from data_prep.readers.item import (
     InputError,
@@ -136,7 +137,7 @@ def _columns(path: Path, header: str) -> tuple[list[str], str, list[str]]:
             while not names[-1].strip():  # of empty columns, which spreadsheets write
                 names.pop()
             return [standard.get(name, name) for name in names], separator, [x for x in names if x not in standard]
-    raise InputError(f"{path}:1: the first line should name the columns image and caption; found {header!r:.80}")
+    raise InputError(f"{path}:1: the first line should name the columns image and caption; found {show_value(header)}")
 
 
 def read_rows(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import at, lines, shown, split_by_hash
 from data_prep.readers.item import Item, ItemStream, Problem, make_caption, without_problems
 from data_prep.readers.media_folder import MediaFolder, plain_name
-from data_prep.readers.values import shown_value
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ def parse_tokens(path: Path, input_dir: Path) -> Iterator[tuple[str, tuple[str, 
 
 
 def malformed(line: str, where: str, expected: str) -> Problem:
-    return Problem("malformed", f"expected {expected}; found {shown_value(line)}", where, costs="caption")
+    return Problem("malformed", f"expected {expected}; found {show_value(line)}", where, costs="caption")
 
 
 def listed_photos(

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from capjax.data.record import RecordCaption
+from capjax.metrics.messages import show_value
 from data_prep.readers.files import lines
 from data_prep.readers.item import InputError, Item, ItemStream, Problem, language, make_caption
 from data_prep.readers.languages import LANGUAGES
 from data_prep.readers.media_folder import plain_name
-from data_prep.readers.values import shown_value
 
 _LINE = re.compile(r"(?P<name>[^\t#]+)#(?:(?P<lang>[A-Za-z][A-Za-z_-]*)#)?\d+[ \t]+(?P<text>.*)")
 _EMPTY = re.compile(r"[^\t#]+#(?:[A-Za-z][A-Za-z_-]*#)?\d+")
@@ -112,7 +112,7 @@ def _read(source: Source) -> Iterator[tuple[str, RecordCaption | Problem]]:
         elif _EMPTY.fullmatch(line.strip()):
             yield "", Problem("empty_caption", "the caption has no text", location, costs="caption")
         else:
-            message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {shown_value(line)}"
+            message = f"expected NAME#LANG#NUMBER or NAME#NUMBER, a space or tab, and text; found {show_value(line)}"
             yield "", Problem("malformed", message, location, costs="caption")
 
 

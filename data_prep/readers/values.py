@@ -1,74 +1,34 @@
-"""Types of values in annotation files, which may hold anything."""
+"""Numbers and ids in annotation files, which may hold anything; see `capjax.metrics.json_types`."""
 
 import math
-import reprlib
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxlist, _short.maxtuple, _short.maxdict = 3, 6, 6, 4
-_short.maxstring = _short.maxlong = _short.maxother = 80
-
-
-class Kind(NamedTuple):
-    """A type of values: its description in messages, and whether a value has it."""
-
-    description: str
-    matches: Callable[[Any], bool]
-
-
-def shown_value(value: object) -> str:
-    """A value for a message, of bounded length and depth."""
-    return _short.repr(value)
-
-
-def is_text(text: str) -> bool:
-    """Whether `text` has no lone surrogates, which come from undecodable bytes or broken \\u escapes in JSON."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+from capjax.metrics.json_types import Rule, is_text
 
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite number; true and false are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
     try:
-        return math.isfinite(value)
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # integers of JSON have no limit
         return False
 
 
-def id_text(value: object) -> str | None:
-    """An id as text, so that 17, 17.0 and "17" are the same; None for a value that is no id, such as null or NaN."""
+def is_box(value: object) -> bool:
+    """Whether a value is a list of four numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value is text or a whole number."""
     if isinstance(value, str):
-        return value if value.strip() and is_text(value) else None
-    if type(value) is int and abs(value) < 2**63:
-        return str(value)
-    if not is_number(value):
-        return None
-    return str(int(value)) if value == int(value) else None  # type: ignore[call-overload]
+        return bool(value.strip()) and is_text(value)
+    return (type(value) is int and abs(value) < 2**63) or (is_number(value) and value == int(value))
 
 
-TEXT = Kind("text", lambda value: isinstance(value, str) and is_text(value))
-ID = Kind("text or a whole number", lambda value: id_text(value) is not None)
-NUMBER = Kind("a number", is_number)
-LIST = Kind("a list", lambda value: isinstance(value, list))
+def id_text(id: str | float) -> str:
+    """An id as text, so that 17, 17.0 and "17" are the same."""
+    return id if isinstance(id, str) else str(int(id))
 
 
-def wrong_type(row: object, kinds: Mapping[str, Kind], optional: Collection[str] = ()) -> str:
-    """A message about the first field that is missing or has another type than in `kinds`; empty if there is none.
-
-    Args:
-      row: a value of a file, which should be an object.
-      optional: fields that may be missing or null.
-    """
-    if not isinstance(row, dict):
-        return f"should be an object with {', '.join(kinds)}, not {shown_value(row)}"
-    for field, kind in kinds.items():
-        value = row.get(field)
-        if not (value is None and field in optional) and not kind.matches(value):
-            return f"{field} should be {kind.description}, not {shown_value(value)}"
-    return ""
+Id = Annotated[Any, Rule("text or a whole number", is_id)]

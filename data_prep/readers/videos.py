@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from capjax.data.media_formats import media_kind
+from capjax.metrics.json_types import is_text
+from capjax.metrics.messages import show_value
 from data_prep.readers.item import InputError, Problem
-from data_prep.readers.values import is_text, shown_value
 
 
 def add_video_arguments(parser, what: str):
@@ -72,9 +73,9 @@ class Videos:
         bad = partial(Problem, where=where, id=id, costs="video", split=split)
         for name in names:
             if not is_text(name):
-                return bad("encoding", f"the video's name is not valid UTF-8: {shown_value(name)}")
+                return bad("encoding", f"the video's name is not valid UTF-8: {show_value(name)}")
             if not name.strip() or re.search(r"[/\\\0]", name) or name in (".", ".."):
-                return bad("unsafe_path", f"a video's name should have no folder in it: {shown_value(name)}")
+                return bad("unsafe_path", f"a video's name should have no folder in it: {show_value(name)}")
             if not (paths := [path for path in self._paths_by_name.get(_composed(name), ()) if _is_video(path)]):
                 continue
             if len(paths) > 1:

@@ -13,17 +13,23 @@ https://github.com/google-research-datasets/Video-Timeline-Tags-ViTT
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from capjax.metrics.json_types import type_mismatch
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, load_json, shown, split_by_hash
 from data_prep.readers.item import Item, ItemStream, Problem, interval
 from data_prep.readers.registry import READERS
 from data_prep.readers.tokens import read_lists
-from data_prep.readers.values import ID, LIST, id_text, wrong_type
+from data_prep.readers.values import Id, id_text
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _LISTS = {"train": "train_id.txt", "val": "dev_id.txt", "test": "test_id.txt"}
+
+
+class _Line(TypedDict):
+    id: Id
+    annotations: list
 
 
 def add_arguments(parser):
@@ -74,10 +80,10 @@ def _lines(path: Path, where: str) -> Iterator[tuple[str, EventSet | Problem]]:
         if isinstance(row, Problem):
             yield "", row
             continue
-        if message := wrong_type(row, {"id": ID, "annotations": LIST}):
+        if message := type_mismatch(row, _Line):
             yield "", Problem("malformed", message, location, costs="video")
         else:
-            yield str(id_text(row["id"])), EventSet(list(_sections(row["annotations"])), location)
+            yield id_text(row["id"]), EventSet(list(_sections(row["annotations"])), location)
 
 
 def _sections(rows: list) -> Iterator[tuple[object, object]]:

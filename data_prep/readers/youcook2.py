@@ -12,7 +12,9 @@ extension; missing videos are listed in report.json.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
+from capjax.metrics.json_types import type_mismatch
 from data_prep.readers import activitynet
 from data_prep.readers.events import EventSet, event_item
 from data_prep.readers.files import at, load_json, repeated_ids, shown
@@ -22,6 +24,11 @@ from data_prep.readers.registry import READERS
 from data_prep.readers.videos import Videos, add_video_arguments, find_annotations
 
 _NATIVE = r"youcookii_annotations.*\.json"
+
+
+class _Video(TypedDict):
+    duration: Any
+    annotations: list
 
 
 def add_arguments(parser):
@@ -53,17 +60,16 @@ def read(
         raise InputError(f"{input_dir}: the same videos in two formats ({listed}); choose with --annotations")
     video_files = Videos(videos or input_dir)
     for path, data in native.items():
-        if not isinstance(data["database"], dict):
-            raise InputError(f"{path}: 'database' should be an object, not {type(data['database']).__name__}")
+        if message := type_mismatch(data["database"], dict, f"{path}: database"):
+            raise InputError(message)
         where = shown(path, input_dir)
         yield from repeated_ids(duplicate_keys, data["database"], where)
         for id, row in data["database"].items():
             yield from _video(id, row, at(f"{where} {id}"), video_files, lang)
 
 
-def _video(id: str, row: object, where: str, videos: Videos, lang: str) -> ItemStream:
-    if not isinstance(row, dict) or not isinstance(row.get("annotations"), list) or "duration" not in row:
-        message = "should be an object with duration, subset and annotations"
+def _video(id: str, row: Any, where: str, videos: Videos, lang: str) -> ItemStream:
+    if message := type_mismatch(row, _Video):
         yield Problem("malformed", message, where, id, "video")
         return
     split = parse_split(row.get("subset"), where, id, "video")

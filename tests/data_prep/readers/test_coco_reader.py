@@ -126,8 +126,8 @@ def test_two_years_must_be_chosen_from(tmp_path):
     ("damage", "message"),
     [
         (lambda text: text[: len(text) // 2], r"captions_train2017\.json:1: not JSON"),
-        (lambda text: "[]", "should be an object"),
-        (lambda text: '{"images": []}', "no list 'annotations'"),
+        (lambda text: "[]", r"expected an object, found \[\]"),
+        (lambda text: '{"images": []}', "annotations: expected a list"),
         (lambda text: '{"images": [' + "[" * 100_000, "captions_train2017"),
     ],
 )

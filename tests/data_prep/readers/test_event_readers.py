@@ -66,11 +66,13 @@ def test_impossible_times_cost_their_event(tmp_path, times, kind):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [([], "should be an object"), ({}, "duration, timestamps, sentences missing"),
-     ({"duration": 1, "timestamps": []}, "sentences missing; there is 'duration', 'timestamps'"),
+    [([], "expected an object, found []"), ({}, "expected duration and timestamps and sentences, found nothing"),
+     ({"duration": 1, "timestamps": []}, "expected sentences, found 'duration', 'timestamps'"),
      ({"duration": 1, "timestamps": [[0, 1]], "sentences": []}, "the same length"),
-     (video((0, 1, "x"), duration="9"), "duration should be"), (video((0, 1, "x"), duration=0), "duration should be"),
-     (video((0, 1, "x"), duration=10**400), "duration should be"), (video((0, 1, "x"), duration=None), "None")],
+     (video((0, 1, "x"), duration="9"), "duration: expected a number"),
+     (video((0, 1, "x"), duration=0), "duration: expected a number of seconds above 0"),
+     (video((0, 1, "x"), duration=10**400), "duration: expected a number"),
+     (video((0, 1, "x"), duration=None), "None")],
 )  # fmt: skip
 def test_a_malformed_entry_costs_its_video(tmp_path, row, message):
     write(tmp_path, "train.json", {"v_a": row, "v_b": video((1, 2, "x"))})

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from capjax.data.record import Label, RecordCaption
-from data_prep.readers.values import id_text, is_number, shown_value
+from data_prep.readers.values import id_text, is_number
 from tests.helpers.reader_results import found, put
 
 NAN = math.nan
@@ -55,7 +55,7 @@ def test_a_box_that_is_none_costs_its_label(tmp_path, box):
     objects = [{"image_id": 7, "category_id": 4, "bbox": each} for each in (box, [0, 0, 50, 25])]
     (item,), (problem,) = coco(tmp_path, objects=objects)
     assert item.labels == (Label("dog", (0.0, 0.0, 0.5, 0.5)),)
-    assert "bbox should be four numbers" in problem.message
+    assert "bbox: expected four numbers" in problem.message
 
 
 @pytest.mark.parametrize("width", [*BAD_TYPES, 0, -3])
@@ -108,7 +108,7 @@ def test_a_null_cocoid_is_none(tmp_path):
 def test_another_cocoid_is_bad(tmp_path, value):
     (item,), (problem,) = karpathy(tmp_path, cocoid=value)
     assert (item.id, problem.kind) == ("2", "malformed")
-    assert "cocoid should be" in problem.message
+    assert "cocoid: expected" in problem.message
 
 
 def jsonl(folder, row):
@@ -135,14 +135,14 @@ def test_a_box_of_json_lines_that_is_none_costs_its_photo(tmp_path, box):
         tmp_path, {"image": "a.jpg", "caption": "A dog.", "labels": [{"name": "dog", "box": box}]}
     )
     assert items.keys() == {"b.jpg"}
-    assert "boxes in fractions" in problem.message
+    assert "in fractions" in problem.message
 
 
 @pytest.mark.parametrize("id", [NAN, True, 1.5, [], "", math.inf])
 def test_an_id_of_json_lines_that_is_none_costs_its_photo(tmp_path, id):
     items, (problem,) = jsonl(tmp_path, {"image": "a.jpg", "caption": "A dog.", "id": id})
     assert items.keys() == {"b.jpg"}
-    assert "id should be" in problem.message
+    assert "id: expected text or a whole number" in problem.message
 
 
 @pytest.mark.parametrize("value", [NAN, math.inf, True, "1"])
@@ -165,15 +165,6 @@ def test_rows_of_msrvtt_that_are_no_objects_are_bad(tmp_path, row):
     (item,), problems = found("msrvtt", put(tmp_path, "v.mp4"))
     assert item.captions == (RecordCaption("A dog."),)
     assert [(p.kind, p.costs) for p in problems] == [("malformed", "caption"), ("malformed", "video")]
-
-
-def test_values_in_messages_are_short():
-    nested = value = []
-    for _ in range(900):
-        value.append([])
-        value = value[0]
-    for value in (nested, list(range(10**5)), "x" * 10**6, {str(k): "y" * 1000 for k in range(1000)}, 10**400):
-        assert len(shown_value(value)) < 600
 
 
 def test_a_caption_with_a_nul_is_bad(tmp_path):

@@ -85,8 +85,8 @@ def test_bad_rows_are_listed_by_their_place(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ("[]", "should be an object"), ('{"videos": []}', "no list 'sentences'"),
-     ('{"sentences": []}', "no list 'videos'"), ("\xff\xfe{", "not JSON")],
+    [("{", "not JSON"), ("[]", r"expected an object, found \[\]"), ('{"videos": []}', "sentences: expected a list"),
+     ('{"sentences": []}', "videos: expected a list"), ("\xff\xfe{", "not JSON")],
 )  # fmt: skip
 def test_a_broken_file_is_named(tmp_path, text, message):
     (tmp_path / "test_videodatainfo.json").write_text(text, encoding="latin-1")
