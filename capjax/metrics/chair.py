@@ -24,8 +24,7 @@ class _Image(TypedDict):
     id: Id
 
 
-class _Category(TypedDict):
-    id: Id
+class _Category(_Image):
     name: CaptionText
 
 

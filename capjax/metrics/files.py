@@ -50,8 +50,7 @@ class _Video(TypedDict):
     video_id: Id
 
 
-class _Sentence(TypedDict):
-    video_id: Id
+class _Sentence(_Video):
     caption: Any
 
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, NamedTuple, NotRequired, Required, Union
+from typing import Annotated, Any, NamedTuple, NotRequired, Union
 
 from capjax.metrics.messages import shorten, show_value
 
@@ -56,8 +56,7 @@ def type_mismatch(value: Any, kind: Any, place: str = "") -> str:
 
     Args:
       kind: a class of JSON values, `list[T]`, `dict[str, T]`, `T | None`, a TypedDict (whose further keys are
-        ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a
-        T that meets the rules.
+        ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a T that meets the rules.
       place: where the value is, for the message.
     """
     mismatch = _compile(kind).mismatch(value)
@@ -92,7 +91,7 @@ def _compile(kind: Any) -> _Type:
     origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
     if kind is Any:
         return _Type("any value", dict.fromkeys(_NAMES, _accept))
-    if origin in (NotRequired, Required):
+    if origin is NotRequired:
         return _compile(arguments[0])
     if origin in (Union, types.UnionType):
         parts = [_compile(part) for part in arguments]

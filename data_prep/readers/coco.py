@@ -25,26 +25,24 @@ _Length = Annotated[float, Rule("a number of pixels above 0", lambda value: is_n
 _Box = Annotated[Any, Rule("four numbers [x, y, width, height]", lambda box: is_box(box) and min(box[2:]) >= 0)]
 
 
-class _Image(TypedDict):
+class _Row(TypedDict):
     id: Id
 
 
-class _Size(_Image):
+class _Category(_Row):
+    name: Text
+
+
+class _Image(_Row):
     width: _Length
     height: _Length
 
 
-class _Category(TypedDict):
-    id: Id
-    name: Text
-
-
-class _Caption(TypedDict):
+class _Annotation(TypedDict):
     image_id: Id
 
 
-class _Object(TypedDict):
-    image_id: Id
+class _Object(_Annotation):
     category_id: Id
     bbox: _Box
 
@@ -105,7 +103,7 @@ def _labels(path: Path, where: str) -> Generator[Problem, None, dict[str, tuple[
         else:
             names[id_text(row["id"])] = row["name"]
     for location, row in numbered(rows(data, "images", path), f"{where} images"):
-        if message := type_mismatch(row, _Size):
+        if message := type_mismatch(row, _Image):
             yield _lost_label(message, location)
         else:
             sizes[id_text(row["id"])] = (row["width"], row["height"])
@@ -132,10 +130,10 @@ def _lost_label(message: str, where: str) -> Problem:
 def _read_split(path: Path, where: str, split: str, photos: MediaFolder, labels: dict) -> ItemStream:
     data = load_json(path)
     images = rows(data, "images", path)
-    image_ids = {id_text(row["id"]) for row in images if not type_mismatch(row, _Image)}
+    image_ids = {id_text(row["id"]) for row in images if not type_mismatch(row, _Row)}
     captions: dict[str, list[RecordCaption]] = defaultdict(list)
     for location, row in numbered(rows(data, "annotations", path), f"{where} annotations"):
-        if message := type_mismatch(row, _Caption):
+        if message := type_mismatch(row, _Annotation):
             yield Problem("malformed", message, location, costs="caption")
             continue
         if (id := id_text(row["image_id"])) not in image_ids:
@@ -148,7 +146,7 @@ def _read_split(path: Path, where: str, split: str, photos: MediaFolder, labels:
             captions[id].append(caption)
     locations: dict[str, str] = {}
     for location, row in numbered(images, f"{where} images"):
-        if message := type_mismatch(row, _Image):
+        if message := type_mismatch(row, _Row):
             yield Problem("malformed", message, location)
             continue
         id, name = id_text(row["id"]), read_field(row, "file")

@@ -9,7 +9,7 @@ from capjax.metrics.json_types import Rule, is_text
 def is_number(value: object) -> bool:
     """Whether a value is a finite number; true and false are none."""
     try:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # integers of JSON have no limit
         return False
 
