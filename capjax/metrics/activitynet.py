@@ -73,10 +73,10 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     path = Path(path)
     data: Any = strict_json.parse(path)
     check_type(data, dict, str(path))
+    check_type(list(data), list[CaptionText], f"{path}: ids of videos")
     annotations = {}
     for video, value in data.items():
         where = f"{path}: video {show_value(video)}"
-        check_type(video, CaptionText, where)
         check_type(value, _AnnotationJson, where)
         duration = _number(value["duration"], f"{where}, key 'duration'")
         if duration <= 0:
@@ -113,10 +113,10 @@ def read_submission(path: Path, *, empty_sentences: bool = False) -> dict[str, l
     path = Path(path)
     data: Any = strict_json.parse(path)
     check_type(data, _SubmissionJson, str(path))
+    check_type(list(data["results"]), list[CaptionText], f"{path}: ids of videos")
     predictions: dict[str, list[TimedSentence]] = {}
     for video, value in data["results"].items():
         where = f"{path}: video {show_value(video)}"
-        check_type(video, CaptionText, where)
         check_type(value, list, where)
         events = predictions[video] = []
         for number, event in enumerate(value):
