@@ -233,10 +233,11 @@ def _without_copies(
 ) -> dict[str, list[Item]]:
     """Reports exact copies across splits, and drops those of val and test unless `keep` is set."""
     copies = copies_across_splits(splits, files)
+    videos = {item.id for items in splits.values() for item in items if item.video}
     for problem in copies.values():
         remedy = "it stays, as --keep-copies asks" if keep else "it is dropped (--keep-copies keeps it)"
         report.add(replace(problem, message=f"{problem.message}; {remedy}"))
-        if not keep and problem.split in report.videos:
+        if not keep and problem.id in videos:
             report.lose_videos(problem.split, 1)
     if keep:
         return splits

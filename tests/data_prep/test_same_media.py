@@ -203,6 +203,16 @@ def test_dropped_copies_of_videos_do_not_count_as_there(tmp_path):
     assert report["there"] == {"train": {"named": 1, "there": 1}, "val": {"named": 2, "there": 1}}
 
 
+def test_dropped_copies_of_photos_do_not_count_as_missing_videos(tmp_path, make_photos):
+    make_photos(tmp_path, ["0.jpg"])
+    (tmp_path / "copy.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    write_video(tmp_path / "a.mp4", [k / 5 for k in range(20)])
+    media = (("image", "0.jpg", "train"), ("image", "copy.jpg", "val"), ("video", "a.mp4", "val"))
+    splits, report = build(tmp_path, *({kind: name, "caption": "x", "split": split} for kind, name, split in media))
+    assert splits == {"train": {"0.jpg": ["x"]}, "val": {"a.mp4": ["x"]}}
+    assert report["there"] == {"val": {"named": 1, "there": 1}}
+
+
 def test_lines_of_a_file_that_cannot_be_used_count_once(tmp_path, make_photos):
     make_photos(tmp_path, ["0.jpg"])
     photos = [{"image": name, "caption": "x", "split": "train"} for name in ("0.jpg", "no.jpg") for _ in range(5)]
