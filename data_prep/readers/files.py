@@ -14,8 +14,6 @@ from data_prep.readers.windows_1252 import is_windows_1252
 
 # Shares of train, val and test.
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
-# Bytes in which the line end of a file is searched.
-_HEAD_BYTES = 4096
 
 _location: str | None = None
 
@@ -88,27 +86,25 @@ def lines(
                 yield location, Problem("encoding", message, location, costs=costs)
                 continue
             text = line.decode("cp1252")
-        text = text.rstrip("\r\n")
         if text.strip():
             yield location, text
 
 
 def _byte_lines(path: Path) -> Iterator[bytes]:
-    """Yields the lines of a file without a BOM; they end with \\n, or with \\r in a file without \\n.
+    """Yields the lines of a file without a BOM and line ends, which are those of any system: \\n, \\r\\n or \\r.
 
     Raises:
       InputError: the file cannot be read, or is UTF-16.
     """
     try:
         with path.open("rb") as file:
-            head = file.peek(_HEAD_BYTES)
+            head = file.peek(4)
             if head.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise InputError(f"{path}: the file is UTF-16; save it as UTF-8")
             if head.startswith(b"\xef\xbb\xbf"):
                 file.seek(3)
-            carriage_returns = b"\r" in head.rstrip(b"\r") and b"\n" not in head
             for line in file:
-                yield from line.split(b"\r") if carriage_returns else (line,)
+                yield from line.splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -1,8 +1,8 @@
 """Rows of delimited text, as spreadsheets and careless programs write them.
 
-A field may be in double quotes, where two quotes stand for one and separators and line ends are text. Quotes that are
-not escaped are text as well (`A 12" pizza`), in quoted and in other fields. A field continues on the next lines only if
-they close its quote and none of them is a row by itself.
+A field may be in double quotes, where two quotes, or a quote after a backslash, stand for one and separators and line
+ends are text. Quotes that are not escaped are text as well (`A 12" pizza`), in quoted and in other fields. A field
+continues on the next lines only if they close its quote and none of them is a row by itself.
 """
 
 import functools
@@ -18,7 +18,7 @@ from data_prep.readers.item import Problem
 _MAX_FIELD_LINES, _MAX_FIELD_CHARACTERS = 50, 100_000
 # Limits of a field with quotes that are not escaped, so that a line of quotes is read in linear time.
 _MAX_UNESCAPED_QUOTES, _MAX_UNESCAPED_CHARACTERS = 20, 1000
-_QUOTE = re.compile('"')
+_QUOTE, _ESCAPED = re.compile('"'), re.compile(r'["\\]"')
 
 Line = tuple[str, str | Problem]  # location and text
 
@@ -62,13 +62,14 @@ def _patterns(separator: str) -> _Patterns:
 
 
 def split_rows(
-    lines: Iterable[Line], separator: str, is_row: Callable[[Row, Row], bool]
+    lines: Iterable[Line], separator: str, is_row: Callable[[Row, Row], bool], name_column: int = 0
 ) -> Iterator[tuple[str, Row | Problem]]:
     """Yields (location of its first line, row) of each row, and the Problems among the lines.
 
     Args:
       is_row: (line, row) -> whether the line is a complete row by itself, so that it does not continue a field of
         the row that begins before it.
+      name_column: number of the column by which `is_row` recognizes a row.
     """
     source, ahead = iter(lines), deque[Line]()
     while ahead or (ahead := deque(islice(source, 1))):
@@ -79,7 +80,7 @@ def split_rows(
         row, opened_at = _split(text, separator)
         if opened_at is not None:
             ahead.extend(islice(source, _MAX_FIELD_LINES - 1 - len(ahead)))
-            row, count = _join(row, opened_at, ahead, separator, is_row)
+            row, count = _join(row, opened_at, ahead, separator, is_row, name_column)
             for _ in range(count):
                 ahead.popleft()
         yield location, row
@@ -109,7 +110,7 @@ def _split(text: str, separator: str) -> tuple[Row, int | None]:
                 opened_at = start
             first = patterns.begin.match(text, start)
             if first and (match := _closing_quote(text, first.end(), patterns)):
-                field, end = text[first.end() : match.start()].replace('""', '"'), match.end()
+                field, end = _ESCAPED.sub('"', text[first.end() : match.start()]), match.end()
             else:
                 end = text.find(separator, start)
                 end = len(text) if end < 0 else end
@@ -123,8 +124,8 @@ def _split(text: str, separator: str) -> tuple[Row, int | None]:
 def _closing_quote(text: str, first: int, patterns: _Patterns) -> re.Match | None:
     """The quote that closes a field in which quotes are not escaped; None if the field is not quoted as a whole.
 
-    Quotes in it follow a number, as inches, or are in pairs, of which the first follows a space. If the first quote
-    closes a quotation, as in `"Stop" said the "cop"`, the quote with which the field begins is text.
+    Quotes in it follow a backslash, or a number, as inches, or are in pairs, of which the first follows a space. If the
+    first quote closes a quotation, as in `"Stop" said the "cop"`, the quote with which the field begins is text.
 
     Args:
       first: position after the quote with which the field begins.
@@ -133,6 +134,8 @@ def _closing_quote(text: str, first: int, patterns: _Patterns) -> re.Match | Non
     quotes = _QUOTE.finditer(text, first, first + _MAX_UNESCAPED_CHARACTERS)
     for quote in islice(quotes, _MAX_UNESCAPED_QUOTES):
         before = text[quote.start() - 1]
+        if before == "\\":
+            continue
         if not unpaired and (match := patterns.closing.match(text, quote.start())):
             return match
         if not before.isdigit():
@@ -143,8 +146,9 @@ def _closing_quote(text: str, first: int, patterns: _Patterns) -> re.Match | Non
 
 
 def _join(
-    row: Row, opened_at: int, ahead: Iterable[Line], separator: str, is_row: Callable[[Row, Row], bool]
-) -> tuple[Row, int]:
+    row: Row, opened_at: int, ahead: Iterable[Line], separator: str, is_row: Callable[[Row, Row], bool],
+    name_column: int,
+) -> tuple[Row, int]:  # fmt: skip
     """The row that a line with an open quote begins, and the number of further lines that belong to it."""
     texts = [row.text]
     size = len(row.text)
@@ -161,6 +165,9 @@ def _join(
         end = whole.find("\n", match.end())
         joined, position = _split(whole if end < 0 else whole[:end], separator)
     count = joined.text.count("\n")
-    if any(is_row(split_line(text, separator), row) for text in texts[1 : count + 1]):
+    # The name may come after the field, on the line that closes it, which then looks like a row.
+    names_row_at_end = row.starts.index(opened_at) < name_column and not is_row(row, row)
+    inner = texts[1 : count if names_row_at_end else count + 1]
+    if any(is_row(split_line(text, separator), row) for text in inner):
         return row, 0
     return joined, count

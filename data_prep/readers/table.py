@@ -132,7 +132,9 @@ def _columns(path: Path, header: str) -> tuple[list[str], str, list[str]]:
         names = split_line(header, separator).fields
         keys = resolve_keys(names, _FIELDS)
         file, caption = keys.get("image", keys.get("file")), keys.get("caption")
-        if file is not None and caption is not None and names.count(file) == names.count(caption) == 1:
+        if file is not None and caption is not None:
+            if twice := next((key for key in keys.values() if names.count(key) > 1), None):
+                raise InputError(f"{path}:1: the column {twice.strip()!r} is named twice; rename or remove one of them")
             standard = {key: field for field, key in keys.items() if field != "file"} | {file: "image"}
             while not names[-1].strip():  # of empty columns, which spreadsheets write
                 names.pop()
@@ -164,7 +166,7 @@ def read_rows(
     def is_row(line: Row, row: Row) -> bool:
         return len(line.fields) == len(columns) and _is_name(line.fields[key].strip(), row.fields[key : key + 1])
 
-    for location, row in split_rows(table, separator, is_row):
+    for location, row in split_rows(table, separator, is_row, key):
         if isinstance(row, Problem):
             yield location, row
         elif not any(map(str.strip, row.fields)):

@@ -68,6 +68,52 @@ def test_lines_end_as_on_any_system(tmp_path, newline):
     assert not problems
 
 
+def test_line_ends_of_several_systems_in_one_file(tmp_path):
+    text = 'image,caption\r\n0.jpg,A dog.\n1.jpg,A cat.\r2.jpg,"A cow,\ra pig."\r\r\n3.jpg,A hen.\r'
+    captions, problems = table(tmp_path, text)
+    assert captions == {"0.jpg": ["A dog."], "1.jpg": ["A cat."], "2.jpg": ["A cow, a pig."], "3.jpg": ["A hen."]}
+    assert not problems
+
+
+def test_line_ends_in_fields_of_a_file_of_carriage_returns(tmp_path):
+    captions, problems = table(tmp_path, 'image,caption,split\r0.jpg,"A dog,\nasleep.",train\r1.jpg,A cat.,train\r')
+    assert (captions, problems) == ({"0.jpg": ["A dog, asleep."], "1.jpg": ["A cat."]}, [])
+
+
+def test_a_field_on_several_lines_may_come_before_the_name(tmp_path):
+    rows = ['"A dog,\nasleep.",0.jpg', '"A cat\n\non a ""mat""",1.jpg', "A cow,2.jpg", '"A hen\nruns",0.jpg']
+    captions, problems = table(tmp_path, "\n".join(["caption,image", *rows]))
+    assert captions == {"0.jpg": ["A dog, asleep.", "A hen runs"], "1.jpg": ['A cat on a "mat"'], "2.jpg": ["A cow"]}
+    assert not problems
+
+
+def test_a_quote_before_the_name_does_not_join_rows_that_have_names(tmp_path):
+    captions, problems = table(tmp_path, 'caption,image\n"A pizza,0.jpg\nA dog,1.jpg\na cake of 9",2.jpg\n')
+    assert captions == {"0.jpg": ['"A pizza'], "1.jpg": ["A dog"], "2.jpg": ['a cake of 9"']}
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    ("field", "caption"),
+    [
+        (r'"A \"dog\" runs"', 'A "dog" runs'),
+        (r'"A dog, \"asleep\", on grass"', 'A dog, "asleep", on grass'),
+        (r'"\"Stop\" says a sign"', '"Stop" says a sign'),
+        (r'"He says \"stop\""', 'He says "stop"'),
+        (r'"A path C:\"', "A path C:\\"),
+    ],
+)  # fmt: skip
+def test_quotes_may_be_escaped_with_backslashes(tmp_path, field, caption):
+    captions, problems = table(tmp_path, f"image,caption,split\n0.jpg,{field},train\n1.jpg,A cat,train\n")
+    assert (captions, problems) == ({"0.jpg": [caption], "1.jpg": ["A cat"]}, [])
+
+
+@pytest.mark.parametrize("column", ["image", "caption", "split"])
+def test_a_column_that_is_named_twice_is_named(tmp_path, column):
+    with pytest.raises(InputError, match=rf"captions\.csv:1: .*'{column}' is named twice"):
+        table(tmp_path, f"image,caption,split,{column}\n0.jpg,A dog,train,x\n")
+
+
 @pytest.mark.parametrize(
     "row", ['0.jpg, "A dog, asleep.",train', '0.jpg,"A dog, asleep." ,train', '"0.jpg" , "A dog, asleep." , train']
 )
