@@ -1,7 +1,6 @@
 """The output of every reader: Items, and Problems with parts of the input."""
 
 import functools
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from capjax.data.record import Label, RecordCaption, TranscriptSegment
 from capjax.metrics.json_types import is_text
+from capjax.metrics.languages import canonical
 from capjax.metrics.messages import show_value
 from data_prep.readers.values import is_number
 
@@ -119,16 +119,15 @@ def two_splits(name: str, first: str, first_split: str, split: str, where: str, 
 
 @functools.lru_cache(maxsize=256)
 def language(code: str) -> str:
-    """A language code as BCP-47 writes it: `EN` -> `en`, `pt_br` -> `pt-BR`, `zh-hans` -> `zh-Hans`.
+    """A language code as BCP-47 writes it: `EN` -> `en`, `deu` -> `de`, `pt_br` -> `pt-BR`, `zh-hans` -> `zh-Hans`.
 
     Raises:
-      ValueError: `code` does not have the form of a language code.
+      ValueError: there is no such language.
     """
-    if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*", code):
-        raise ValueError(f"language {show_value(code)} should be a BCP-47 code, such as en, de or pt-BR")
-    first, *rest = code.replace("_", "-").split("-")
-    styled = {2: str.upper, 4: str.title}  # regions and scripts
-    return "-".join([first.lower(), *(styled.get(len(part), str.lower)(part) for part in rest)])
+    try:
+        return canonical(code)
+    except ValueError as error:
+        raise ValueError(f"language {show_value(code)} should be a BCP-47 code: {error}") from None
 
 
 def make_caption(

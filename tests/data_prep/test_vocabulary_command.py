@@ -47,7 +47,7 @@ def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--languages", "deu,fr"), "no captions in --languages deu,fr; did you mean 'de'? known: de, en"),
+        (("--languages", "del,fr"), "no captions in --languages del,fr; did you mean 'de'? known: de, en"),
         (("--split", "dev"), "no split 'dev'; it has test, train, val"),
         (("--size", "0"), "size 0 should be a whole number, 1 or more"),
         (("--size", "100"), "a vocabulary of 100 tokens is too small for these captions"),

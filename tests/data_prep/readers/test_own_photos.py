@@ -139,13 +139,14 @@ def test_a_table_without_header_is_refused(tmp_path, header):
 
 @pytest.mark.parametrize(
     ("written", "code"),
-    [("en", "en"), ("EN", "en"), ("pt-br", "pt-BR"), ("pt_BR", "pt-BR"), ("zh-hans-cn", "zh-Hans-CN"), ("yue", "yue")],
-)
+    [("en", "en"), ("EN", "en"), ("pt-br", "pt-BR"), ("pt_BR", "pt-BR"), ("zh-hans-cn", "zh-Hans-CN"), ("yue", "yue"),
+     ("eng", "en"), ("deu", "de"), ("ger", "de"), ("eng-US", "en-US"), ("iw", "he"), ("zxx", "zxx")],
+)  # fmt: skip
 def test_languages_are_bcp_47(written, code):
     assert language(written) == code
 
 
-@pytest.mark.parametrize("written", ["", "e", "English", "deutsch", "en-", "12", "e n"])
+@pytest.mark.parametrize("written", ["", "e", "English", "deutsch", "en-", "12", "e n", "xx", "us"])
 def test_other_words_are_no_languages(written):
     with pytest.raises(ValueError, match="BCP-47"):
         language(written)
