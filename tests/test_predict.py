@@ -1,6 +1,7 @@
 """`capjax.load(workdir).caption(images)` says what evaluation said, wherever the workdir lies."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,6 +160,14 @@ def test_what_the_model_cannot_do_is_said(tiny, model):
         model.caption(photo, beam=3)
     with pytest.raises(ValueError, match="beams = 0"):
         model.caption(photo, num_beams=0)
+    with pytest.raises(ValueError, match="method = 'top_p': known: beam, greedy, sample"):
+        model.caption(photo, method="top_p")
+
+
+@pytest.mark.parametrize("form", [str, Path, Path.read_bytes, Image.open, lambda path: np.asarray(Image.open(path))])
+def test_one_photo_instead_of_several_is_refused(tiny, model, form):
+    with pytest.raises(TypeError, match="expected several photos or videos, such as a list; found one"):
+        model.caption(form(tiny.photos / "000.jpg"))
 
 
 def test_a_folder_without_a_model_is_said_so(tmp_path):

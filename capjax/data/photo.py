@@ -75,7 +75,11 @@ def photo_source(media) -> Path | bytes | Image.Image:
         data = _unread_file(media)
         return media if data is None else data
     if hasattr(media, "__array__"):  # of NumPy, JAX, or PyTorch
-        return image_of(np.asarray(media))
+        try:
+            array = np.asarray(media)
+        except Exception as error:  # such as a tensor on another device, or one that needs gradients
+            raise MediaError("not_an_image", f"{type(media).__name__} is not an array of pixels: {error}") from error
+        return image_of(array)
     raise MediaError("not_an_image", f"an image is a path, bytes, a PIL image or an array, not {type(media).__name__}")
 
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from capjax._deprecated import OldName
 from capjax.config.aliases import OLD_NAMES
+from capjax.config.defaults import SETTINGS
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.windows import WindowSettings
@@ -121,9 +124,9 @@ class Predictor:
             if name not in options:
                 raise ValueError(f"unknown decoding option {name!r}; expected one of {', '.join(options)}")
             options[name] = value
-        for name in ("num_beams", "max_len"):
-            if options[name] < 1:
-                raise ValueError(f"{name} = {options[name]}: expected 1 or more")
+        for name, value in options.items():
+            if check := SETTINGS[f"decode.{name}"].check:
+                check(f"decode.{name}", value)
         key = options.to_json(sort_keys=True), attention
         if key not in self._generators:
             self._generators[key] = Generator(
@@ -252,7 +255,11 @@ class Predictor:
 
 
 def _check_media(media, batch_size: int):
-    if isinstance(media, str | bytes | Path):
+    # An array [h, w, c] would be taken for its rows.
+    is_picture = isinstance(media, Image.Image) or (
+        isinstance(media, np.ndarray | jax.Array) and (media.ndim < 3 or (media.ndim == 3 and media.shape[-1] <= 4))
+    )
+    if isinstance(media, str | bytes | Path) or is_picture:
         raise TypeError(f"expected several photos or videos, such as a list; found one {type(media).__name__}")
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")

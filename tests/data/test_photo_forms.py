@@ -108,6 +108,15 @@ def test_what_is_no_form_of_a_photo_is_a_media_error(form):
         to_jpeg(form, SETTINGS)
 
 
+def test_a_tensor_that_cannot_be_read_is_a_media_error():
+    class Tensor:
+        def __array__(self, *args, **kwargs):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    with pytest.raises(MediaError, match="Tensor is not an array of pixels: can't convert cuda:0"):
+        to_jpeg(Tensor(), SETTINGS)
+
+
 def test_an_image_whose_file_is_closed_is_a_media_error(tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(encode(picture(60, 40), "PNG"))
