@@ -176,7 +176,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in a folder, in order."""
     return sorted(
         int(path.name)
-        for path in folder.glob("*")
+        for path in (folder.iterdir() if folder.is_dir() else ())
         if path.name.isdigit() and (not is_url(path) or (path / _COMMIT_FILE).is_file())
     )
 

@@ -1,5 +1,6 @@
-"""Disks that are full or read-only."""
+"""Disks that are full or read-only, and files without permission."""
 
+import ctypes
 import os
 import resource
 import subprocess
@@ -54,3 +55,24 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def permissions_checked() -> Iterator[None]:
+    """Within, the permissions of files hold for root too, in this thread. Skips where that cannot be arranged."""
+    if os.geteuid():
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    capabilities = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice
+    if libc.capget(header, capabilities):
+        pytest.skip("no capabilities here")
+    effective = capabilities[0]
+    capabilities[0] = effective & ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    libc.capset(header, capabilities)
+    try:
+        yield
+    finally:
+        capabilities[0] = effective
+        libc.capset(header, capabilities)

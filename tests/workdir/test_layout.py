@@ -3,7 +3,8 @@
 import pytest
 
 from capjax.config import ConfigError
-from capjax.workdir.layout import Workdir
+from capjax.workdir.layout import Workdir, checkpoint_steps
+from tests.helpers.disks import permissions_checked
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -38,3 +39,15 @@ def test_one_run_at_a_time(tmp_path):
             pass
     with Workdir(tmp_path / "run").lock():
         pass
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(tmp_path):
+    (tmp_path / "best/40").mkdir(parents=True)
+    assert checkpoint_steps(tmp_path / "best") == [40]
+    assert checkpoint_steps(tmp_path / "checkpoints") == []
+    (tmp_path / "best").chmod(0)
+    try:
+        with permissions_checked(), pytest.raises(PermissionError, match="best"):
+            checkpoint_steps(tmp_path / "best")
+    finally:
+        (tmp_path / "best").chmod(0o755)
