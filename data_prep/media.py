@@ -56,9 +56,12 @@ def read_media(
         else:
             check_file(media, "video" if item.video else "photo", limit=None)
             is_video = (media_kind(media) or _costs(item)) == "video"
-    except (MediaError, OSError) as error:
-        kind = error.kind if isinstance(error, MediaError) else "missing_video" if item.video else "missing_photo"
-        yield from (Problem(kind, str(error), each.where, each.id, _costs(each)) for each in items)
+    except MediaError as error:
+        yield from (Problem(error.kind, str(error), each.where, each.id, _costs(each)) for each in items)
+        return
+    except OSError as error:
+        message = f"{media} cannot be read: {error.strerror}"
+        yield from (Problem(f"missing_{_costs(each)}", message, each.where, each.id, _costs(each)) for each in items)
         return
     if is_video:
         for result in read_video(items, storage, on_share, spool):

@@ -160,7 +160,8 @@ class _UsableItems:
                 return None
             self._bad_files.add((item.media, item.clip))
             message = str(media)
-            if media.kind.startswith("missing") and isinstance(item.media, Path) and self._hints:
+            is_missing = isinstance(media.__cause__, FileNotFoundError)
+            if is_missing and isinstance(item.media, Path) and self._hints:
                 self._hints -= 1
                 message += f"; {nearest_file(item.media)}"
             return bad(media.kind, message)

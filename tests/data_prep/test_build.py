@@ -17,6 +17,7 @@ from data_prep.media import MediaSettings, Storage
 from data_prep.plan import shard_count
 from data_prep.readers import READERS, Item, Problem
 from tests.helpers.built_records import build_records
+from tests.helpers.disks import permissions_checked
 from tests.helpers.folders import contents
 from tests.helpers.pictures import encode, picture
 
@@ -211,6 +212,24 @@ def test_bad_input_is_skipped_counted_and_listed(tmp_path, with_bad_photos):
     counts = {split: len(RecordSource(tmp_path / "out", split)) for split in ("train", "val")}
     assert counts == {split: told["splits"][split]["photos"] for split in counts} == {"train": 342, "val": 38}
     assert told["splits"]["train"]["captions"] == {"en": 2 * 342 + 3}
+
+
+def test_a_photo_that_may_not_be_read_is_not_taken_for_a_misspelled_name(tmp_path, make_photos):
+    make_photos(tmp_path, ["a.jpg", "b.jpg", "closed/c.jpg"])
+    rows = [{"image": name, "caption": "A dog.", "split": "train"} for name in ("a.jpg", "b.jpg", "closed/c.jpg")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "b.jpg").chmod(0)
+    (tmp_path / "closed").chmod(0)
+    try:
+        with permissions_checked():
+            build_records("mine", READERS.make("jsonl", tmp_path), tmp_path / "out", max_bad=1, workers=1)
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+    messages = {problem["id"]: problem["message"] for problem in report(tmp_path / "out")["problems"]}
+    assert messages == {
+        "b.jpg": f"{tmp_path / 'b.jpg'} cannot be read: Permission denied",
+        "closed/c.jpg": f"{tmp_path / 'closed/c.jpg'}: Permission denied",
+    }
 
 
 def test_reports_do_not_depend_on_the_workers(tmp_path, with_bad_photos):
