@@ -136,6 +136,19 @@ def test_a_folder_that_cannot_be_read_is_named_and_fails(caption, some, tmp_path
     assert errors == f"capjax caption: skipped {tmp_path / 'closed'}: Permission denied\n"
 
 
+def test_a_name_with_control_characters_stays_on_one_line(caption, some, tmp_path):
+    for name, path in zip(("a\nb.jpg", "c\x1b[31m\t.jpg", "é.jpg"), some, strict=True):
+        (tmp_path / name).write_bytes(Path(path).read_bytes())
+    (tmp_path / "e\nf.jpg").write_bytes(b"no photo")
+    status, lines, errors = caption(tmp_path)
+    names = [r"a\nb.jpg", r"c\x1b[31m\t.jpg", "é.jpg"]
+    assert [line.split("\t") for line in lines] == [
+        [f"{tmp_path}/{name}", text] for name, text in zip(names, some.values(), strict=True)
+    ]
+    assert (status, errors.count("\n")) == (1, 1)
+    assert json.loads(caption(tmp_path / "a\nb.jpg", "--json")[1][0])["path"] == f"{tmp_path}/a\nb.jpg"
+
+
 def test_a_folder_without_photos_is_said_so(caption, tmp_path):
     status, lines, errors = caption(tmp_path)
     assert (status, lines) == (1, [])

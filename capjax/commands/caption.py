@@ -106,7 +106,7 @@ def _expand(names: list[str], dense: bool) -> tuple[list[str], bool]:
         if not folder.paths:
             messages.append(f"no {'videos' if dense else 'images or videos'} in the folder {name}")
         for message in messages:
-            print(f"capjax caption: {message}", file=sys.stderr)
+            print(_printable(f"capjax caption: {message}"), file=sys.stderr)
     return paths, any_unreadable
 
 
@@ -120,6 +120,11 @@ def _has_utf8_name(path: str) -> bool:
     return True
 
 
+def _printable(text: str) -> str:
+    """A text with a path on one line: line ends and control characters in file names are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
     """Returns whether a file could not be read."""
     any_failed, size = False, args.batch or 32
@@ -131,12 +136,12 @@ def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
             if caption.error:
                 any_failed = True
                 source = "standard input: " if path == "-" else ""  # messages name files themselves
-                print(f"capjax caption: {source}{caption.error}", file=sys.stderr)
+                print(_printable(f"capjax caption: {source}{caption.error}"), file=sys.stderr)
             elif args.json:
                 row = {"path": path, "caption": caption.text, "lang": caption.lang, "score": caption.score}
                 print(json.dumps(row, ensure_ascii=False), flush=True)
             else:
-                print(f"{path}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
+                print(f"{_printable(path)}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
     return any_failed
 
 
@@ -160,10 +165,10 @@ def _print_events(predictor, paths: list[str], args, options: dict) -> bool:
         for path, video in zip(paths, videos, strict=True):
             if video.error:
                 any_failed = True
-                bar.write(f"capjax caption: {video.error}", file=sys.stderr)
+                bar.write(_printable(f"capjax caption: {video.error}"), file=sys.stderr)
                 continue
             if not video.events:
-                bar.write(f"capjax caption: {path}: no event was found", file=sys.stderr)
+                bar.write(_printable(f"capjax caption: {path}: no event was found"), file=sys.stderr)
             bar.write("".join(_lines(path, video, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
             sys.stdout.flush()
     return any_failed
@@ -177,7 +182,7 @@ def _lines(path: str, video, lang: str, as_json: bool, several: bool) -> Iterato
         return
     for event in video.events:
         times = f"{clock(event.start)} - {clock(event.end)}"
-        yield f"{path}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
+        yield f"{_printable(path)}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
 
 
 def clock(seconds: float) -> str:
