@@ -63,7 +63,7 @@ def main(
             if options.json:
                 print(json.dumps(report, indent=1, ensure_ascii=False))
             else:
-                print(dense_table(report, options.tious) if dense else caption_table(report))
+                print(dense_table(report, options.tious or TIOUS) if dense else caption_table(report))
     except (OSError, ValueError, ModuleNotFoundError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
@@ -123,7 +123,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     scores.add_argument("--save-idf", metavar="FILE", help="write the document frequencies that were used")
     scores.add_argument(
-        "--tious", type=_thresholds, metavar="A,B", default=list(TIOUS),
+        "--tious", type=_thresholds, metavar="A,B",
         help=f"tIoU thresholds of dense captions (default: {','.join(map(str, TIOUS))})",
     )  # fmt: skip
     scores.add_argument(
@@ -212,10 +212,10 @@ def _captions(options) -> dict:
     """Returns the report on captions, one for each item."""
     if len(options.references) > 1:
         raise ValueError("several --references are for dense captions only; give one file with all captions")
-    if options.soda_sets:
-        raise ValueError(
-            f"--soda-sets is for dense captions only; {options.references[0]} has captions of single items"
-        )
+    for name in ("tious", "soda_sets"):
+        if getattr(options, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} is for dense captions only; {options.references[0]} has captions of single items")
     metrics = _families(options)
     all_references = files.read_references(options.references[0], lang=options.lang, split=options.split)
 
@@ -334,7 +334,7 @@ def _dense(options) -> dict:
     scores = score_dense(
         read_submission(options.predictions, empty_sentences=options.missing == "zero"),
         [read_annotations(path) for path in options.references],
-        tious=options.tious, metrics=_families(options), lang=options.lang, missing=options.missing,
+        tious=options.tious or TIOUS, metrics=_families(options), lang=options.lang, missing=options.missing,
         extra=options.extra, soda_sets=options.soda_sets or "mean",
     )  # fmt: skip
     if options.per_item:

@@ -170,6 +170,7 @@ def test_diversity_and_hallucinated_objects_are_told_when_asked(capsys, tmp_path
         (["--seed", "-1"], "--seed -1: expected 0 or more"),
         (["--split", "val"], "the format coco has no splits; leave out --split val"),
         (["--soda-sets", "best"], "--soda-sets is for dense captions only"),
+        (["--tious", "0.5"], "--tious is for dense captions only"),
         (["--predictions", "nowhere" * 1000], "File name too long"),
     ],
 )
