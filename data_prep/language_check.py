@@ -1,26 +1,17 @@
 """Compares the languages that captions claim with those that a language identifier recognizes in a sample of them."""
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
 from capjax.metrics.messages import show_value
+from capjax.text import languages
 from data_prep.readers.item import Item, Problem
 
 # Captions of a language that are looked at, and the fewest that are worth it: loading the identifier takes longer than
 # preparing a few photos.
 _MAX_CAPTIONS, _MIN_CAPTIONS = 500, 8
-_MIN_CONFIDENCE = 0.6
 _MIN_SHARE = 0.05
-# Codes of one language, or of languages that short texts do not tell apart.
-_VARIETIES = [
-    {"zh", "cmn", "yue", "wuu"}, {"no", "nb", "nn"}, {"hr", "bs", "sr", "sh"}, {"id", "ms"}, {"ar", "arz", "ary"},
-    {"tl", "fil"}, {"he", "iw", "hbo"}, {"el", "grc"}, {"uz", "uzs"}, {"ht", "gcf", "gcr"}, {"cs", "sk"},
-]  # fmt: skip
-
 
 def check_languages(splits: Mapping[str, Iterable[Item]]) -> list[Problem]:
     """A Problem for each claimed language of which many captions are in another one; generated data is not checked."""
@@ -36,16 +27,15 @@ def check_languages(splits: Mapping[str, Iterable[Item]]) -> list[Problem]:
 def _check_language(lang: str, captions: list[tuple[Item, str]]) -> Iterator[Problem]:
     if len(captions) < _MIN_CAPTIONS:
         return
-    identifier = _identifier()
-    varieties = _varieties(lang)
-    if not varieties & set(identifier.labels):
+    if not languages.is_recognized(lang):
         return
+    varieties = languages.varieties(lang)
     sample = captions[:: -(-len(captions) // _MAX_CAPTIONS)]
     other_languages: Counter[str] = Counter()
     example: tuple[Item, str] | None = None
     for item, text in sample:
-        recognized, confidence = identifier.classify(text)
-        if confidence >= _MIN_CONFIDENCE and recognized not in varieties and recognized != "zxx":
+        recognized, confidence = languages.recognize(text)
+        if confidence >= languages.MIN_CONFIDENCE and recognized not in varieties and recognized != "zxx":
             other_languages[recognized] += 1
             example = example or (item, text)
     if example is None or other_languages.total() < _MIN_SHARE * len(sample):
@@ -59,13 +49,3 @@ def _check_language(lang: str, captions: list[tuple[Item, str]]) -> Iterator[Pro
         "its language in the annotations, or that of all with --lang"
     )
     yield Problem("other_language", message, item.where, item.id, "nothing")
-
-
-def _varieties(lang: str) -> set[str]:
-    primary = lang.split("-")[0]
-    return next((codes for codes in _VARIETIES if primary in codes), {primary})
-
-
-@functools.cache
-def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

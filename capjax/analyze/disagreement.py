@@ -1,0 +1,82 @@
+"""How often people, describing the same picture, differ from each other in the way that a caption differs from them.
+
+A difference between a caption and the references of its picture is evidence of an error only if people seldom differ
+so: that no reference names a dog tells more than that none names grass. Each reference is compared with the others of
+its picture as a caption would be, and the share of such differences among all references that say the same thing is
+counted. Where there are few of them, the share of the whole category of evidence counts.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from capjax.analyze.content_errors import Comparison
+from capjax.analyze.findings import Finding
+from capjax.analyze.lexicon import Lexicon
+from capjax.analyze.parser import ParsedCaption
+
+# The largest share at which a difference still counts as an error.
+MAX_SHARE = 0.05
+# The weight of the share of the category, in references.
+_PRIOR_WEIGHT = 5
+# Pictures whose references are compared with each other.
+_MAX_ITEMS = 5000
+
+
+@dataclass
+class Disagreement:
+    """Differences of references from the others of their pictures.
+
+    Attributes:
+      differences: {(category, said, expected): number}.
+      said: {(category, said): number of references that say it and could have differed}.
+      captions: {kind: number of references with such a difference}; `compared`: number of references.
+    """
+
+    differences: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    said: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    compared: int = 0
+
+    @classmethod
+    def of(cls, references: Iterable[Sequence[ParsedCaption]], lexicon: Lexicon) -> "Disagreement":
+        """Compares the references of each picture with each other. Pictures with fewer than three say nothing: with two,
+        neither is right."""
+        result = cls()
+        sets = [captions for captions in references if len(captions) > 2]
+        for captions in sets[:: -(-len(sets) // _MAX_ITEMS) or 1]:
+            for index, caption in enumerate(captions):
+                comparison = Comparison(caption, [*captions[:index], *captions[index + 1 :]], lexicon)
+                findings = comparison.findings()
+                result.differences.update({_key(finding) for finding in findings})
+                result.said.update(set(comparison.said))
+                result.kinds.update({finding.kind for finding in findings})
+                result.compared += 1
+        result._categories = Counter()
+        for (category, _, _), count in result.differences.items():
+            result._categories[category] += count
+        result._totals = Counter()
+        for (category, _), count in result.said.items():
+            result._totals[category] += count
+        return result
+
+    _categories: Counter[str] = field(default_factory=Counter)
+    _totals: Counter[str] = field(default_factory=Counter)
+
+    def share(self, finding: Finding) -> float:
+        """Returns the share of references with the same difference, among those that say the same thing."""
+        category, said, _ = _key(finding)
+        total = self._totals[category]
+        prior = self._categories[category] / total if total else 0.0
+        count = self.differences[_key(finding)]
+        return (count + _PRIOR_WEIGHT * prior) / (self.said[(category, said)] + _PRIOR_WEIGHT)
+
+    def is_error(self, finding: Finding) -> bool:
+        """Whether people differ so seldom that a difference is an error."""
+        return not finding.category or self.share(finding) <= MAX_SHARE
+
+
+def _key(finding: Finding) -> tuple[str, str, str]:
+    """What a difference is compared by; of a missing object, what is missing; of an added one, it alone."""
+    expected = "" if finding.category == "object" else finding.expected
+    return finding.category, finding.said or expected, expected
