@@ -16,7 +16,7 @@ from capjax.text import languages
 Id = int | str
 
 # Single words that are said twice in a row for emphasis, or rightly so.
-_DOUBLED = frozenset(("very", "so", "really", "long", "many", "that", "had", "bye", "ha", "up", "down", "far", "big"))
+_DOUBLED = frozenset(("very", "so", "really", "long", "many", "had", "bye", "ha", "up", "down", "far", "big"))
 # Languages that form words by repetition.
 _REDUPLICATING = frozenset(("id", "ms", "zh", "yue", "ja", "th", "vi", "tl", "fil", "sw", "km", "lo", "my", "ko"))
 _CONNECTORS = frozenset(("and", "with", "of", "on", "in", "or", "by"))
@@ -99,12 +99,11 @@ class FormChecker:
         findings = []
         if other := self._language(id):
             findings.append(other)
-        elif (cut := self._truncation(id, parsed)) and cut.said:
-            findings.append(cut)
-        elif generic := self._generic(id):
-            findings.append(generic)
-        elif cut:
-            findings.append(cut)
+        else:
+            cut, generic = self._truncation(id, parsed), self._generic(id)
+            # The words at the end of a generic caption say more about it than the ends of other captions.
+            first, second = (cut, generic) if cut and cut.source == "caption" else (generic, cut)
+            findings += [finding for finding in (first or second,) if finding]
         if repetition := self._repetition(id):
             findings.append(repetition)
         return findings
@@ -145,7 +144,9 @@ class FormChecker:
     def _counts(self, words: Sequence[str], begin: int, length: int) -> bool:
         """Whether a block that follows itself is a repetition."""
         if length > 1:
-            return len(set(words[begin : begin + length])) > 1 or self._counts(words, begin, 1)
+            # `a star and a green star and a green circle` repeats nothing.
+            is_list = self._is_noun(words[begin]) and words[begin + length - 1] in _ATTRIBUTES | {"a", "an", "the"}
+            return not (self._english and is_list)
         word = words[begin]
         if word.isdecimal() or (self._english and word in _DOUBLED):
             return False
@@ -177,12 +178,13 @@ class FormChecker:
             return None
         elif self._english and (cut := self._unfinished(words, parsed, closed)):
             reason = cut
-        elif not closed and self._occurrences[last] >= _MIN_OCCURRENCES and not self._last[last]:
-            reason = f"none of {self._occurrences[last]} references with {last!r} ends with it"
         elif whole := self._completed(id, last):
             reason = f"{last!r} is the beginning of {whole!r}"
+        elif not closed and self._never_ends(last):
+            reason = f"none of {self._occurrences[last]} references with {last!r} ends with it"
+            return Finding(TRUNCATION, last, last, "", "references", reason)
         elif self._have_periods and not closed:
-            return Finding(TRUNCATION, "", "", "", "caption", "it lacks the period that the other captions have")
+            return Finding(TRUNCATION, last, last, "", "references", "it lacks the period that the other captions have")
         return Finding(TRUNCATION, last, last, "", "caption", reason) if reason else None
 
     def _unfinished(self, words: list[str], parsed: ParsedCaption | None, closed: bool) -> str:
@@ -190,11 +192,21 @@ class FormChecker:
         phrases = _NEVER_LAST if closed else _NOT_LAST
         if any(tuple(words[-len(phrase) :]) == phrase for phrase in phrases):
             return f"nothing follows {words[-1]!r}"
-        if words[-2:-1] in (["is"], ["are"]) and words[-1] in ("left", "right"):
-            return f"nothing follows {' '.join(words[-2:])!r}"
+        if words[-1] in ("left", "right") and len(words) > 1:  # of what? But `a man turns left`
+            before = self.lexicon.readings.get((words[-2],)) if self.lexicon else None
+            if before and before.verb is None and (before.concept or before.function == "copula"):
+                return f"nothing follows {' '.join(words[-2:])!r}"
         if parsed and parsed.open_phrase and (not closed or parsed.open_phrase.split()[-1] in _ATTRIBUTES):
             return f"{parsed.open_phrase!r} lacks a noun"
         return ""
+
+    def _never_ends(self, word: str) -> bool:
+        """Whether many references have a word, and none ends with it. English nouns end phrases, whatever the number."""
+        return self._occurrences[word] >= _MIN_OCCURRENCES and not self._last[word] and not self._is_noun(word)
+
+    def _is_noun(self, word: str) -> bool:
+        reading = self.lexicon.readings.get((word,)) if self.lexicon else None
+        return bool(reading and reading.concept and reading.verb is None)
 
     def _completed(self, id: Id, word: str) -> str:
         """Returns a word of the references of an item that an unknown word is the beginning of."""

@@ -1,6 +1,6 @@
 """Errors of ten kinds, planted into captions of drawn pictures and of everyday scenes: recall and precision per kind.
 
-    python tests/benchmarks/measure_analyze.py [--seed 0] [--labels] [--misses]
+    python tests/benchmarks/measure_analyze.py [--seed 0] [--labels] [--references 5] [--without-periods] [--misses]
 
 750 captions are of the `shapes` pictures, whose objects, attributes and relations are known exactly; 250 are
 of everyday scenes with actions. Five paraphrases are the references of each; a sixth, true as well, gets one error of
@@ -192,11 +192,26 @@ def planted_captions(seed: int) -> tuple[list[Case], list[str], list[str]]:
     return cases, texts, kinds
 
 
-def measure(seed: int, *, labels: bool) -> tuple[dict[str, tuple[float, float]], list[str]]:
-    """Returns {kind: (recall, precision)}, and a line on every miss and false alarm."""
+def bare(text: str) -> str:
+    """A caption as many models write it: lower case, no period."""
+    return text.lower().rstrip(".。")
+
+
+def measure(
+    seed: int, *, labels: bool = False, references: int = 5, without_periods: bool = False
+) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """Returns {kind: (recall, precision)}, and a line on every miss and false alarm.
+
+    Args:
+      labels: compare objects with labels too.
+      references: number of references of each picture, up to five.
+      without_periods: captions and references are in lower case, without periods.
+    """
     cases, texts, kinds = planted_captions(seed)
+    write = bare if without_periods else str
+    texts = [write(text) for text in texts]
     found = find_errors(
-        dict(enumerate(texts)), {number: case.references for number, case in enumerate(cases)},
+        dict(enumerate(texts)), {number: [write(text) for text in case.references[:references]] for number, case in enumerate(cases)},
         labels={number: case.objects for number, case in enumerate(cases)} if labels else None,
     )  # fmt: skip
     planted, reported, right, lines = Counter(kinds), Counter[str](), Counter[str](), []
@@ -217,9 +232,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--labels", action="store_true", help="compare objects with labels, not with references alone")
+    parser.add_argument("--references", type=int, default=5, help="references of each picture (default: 5)")
+    parser.add_argument("--without-periods", action="store_true", help="lower case, and no final periods")
     parser.add_argument("--misses", action="store_true", help="list misses and false alarms")
     options = parser.parse_args()
-    rates, lines = measure(options.seed, labels=options.labels)
+    rates, lines = measure(
+        options.seed, labels=options.labels, references=options.references, without_periods=options.without_periods
+    )
     print("kind                  recall  precision")
     for kind, (recall, precision) in rates.items():
         print(f"{kind:<20}  {recall:6.1%}  {precision:9.1%}")

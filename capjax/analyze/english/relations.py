@@ -42,7 +42,7 @@ ADVERBS = "there, here, very, together, away, back, not, also, just, outside, in
 # A caption does not end in these.
 NOT_LAST = (
     "a, an, the, and, or, of, with, to, from, at, into, onto, his, her, their, its, is, are, was, were, be, very, while, as, than, but, because, for, that, which, who, whose, these, "
-    "two, three, some, several, by, in front, next, between, during, among, against, toward, towards, beside, near, under, above, below, left of, right of, wearing, holding, has, have"
+    "two, three, some, several, by, in front, next, between, during, among, against, toward, towards, beside, near, under, above, below, left of, right of, wearing, holding, has, have, we see, see, sees, shows, wears, holds"
 )  # fmt: skip
 # Words that say nothing about a particular picture.
 UNSPECIFIC = (
