@@ -145,7 +145,8 @@ class FormChecker:
         """Whether a block that follows itself is a repetition."""
         if length > 1:
             # `a star and a green star and a green circle` repeats nothing.
-            is_list = self._is_noun(words[begin]) and words[begin + length - 1] in _ATTRIBUTES | {"a", "an", "the"}
+            block = words[begin : begin + length]
+            is_list = "and" in block and self._is_noun(block[0]) and block[-1] in _ATTRIBUTES
             return not (self._english and is_list)
         word = words[begin]
         if word.isdecimal() or (self._english and word in _DOUBLED):
