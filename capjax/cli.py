@@ -17,6 +17,7 @@ COMMANDS = {
     "export": ("capjax.commands.launch:export", "export a trained model as SavedModel and StableHLO"),
     "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),
     "score": ("capjax.commands.score:main", "score predictions against references"),
+    "analyze": ("capjax.commands.analyze:main", "find errors and bias in predictions, and write a page about them"),
     "doctor": ("capjax.commands.doctor:main", "show versions, devices, extras and the compilation cache"),
 }
 

@@ -1,7 +1,7 @@
 """Finds the errors of captions: of their form in any language, and of what they say in English."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from capjax.analyze.content_errors import Comparison
 from capjax.analyze.disagreement import Disagreement
@@ -73,8 +73,3 @@ def find_errors(
             content = [finding for finding in content if finding.kind != MISSING]
         result.findings[id] = [*content, *form]
     return result
-
-
-def without_category(finding: Finding) -> Finding:
-    """Returns a finding without what only its comparison needs."""
-    return replace(finding, category="")

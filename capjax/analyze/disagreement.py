@@ -9,6 +9,7 @@ counted. Where there are few of them, the share of the whole category of evidenc
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from capjax.analyze.content_errors import Comparison
 from capjax.analyze.findings import Finding
@@ -30,44 +31,47 @@ class Disagreement:
     Attributes:
       differences: {(category, said, expected): number}.
       said: {(category, said): number of references that say it and could have differed}.
-      captions: {kind: number of references with such a difference}; `compared`: number of references.
+      compared: number of references that were compared.
+      kinds: {kind: number of these references that would be reported for it}.
     """
 
     differences: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     said: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
     compared: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, references: Iterable[Sequence[ParsedCaption]], lexicon: Lexicon) -> "Disagreement":
-        """Compares the references of each picture with each other. Pictures with fewer than three say nothing: with two,
+        """Compares the references of each picture with each other. Pictures with fewer than three say nothing: of two,
         neither is right."""
         result = cls()
         sets = [captions for captions in references if len(captions) > 2]
+        of_references = []
         for captions in sets[:: -(-len(sets) // _MAX_ITEMS) or 1]:
             for index, caption in enumerate(captions):
                 comparison = Comparison(caption, [*captions[:index], *captions[index + 1 :]], lexicon)
                 findings = comparison.findings()
+                of_references.append(findings)
                 result.differences.update({_key(finding) for finding in findings})
                 result.said.update(set(comparison.said))
-                result.kinds.update({finding.kind for finding in findings})
-                result.compared += 1
-        result._categories = Counter()
-        for (category, _, _), count in result.differences.items():
-            result._categories[category] += count
-        result._totals = Counter()
-        for (category, _), count in result.said.items():
-            result._totals[category] += count
+        result.compared = len(of_references)
+        for findings in of_references:
+            result.kinds.update({finding.kind for finding in findings if result.is_error(finding)})
         return result
 
-    _categories: Counter[str] = field(default_factory=Counter)
-    _totals: Counter[str] = field(default_factory=Counter)
+    @cached_property
+    def _category_shares(self) -> dict[str, float]:
+        differing, total = Counter[str](), Counter[str]()
+        for (category, _, _), count in self.differences.items():
+            differing[category] += count
+        for (category, _), count in self.said.items():
+            total[category] += count
+        return {category: differing[category] / count for category, count in total.items()}
 
     def share(self, finding: Finding) -> float:
         """Returns the share of references with the same difference, among those that say the same thing."""
         category, said, _ = _key(finding)
-        total = self._totals[category]
-        prior = self._categories[category] / total if total else 0.0
+        prior = self._category_shares.get(category, 0.0)
         count = self.differences[_key(finding)]
         return (count + _PRIOR_WEIGHT * prior) / (self.said[(category, said)] + _PRIOR_WEIGHT)
 

@@ -1,0 +1,336 @@
+"""Analyzes a file of predictions: errors, confusions, bias of the data and of the model."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capjax.analyze.caption_errors import CaptionErrors, find_errors
+from capjax.analyze.confusion import ConfusionMatrix, confusion_matrices
+from capjax.analyze.content_errors import concepts
+from capjax.analyze.dataset_bias import Bias, find_bias, find_language_bias
+from capjax.analyze.findings import CONTENT_KINDS, Finding
+from capjax.analyze.frequencies import Frequency, by_slice, compare, frequencies
+from capjax.analyze.labels import LabeledObject, Labels, read_objects
+from capjax.analyze.lexicon import Lexicon
+from capjax.analyze.media import ItemMedia
+from capjax.analyze.model_bias import Amplification, AmplificationMeasure, Leakage, measure_leakage
+from capjax.analyze.near_duplicates import NearDuplicate, PhotoSet, find_near_duplicates
+from capjax.analyze.parser import Parser
+from capjax.analyze.slices import by_duration, by_length, by_number_of_objects, by_training_frequency
+from capjax.analyze.terms import Term, gender, terms_of
+from capjax.analyze.training_data import TrainingData
+from capjax.metrics.files import read_predictions, read_references
+from capjax.metrics.id_matching import match_ids
+from capjax.metrics.languages import check_lang, is_english
+from capjax.metrics.messages import option, shorten
+from capjax.metrics.significance import Comparison
+from capjax.metrics.tokenize import tokenizer_for
+
+Id = int | str
+# Files with fewer items have neither bias nor significance.
+_MIN_ITEMS = 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is analyzed.
+
+    Attributes:
+      predictions, references: files of captions.
+      langs: languages of the captions; content is analyzed in English alone.
+      split: of the references, if the file names splits.
+      objects: labels, COCO's instances or {id: [categories]}.
+      media: folder of the photos and videos.
+      training: dataset or file of captions that the model was trained on.
+      compare: predictions of another system for the same items.
+      missing, extra: as in `capjax.metrics.id_matching.match_ids`.
+      seed: of resampling.
+    """
+
+    predictions: Path
+    references: Path
+    langs: tuple[str, ...] = ("en",)
+    split: str | None = None
+    objects: Path | None = None
+    media: Path | None = None
+    training: Path | None = None
+    compare: Path | None = None
+    missing: str = "error"
+    extra: str = "error"
+    seed: int = 0
+
+
+@dataclass
+class DataBias:
+    """Bias of a set of captions.
+
+    Attributes:
+      name: of the set.
+      items: their number.
+      biases: see `dataset_bias`.
+      languages: {language: captions}.
+    """
+
+    name: str
+    items: int
+    biases: list[Bias]
+    languages: dict[str, int]
+
+
+@dataclass
+class Analysis:
+    """The result of an analysis; ids have the language behind them if there are several.
+
+    Attributes:
+      captions, references: {id: caption}, {id: captions by people}.
+      langs: {id: language}.
+      findings: {id: errors}.
+      evidence: `labels` or `references`: what objects were compared with.
+      frequencies: {kind: share of captions}; `people`: the same of references, each against the others of its picture.
+      slices: {name of the property: {slice: {kind: share}}}.
+      comparison: {kind: difference from the other system}.
+      matrices: confusion matrices.
+      data_bias: of the references, and of the training data.
+      amplification, leakage: of the model; `compared_amplification`: its difference from that of the other system.
+      near_duplicates: photos of one split that are nearly those of another.
+      media: files of the items, or None.
+      notes: what could not be analyzed, and why.
+    """
+
+    inputs: Inputs
+    captions: dict[Id, str] = field(default_factory=dict)
+    references: dict[Id, list[str]] = field(default_factory=dict)
+    langs: dict[Id, str] = field(default_factory=dict)
+    findings: dict[Id, list[Finding]] = field(default_factory=dict)
+    evidence: str = "references"
+    frequencies: dict[str, Frequency] = field(default_factory=dict)
+    people: dict[str, Frequency] = field(default_factory=dict)
+    slices: dict[str, dict[str, dict[str, Frequency]]] = field(default_factory=dict)
+    other_findings: dict[Id, list[Finding]] = field(default_factory=dict)
+    comparison: dict[str, Comparison] = field(default_factory=dict)
+    matrices: list[ConfusionMatrix] = field(default_factory=list)
+    data_bias: list[DataBias] = field(default_factory=list)
+    amplification: Amplification | None = None
+    compared_amplification: Comparison | None = None
+    leakage: Leakage | None = None
+    near_duplicates: list[NearDuplicate] = field(default_factory=list)
+    media: ItemMedia | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def analyze(inputs: Inputs) -> Analysis:
+    """Analyzes a file of predictions.
+
+    Raises:
+      FileNotFoundError: a file or folder is missing.
+      ValueError: a file is malformed, or files do not go together.
+    """
+    return _Analyzer(inputs).run()
+
+
+class _Analyzer:
+    def __init__(self, inputs: Inputs):
+        self.inputs = inputs
+        self.result = Analysis(inputs)
+        self.english: CaptionErrors | None = None
+        self.other_english: CaptionErrors | None = None
+        self.labels: Labels | None = None
+        self.lexicon = Lexicon.of()
+
+    def run(self) -> Analysis:
+        result, inputs = self.result, self.inputs
+        if inputs.objects:
+            self.labels = read_objects(inputs.objects)
+            self.lexicon = Lexicon.of({item.category for objects in self.labels.values() for item in objects})
+            result.evidence = "labels"
+        training = TrainingData.read(inputs.training, self._english_lang) if inputs.training else None
+        for lang in inputs.langs:
+            self._analyze_language(check_lang(lang))
+        if inputs.media:
+            result.media = ItemMedia.find(inputs.media, [self._file_id(id) for id in result.captions])
+        result.frequencies = frequencies(result.findings)
+        self._slice(training)
+        if inputs.compare and len(result.findings) >= _MIN_ITEMS:
+            result.comparison = compare(result.findings, result.other_findings, seed=inputs.seed)
+        if self.english:
+            self._analyze_english(self.english, training)
+        else:
+            result.notes.append("what captions say is analyzed in English alone; of other languages, their form is")
+        self._find_duplicates(training)
+        return result
+
+    @property
+    def _english_lang(self) -> str:
+        return next((lang for lang in self.inputs.langs if is_english(lang)), self.inputs.langs[0])
+
+    def _key(self, id: Id, lang: str) -> Id:
+        return id if len(self.inputs.langs) == 1 else f"{id} ({lang})"
+
+    def _file_id(self, key: Id) -> Id:
+        return key if len(self.inputs.langs) == 1 else str(key).removesuffix(f" ({self.result.langs[key]})")
+
+    def _analyze_language(self, lang: str):
+        inputs, result = self.inputs, self.result
+        all_references = read_references(inputs.references, lang=lang, split=inputs.split)
+        predictions, references, counts = self._predictions(inputs.predictions, all_references, lang)
+        if counts["missing"]:
+            result.notes.append(f"{counts['missing']} items have no prediction in {lang}")
+        if counts["extra"]:
+            result.notes.append(f"{counts['extra']} predictions of other items were left out")
+        labels = self._labels_of(references) if self.labels is not None and is_english(lang) else None
+        errors = find_errors(predictions, references, lang=lang, labels=labels, lexicon=self.lexicon)
+        for id, text in predictions.items():
+            key = self._key(id, lang)
+            result.captions[key], result.references[key] = text, references[id]
+            result.langs[key], result.findings[key] = lang, errors.findings[id]
+        if is_english(lang):
+            self.english = errors
+            self.english_labels = labels
+        if inputs.compare:
+            others, other_references, _ = self._predictions(inputs.compare, all_references, lang)
+            if list(other_references) != list(references):
+                raise ValueError(f"{inputs.compare} has predictions for other items than {inputs.predictions}")
+            compared = find_errors(others, references, lang=lang, labels=labels, lexicon=self.lexicon)
+            result.other_findings |= {self._key(id, lang): own for id, own in compared.findings.items()}
+            if is_english(lang):
+                self.other_english = compared
+
+    def _predictions(self, path: Path, references: Mapping, lang: str) -> tuple[dict, dict, dict]:
+        predictions = read_predictions(path, lang=lang)
+        return match_ids(predictions, references, missing=self.inputs.missing, extra=self.inputs.extra)
+
+    def _labels_of(self, references: Mapping[Id, Sequence[str]]) -> dict[Id, list[LabeledObject]]:
+        """Returns the labels of the items.
+
+        Raises:
+          ValueError: ids do not match, or an item has no labels.
+        """
+        assert self.labels is not None
+        objects = list(self.labels.values())
+        numbers = {id: str(number) for number, id in enumerate(self.labels)}
+        matched, _, _ = match_ids(numbers, references, missing="drop", extra="ignore")
+        if without := [id for id in references if id not in matched]:
+            raise ValueError(
+                f"{self.inputs.objects}: no labels of {shorten(without)}; list an image without objects in images, "
+                f"or name the right file with {option('objects')}"
+            )
+        return {id: objects[int(number)] for id, number in matched.items()}
+
+    def _slice(self, training: TrainingData | None):
+        result = self.result
+        lengths = {
+            id: len(tokenizer_for(result.langs[id])(text)) for id, text in result.captions.items()
+        }
+        slices = {"length of the caption": by_length(lengths)}
+        if self.english:
+            lang = self._english_lang
+            objects = {
+                self._key(id, lang): {concept for reference in own for concept in concepts(reference)}
+                for id, own in self.english.references.items()
+            }
+            if self.english_labels:
+                objects = {
+                    self._key(id, lang): {item.category for item in own} for id, own in self.english_labels.items()
+                }
+            slices["number of objects"] = by_number_of_objects({id: len(own) for id, own in objects.items()})
+            if training:
+                named = self._training_objects(training)
+                rarest = {id: min(named[concept] for concept in own) for id, own in objects.items() if own}
+                slices["rarest object in training"] = by_training_frequency(rarest)
+        if len(self.inputs.langs) > 1:
+            slices["language"] = dict(result.langs)
+        if result.media:
+            seconds = {id: result.media.duration(self._file_id(id)) for id in result.captions}
+            slices["duration"] = by_duration(seconds)
+        result.slices = {
+            name: by_slice(result.findings, of_items) for name, of_items in slices.items() if len(set(of_items.values())) > 1
+        }
+
+    def _training_objects(self, training: TrainingData) -> Counter[str]:
+        """Returns the number of training items that name each object."""
+        return Counter(
+            concept
+            for captions in self._training_captions(training).values()
+            for concept in {concept for caption in captions for concept in concepts(caption)}
+        )
+
+    def _training_captions(self, training: TrainingData) -> dict:
+        if not hasattr(self, "_parsed_training"):
+            parser = Parser(self.lexicon)
+            self._parsed_training = {
+                id: [parser.parse(text) for text in texts] for id, texts in training.captions.items()
+            }
+        return self._parsed_training
+
+    def _analyze_english(self, errors: CaptionErrors, training: TrainingData | None):
+        result, lang = self.result, self._english_lang
+        disagreement = errors.disagreement
+        if disagreement and disagreement.compared:
+            result.people = {
+                kind: Frequency.of(disagreement.kinds[kind], disagreement.compared) for kind in CONTENT_KINDS
+            }
+        else:
+            result.notes.append(
+                "each picture has fewer than three references: how often people differ from each other is unknown, and "
+                "every difference from them counts as an error"
+            )
+        findings = {id: result.findings[self._key(id, lang)] for id in errors.captions}
+        result.matrices = confusion_matrices(errors, findings)
+        labels = self.english_labels or {}
+        reference_terms = {id: terms_of(own, labels.get(id)) for id, own in errors.references.items()}
+        languages = Counter({own: 0 for own in self.inputs.langs})
+        for key, own in result.langs.items():
+            languages[own] += len(result.references[key])
+        result.data_bias = [_data_bias("references", reference_terms, languages)]
+        data_terms, data_genders = reference_terms, {id: _gender(own) for id, own in errors.references.items()}
+        if training:
+            parsed = self._training_captions(training)
+            data_terms = {id: terms_of(own) for id, own in parsed.items()}
+            data_genders = {id: _gender(own) for id, own in parsed.items()}
+            result.data_bias.append(_data_bias(f"training data ({training.path})", data_terms, training.languages))
+        measure = AmplificationMeasure(data_terms, data_genders)
+        system = _terms_and_genders(errors)
+        result.amplification = measure.measure(*system, seed=self.inputs.seed)
+        if self.other_english and result.amplification.value is not None and len(errors.captions) >= _MIN_ITEMS:
+            other = _terms_and_genders(self.other_english)
+            result.compared_amplification = measure.compare(system, other, seed=self.inputs.seed)
+        words = {id: [word for caption in own for word in caption.words] for id, own in errors.references.items()}
+        captions = {id: result.captions[self._key(id, lang)] for id in errors.captions}
+        references = {id: result.references[self._key(id, lang)] for id in errors.captions}
+        result.leakage = measure_leakage(captions, references, words, seed=self.inputs.seed)
+
+    def _find_duplicates(self, training: TrainingData | None):
+        """Compares the photos of the items with those of all splits of the training data, and these with each other."""
+        result = self.result
+        if not training or not training.splits:
+            if self.inputs.training:
+                result.notes.append(f"{self.inputs.training} has no photos: near-duplicates were not looked for")
+            return
+        sets = [PhotoSet(split, training.photos(split)) for split in training.splits]
+        if result.media:
+            media = result.media
+            ids = dict.fromkeys(self._file_id(id) for id in result.captions)
+            photos = ((id, jpeg) for id in ids if (jpeg := media.thumbnail(id)))
+            evaluated = PhotoSet("predictions", photos)
+            # The split that was predicted is one of the dataset's.
+            for other in sets[:1]:
+                result.near_duplicates += find_near_duplicates(other, evaluated)
+        for number, first in enumerate(sets):
+            for second in sets[number + 1 :]:
+                result.near_duplicates += find_near_duplicates(first, second)
+
+
+def _data_bias(name: str, terms: Mapping[Id, set[Term]], languages: Mapping[str, int]) -> DataBias:
+    return DataBias(name, len(terms), [*find_bias(terms), *find_language_bias(languages)], dict(languages))
+
+
+def _gender(captions) -> str:
+    return gender(word for caption in captions for word in caption.words)
+
+
+def _terms_and_genders(errors: CaptionErrors) -> tuple[dict[Id, set[Term]], dict[Id, str]]:
+    return (
+        {id: terms_of([caption]) for id, caption in errors.captions.items()},
+        {id: _gender([caption]) for id, caption in errors.captions.items()},
+    )
