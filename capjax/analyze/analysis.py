@@ -219,9 +219,7 @@ class _Analyzer:
 
     def _slice(self, training: TrainingData | None):
         result = self.result
-        lengths = {
-            id: len(tokenizer_for(result.langs[id])(text)) for id, text in result.captions.items()
-        }
+        lengths = {id: len(tokenizer_for(result.langs[id])(text)) for id, text in result.captions.items()}
         slices = {"length of the caption": by_length(lengths)}
         if self.english:
             lang = self._english_lang
@@ -244,7 +242,9 @@ class _Analyzer:
             seconds = {id: result.media.duration(self._file_id(id)) for id in result.captions}
             slices["duration"] = by_duration(seconds)
         result.slices = {
-            name: by_slice(result.findings, of_items) for name, of_items in slices.items() if len(set(of_items.values())) > 1
+            name: by_slice(result.findings, of_items)
+            for name, of_items in slices.items()
+            if len(set(of_items.values())) > 1
         }
 
     def _training_objects(self, training: TrainingData) -> Counter[str]:
@@ -279,7 +279,7 @@ class _Analyzer:
         result.matrices = confusion_matrices(errors, findings)
         labels = self.english_labels or {}
         reference_terms = {id: terms_of(own, labels.get(id)) for id, own in errors.references.items()}
-        languages = Counter({own: 0 for own in self.inputs.langs})
+        languages = Counter(dict.fromkeys(self.inputs.langs, 0))
         for key, own in result.langs.items():
             languages[own] += len(result.references[key])
         result.data_bias = [_data_bias("references", reference_terms, languages)]

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from capjax.analyze.content_errors import Comparison
 from capjax.analyze.disagreement import Disagreement
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import GENERIC, LANGUAGE, MISSING, TRUNCATION, Finding
 from capjax.analyze.form_errors import FormChecker
 from capjax.analyze.labels import LabeledObject
 from capjax.analyze.lexicon import Lexicon
-from capjax.analyze.parser import ParsedCaption, Parser
+from capjax.analyze.parser import Parser
 from capjax.metrics.languages import is_english
 
 Id = int | str

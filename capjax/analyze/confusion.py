@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from capjax.analyze.caption_errors import CaptionErrors
 from capjax.analyze.content_errors import concepts
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import ACTION, ATTRIBUTE, HALLUCINATED, MISSING, Finding
-from capjax.analyze.parser import ParsedCaption
 
 Id = int | str
 NOTHING = "(nothing)"
@@ -82,9 +82,9 @@ def confusion_matrices(errors: CaptionErrors, findings: Mapping[Id, Sequence[Fin
             for kind, value in mention.attributes:
                 if not mention.general and _have(references, mention.concept, (kind, value)):
                     add(kind, value, value, id)
-        for action in {name for action in caption.actions for name in action.actions}:
-            if any(action in other.actions for reference in references for other in reference.actions):
-                add("actions", action, action, id)
+        for name in {name for action in caption.actions for name in action.actions}:
+            if any(name in action.actions for reference in references for action in reference.actions):
+                add("actions", name, name, id)
         for finding in findings.get(id, ()):
             if finding.kind in (HALLUCINATED, MISSING):
                 add("objects", finding.expected or NOTHING, finding.said or NOTHING, id)
@@ -93,8 +93,9 @@ def confusion_matrices(errors: CaptionErrors, findings: Mapping[Id, Sequence[Fin
             elif finding.kind == ATTRIBUTE:
                 name = finding.category.removeprefix("similar ")
                 add(name, finding.expected.split(" ")[0], finding.said.split(" ")[0], id)
+    order = {name: number for number, name in enumerate(("objects", "actions"))}
     has_confusion = (m for m in matrices.values() if any(present != said for present, said in m.cells))
-    return sorted(has_confusion, key=lambda matrix: ("objects", "actions").index(matrix.name) if matrix.name in ("objects", "actions") else 2)
+    return sorted(has_confusion, key=lambda matrix: order.get(matrix.name, len(order)))
 
 
 def _is_named(references: Sequence[ParsedCaption], concept: str) -> bool:

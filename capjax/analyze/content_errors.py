@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from capjax.analyze import labels as labels_lib
 from capjax.analyze.english import actions, attributes
+from capjax.analyze.facts import Action, Mention, ParsedCaption
 from capjax.analyze.findings import ACTION, ATTRIBUTE, HALLUCINATED, MISSING, NUMBER, Finding
 from capjax.analyze.labels import LabeledObject
 from capjax.analyze.lexicon import Lexicon, split
-from capjax.analyze.parser import Action, Mention, ParsedCaption
 from capjax.analyze.spatial_errors import find_spatial_errors
 
 _WITH_ANY = frozenset(split(actions.WITH_ANY))
@@ -262,9 +262,7 @@ def _values(caption: ParsedCaption, concept: str, kind: str) -> Iterator[str]:
             yield from (value for other, value in mention.attributes if other == kind)
 
 
-def _unsupported(
-    said: list[tuple[str, Mention]], lists: list[list[str]]
-) -> Iterator[tuple[str, Mention]]:
+def _unsupported(said: list[tuple[str, Mention]], lists: list[list[str]]) -> Iterator[tuple[str, Mention]]:
     """Yields the values that no reference gives; and one that is said more often than any reference has it, if it
     names as many values."""
     for value, mention in said:

@@ -120,7 +120,11 @@ def _over_represented(counts: Mapping[Term, int], items: int) -> list[Bias]:
         tests += len(own)
         for term, count in own.items():
             ratio = count / expected
-            if ratio < _MIN_RATIO or (math.log(count) - median) / spread < _MIN_DEVIATIONS or count > _MAX_SHARE * items:
+            if (
+                ratio < _MIN_RATIO
+                or (math.log(count) - median) / spread < _MIN_DEVIATIONS
+                or count > _MAX_SHARE * items
+            ):
                 continue
             p_value = stats.binomtest(count, items, min(1.0, expected / items), alternative="greater").pvalue
             candidates.append((term, expected, ratio, float(p_value)))

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from capjax.analyze.content_errors import Comparison
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import Finding
 from capjax.analyze.lexicon import Lexicon
-from capjax.analyze.parser import ParsedCaption
 
 # The largest share at which a difference still counts as an error.
 MAX_SHARE = 0.05

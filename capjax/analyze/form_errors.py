@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from capjax.analyze.english import attributes, relations
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import GENERIC, LANGUAGE, REPETITION, TRUNCATION, Finding
 from capjax.analyze.lexicon import Lexicon, split
-from capjax.analyze.parser import ParsedCaption
 from capjax.metrics.languages import is_english, primary_language
 from capjax.metrics.tokenize import tokenizer_for
 from capjax.text import languages
@@ -90,8 +90,8 @@ class FormChecker:
             self._known = set()
 
     def findings(self, id: Id, parsed: ParsedCaption | None = None) -> list[Finding]:
-        """Returns the errors of form of a caption. Of one in another language the end tells nothing, and a generic one may
-        lack a period.
+        """Returns the errors of form of a caption. The end of one in another language tells nothing, and a generic one
+        may lack a period.
 
         Args:
           parsed: of an English caption.
@@ -131,9 +131,10 @@ class FormChecker:
             for begin in range(count - 2 * length):
                 second = begin + length + 1
                 block = words[begin : begin + length]
-                if block == words[second : second + length] and (length > 3 or self._ends(words, second + length)):
-                    if not self._english or words[second - 1] in _CONNECTORS:
-                        return second - 1, second + length
+                connected = not self._english or words[second - 1] in _CONNECTORS
+                ends = length > 3 or self._ends(words, second + length)
+                if block == words[second : second + length] and connected and ends:
+                    return second - 1, second + length
         for length in range(count // 2, 4, -1):
             first: dict[tuple[str, ...], int] = {}
             for begin in range(count - length + 1):
@@ -185,11 +186,12 @@ class FormChecker:
             reason = f"none of {self._occurrences[last]} references with {last!r} ends with it"
             return Finding(TRUNCATION, last, last, "", "references", reason)
         elif self._have_periods and not closed:
-            return Finding(TRUNCATION, last, last, "", "references", "it lacks the period that the other captions have")
+            reason = "it lacks the period that the other captions have"
+            return Finding(TRUNCATION, last, last, "", "references", reason)
         return Finding(TRUNCATION, last, last, "", "caption", reason) if reason else None
 
     def _unfinished(self, words: list[str], parsed: ParsedCaption | None, closed: bool) -> str:
-        """Returns what is missing at the end of an English caption; of one with a period, only what no sentence lacks."""
+        """Returns what the end of an English caption lacks; after a period, only what no sentence can lack."""
         phrases = _NEVER_LAST if closed else _NOT_LAST
         if any(tuple(words[-len(phrase) :]) == phrase for phrase in phrases):
             return f"nothing follows {words[-1]!r}"
@@ -202,7 +204,7 @@ class FormChecker:
         return ""
 
     def _never_ends(self, word: str) -> bool:
-        """Whether many references have a word, and none ends with it. English nouns end phrases, whatever the number."""
+        """Whether many references have a word, and none ends with it. English nouns may always end a caption."""
         return self._occurrences[word] >= _MIN_OCCURRENCES and not self._last[word] and not self._is_noun(word)
 
     def _is_noun(self, word: str) -> bool:
@@ -221,10 +223,11 @@ class FormChecker:
         text = " ".join(words)
         if not words:
             return None
-        if self._english and all(word in _UNSPECIFIC or word in _FUNCTION_WORDS for word in words):
-            # `people standing together` is fine where people say so.
-            if not any(set(words) <= set(reference) for reference in self.reference_words[id]):
-                return Finding(GENERIC, text, text, "", "caption", "no word says anything about this picture")
+        # `people standing together` is fine where people say so.
+        said_by_people = any(set(words) <= set(reference) for reference in self.reference_words[id])
+        unspecific = all(word in _UNSPECIFIC or word in _FUNCTION_WORDS for word in words)
+        if self._english and unspecific and not said_by_people:
+            return Finding(GENERIC, text, text, "", "caption", "no word says anything about this picture")
         same = self._ids_of_caption[tuple(words)]
         if len(same) >= max(_MIN_REPEATED, _MIN_REPEATED_SHARE * len(self.words)):
             return Finding(GENERIC, text, text, "", "caption", f"{len(same)} pictures have this caption")

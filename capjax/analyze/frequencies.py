@@ -48,9 +48,7 @@ def frequencies(findings: Mapping[Id, Sequence[Finding]]) -> dict[str, Frequency
     return {kind: Frequency.of(count, items) for kind, count in counts.items()}
 
 
-def by_slice(
-    findings: Mapping[Id, Sequence[Finding]], slices: Mapping[Id, str]
-) -> dict[str, dict[str, Frequency]]:
+def by_slice(findings: Mapping[Id, Sequence[Finding]], slices: Mapping[Id, str]) -> dict[str, dict[str, Frequency]]:
     """Returns {slice: {kind: share}}.
 
     Args:

@@ -68,7 +68,7 @@ def _box(box: object, size: tuple[object, object], place: str) -> Box | None:
     if not (_is_number(width) and _is_number(height)) or width <= 0 or height <= 0:  # type: ignore[operator]
         return None
     x, y, w, h = numbers
-    return x / width, y / height, (x + w) / width, (y + h) / height  # type: ignore[operator]
+    return x / width, y / height, (x + w) / width, (y + h) / height
 
 
 def _is_number(value: object) -> bool:

@@ -210,7 +210,7 @@ def _verb_forms(verb: str) -> Iterator[tuple[str, str]]:
 
 
 def _doubles(verb: str) -> bool:
-    """Whether the last consonant is doubled before -ing and -ed: of short verbs that end in consonant, vowel, consonant."""
+    """Whether the last consonant is doubled before -ing and -ed: after a single short vowel."""
     if len(verb) < 3 or verb[-1] in "wxy" + _VOWELS:
         return False
     vowels = sum(letter in _VOWELS for letter in verb)

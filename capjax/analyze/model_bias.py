@@ -23,6 +23,7 @@ GENDERS = ("male", "female")
 # A term counts where this many captions of the data, and one of the predictions, name it and one gender.
 _MIN_CAPTIONS = 10
 _FOLDS, _MIN_PER_GENDER = 5, 20
+_WORD = r"[^\s.,;:!?]+"
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,7 @@ def _shares(counts: np.ndarray) -> np.ndarray:
         return counts / counts.sum(1, keepdims=True)
 
 
-def _counts_by_item(
-    terms: Mapping[Id, set[Term]], genders: Mapping[Id, str], counted: Sequence[Term]
-) -> np.ndarray:
+def _counts_by_item(terms: Mapping[Id, set[Term]], genders: Mapping[Id, str], counted: Sequence[Term]) -> np.ndarray:
     """Returns for each item whether it has a term and a gender, float64 [terms, 2, items]."""
     row = {term: number for number, term in enumerate(counted)}
     counts = np.zeros((len(counted), 2, len(terms)))
@@ -115,7 +114,9 @@ class AmplificationMeasure:
     def measure(self, terms: Mapping[Id, set[Term]], genders: Mapping[Id, str], *, seed: int = 0) -> Amplification:
         """Returns the amplification of predictions."""
         if not self.biased.any():
-            return Amplification(None, problem=f"no object or action has {_MIN_CAPTIONS} captions with a gender in the data")
+            return Amplification(
+                None, problem=f"no object or action has {_MIN_CAPTIONS} captions with a gender in the data"
+            )
         statistics = self.statistics(terms, genders)
         counts = statistics.sum(1).reshape(len(self.terms), 2)
         if not counts[self.biased].any():
@@ -167,7 +168,7 @@ def measure_leakage(
     vocabulary = {word for text in said for word in text.split()}
     human = []
     for id in ids:
-        text = without_gender(references[id][rng.integers(len(references[id]))])
+        text = without_gender(references[id][int(rng.integers(len(references[id])))])
         human.append(" ".join(word if word in vocabulary else "_unknown_" for word in text.split()))
     model, people = (_confidence_of_right_guesses(texts, is_female, seed) for texts in (said, human))
     ones = np.ones(len(ids))
@@ -188,9 +189,7 @@ def _confidence_of_right_guesses(texts: Sequence[str], is_female: np.ndarray, se
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    classifier = make_pipeline(
-        CountVectorizer(binary=True, token_pattern=r"[^\s.,;:!?]+"), LogisticRegression(max_iter=1000)
-    )
+    classifier = make_pipeline(CountVectorizer(binary=True, token_pattern=_WORD), LogisticRegression(max_iter=1000))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     female = cross_val_predict(classifier, list(texts), is_female, cv=folds, method="predict_proba")[:, 1]
     confidence = np.where(is_female == 1, female, 1 - female)

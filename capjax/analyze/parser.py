@@ -8,80 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from capjax.analyze.english import attributes, relations
+from capjax.analyze.facts import Action, Direction, Mention, ParsedCaption, Relation
 from capjax.analyze.lexicon import Lexicon, Reading, singular, split, tokens
 
 _PORTIONS = frozenset(split(attributes.PORTIONS))
 _DEFINITE = frozenset(("the", "this", "that", "these", "those", "his", "her", "its", "their", "both"))
 _PUNCTUATION = frozenset(".,;:!?")
-
-
-@dataclass(frozen=True)
-class Mention:
-    """A thing that a caption names.
-
-    Attributes:
-      concept: what it is.
-      words: the noun phrase.
-      attributes: (type, value) of its adjectives.
-      low, high: its number; `high` is None where it is open.
-      exact: the number is said, by a number word or a singular.
-      definite: it has a determiner such as `the` or `his`.
-      general: the group that a general word such as `animal` may refer to; empty for a proper concept.
-    """
-
-    concept: str
-    words: str
-    attributes: tuple[tuple[str, str], ...] = ()
-    low: int = 1
-    high: int | None = None
-    exact: bool = False
-    definite: bool = False
-    general: str = ""
-
-
-@dataclass(frozen=True)
-class Action:
-    """What a thing does: any of `actions`, which share a verb. `subject` is the number of the mention, None: unclear."""
-
-    actions: frozenset[str]
-    words: str
-    subject: int | None
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A spatial relation between two mentions, by their numbers, after exchange: `left` is never `right`."""
-
-    kind: str
-    words: str
-    subject: int
-    object: int
-
-
-@dataclass(frozen=True)
-class Direction:
-    """The place or direction of a mention."""
-
-    value: str
-    words: str
-    subject: int
-
-
-@dataclass
-class ParsedCaption:
-    """What a caption says.
-
-    Attributes:
-      words: its words, without punctuation.
-      open_phrase: the words of a noun phrase without a noun, at the end; empty if there is none.
-    """
-
-    words: list[str]
-    mentions: list[Mention] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    relations: list[Relation] = field(default_factory=list)
-    directions: list[Direction] = field(default_factory=list)
-    open_phrase: str = ""
 
 
 @dataclass
@@ -227,9 +159,7 @@ class _Parse:
         if self.phrase is not None and self.phrase.words:
             if reading.form in ("base", "s") and self.phrase.determined:
                 return False
-            if reading.concept and not (reading.form == "ing" and self._may_be_noun(end)):
-                return False
-            return True
+            return not reading.concept or (reading.form == "ing" and self._may_be_noun(end))
         if not reading.concept:
             return True
         if reading.form in ("ing", "past"):
@@ -443,7 +373,8 @@ class _Parse:
             self.before = "verb"
         passive = reading.form == "past" and "by" in self.words[end : end + 3]
         if actions and not passive:
-            self.caption.actions += [Action(actions, words, subject) for subject in self.topics or [None]]
+            subjects: list[int | None] = [*self.topics] or [None]
+            self.caption.actions += [Action(actions, words, subject) for subject in subjects]
         self.is_object = self.before == "verb"
         self.topics_have_verb = True
         self.relation, self.coordinated = None, False

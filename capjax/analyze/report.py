@@ -73,7 +73,9 @@ def summarize(analysis: Analysis) -> dict:
         "comparison": {kind: asdict(compared) for kind, compared in analysis.comparison.items()},
         "bias": {data.name: [asdict(bias) for bias in data.biases] for data in analysis.data_bias},
         "amplification": asdict(analysis.amplification) if analysis.amplification else None,
-        "amplification_comparison": asdict(analysis.compared_amplification) if analysis.compared_amplification else None,
+        "amplification_comparison": asdict(analysis.compared_amplification)
+        if analysis.compared_amplification
+        else None,
         "leakage": asdict(leakage) if leakage else None,
         "near_duplicates": len(analysis.near_duplicates),
         "unreadable_media": analysis.media.unreadable if analysis.media else {},
@@ -158,7 +160,11 @@ def _marked(caption: str, findings: list[Finding]) -> Iterator[tuple[str, bool]]
         yield caption, False
         return
     end = begin + len(words)
-    yield from ((text, mark) for text, mark in ((caption[:begin], False), (caption[begin:end], True), (caption[end:], False)) if text)
+    yield from (
+        (text, mark)
+        for text, mark in ((caption[:begin], False), (caption[begin:end], True), (caption[end:], False))
+        if text
+    )
 
 
 def _format(column: str, value: object) -> str:

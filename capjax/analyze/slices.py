@@ -9,7 +9,8 @@ Id = int | str
 # Upper ends of the slices, and their names; the last is open.
 _OBJECTS = ((0, "0"), (1, "1"), (2, "2"), (3, "3"), (np.inf, "4 or more"))
 _TRAINING = (
-    (0, "never"), (9, "1 to 9 times"), (99, "10 to 99 times"), (999, "100 to 999 times"), (np.inf, "1,000 times or more")
+    (0, "never"), (9, "1 to 9 times"), (99, "10 to 99 times"), (999, "100 to 999 times"),
+    (np.inf, "1,000 times or more"),
 )  # fmt: skip
 _SECONDS = ((10, "up to 10 s"), (30, "10 to 30 s"), (120, "30 s to 2 min"), (np.inf, "longer than 2 min"))
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from capjax.analyze import labels as labels_lib
 from capjax.analyze.english import relations
+from capjax.analyze.facts import Mention, ParsedCaption, Relation
 from capjax.analyze.findings import RELATION, Box, Finding
 from capjax.analyze.labels import LabeledObject
 from capjax.analyze.lexicon import split
-from capjax.analyze.parser import Mention, ParsedCaption, Relation
 
 # (kind, whether subject and object are exchanged)
 Oriented = tuple[str, bool]
@@ -21,9 +21,9 @@ _EXCLUSIVE = frozenset(("left", "above", "touch"))
 _OPPOSITES = [frozenset(line) for line in (("in", "out"), ("near", "far"))]
 _OPPOSED = [frozenset(split(line)) for line in relations.OPPOSED]
 _NAMES = {
-    ("left", False): "left of", ("left", True): "right of", ("above", False): "above", ("above", True): "below", ("on", True): "under",
-    ("front", False): "in front of", ("front", True): "behind", ("out", False): "outside", ("touch", False): "touching",
-    ("near", False): "next to", ("far", False): "far from",
+    ("left", False): "left of", ("left", True): "right of", ("above", False): "above", ("above", True): "below",
+    ("on", True): "under", ("front", False): "in front of", ("front", True): "behind", ("out", False): "outside",
+    ("touch", False): "touching", ("near", False): "next to", ("far", False): "far from",
 }  # fmt: skip
 
 
@@ -48,9 +48,7 @@ def _relations(caption, references, labels, agreeing, said) -> Iterator[Finding]
         if subject.general or target.general or relation.subject == relation.object:
             continue
         own: Oriented = (relation.kind, False)
-        by_reference = [
-            kinds for reference in references if (kinds := set(_of_pair(reference, subject, target)))
-        ]
+        by_reference = [kinds for reference in references if (kinds := set(_of_pair(reference, subject, target)))]
         counts = Counter(oriented for kinds in by_reference for oriented in kinds)
         by_boxes = _by_boxes(relation.kind, subject.concept, target.concept, labels)
         name = f"{subject.concept} {_NAMES.get(own, relation.kind)} {target.concept}"
@@ -155,7 +153,8 @@ def _directions(caption, references, agreeing, said) -> Iterator[Finding]:
             {
                 other.value
                 for other in reference.directions
-                if _same_thing(subject, reference.mentions[other.subject]) and any(other.value in line for line in lines)
+                if _same_thing(subject, reference.mentions[other.subject])
+                and any(other.value in line for line in lines)
             }
             for reference in references
         ]

@@ -60,23 +60,24 @@ def tables(analysis: Analysis) -> Iterator[Table]:
         yield Table(f"slices_{name.replace(' ', '_')}", f"By {name}", columns, rows)
     yield _findings(analysis)
     for matrix in analysis.matrices:
-        cells = [
+        cells: list[tuple[Cell, ...]] = [
             (present, said, count, share)
-            for present, _, cells in matrix.table()
-            for said, count, share, _ in cells
+            for present, _, cells_of_row in matrix.table()
+            for said, count, share, _ in cells_of_row
             if count
         ]
-        columns = ("present", "said", "captions", "share")
-        yield Table(f"confusion_{matrix.name}", f"Confusion of {matrix.name}", columns, cells, shown=False)
+        title = f"Confusion of {matrix.name}"
+        yield Table(
+            f"confusion_{matrix.name}", title, ("present", "said", "captions", "share"), cells, shown=False
+        )  # fmt: skip
     yield from _biases(analysis)
     if analysis.near_duplicates:
-        rows = [(*pair.first, *pair.second, pair.correlation) for pair in analysis.near_duplicates]
-        columns = ("split", "photo", "other split", "other photo", "correlation")
-        yield Table("near_duplicates", "Near-duplicates across splits", columns, [_text_ids(row) for row in rows])
-
-
-def _text_ids(row: tuple) -> tuple[Cell, ...]:
-    return tuple(cell if isinstance(cell, (str, float)) else str(cell) for cell in row)
+        pairs: list[tuple[Cell, ...]] = [
+            (pair.first[0], str(pair.first[1]), pair.second[0], str(pair.second[1]), pair.correlation)
+            for pair in analysis.near_duplicates
+        ]
+        heads = ("split", "photo", "other split", "other photo", "correlation")
+        yield Table("near_duplicates", "Near-duplicates across splits", heads, pairs)
 
 
 def _frequency(frequency: Frequency, kind: str) -> tuple[Cell, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from capjax.analyze.content_errors import concepts
 from capjax.analyze.english.actions import ACTIONS
 from capjax.analyze.english.nouns import PEOPLE
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.labels import LabeledObject
 from capjax.analyze.lexicon import split
-from capjax.analyze.parser import ParsedCaption
 from capjax.metrics.chair import plural
 
 Id = int | str
@@ -16,9 +16,7 @@ Id = int | str
 Term = tuple[str, str]
 
 _ACTION_ORDER = {name: number for number, name in enumerate(ACTIONS)}
-PEOPLE_WORDS = {
-    form: kind for kind, words in PEOPLE.items() for word in split(words) for form in (word, plural(word))
-}
+PEOPLE_WORDS = {form: kind for kind, words in PEOPLE.items() for word in split(words) for form in (word, plural(word))}
 # Words of the two genders, for measures of a model's bias.
 GENDERS = {"man": "male", "boy": "male", "woman": "female", "girl": "female"}
 _PRONOUNS = {"he": "male", "his": "male", "him": "male", "she": "female", "her": "female"}

@@ -49,7 +49,9 @@ class TrainingData:
                 if matches(caption.lang, lang):
                     data.captions.setdefault(record.id, []).append(caption.text)
         if not data.captions:
-            raise ValueError(f"{path}: no caption of the split 'train' is in {lang!r}; it has {', '.join(data.languages)}")
+            raise ValueError(
+                f"{path}: no caption of the split 'train' is in {lang!r}; it has {', '.join(data.languages)}"
+            )
         return data
 
     def photos(self, split: str) -> Iterator[tuple[str, bytes]]:

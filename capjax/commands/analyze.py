@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     description = (
-        "Analyzes predicted captions: errors of ten kinds with their evidence, confusion matrices, bias of the data and "
-        "of the model. Writes one HTML page, and its tables as CSV and JSON."
+        "Analyzes predicted captions: errors of ten kinds with their evidence, confusion matrices, bias of the data "
+        "and of the model. Writes one HTML page, and its tables as CSV and JSON."
     )
     parser = argparse.ArgumentParser(prog="capjax analyze", description=description)
     add = parser.add_argument
@@ -34,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--media", type=Path, metavar="DIR", help="folder with the photos or videos, named as the ids")
     add("--training", type=Path, metavar="PATH", help="dataset, or file of captions, that the model was trained on")
     add("--compare", type=Path, metavar="FILE", help="predictions of another system: significance of the differences")
-    add("--missing", choices=("error", "drop"), default="error", help="references without a prediction: error, or leave "
-        "them out (default: error)")  # fmt: skip
+    add("--missing", choices=("error", "drop"), default="error", help="references without a prediction: error, or "
+        "leave them out (default: error)")  # fmt: skip
     add("--extra", choices=("error", "ignore"), default="error", help="predictions of other items (default: error)")
     add("--seed", type=int, default=0, help="seed of resampling (default: 0)")
     return parser
@@ -47,9 +47,10 @@ def _run(options: argparse.Namespace) -> int:
     from capjax.files import check_output, local_path
 
     logging.basicConfig(level=logging.WARNING, format="capjax analyze: %(message)s")
-    paths = ("predictions", "references", "objects", "media", "training", "compare")
+    optional = ("objects", "media", "training", "compare")
+    paths = {name: local_path(value) for name in optional if (value := getattr(options, name))}
     inputs = Inputs(
-        **{name: local_path(value) if (value := getattr(options, name)) else None for name in paths},
+        local_path(options.predictions), local_path(options.references), **paths,
         langs=tuple(code.strip() for code in options.lang.split(",")), split=options.split, missing=options.missing,
         extra=options.extra, seed=_seed(options.seed),
     )  # fmt: skip

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 
 from capjax.analyze.caption_errors import find_errors
 from capjax.analyze.findings import (
-    ACTION, ATTRIBUTE, GENERIC, HALLUCINATED, KINDS, LANGUAGE, MISSING, NUMBER, RELATION, REPETITION, TRUNCATION,
+    ACTION,
+    ATTRIBUTE,
+    GENERIC,
+    HALLUCINATED,
+    KINDS,
+    LANGUAGE,
+    MISSING,
+    NUMBER,
+    RELATION,
+    REPETITION,
+    TRUNCATION,
 )  # fmt: skip
 from capjax.analyze.labels import LabeledObject
 from data_prep.synthetic.shapes.grammar import captions
@@ -31,14 +41,16 @@ GENERIC_CAPTIONS = (
 # {subject: actions}; the words of an action are three paraphrases.
 SUBJECTS = ("man", "woman", "boy", "girl", "dog", "cat", "horse")
 DOINGS = {
-    "run": ("is running", "runs", "is jogging"), "sit": ("is sitting", "sits", "is seated"), "swim": ("is swimming", "swims", "is paddling"),
-    "jump": ("is jumping", "jumps", "is leaping"), "eat": ("is eating", "eats", "is chewing"), "lie": ("is lying", "lies", "is resting"),
+    "run": ("is running", "runs", "is jogging"), "sit": ("is sitting", "sits", "is seated"),
+    "swim": ("is swimming", "swims", "is paddling"), "jump": ("is jumping", "jumps", "is leaping"),
+    "eat": ("is eating", "eats", "is chewing"), "lie": ("is lying", "lies", "is resting"),
     "climb": ("is climbing", "climbs", "is climbing"), "stand": ("is standing", "stands", "is standing"),
 }  # fmt: skip
 PLACES = ("on a table", "under a bridge", "in front of a house", "behind a fence", "near a tree", "next to a car")
 OPPOSITE = {
-    "left of": "right of", "above": "below", "to its right": "to its left", "below it": "above it", "at the top": "at the bottom",
-    "at the bottom": "at the top", "on the left": "on the right", "on the right": "on the left", "in the middle": "at the top",
+    "left of": "right of", "above": "below", "to its right": "to its left", "below it": "above it",
+    "at the top": "at the bottom", "at the bottom": "at the top", "on the left": "on the right",
+    "on the right": "on the left", "in the middle": "at the top",
     "from left to right": "from right to left", "on a table": "under a table", "under a bridge": "on a bridge",
     "in front of a house": "behind a house", "behind a fence": "in front of a fence",
 }  # fmt: skip
@@ -100,7 +112,9 @@ def omit(case: Case, rng: random.Random) -> str | None:
 
 
 def recolour(case: Case, rng: random.Random) -> str | None:
-    words = [word for word in COLOURS if re.search(rf"\b{word}\b", case.caption)] or re.findall("white|brown", case.caption)
+    words = [word for word in COLOURS if re.search(rf"\b{word}\b", case.caption)] or re.findall(
+        "white|brown", case.caption
+    )
     sizes = re.findall("small|large", case.caption)
     if sizes and rng.random() < 0.5:
         return case.caption.replace(sizes[0], {"small": "large", "large": "small"}[sizes[0]])
@@ -112,7 +126,12 @@ def recolour(case: Case, rng: random.Random) -> str | None:
 
 
 def miscount(case: Case, rng: random.Random) -> str | None:
-    noun = rng.choice(re.findall(r"\ban? (?:\w+ )*?(circle|square|triangle|star|diamond|man|woman|boy|girl|dog|cat|horse)\b", case.caption) or [""])
+    noun = rng.choice(
+        re.findall(
+            r"\ban? (?:\w+ )*?(circle|square|triangle|star|diamond|man|woman|boy|girl|dog|cat|horse)\b", case.caption
+        )
+        or [""]
+    )
     if not noun or case.caption.count(noun) > 1:
         return None
     plural = {"man": "men", "woman": "women"}.get(noun, noun + "s")
@@ -121,7 +140,11 @@ def miscount(case: Case, rng: random.Random) -> str | None:
     if not match or re.search(r"\b(of|a)\b", match[2]):
         return None
     text = case.caption[: match.start()] + f"{count} {match[2]}{plural}" + case.caption[match.end() :]
-    for one, many in ((f"{plural} is ", f"{plural} are "), (f"{plural} that is ", f"{plural} that are "), ("is two", "are two")):
+    for one, many in (
+        (f"{plural} is ", f"{plural} are "),
+        (f"{plural} that is ", f"{plural} that are "),
+        ("is two", "are two"),
+    ):
         text = text.replace(one, many)
     return text[0].upper() + text[1:]
 
@@ -210,10 +233,9 @@ def measure(
     cases, texts, kinds = planted_captions(seed)
     write = bare if without_periods else str
     texts = [write(text) for text in texts]
-    found = find_errors(
-        dict(enumerate(texts)), {number: [write(text) for text in case.references[:references]] for number, case in enumerate(cases)},
-        labels={number: case.objects for number, case in enumerate(cases)} if labels else None,
-    )  # fmt: skip
+    sets = {number: [write(text) for text in case.references[:references]] for number, case in enumerate(cases)}
+    objects = {number: case.objects for number, case in enumerate(cases)} if labels else None
+    found = find_errors(dict(enumerate(texts)), sets, labels=objects)
     planted, reported, right, lines = Counter(kinds), Counter[str](), Counter[str](), []
     for number, kind in enumerate(kinds):
         named = {finding.kind for finding in found.findings[number]}
@@ -222,9 +244,7 @@ def measure(
         if (kind and kind not in named) or named - {kind}:
             reasons = "; ".join(f"{f.kind}: {f.reason}" for f in found.findings[number])
             lines.append(f"{kind or 'none'} | {texts[number]} | was: {cases[number].caption} | {reasons}")
-    rates = {
-        kind: (right[kind] / max(planted[kind], 1), right[kind] / max(reported[kind], 1)) for kind in KINDS
-    }
+    rates = {kind: (right[kind] / max(planted[kind], 1), right[kind] / max(reported[kind], 1)) for kind in KINDS}
     return rates, lines
 
 
