@@ -9,9 +9,10 @@ _EXTRAS = {
     **dict.fromkeys(
         ("jax", "jaxlib", "jaxtyping", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "array_record",
          "sentencepiece", "ml_collections", "absl", "PIL", "simplejpeg", "cv2", "safetensors", "tqdm", "av",
-         "py3langid", "jinja2", "markupsafe"),
+         "py3langid"),
         "train",
     ),
+    **dict.fromkeys(("jinja2", "markupsafe", "sklearn"), "analyze"),
     "clu": "tensorboard", "tensorboard": "tensorboard", "tensorflow": "export", "pycocoevalcap": "meteor",
     "sacrebleu": "sacrebleu", "apache_beam": "beam", "libtpu": "tpu", "wandb": "wandb", "mlflow": "mlflow",
     "gcsfs": "gcs", "yaml": "gke", "pillow_heif": "heic",

@@ -72,5 +72,7 @@ def find_errors(
         content = [f for f in comparison.findings() if result.disagreement.is_error(f)]
         if kinds & {GENERIC, TRUNCATION}:  # which is why something is missing
             content = [finding for finding in content if finding.kind != MISSING]
+        cut = {finding.said for finding in form if finding.kind == TRUNCATION}
+        content = [finding for finding in content if finding.said not in cut or not finding.said]
         result.findings[id] = [*content, *form]
     return result

@@ -20,7 +20,7 @@ ALPHA = 0.05
 _MIN_ITEMS, _MAX_SHARE = 10, 0.98
 _MAX_TERMS = 400
 # Over-represented: this many times the median of its family, and this many robust standard deviations above it.
-_MIN_RATIO, _MIN_DEVIATIONS, _LEAST_DEVIATION = 1.5, 3.5, 0.12
+_MIN_RATIO, _MIN_DEVIATIONS, _LEAST_DEVIATION = 1.5, 3.0, 0.14
 _MIN_FAMILY = 4
 # Counterparts, of which neither should be much more frequent.
 _COUNTERPARTS = [(("people", "man"), ("people", "woman")), (("people", "boy"), ("people", "girl"))]
@@ -243,4 +243,4 @@ def stratified_odds(first: np.ndarray, second: np.ndarray, by: np.ndarray) -> tu
     ratio = numerator / denominator if denominator else math.inf if numerator else 1.0
     if not variance:
         return ratio, 1.0
-    return ratio, float(stats.chi2.sf((abs(observed - expected) - 0.5) ** 2 / variance, 1))
+    return ratio, float(stats.chi2.sf(max(abs(observed - expected) - 0.5, 0.0) ** 2 / variance, 1))

@@ -44,12 +44,20 @@ class Action:
 
 @dataclass(frozen=True)
 class Relation:
-    """A spatial relation between two mentions, by their numbers, after exchange: `left` is never `right`."""
+    """A spatial relation between two mentions.
+
+    Attributes:
+      kind: `left`, `above`, `on`, `front`, `in`, `out`, `near`, `far`, `touch`.
+      words: the words that say it.
+      subject, object: numbers of the mentions; `right` is `left` with the two exchanged.
+      exchanged: whether they were.
+    """
 
     kind: str
     words: str
     subject: int
     object: int
+    exchanged: bool = False
 
 
 @dataclass(frozen=True)

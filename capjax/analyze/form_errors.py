@@ -61,7 +61,7 @@ class FormChecker:
     words: dict[Id, list[str]] = field(init=False)
     reference_words: dict[Id, list[list[str]]] = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         tokenize = tokenizer_for(self.lang)
         self.words = {id: tokenize(text) for id, text in self.captions.items()}
         self.reference_words = {id: [tokenize(text) for text in texts] for id, texts in self.references.items()}
@@ -215,7 +215,7 @@ class FormChecker:
         """Returns a word of the references of an item that an unknown word is the beginning of."""
         if self._occurrences[word] or word in self._known or word.isdecimal():
             return ""
-        words = (other for texts in self.reference_words[id] for words in texts for other in words)
+        words = (other for reference in self.reference_words[id] for other in reference)
         return next((other for other in words if other.startswith(word) and other != word), "")
 
     def _generic(self, id: Id) -> Finding | None:

@@ -1,7 +1,7 @@
 """Finds photos of one split that are nearly the same as photos of another: resized, recompressed, slightly cropped.
 
-Candidates are pairs whose perceptual hashes (signs of the low frequencies of the discrete cosine transform, 64 bits)
-differ in few bits; a pair counts if its thumbnails correlate as well.
+The perceptual hash of a photo is its thumbnail of 8 x 8 pixels, as a vector without its mean and of length 1. Photos
+whose hashes are close are compared by larger thumbnails.
 """
 
 import io
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
-_SIDE = 32
-_MAX_BITS = 16
-_MIN_CORRELATION = 0.94
-_BLOCK = 1 << 22  # pairs that are compared at once
+_SIDE, _HASH_SIDE = 32, 8
+_MIN_CLOSENESS, _MIN_CORRELATION = 0.95, 0.94
+_BLOCK = 1 << 23  # pairs that are compared at once
+_LEAST_CONTRAST = 1e-3  # of a thumbnail's vector; without any, all directions are noise
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class NearDuplicate:
 
     Attributes:
       first, second: (split, id).
-      correlation: of their thumbnails.
+      correlation: of their thumbnails, at most 1.
     """
 
     first: tuple[str, Hashable]
@@ -33,49 +32,48 @@ class NearDuplicate:
 
 
 class PhotoSet:
-    """Hashes and thumbnails of the photos of a split."""
+    """Hashes and thumbnails of the photos of a split.
+
+    Attributes:
+      ids: of the photos.
+      hashes: float32 [photos, 192].
+      thumbnails: uint8 [photos, 3072].
+    """
 
     def __init__(self, split: str, photos: Iterable[tuple[Hashable, bytes]]):
-        """Args:
-        split: its name.
-        photos: (id, JPEG).
-        """
+        """Reads the photos, given as (id, file)."""
         self.split = split
         self.ids: list[Hashable] = []
         hashes, thumbnails = [], []
-        for id, jpeg in photos:
-            with Image.open(io.BytesIO(jpeg)) as image:
+        for id, file in photos:
+            with Image.open(io.BytesIO(file)) as image:
                 image.draft("RGB", (2 * _SIDE, 2 * _SIDE))
-                small = np.asarray(image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX))
+                small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
             self.ids.append(id)
-            thumbnails.append(small)
-            hashes.append(_hash(small.mean(2)))
-        self.hashes = np.array(hashes, np.uint64)
-        self.thumbnails = np.array(thumbnails, np.uint8).reshape(len(self.ids), -1)
+            thumbnails.append(np.asarray(small))
+            hashes.append(np.asarray(small.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX)))
+        self.thumbnails = np.array(thumbnails, np.uint8).reshape(-1, 3 * _SIDE**2)
+        self.hashes = _unit_vectors(np.array(hashes, np.uint8).reshape(-1, 3 * _HASH_SIDE**2))
 
 
-def _hash(gray: np.ndarray) -> int:
-    """Returns the signs of the lowest 8 x 8 frequencies relative to their median, as 64 bits."""
-    low = dctn(gray, norm="ortho")[:8, :8].ravel()
-    bits = low > np.median(low[1:])
-    return int(np.packbits(bits).view(">u8")[0])
+def _unit_vectors(thumbnails: np.ndarray) -> np.ndarray:
+    """Returns thumbnails [n, d] without their means, each of length 1, or 0 where it has no contrast."""
+    vectors = thumbnails.astype(np.float32) / 255
+    vectors -= vectors.mean(1, keepdims=True)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > _LEAST_CONTRAST)
 
 
 def find_near_duplicates(first: PhotoSet, second: PhotoSet) -> list[NearDuplicate]:
-    """Returns the pairs of photos, one of each set, that are nearly the same."""
+    """Returns the pairs of photos, one of each set, that are nearly the same; the most similar first."""
     duplicates = []
     rows = max(1, _BLOCK // max(len(second.ids), 1))
     for begin in range(0, len(first.ids), rows):
-        differing = np.bitwise_count(first.hashes[begin : begin + rows, None] ^ second.hashes)
-        for row, column in np.argwhere(differing <= _MAX_BITS):
-            correlation = _correlation(first.thumbnails[begin + row], second.thumbnails[column])
+        closeness = first.hashes[begin : begin + rows] @ second.hashes.T
+        pairs = np.argwhere(closeness >= _MIN_CLOSENESS) + (begin, 0)
+        one, other = _unit_vectors(first.thumbnails[pairs[:, 0]]), _unit_vectors(second.thumbnails[pairs[:, 1]])
+        for (row, column), correlation in zip(pairs, (one * other).sum(1), strict=True):
             if correlation >= _MIN_CORRELATION:
-                ids = ((first.split, first.ids[begin + row]), (second.split, second.ids[column]))
-                duplicates.append(NearDuplicate(*ids, correlation))
+                ids = ((first.split, first.ids[row]), (second.split, second.ids[column]))
+                duplicates.append(NearDuplicate(*ids, min(1.0, float(correlation))))
     return sorted(duplicates, key=lambda pair: -pair.correlation)
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    a, b = (x.astype(float) - x.mean() for x in (first, second))
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 1e-6 else float(np.abs(first.astype(float) - second).max() < 2)

@@ -283,7 +283,7 @@ class _Parse:
             kind, exchanged, words, subjects = self.relation
             for subject in subjects if is_thing else ():
                 pair = (number, subject) if exchanged else (subject, number)
-                self.caption.relations.append(Relation(kind, words, *pair))
+                self.caption.relations.append(Relation(kind, words, *pair, exchanged))
             if not self.coordinated:
                 self.topics = [topic for topic in self.topics if topic in subjects] or list(subjects)
             if kind != "touch":
@@ -339,7 +339,7 @@ class _Parse:
         if self.last is not None and earlier:
             pair = (earlier[-1], self.last) if exchanged else (self.last, earlier[-1])
             # `A with B to its right`: B is right of A, so A is left of B.
-            self.caption.relations.append(Relation(kind, words, *pair))
+            self.caption.relations.append(Relation(kind, words, *pair, exchanged))
         self.before = "noun"
 
     def _direction(self, value: str, words: str):
@@ -385,11 +385,12 @@ class _Parse:
             return
         self.phrase = None
         if words in ("and", "or"):
-            self.coordinated = True
+            self.coordinated, self.is_object = True, False
             if self.before != "copula":
                 self.before = "and" if self.before != "noun" else "noun"
         elif reading.function == "conjunction":
-            self.coordinated, self.before, self.relation = False, "", None
+            self.coordinated, self.before, self.relation, self.is_object = False, "", None, False
+            self.topics_have_verb = False
         elif reading.function == "copula":
             if self.before == "" and self.places:
                 self.is_object = False

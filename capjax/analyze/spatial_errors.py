@@ -51,26 +51,28 @@ def _relations(caption, references, labels, agreeing, said) -> Iterator[Finding]
         by_reference = [kinds for reference in references if (kinds := set(_of_pair(reference, subject, target)))]
         counts = Counter(oriented for kinds in by_reference for oriented in kinds)
         by_boxes = _by_boxes(relation.kind, subject.concept, target.concept, labels)
-        name = f"{subject.concept} {_NAMES.get(own, relation.kind)} {target.concept}"
+        name = _name(own, relation, subject.concept, target.concept)
         if counts:
-            said.append(("relation", _NAMES.get(own, relation.kind)))
+            said.append(("relation", name))
         supported = any(_agree(own, other) for other in counts)
         against = [other for other in counts if _contradict(own, other)]
         number = sum(bool(kinds & set(against)) for kinds in by_reference)
         boxes = (*labels_lib.boxes(labels or [], subject.concept), *labels_lib.boxes(labels or [], target.concept))
         if against and not supported and by_boxes is not True and number >= agreeing and 2 * number > len(by_reference):
-            expected = max(against, key=lambda other: counts[other])
-            text = _NAMES.get(expected, expected[0])
-            yield Finding(
-                RELATION, relation.words, name, f"{subject.concept} {text} {target.concept}", "references",
-                f"{number} of {len(by_reference)} references that relate the two have {text}", boxes, "relation",
-            )  # fmt: skip
+            expected = _name(max(against, key=lambda other: counts[other]), relation, subject.concept, target.concept)
+            reason = f"{number} of {len(by_reference)} references that relate the two have {expected}"
+            yield Finding(RELATION, relation.words, name, expected, "references", reason, boxes, "relation")
         elif by_boxes is False and not supported:
-            opposite = _NAMES[(relation.kind if relation.kind != "on" else "above", True)]
-            yield Finding(
-                RELATION, relation.words, name, f"{subject.concept} {opposite} {target.concept}", "boxes",
-                f"the box of {subject.concept} is {opposite} that of {target.concept}", boxes,
-            )  # fmt: skip
+            expected = _name((relation.kind, True), relation, subject.concept, target.concept)
+            yield Finding(RELATION, relation.words, name, expected, "boxes", f"by the boxes, {expected}", boxes)
+
+
+def _name(oriented: Oriented, relation: Relation, subject: str, target: str) -> str:
+    """Returns a relation in words, in the order in which the caption names the two things."""
+    kind, turned = oriented
+    if relation.exchanged:
+        subject, target, turned = target, subject, not turned and kind not in _SYMMETRIC
+    return f"{subject} {_NAMES.get((kind, turned), kind)} {target}"
 
 
 def _of_pair(reference: ParsedCaption, subject: Mention, target: Mention) -> Iterator[Oriented]:

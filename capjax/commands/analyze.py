@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from capjax.analyze.analysis import Inputs, analyze
+    from capjax.pages import rendering  # noqa: F401 (first: where Jinja2 is missing, so is the extra `analyze`)
+    from capjax.analyze.analysis import Inputs, analyze  # isort: skip
     from capjax.analyze.report import check_folder, write_report
     from capjax.files import check_output, local_path
 

@@ -4,7 +4,7 @@
 ACTIONS = {
     "walk": "walk, stroll, wander, hike, march, tread",
     "run": "run, jog, sprint, race, dash, chase, charge, gallop, trot, rush, speed",
-    "jump": "jump, leap, hop, bounce, rebound, vault",
+    "jump": "jump, leap, hop, bounce, rebound, vault, move up and down, go up and down, go up and comes back down",
     "swim": "swim, wade, paddle, splash, float, dive, snorkel",
     "dive": "dive",
     "sit": "sit, seat, perch",

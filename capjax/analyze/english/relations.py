@@ -78,6 +78,8 @@ DIRECTIONS = {
     "leftward": "left",
     "left edge": "left",
     "left side": "left",
+    "from the left edge": "left",
+    "from the right edge": "right",
     "from the left": "from left",
     "on the right": "right",
     "at the right": "right",

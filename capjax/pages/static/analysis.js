@@ -20,7 +20,7 @@ for (const button of document.querySelectorAll("button[data-cell]")) {
         figure.append(image);
       }
       const references = element("ul", "", ...item.references.slice(0, 5).map((text) => element("li", text)));
-      figure.append(element("figcaption", "", element("b", item.caption), references, element("small", id)));
+      figure.append(element("figcaption", "", element("b", item.caption), element("p", "References"), references, element("small", id)));
       grid.append(figure);
     }
     section.querySelector(".behind").replaceChildren(element("h4", button.title), grid);

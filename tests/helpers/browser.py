@@ -1,0 +1,48 @@
+"""Chromium without a network, for the tests of pages."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@contextmanager
+def open_page(path: Path, *, dark: bool = False) -> Iterator:
+    """Yields Playwright's page of an HTML file. Fails on requests that leave it, and on errors of its scripts."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if chromium is None:
+        pytest.skip("no Chromium here; $CHROMIUM may name it")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(_OPTIONS))
+        page = browser.new_page(color_scheme="dark" if dark else "light")
+        requests, errors = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(path.as_uri())
+        yield page
+        browser.close()
+    assert [url[:80] for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    assert not errors
+
+
+def serious_findings(page) -> list[str]:
+    """Serious and critical findings of axe-core about a page, each with the element."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    # The page's policy lets no script be added, so axe-core runs in the isolated world of an evaluation.
+    results = axe.Axe().run(page).response
+    return [
+        f"{finding['id']}: {node['html'][:120]}"
+        for finding in results["violations"]
+        if finding["impact"] in ("serious", "critical")
+        for node in finding["nodes"]
+    ]
