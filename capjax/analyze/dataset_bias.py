@@ -19,8 +19,9 @@ ALPHA = 0.05
 # Terms of fewer items say nothing; those of nearly all items are what the set is about.
 _MIN_ITEMS, _MAX_SHARE = 10, 0.98
 _MAX_TERMS = 400
-# Over-represented: this many times the median of its family, and this many robust standard deviations above it.
-_MIN_RATIO, _MIN_DEVIATIONS, _LEAST_DEVIATION = 1.5, 3.0, 0.14
+# Over-represented: this many times the median of its family, and above a gap of this ratio in the sorted frequencies,
+# since frequencies of words are uneven but fall off smoothly.
+_MIN_RATIO = 1.6
 _MIN_FAMILY = 4
 # Counterparts, of which neither should be much more frequent.
 _COUNTERPARTS = [(("people", "man"), ("people", "woman")), (("people", "boy"), ("people", "girl"))]
@@ -105,29 +106,19 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _over_represented(counts: Mapping[Term, int], items: int) -> list[Bias]:
-    """Terms that are outliers of their family, and counterparts of which one prevails."""
+    """Terms that stand out of their family, and counterparts of which one prevails."""
     candidates: list[tuple[Term, float, float, float]] = []  # term, expected items, ratio, p-value
     tests = 0
-    families = sorted({family for family, _ in counts})
-    for family in families:
-        own = {term: count for term, count in counts.items() if term[0] == family and count >= _MIN_ITEMS}
-        if family == "people" or len(own) < _MIN_FAMILY:
+    for family in sorted({family for family, _ in counts} - {"people"}):
+        own = sorted(((count, term) for term, count in counts.items() if term[0] == family), reverse=True)
+        if len(own) < _MIN_FAMILY:
             continue
-        logs = np.log(list(own.values()))
-        median = float(np.median(logs))
-        spread = max(1.4826 * float(np.median(np.abs(logs - median))), _LEAST_DEVIATION)
-        expected = math.exp(median)
         tests += len(own)
-        for term, count in own.items():
-            ratio = count / expected
-            if (
-                ratio < _MIN_RATIO
-                or (math.log(count) - median) / spread < _MIN_DEVIATIONS
-                or count > _MAX_SHARE * items
-            ):
-                continue
-            p_value = stats.binomtest(count, items, min(1.0, expected / items), alternative="greater").pvalue
-            candidates.append((term, expected, ratio, float(p_value)))
+        expected = float(np.median([count for count, _ in own]))
+        for count, term in own[: _above_gap([count for count, _ in own])]:
+            if count >= max(_MIN_ITEMS, _MIN_RATIO * expected) and count <= _MAX_SHARE * items:
+                p_value = stats.binomtest(count, items, min(1.0, expected / items), alternative="greater").pvalue
+                candidates.append((term, expected, count / expected, float(p_value)))
     for pair in _COUNTERPARTS:
         first, second = sorted(pair, key=lambda term: -counts.get(term, 0))
         more, less = counts.get(first, 0), counts.get(second, 0)
@@ -143,6 +134,12 @@ def _over_represented(counts: Mapping[Term, int], items: int) -> list[Bias]:
         if p <= ALPHA
     ]
     return sorted(found, key=lambda bias: -bias.ratio)
+
+
+def _above_gap(counts: list[int]) -> int:
+    """Returns how many of the counts, which fall, lie above the last gap in their upper third."""
+    third = max(1, len(counts) // 3)
+    return max((n for n in range(1, third + 1) if counts[n - 1] >= _MIN_RATIO * counts[n]), default=0)
 
 
 def _associations(terms: Mapping[Id, set[Term]], counts: Mapping[Term, int]) -> list[Bias]:

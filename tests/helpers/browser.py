@@ -31,7 +31,7 @@ def open_page(path: Path, *, dark: bool = False) -> Iterator:
         page.goto(path.as_uri())
         yield page
         browser.close()
-    assert [url[:80] for url in requests if not url.startswith("data:")] == [path.as_uri()]
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
     assert not errors
 
 
