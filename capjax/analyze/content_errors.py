@@ -210,7 +210,7 @@ class Comparison:
             support = any(
                 action.actions & other.actions for reference in self.references for other in reference.actions
             )
-            if support or any(expected in other for other in (all_said,)):
+            if support or expected in all_said or (together and count < min(3, len(self.references))):
                 continue
             who = subject or "what is shown"
             reason = f"{count} of {len(self.references)} references have {who} {expected}, and none {name}"

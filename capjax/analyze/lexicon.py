@@ -10,6 +10,7 @@ from capjax.metrics.chair import plural
 from capjax.metrics.objects import COCO_OBJECTS, NO_OBJECTS
 
 _TOKEN = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*|[.,;:!?]")
+PUNCTUATION = frozenset(".,;:!?")
 _VOWELS = "aeiou"
 # COCO's names of these are adjectives, or verbs more often than people.
 _NOT_PEOPLE = {"fan", "cook", "couple", "crowd", "family"}
@@ -141,7 +142,7 @@ class Lexicon:
 
     def _add_general(self, form: str, group: str, word: str):
         if not self.readings.get(tuple(tokens(form)), Reading()).concept or word in nouns.GENERAL:
-            self._add(form, general=group, concept=word)
+            self._add(form, general=group, concept=word, plural=form != word)
 
     def _add_adjectives(self):
         for kind, values in attributes.ATTRIBUTES.items():
@@ -160,6 +161,9 @@ class Lexicon:
                     reading = self.readings.setdefault(words, Reading())
                     reading.verb = (reading.verb or frozenset()) | {action}
                     reading.form = reading.form or kind
+        for noun, verb in actions.BEFORE_VERBS.items():
+            for form, _ in _verb_forms(verb):
+                self.readings[(noun, form)] = self.readings[(form,)]
         for verb in split(actions.OTHER_VERBS):
             for form, kind in _verb_forms(verb):
                 self._add(form, form=kind)

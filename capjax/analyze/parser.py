@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from capjax.analyze.english import attributes, relations
 from capjax.analyze.facts import Action, Direction, Mention, ParsedCaption, Relation
-from capjax.analyze.lexicon import Lexicon, Reading, singular, split, tokens
+from capjax.analyze.lexicon import PUNCTUATION, Lexicon, Reading, singular, split, tokens
+from capjax.analyze.lookahead import Lookahead
 
 _PORTIONS = frozenset(split(attributes.PORTIONS))
 _DEFINITE = frozenset(("the", "this", "that", "these", "those", "his", "her", "its", "their", "both"))
-_PUNCTUATION = frozenset(".,;:!?")
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Parser:
 
 class _Parse:
     def __init__(self, lexicon: Lexicon, words: list[str]):
-        self.lexicon, self.words = lexicon, words
-        self.caption = ParsedCaption([word for word in words if word not in _PUNCTUATION])
+        self.lexicon, self.words, self.lookahead = lexicon, words, Lookahead(lexicon, words)
+        self.caption = ParsedCaption([word for word in words if word not in PUNCTUATION])
         self.phrase: _Phrase | None = None
         self.pending: list[_Phrase] = []  # `a white and` of `a white and a black dog`
         self.last: int | None = None  # the mention right before
@@ -73,7 +73,7 @@ class _Parse:
     # One word or phrase.
 
     def _read(self, words: str, reading: Reading | None, start: int, end: int):
-        if words in _PUNCTUATION:
+        if words in PUNCTUATION:
             return self._punctuation(words)
         if reading is None:
             reading = self._unknown(words)
@@ -83,7 +83,7 @@ class _Parse:
         if words == "'s":
             return self._possessive(end)
         # Directions and relations are phrases that no noun phrase contains, but for `left shoe` and the like.
-        if self.phrase is None or not self._noun_follows(start):
+        if self.phrase is None or not self.lookahead.is_before_noun(start):
             if reading.converse:
                 return self._converse(reading.converse, words)
             if reading.direction:
@@ -93,6 +93,8 @@ class _Parse:
         if words in attributes.COLLECTIVES and self.words[end : end + 1] == ["of"]:
             low, high = attributes.COLLECTIVES[words]
             return self._number(words, low, high)
+        if words == "couple" and self.lookahead.plural_follows(end):  # `a couple dogs`
+            return self._number(words, 2, 2)
         if words in _PORTIONS and self.words[end : end + 1] == ["of"] and self.phrase is not None:
             self.phrase.words.append(words)
             return None
@@ -106,7 +108,7 @@ class _Parse:
         if words.isdecimal() and len(words) < 4:
             return self._number(words, int(words), int(words))
         if reading.function == "determiner":
-            if words == "that" and self.before == "noun" and self._verb_follows(end):  # `a man that runs`
+            if words == "that" and self.before == "noun" and self.lookahead.verb_follows(end):  # `a man that runs`
                 self.topics, self.next_topic = [self.last] if self.last is not None else [], None
                 return None
             return self._determiner(words)
@@ -116,6 +118,9 @@ class _Parse:
             return self._verb(words, reading, end)
         if reading.verb is not None and not reading.concept and not reading.function:  # `in the surf`
             reading = Reading(concept=words)
+        if reading.plural and start and self.lookahead.is_animate(self.words[start - 1]) and self.phrase is None:
+            reading = Reading(verb=frozenset(), form="s")
+            return self._verb(words, reading, end)
         if reading.concept:
             return self._noun(words, reading, end)
         return self._function_word(words, reading)
@@ -128,38 +133,19 @@ class _Parse:
         stem = singular(word)
         return Reading(concept=stem, plural=stem != word)
 
-    def _noun_follows(self, start: int) -> bool:
-        """Whether the word at `start` and the next belong to one noun phrase: `the left shoe`."""
-        reading = self.lexicon.readings.get((self.words[start],))
-        following = self.lexicon.readings.get(tuple(self.words[start + 1 : start + 2]))
-        return bool(reading and following and following.concept and following.general != "-" and not reading.relation)
-
-    def _verb_follows(self, end: int) -> bool:
-        _, following = self.lexicon.match(self.words, end) if end < len(self.words) else (0, None)
-        return bool(following and (following.verb is not None or following.function == "copula"))
-
     def _is_adjective(self, words: str, reading: Reading, end: int) -> bool:
         if not (reading.attribute or reading.modifier):
             return False
         if not reading.concept:
             return True
-        return self._may_be_noun(end)
-
-    def _may_be_noun(self, end: int) -> bool:
-        """Whether the next word continues a noun phrase."""
-        _, following = self.lexicon.match(self.words, end) if end < len(self.words) else (0, Reading(function="end"))
-        if following is None:
-            return not self.words[end].endswith(("ing", "ed", "ly")) and self.words[end] not in _PUNCTUATION
-        if following.function or following.relation or following.converse or following.direction:
-            return False
-        return bool(following.concept) and following.verb is None or bool(following.attribute)
+        return self.lookahead.may_continue(end)
 
     def _is_verb(self, reading: Reading, start: int, end: int) -> bool:
         """Whether a word that can be a verb is one here."""
         if self.phrase is not None and self.phrase.words:
             if reading.form in ("base", "s") and self.phrase.determined:
                 return False
-            return not reading.concept or (reading.form == "ing" and self._may_be_noun(end))
+            return not reading.concept or (reading.form == "ing" and self.lookahead.may_continue(end))
         if not reading.concept:
             return True
         if reading.form in ("ing", "past"):
@@ -201,7 +187,7 @@ class _Parse:
         self.before = "number"
 
     def _adjective(self, words: str, reading: Reading, end: int):
-        if self.phrase is None and self.before in ("copula", "become") and not self._may_be_noun(end):
+        if self.phrase is None and self.before in ("copula", "become") and not self.lookahead.may_continue(end):
             if reading.attribute and self.topics:
                 self._add_attribute(self.topics[-1], reading.attribute)
             self.before = "copula"  # `red and blue`
@@ -215,7 +201,7 @@ class _Parse:
     def _noun(self, words: str, reading: Reading, end: int):
         phrase = self._open()
         phrase.words.append(words)
-        if self._continues(end):
+        if self.lookahead.compound_continues(end, reading.plural):
             self.before = "adjective"
             return
         # `a black one`, `the other`: of the same concept as before.
@@ -229,17 +215,6 @@ class _Parse:
         self._mention(phrase, concept, general, reading.plural, phrase.words)
         self.phrase = None
         self.before = "noun"
-
-    def _continues(self, end: int) -> bool:
-        """Whether a noun is followed by the head of its compound."""
-        if end >= len(self.words) or self.words[end] in _PUNCTUATION or self.words[end] == "'s":
-            return False
-        _, following = self.lexicon.match(self.words, end)
-        if following is None:
-            return not self.words[end].endswith(("ing", "ed", "ly", "s"))
-        if following.function or following.relation or following.converse or following.direction:
-            return False
-        return bool(following.concept) and following.verb is None and not following.attribute and not following.modifier
 
     def _mention(self, phrase: _Phrase, concept: str, general: str, is_plural: bool, words: Sequence[str]):
         low, high, exact = phrase.low, phrase.high, phrase.counted

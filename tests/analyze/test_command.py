@@ -85,11 +85,10 @@ def test_the_report_has_page_tables_and_summary(analyze, files, tmp_path):
     assert "<mark>" in page
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_page_works_in_a_browser(analyze, files, tmp_path, dark):
+def test_the_page_works_in_a_browser(analyze, files, tmp_path):
     """Nothing is loaded, and every photo shows; tables are sorted, and captions behind cells shown, by the keyboard."""
     analyze("--objects", files / "instances.json", "--media", files / "photos", "--compare", files / "true.json")
-    with open_page(tmp_path / "out/index.html", dark=dark) as page:
+    with open_page(tmp_path / "out/index.html") as page:
         assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
         heading = page.locator("table.sortable thead button").nth(1)
         heading.focus()
@@ -203,6 +202,20 @@ def test_languages_are_analyzed_side_by_side(analyze, files, tmp_path):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert all(frequency["count"] == 0 for frequency in summary["frequencies"].values())
     assert "in English alone" in summary["notes"][0]
+
+
+def test_a_dataset_is_training_data_with_photos(analyze, files, tiny, tmp_path):
+    """The tiny job's photos are of six plain colors, so that those of val are nearly those of train."""
+    write(files / "colors.json", {"a": "a red picture"})
+    write(files / "color-references.json", {"a": ["a red picture", "red all over"]})
+    status, _, errors = analyze(
+        "--training", tiny.data, predictions="colors.json", references="color-references.json"
+    )  # fmt: skip
+    assert status == 0, errors
+    rows = list(csv.DictReader((tmp_path / "out/tables/near_duplicates.csv").open()))
+    assert {(row["split"], row["other split"]) for row in rows} == {("train", "val")}
+    languages = list(csv.DictReader((tmp_path / "out/tables/languages_training.csv").open()))
+    assert {row["language"]: int(row["captions"]) for row in languages} == {"en": 96, "de": 48}
 
 
 def test_it_runs_without_jax(files, tmp_path):

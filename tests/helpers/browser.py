@@ -15,7 +15,7 @@ _OPTIONS = (
 
 
 @contextmanager
-def open_page(path: Path, *, dark: bool = False) -> Iterator:
+def open_page(path: Path) -> Iterator:
     """Yields Playwright's page of an HTML file. Fails on requests that leave it, and on errors of its scripts."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -23,7 +23,7 @@ def open_page(path: Path, *, dark: bool = False) -> Iterator:
         pytest.skip("no Chromium here; $CHROMIUM may name it")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(_OPTIONS))
-        page = browser.new_page(color_scheme="dark" if dark else "light")
+        page = browser.new_page()
         requests, errors = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -36,13 +36,15 @@ def open_page(path: Path, *, dark: bool = False) -> Iterator:
 
 
 def serious_findings(page) -> list[str]:
-    """Serious and critical findings of axe-core about a page, each with the element."""
+    """Serious and critical findings of axe-core about a page, in light and in dark, each with the element."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    # The page's policy lets no script be added, so axe-core runs in the isolated world of an evaluation.
-    results = axe.Axe().run(page).response
-    return [
-        f"{finding['id']}: {node['html'][:120]}"
-        for finding in results["violations"]
-        if finding["impact"] in ("serious", "critical")
-        for node in finding["nodes"]
-    ]
+    findings = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        findings += [
+            f"{scheme}: {finding['id']}: {node['html'][:120]}"
+            for finding in axe.Axe().run(page).response["violations"]
+            if finding["impact"] in ("serious", "critical")
+            for node in finding["nodes"]
+        ]
+    return findings

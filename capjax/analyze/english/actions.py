@@ -4,7 +4,9 @@
 ACTIONS = {
     "walk": "walk, stroll, wander, hike, march, tread",
     "run": "run, jog, sprint, race, dash, chase, charge, gallop, trot, rush, speed",
-    "jump": "jump, leap, hop, bounce, rebound, vault, move up and down, go up and down, go up and comes back down",
+    "jump": (
+        "jump, leap, hop, dive, bounce, rebound, vault, move up and down, go up and down, go up and comes back down"
+    ),
     "swim": "swim, wade, paddle, splash, float, dive, snorkel",
     "dive": "dive",
     "sit": "sit, seat, perch",
@@ -17,11 +19,11 @@ ACTIONS = {
     "climb": "climb, scale, rappel, ascend",
     "fly": "fly, soar, hover",
     "slide": "slide, sled, glide, coast",
-    "ski": "ski",
+    "ski": "ski, waterski",
     "snowboard": "snowboard",
     "skate": "skate, rollerblade",
     "skateboard": "skateboard",
-    "surf": "surf, wakeboard",
+    "surf": "surf, wakeboard, windsurf, kitesurf",
     "fall": "fall, tumble, trip, crash",
     "eat": "eat, chew, bite, devour, munch, lick, graze, feed",
     "drink": "drink, sip",
@@ -83,6 +85,19 @@ ACTIONS = {
     "take": "take",
     "attack": "attack",
     "follow": "follow",
+}
+# Nouns before a verb that belong to it: `rock climbing`.
+BEFORE_VERBS = {
+    "rock": "climb",
+    "sand": "surf",
+    "body": "surf",
+    "wind": "surf",
+    "water": "ski",
+    "jet": "ski",
+    "scuba": "dive",
+    "sky": "dive",
+    "ice": "skate",
+    "roller": "skate",
 }
 # Actions that go with any other: a man who holds a ball may run as well.
 WITH_ANY = (

@@ -270,6 +270,7 @@ COMPOUNDS = (
 
 # Further names of people.
 PERSON = (
+    "backpacker, beachgoer, rafter, mountaineer, owner, diner, camper, onlooker, "
     "climber, hiker, skiier, skater, performer, bicyclist, racer, kayaker, wrestler, artist, painter, "
     "photographer, youth, youngster, human, acrobat, gymnast, fisherman, snowboarder, boarder, biker, jogger, "
     "farmer, vendor, guitarist, drummer, bystander, clown, actor, actress, cheerleader, referee, coach, opponent, "
