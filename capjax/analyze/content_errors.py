@@ -4,6 +4,7 @@ A caption is compared with the reference captions of its picture and, where ther
 people say of one picture differs too; `Disagreement` in capjax.analyze.disagreement tells such differences from errors.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from capjax.analyze.labels import LabeledObject
 from capjax.analyze.lexicon import Lexicon, split
 from capjax.analyze.spatial_errors import find_spatial_errors
 
+# After these a caption is about more things than it names.
+_OTHERS = frozenset(("another", "others"))
 _WITH_ANY = frozenset(split(actions.WITH_ANY))
 _TOGETHER = [frozenset(split(line)) for line in actions.TOGETHER]
 _SIMILAR = {kind: [frozenset(split(line)) for line in lines] for kind, lines in attributes.SIMILAR.items()}
@@ -72,7 +75,7 @@ class Comparison:
         missing = list(self._missing(mentions))
         for concept in mentions:
             if self._labeled(concept) is None:
-                self.said += [("object", concept), ("object instead", concept)]
+                self.said += [(f"object {self.lexicon.group(concept)}", concept), ("object instead", concept)]
         for concept in unsupported:
             labeled = self._labeled(concept)
             replaced = next((other for other in missing if self._same_role(mentions[concept], other)), "")
@@ -85,7 +88,10 @@ class Comparison:
                 reason = f"neither labels ({shown}) nor references have {concept}"
             else:
                 same_group = replaced and self.lexicon.group(concept) == self.lexicon.group(replaced) != ""
-                source, category = "references", "object instead" if same_group else "object"
+                source, category = (
+                    "references",
+                    "object instead" if same_group else f"object {self.lexicon.group(concept)}",
+                )
                 reason = f"none of {len(self.references)} references names {concept}{instead}"
             boxes = labels_lib.boxes(self.labels or [], replaced)
             yield Finding(
@@ -163,7 +169,9 @@ class Comparison:
         for concept in concepts(self.caption):
             own = _distinct(self.caption, concept)
             low, high = _total(own)
-            if high is None or not all(mention.exact for mention in own):
+            if high is None or not all(mention.exact for mention in own) or _OTHERS & set(self.caption.words):
+                continue
+            if low > 1 and len(own) > 1:  # several things of a kind, each by itself
                 continue
             sets = [mentions for reference in self.references if (mentions := _distinct(reference, concept))]
             intervals = [_total(mentions) for mentions in sets]
@@ -171,7 +179,7 @@ class Comparison:
             category = "number" if low > 1 else "number one"
             if len(exact) < self.agreeing:
                 continue
-            self.said.append((category, str(low)))
+            self.said += [("number", f"{low} {concept}"), ("number one", f"{low} {concept}")]
             compatible = any(a <= low and (b is None or low <= b) for a, b in intervals)
             labeled = [item for item in self.labels or () if item.category == concept]
             if compatible or len(labeled) == low or any(item.crowd for item in labeled):
@@ -206,11 +214,11 @@ class Comparison:
             together = any(action.actions & line and expected in line for line in _TOGETHER)
             category = "action that goes with it" if together else "action"
             name = sorted(action.actions)[0]
-            self.said.append((category, name))
+            self.said += [("action", name), ("action that goes with it", name)]
             support = any(
                 action.actions & other.actions for reference in self.references for other in reference.actions
             )
-            if support or expected in all_said or (together and count < min(3, len(self.references))):
+            if support or expected in all_said:
                 continue
             who = subject or "what is shown"
             reason = f"{count} of {len(self.references)} references have {who} {expected}, and none {name}"
@@ -220,12 +228,12 @@ class Comparison:
             )  # fmt: skip
 
     def _agreed_actions(self, subject: str) -> Counter[str]:
-        """Returns the actions that at least half of the references name, and two of them, with their number."""
+        """Returns the actions that most references name, with their number."""
         named: Counter[str] = Counter()
         for reference in self.references:
             own = [a for a in reference.actions if not subject or _subject(reference, a) in (subject, "")]
             named.update({name for action in own for name in action.actions} - _WITH_ANY)
-        least = max(self.agreeing, -(-len(self.references) // 2))
+        least = max(self.agreeing, math.ceil(0.6 * len(self.references)))
         return Counter({name: count for name, count in named.items() if count >= least})
 
 

@@ -61,6 +61,7 @@ class Disagreement:
 
     @cached_property
     def _category_shares(self) -> dict[str, float]:
+        """{category: share of the differences among what is said}."""
         differing, total = Counter[str](), Counter[str]()
         for (category, _, _), count in self.differences.items():
             differing[category] += count
@@ -68,10 +69,19 @@ class Disagreement:
             total[category] += count
         return {category: differing[category] / count for category, count in total.items()}
 
+    @cached_property
+    def _expected_shares(self) -> dict[tuple[str, str], float]:
+        """{(category, expected): share among the differences of the category}."""
+        differing, expected = Counter[str](), Counter[tuple[str, str]]()
+        for (category, _, wanted), count in self.differences.items():
+            differing[category] += count
+            expected[category, wanted] += count
+        return {key: count / differing[key[0]] for key, count in expected.items()}
+
     def share(self, finding: Finding) -> float:
         """Returns the share of references with the same difference, among those that say the same thing."""
-        category, said, _ = _key(finding)
-        prior = self._category_shares.get(category, 0.0)
+        category, said, expected = _key(finding)
+        prior = self._category_shares.get(category, 0.0) * self._expected_shares.get((category, expected), 0.0)
         count = self.differences[_key(finding)]
         return (count + _PRIOR_WEIGHT * prior) / (self.said[(category, said)] + _PRIOR_WEIGHT)
 
@@ -82,5 +92,7 @@ class Disagreement:
 
 def _key(finding: Finding) -> tuple[str, str, str]:
     """What a difference is compared by; of a missing object, what is missing; of an added one, it alone."""
-    expected = "" if finding.category == "object" else finding.expected
+    expected = (
+        "" if finding.category.startswith("object ") and finding.category != "object instead" else finding.expected
+    )
     return finding.category, finding.said or expected, expected

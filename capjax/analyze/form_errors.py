@@ -31,6 +31,8 @@ _MAX_FIT = 0.4
 _MIN_REPEATED, _MIN_REPEATED_SHARE = 5, 0.02
 # A caption of which this share of the words are unknown is in another language if its own is as unlikely as that.
 _STRANGE, _MAX_LIKELIHOOD = 0.7, 0.2
+# Limits of the search for repetition: words of a caption and of a repeated block, and blocks that are removed.
+_MAX_WORDS, _MAX_BLOCK, _MAX_REPETITIONS = 300, 40, 20
 _UNSPECIFIC = frozenset(split(relations.UNSPECIFIC))
 _NOT_LAST = [tuple(phrase.split()) for phrase in split(relations.NOT_LAST)]
 _NEVER_LAST = [(word,) for word in ("a", "an", "the", "and", "or", "of", "with", "his", "their", "its", "my")]
@@ -120,14 +122,17 @@ class FormChecker:
         return Finding(REPETITION, text, text, "", "caption", f"{text!r} is repeated")
 
     def find_repetition(self, words: Sequence[str]) -> tuple[int, int] | None:
-        """Returns (begin, end) of words that repeat those before them; None if there are none."""
+        """Returns (begin, end) of words that repeat those before them; None if there are none. Of long texts the beginning
+        is searched."""
+        words = words[:_MAX_WORDS]
         count = len(words)
-        for length in range(count // 2, 0, -1):
+        longest = min(count // 2, _MAX_BLOCK)
+        for length in range(longest, 0, -1):
             for begin in range(count - 2 * length + 1):
                 block = words[begin : begin + length]
                 if block == words[begin + length : begin + 2 * length] and self._counts(words, begin, length):
                     return begin + length, begin + 2 * length
-        for length in range(count // 2, 1, -1):
+        for length in range(longest, 1, -1):
             for begin in range(count - 2 * length):
                 second = begin + length + 1
                 block = words[begin : begin + length]
@@ -135,7 +140,7 @@ class FormChecker:
                 ends = length > 3 or self._ends(words, second + length)
                 if block == words[second : second + length] and connected and ends:
                     return second - 1, second + length
-        for length in range(count // 2, 4, -1):
+        for length in range(longest, 4, -1):
             first: dict[tuple[str, ...], int] = {}
             for begin in range(count - length + 1):
                 if first.setdefault(tuple(words[begin : begin + length]), begin) <= begin - length:
@@ -164,7 +169,9 @@ class FormChecker:
     def without_repetition(self, id: Id) -> str:
         """Returns a caption without the words that are repeated."""
         words = list(self.words[id])
-        while span := self.find_repetition(words):
+        for _ in range(_MAX_REPETITIONS):
+            if (span := self.find_repetition(words)) is None:
+                break
             del words[slice(*span)]
         return " ".join(words)
 

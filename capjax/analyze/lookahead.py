@@ -29,10 +29,12 @@ class Lookahead:
         return bool(following.concept) and following.verb is None or bool(following.attribute)
 
     def plural_follows(self, end: int) -> bool:
+        """Whether the next word is a plural."""
         _, following = self._lexicon.match(self._words, end) if end < len(self._words) else (0, None)
         return bool(following and following.plural and following.concept)
 
     def verb_follows(self, end: int) -> bool:
+        """Whether the next word is or may be a verb."""
         _, following = self._lexicon.match(self._words, end) if end < len(self._words) else (0, None)
         return bool(following and (following.verb is not None or following.function == "copula"))
 
@@ -50,5 +52,6 @@ class Lookahead:
         return bool(following.concept) and following.verb is None and not following.attribute and not following.modifier
 
     def is_animate(self, word: str) -> bool:
+        """Whether a word names people or animals."""
         reading = self._lexicon.readings.get((word,))
         return bool(reading and self._lexicon.group(reading.concept) in ("person", "animal"))

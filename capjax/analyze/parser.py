@@ -12,6 +12,9 @@ from capjax.analyze.facts import Action, Direction, Mention, ParsedCaption, Rela
 from capjax.analyze.lexicon import PUNCTUATION, Lexicon, Reading, singular, split, tokens
 from capjax.analyze.lookahead import Lookahead
 
+_MAX_WORDS = 400
+# Subjects of one clause, and things in one row.
+_MAX_LISTED = 8
 _PORTIONS = frozenset(split(attributes.PORTIONS))
 _DEFINITE = frozenset(("the", "this", "that", "these", "those", "his", "her", "its", "their", "both"))
 
@@ -30,14 +33,14 @@ class _Phrase:
 
 
 class Parser:
-    """Parses English captions with a lexicon."""
+    """Parses English captions with a lexicon, of long texts the beginning."""
 
     def __init__(self, lexicon: Lexicon):
         self.lexicon = lexicon
 
     def parse(self, text: str) -> ParsedCaption:
         """Returns what a caption says."""
-        return _Parse(self.lexicon, tokens(text)).run()
+        return _Parse(self.lexicon, tokens(text)[:_MAX_WORDS]).run()
 
 
 class _Parse:
@@ -219,7 +222,7 @@ class _Parse:
     def _mention(self, phrase: _Phrase, concept: str, general: str, is_plural: bool, words: Sequence[str]):
         low, high, exact = phrase.low, phrase.high, phrase.counted
         if low is None:
-            low, high = (2, None) if is_plural else (1, 1 if phrase.determined else None)
+            low, high = (2, None) if is_plural else (1, 1)
         elif low == 1 and high == 1 and not is_plural:
             exact = True
         mention = Mention(
@@ -268,7 +271,7 @@ class _Parse:
         elif self.coordinated and self.topics and is_thing:
             if self.topics_have_verb or self.last not in self.topics:
                 self.next_topic = number
-            else:
+            elif len(self.topics) < _MAX_LISTED:
                 self.topics.append(number)
         elif is_thing:
             self.topics, self.topics_have_verb = [number], False
@@ -388,6 +391,7 @@ class _Parse:
         else:
             ordered = self.listed if self.order == relations.LEFT_TO_RIGHT else self.listed[::-1]
         words = self.order or "from left to right"
+        ordered = ordered[:_MAX_LISTED]
         for index, first in enumerate(ordered):
             for second in ordered[index + 1 :]:
                 self.caption.relations.append(Relation("left", words, first, second))

@@ -137,7 +137,7 @@ def _by_boxes(kind: str, subject: str, target: str, labels: list[LabeledObject] 
     if not pairs:
         return None
     axis = 0 if kind == "left" else 1
-    if any(_center(a, axis) < _center(b, axis) for a, b in pairs):
+    if any(_center(b, axis) - _center(a, axis) >= _extent(a, axis) / 4 + _extent(b, axis) / 4 for a, b in pairs):
         return True
     # Clear of each other, the wrong way round.
     return False if kind != "on" and all(a[axis] >= b[axis + 2] for a, b in pairs) else None
@@ -145,6 +145,10 @@ def _by_boxes(kind: str, subject: str, target: str, labels: list[LabeledObject] 
 
 def _center(box: Box, axis: int) -> float:
     return (box[axis] + box[axis + 2]) / 2
+
+
+def _extent(box: Box, axis: int) -> float:
+    return box[axis + 2] - box[axis]
 
 
 def _directions(caption, references, agreeing, said) -> Iterator[Finding]:

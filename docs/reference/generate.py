@@ -28,6 +28,7 @@ MODULES = {
         "capjax.metrics.significance",
         "capjax.metrics.diversity",
     ],
+    "Analysis": ["capjax.analyze.analysis", "capjax.analyze.findings", "capjax.analyze.caption_errors"],
     "Config": ["capjax.config.loading", "capjax.config.settings"],
     "Data": ["capjax.data.record", "capjax.data.batch", "capjax.data.pipeline"],
     "Models": ["capjax.models.captioner", "capjax.models.memory", "capjax.models.pure_model", "capjax.models.build"],

@@ -1,5 +1,7 @@
 """Errors of captions: of the kind that was made, with its evidence; and none where people differ as well."""
 
+import time
+
 import pytest
 
 from capjax.analyze.caption_errors import find_errors
@@ -170,6 +172,15 @@ def test_form_is_checked_in_every_language(lang, caption, kinds):
     assert {kind for kind, _, _ in errors(caption, references, lang=lang)} == kinds
 
 
+@pytest.mark.parametrize(
+    "text", ["a dog " * 5000, "a dog and " * 3000, "from left to right: " + "a dog, " * 3000, "x" * 20000]
+)
+def test_long_captions_take_no_long(text):
+    begin = time.process_time()
+    find_errors({1: text}, {1: [text, *REFERENCES]})
+    assert time.process_time() - begin < 5
+
+
 def test_the_same_caption_of_many_pictures_is_generic():
     captions = dict.fromkeys(range(5), "A man with a hat.") | {n: f"A man has {n} hats." for n in range(5, 100)}
     references = {n: [text, "A man."] for n, text in captions.items()}
@@ -189,7 +200,7 @@ def test_a_caption_without_the_period_of_all_others_is_cut():
 
 
 def test_people_seldom_have_errors_by_the_captions_of_others(shared_data):
-    """One caption of each Flickr8k photo against the other four: at most 6 % have any error, swapped ones half."""
+    """One caption of each Flickr8k photo against the other four: at most 7 % have an error, of swapped ones 60 %."""
     sets: dict[str, list[str]] = {}
     for line in (shared_data / "flickr8k/Flickr8k_text/Flickr8k.token.txt").read_text().splitlines():
         name, text = line.split("\t")
@@ -202,5 +213,5 @@ def test_people_seldom_have_errors_by_the_captions_of_others(shared_data):
         found = find_errors(captions, references).findings
         return sum(map(bool, found.values())) / len(found)
 
-    assert share(first) <= 0.06
-    assert share(of_another) >= 0.5
+    assert share(first) <= 0.07
+    assert share(of_another) >= 0.6
