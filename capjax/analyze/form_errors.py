@@ -122,8 +122,8 @@ class FormChecker:
         return Finding(REPETITION, text, text, "", "caption", f"{text!r} is repeated")
 
     def find_repetition(self, words: Sequence[str]) -> tuple[int, int] | None:
-        """Returns (begin, end) of words that repeat those before them; None if there are none. Of long texts the beginning
-        is searched."""
+        """Returns (begin, end) of words that repeat those before them; None if there are none. Long texts are searched
+        at their beginning."""
         words = words[:_MAX_WORDS]
         count = len(words)
         longest = min(count // 2, _MAX_BLOCK)

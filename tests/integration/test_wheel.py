@@ -59,3 +59,13 @@ def test_an_empty_folder_to_captions(installed, tmp_path):
 def test_configs_are_installed_as_a_package(installed, tmp_path):
     program = "from capjax.configs import pod_1b; print(pod_1b.get_config().name)"
     assert check_output(installed / "python", "-c", program, cwd=tmp_path) == "pod_1b photo\n"
+
+
+def test_pages_are_rendered_from_the_templates_of_the_package(installed, tmp_path):
+    (tmp_path / "captions.json").write_text(
+        '{"1": ["A dog runs.", "A dog is running."], "2": ["A cat.", "A cat sits."]}'
+    )
+    (tmp_path / "predictions.json").write_text('{"1": "A cat runs.", "2": "A cat."}')
+    argv = ("predictions.json", "--references", "captions.json", "--output", "analysis")
+    assert "hallucinated object        1" in check_output(installed / "capjax", "analyze", *argv, cwd=tmp_path)
+    assert "color-scheme" in (tmp_path / "analysis/index.html").read_text()
