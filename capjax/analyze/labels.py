@@ -1,13 +1,13 @@
 """Objects of an item: from COCO's instances, or {id: [categories]}."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from capjax.analyze.findings import Box
 from capjax.metrics.chair import read_labels
-from capjax.metrics.json_values import describe, expect_list
+from capjax.metrics.json_types import Rule, checked_rows
 from capjax.metrics.strict_json import parse
 
 
@@ -30,6 +30,26 @@ class LabeledObject:
 
 Labels = dict[int | str, list[LabeledObject]]
 
+_Length = Annotated[float, Rule("a number of pixels above 0", lambda value: 0 < value < math.inf)]
+_CocoBox = Annotated[
+    list[float],
+    Rule(
+        "[x, y, width, height]",
+        lambda box: len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0,
+    ),
+]
+
+
+class _Image(TypedDict):
+    width: NotRequired[_Length]
+    height: NotRequired[_Length]
+
+
+class _Object(TypedDict):
+    bbox: NotRequired[_CocoBox]
+    score: NotRequired[float]
+    iscrowd: NotRequired[int | bool]
+
 
 def read_objects(path: Path) -> Labels:
     """Reads {id: objects} from COCO's instances_*.json or from {id: [categories]}.
@@ -39,45 +59,26 @@ def read_objects(path: Path) -> Labels:
       ValueError: the file is neither of them, an annotation names an unknown image or category, or a box is no box.
     """
     categories = read_labels(path)  # checks ids and names
-    data = parse(path)
-    assert isinstance(data, dict)
+    data: Any = parse(path)
     if "annotations" not in data:
-        return {id: [LabeledObject(name) for name in data[str(id)]] for id in categories}
+        by_text = {str(id): id for id in categories}
+        return {by_text[text]: [LabeledObject(name) for name in names] for text, names in data.items()}
     names = {str(row["id"]): row["name"] for row in data["categories"]}
-    sizes = {str(row["id"]): (row.get("width"), row.get("height")) for row in data["images"]}
+    images = {str(row["id"]): row for _, row in checked_rows(data["images"], _Image, f"{path}: images")}
     objects: dict[str, list[LabeledObject]] = {str(id): [] for id in categories}
-    for number, row in enumerate(data["annotations"]):
+    for _, row in checked_rows(data["annotations"], _Object, f"{path}: annotations"):
         id = str(row["image_id"])
-        box = _box(row.get("bbox"), sizes[id], f"{path}: annotations[{number}]: bbox")
-        crowd = bool(row.get("iscrowd", False))
-        score = row.get("score", 1.0)
-        if isinstance(score, bool) or not isinstance(score, (int, float)):
-            raise ValueError(f"{path}: annotations[{number}]: score: expected a number, found {describe(score)}")
-        objects[id].append(LabeledObject(names[str(row["category_id"])], box, float(score), crowd))
+        box, score, crowd = _fractions(row.get("bbox"), images[id]), row.get("score", 1.0), row.get("iscrowd", False)
+        objects[id].append(LabeledObject(names[str(row["category_id"])], box, float(score), bool(crowd)))
     return {id: objects[str(id)] for id in categories}
 
 
-def _box(box: object, size: tuple[object, object], place: str) -> Box | None:
+def _fractions(box: list[float] | None, image: dict) -> Box | None:
     """Converts [x, y, width, height] in pixels; None where the box or the size of the picture is not given."""
-    if box is None:
+    if box is None or "width" not in image or "height" not in image:
         return None
-    numbers = expect_list(box, place)
-    if len(numbers) != 4 or not all(_is_number(value) for value in numbers) or min(numbers[2:]) < 0:
-        raise ValueError(f"{place}: expected four numbers, [x, y, width, height], found {numbers!r:.80}")
-    width, height = size
-    if not (_is_number(width) and _is_number(height)) or width <= 0 or height <= 0:  # type: ignore[operator]
-        return None
-    x, y, w, h = numbers
-    return x / width, y / height, (x + w) / width, (y + h) / height
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def count(objects: list[LabeledObject]) -> Counter[str]:
-    """Returns the number of objects of each category."""
-    return Counter(item.category for item in objects)
+    x, y, width, height = box
+    return x / image["width"], y / image["height"], (x + width) / image["width"], (y + height) / image["height"]
 
 
 def boxes(objects: list[LabeledObject], category: str) -> tuple[Box, ...]:

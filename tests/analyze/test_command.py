@@ -130,10 +130,10 @@ def test_an_earlier_report_is_replaced_and_other_files_are_kept(analyze, tmp_pat
     [
         ("predictions.json", {"other": "a dog"}, (), "no id of the predictions is an id of the references"),
         ("predictions.json", {"scene-0": "a dog"}, (), "no prediction for 'scene-1', .*--missing drop"),
-        ("predictions.json", {}, (), "found an empty object; expected captions"),
+        ("predictions.json", {}, (), "predictions.json: found .*; expected captions as COCO"),
         ("references.json", {"scene-0": []}, (), "no captions of 'scene-0'"),
         ("instances.json", {"scene-0": ["circle"]}, ("--objects",), "instances.json: no labels of 'scene-1', "),
-        ("instances.json", {"images": [], "annotations": []}, ("--objects",), "'categories' is missing"),
+        ("instances.json", {"images": [], "annotations": []}, ("--objects",), "categories: expected a list"),
         ("instances.json", {"nobody": ["circle"]}, ("--objects",), "no id of the predictions"),
     ],
 )
