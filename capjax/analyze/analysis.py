@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from capjax.analyze.caption_errors import CaptionErrors, find_errors
 from capjax.analyze.confusion import ConfusionMatrix, confusion_matrices
 from capjax.analyze.content_errors import concepts
 from capjax.analyze.dataset_bias import Bias, find_bias, find_language_bias
+from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import CONTENT_KINDS, Finding
 from capjax.analyze.frequencies import Frequency, by_slice, compare, frequencies
 from capjax.analyze.labels import LabeledObject, Labels, read_objects
@@ -136,6 +138,8 @@ class _Analyzer:
         self.english: CaptionErrors | None = None
         self.other_english: CaptionErrors | None = None
         self.labels: Labels | None = None
+        self.english_labels: dict[Id, list[LabeledObject]] | None = None
+        self.training: TrainingData | None = None
         self.lexicon = Lexicon.of()
 
     def run(self) -> Analysis:
@@ -144,20 +148,21 @@ class _Analyzer:
             self.labels = read_objects(inputs.objects)
             self.lexicon = Lexicon.of({item.category for objects in self.labels.values() for item in objects})
             result.evidence = "labels"
-        training = TrainingData.read(inputs.training, self._english_lang) if inputs.training else None
+        if inputs.training:
+            self.training = TrainingData.read(inputs.training, self._english_lang)
         for lang in inputs.langs:
             self._analyze_language(check_lang(lang))
         if inputs.media:
             result.media = ItemMedia.find(inputs.media, [self._file_id(id) for id in result.captions])
         result.frequencies = frequencies(result.findings)
-        self._slice(training)
+        self._slice()
         if inputs.compare and len(result.findings) >= _MIN_ITEMS:
             result.comparison = compare(result.findings, result.other_findings, seed=inputs.seed)
         if self.english:
-            self._analyze_english(self.english, training)
+            self._analyze_english(self.english)
         else:
             result.notes.append("what captions say is analyzed in English alone; of other languages, their form is")
-        self._find_duplicates(training)
+        self._find_duplicates()
         return result
 
     @property
@@ -209,7 +214,13 @@ class _Analyzer:
         assert self.labels is not None
         objects = list(self.labels.values())
         numbers = {id: str(number) for number, id in enumerate(self.labels)}
-        matched, _, _ = match_ids(numbers, references, missing="drop", extra="ignore")
+        try:
+            matched, _, _ = match_ids(numbers, references, missing="drop", extra="ignore")
+        except ValueError as error:  # says predictions of labels
+            raise ValueError(
+                f"{self.inputs.objects}: its images are not the items of {self.inputs.references}: images "
+                f"{shorten(numbers)}; items {shorten(references)}. Write the same ids in both files"
+            ) from error
         if without := [id for id in references if id not in matched]:
             raise ValueError(
                 f"{self.inputs.objects}: no labels of {shorten(without)}; list an image without objects in images, "
@@ -217,7 +228,7 @@ class _Analyzer:
             )
         return {id: objects[int(number)] for id, number in matched.items()}
 
-    def _slice(self, training: TrainingData | None):
+    def _slice(self):
         result = self.result
         lengths = {id: len(tokenizer_for(result.langs[id])(text)) for id, text in result.captions.items()}
         slices = {"length of the caption": by_length(lengths)}
@@ -232,8 +243,8 @@ class _Analyzer:
                     self._key(id, lang): {item.category for item in own} for id, own in self.english_labels.items()
                 }
             slices["number of objects"] = by_number_of_objects({id: len(own) for id, own in objects.items()})
-            if training:
-                named = self._training_objects(training)
+            if self.training:
+                named = self._training_objects()
                 rarest = {id: min(named[concept] for concept in own) for id, own in objects.items() if own}
                 slices["rarest object in training"] = by_training_frequency(rarest)
         if len(self.inputs.langs) > 1:
@@ -247,23 +258,21 @@ class _Analyzer:
             if len(set(of_items.values())) > 1
         }
 
-    def _training_objects(self, training: TrainingData) -> Counter[str]:
+    def _training_objects(self) -> Counter[str]:
         """Returns the number of training items that name each object."""
         return Counter(
             concept
-            for captions in self._training_captions(training).values()
+            for captions in self.training_captions.values()
             for concept in {concept for caption in captions for concept in concepts(caption)}
         )
 
-    def _training_captions(self, training: TrainingData) -> dict:
-        if not hasattr(self, "_parsed_training"):
-            parser = Parser(self.lexicon)
-            self._parsed_training = {
-                id: [parser.parse(text) for text in texts] for id, texts in training.captions.items()
-            }
-        return self._parsed_training
+    @cached_property
+    def training_captions(self) -> dict[Id, list[ParsedCaption]]:
+        """What the English training captions of each item say."""
+        parser, captions = Parser(self.lexicon), self.training.captions if self.training else {}
+        return {id: [parser.parse(text) for text in texts] for id, texts in captions.items()}
 
-    def _analyze_english(self, errors: CaptionErrors, training: TrainingData | None):
+    def _analyze_english(self, errors: CaptionErrors):
         result, lang = self.result, self._english_lang
         disagreement = errors.disagreement
         if disagreement and disagreement.compared:
@@ -284,11 +293,11 @@ class _Analyzer:
             languages[own] += len(result.references[key])
         result.data_bias = [_data_bias("references", reference_terms, languages)]
         data_terms, data_genders = reference_terms, {id: _gender(own) for id, own in errors.references.items()}
-        if training:
-            parsed = self._training_captions(training)
-            data_terms = {id: terms_of(own) for id, own in parsed.items()}
-            data_genders = {id: _gender(own) for id, own in parsed.items()}
-            result.data_bias.append(_data_bias(f"training data ({training.path})", data_terms, training.languages))
+        if self.training:
+            data_terms = {id: terms_of(own) for id, own in self.training_captions.items()}
+            data_genders = {id: _gender(own) for id, own in self.training_captions.items()}
+            name = f"training data ({self.training.path})"
+            result.data_bias.append(_data_bias(name, data_terms, self.training.languages))
         measure = AmplificationMeasure(data_terms, data_genders)
         system = _terms_and_genders(errors)
         result.amplification = measure.measure(*system, seed=self.inputs.seed)
@@ -300,9 +309,9 @@ class _Analyzer:
         references = {id: result.references[self._key(id, lang)] for id in errors.captions}
         result.leakage = measure_leakage(captions, references, words, seed=self.inputs.seed)
 
-    def _find_duplicates(self, training: TrainingData | None):
-        """Compares the photos of the items with those of all splits of the training data, and these with each other."""
-        result = self.result
+    def _find_duplicates(self):
+        """Compares the photos of the training data's splits with each other, and those of `train` with the items'."""
+        result, training = self.result, self.training
         if not training or not training.splits:
             if self.inputs.training:
                 result.notes.append(f"{self.inputs.training} has no photos: near-duplicates were not looked for")
@@ -313,9 +322,8 @@ class _Analyzer:
             ids = dict.fromkeys(self._file_id(id) for id in result.captions)
             photos = ((id, jpeg) for id in ids if (jpeg := media.thumbnail(id)))
             evaluated = PhotoSet("predictions", photos)
-            # The split that was predicted is one of the dataset's.
-            for other in sets[:1]:
-                result.near_duplicates += find_near_duplicates(other, evaluated)
+            # Not with other splits: that of the items is one of them.
+            result.near_duplicates += find_near_duplicates(sets[0], evaluated)
         for number, first in enumerate(sets):
             for second in sets[number + 1 :]:
                 result.near_duplicates += find_near_duplicates(first, second)

@@ -128,12 +128,12 @@ def _over_represented(counts: Mapping[Term, int], items: int) -> list[Bias]:
                 p_value = stats.binomtest(more, more + less, 0.5).pvalue
                 candidates.append((first, (more + less) / 2, more / max(less, 1), float(p_value)))
     p_values = holm(np.array([p for *_, p in candidates] + [1.0] * (tests - len(candidates))))
-    found = [
+    biases = [
         Bias("over-represented", (term,), counts[term], expected, ratio, float(p))
         for (term, expected, ratio, _), p in zip(candidates, p_values, strict=False)
         if p <= ALPHA
     ]
-    return sorted(found, key=lambda bias: -bias.ratio)
+    return sorted(biases, key=lambda bias: -bias.ratio)
 
 
 def _above_gap(counts: list[int]) -> int:

@@ -134,7 +134,7 @@ def test_an_earlier_report_is_replaced_and_other_files_are_kept(analyze, tmp_pat
         ("references.json", {"scene-0": []}, (), "no captions of 'scene-0'"),
         ("instances.json", {"scene-0": ["circle"]}, ("--objects",), "instances.json: no labels of 'scene-1', "),
         ("instances.json", {"images": [], "annotations": []}, ("--objects",), "categories: expected a list"),
-        ("instances.json", {"nobody": ["circle"]}, ("--objects",), "no id of the predictions"),
+        ("instances.json", {"nobody": ["circle"]}, ("--objects",), "images 'nobody'; items 'scene-0'"),
     ],
 )
 def test_wrong_input_is_named(analyze, files, tmp_path, name, data, options, message):
