@@ -15,13 +15,13 @@ from scipy import stats
 
 from capjax.analyze.terms import Id, Term, count_items
 
-ALPHA = 0.05
+ALPHA = 0.01
 # Terms of fewer items say nothing; those of nearly all items are what the set is about.
 _MIN_ITEMS, _MAX_SHARE = 10, 0.98
 _MAX_TERMS = 400
 # Over-represented: this many times the median of its family, and above a gap of this ratio in the sorted frequencies,
 # since frequencies of words are uneven but fall off smoothly.
-_MIN_RATIO = 1.6
+_MIN_RATIO = 1.5
 _MIN_FAMILY = 4
 # Counterparts, of which neither should be much more frequent.
 _COUNTERPARTS = [(("people", "man"), ("people", "woman")), (("people", "boy"), ("people", "girl"))]
