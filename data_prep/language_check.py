@@ -13,6 +13,7 @@ from data_prep.readers.item import Item, Problem
 _MAX_CAPTIONS, _MIN_CAPTIONS = 500, 8
 _MIN_SHARE = 0.05
 
+
 def check_languages(splits: Mapping[str, Iterable[Item]]) -> list[Problem]:
     """A Problem for each claimed language of which many captions are in another one; generated data is not checked."""
     captions: dict[str, list[tuple[Item, str]]] = {}
