@@ -1,0 +1,119 @@
+"""Explanations of photos and videos with a loaded model: `capjax.explain(model, media, method=...)`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from capjax.data.media_file import MediaError
+from capjax.data.media_reader import MediaSample
+from capjax.data.photo import MediaSettings, to_jpeg
+from capjax.explain import attention  # noqa: F401  # registers its method
+from capjax.explain.explanation import Explanation
+from capjax.explain.methods import METHODS, Options, make_options, method_names
+from capjax.explain.model import CaptionedBatch, CaptionedItem, CaptionModel
+from capjax.predict import Predictor
+
+# A photo is shown at its own size, within what a JPEG can hold.
+_OWN_SIZE = MediaSettings(65_000)
+
+
+def explain(model: Predictor, media: Iterable, *, method: str | Sequence[str] = "attention", **options):
+    """Returns the explanations of photos and videos as a list; see `explain_each`."""
+    return list(explain_each(model, media, method=method, **options))
+
+
+def explain_each(
+    model: Predictor, media: Iterable, *, method: str | Sequence[str] = "attention", caption: str | None = None,
+    lang: str | None = None, batch_size: int = 8, **options,
+) -> Iterator[Explanation]:  # fmt: skip
+    """Yields the explanation of each photo or video, in order; of a model that finds events, of each event.
+
+    A photo or video that cannot be read does not affect the others: its explanation has an `error`.
+
+    Args:
+      model: as of `capjax.load`.
+      media: photos and videos, as `Predictor.caption` takes them.
+      method: one or more of METHODS, in one string or several.
+      caption: the caption to explain; None: the one that the model writes.
+      lang: its language; None: the model's first.
+      batch_size: largest number of captions in a batch.
+      **options: see `capjax.explain.methods.Options`.
+
+    Raises:
+      TypeError: `media` is one photo or video instead of several.
+      ValueError: a method, option, language, layer or caption that the model does not have.
+    """
+    if isinstance(media, str | bytes | Path):
+        raise TypeError(f"expected several photos or videos, such as a list; found one {type(media).__name__}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+    explainer = _Explainer(CaptionModel(model), method_names(method), make_options(options), model.language(lang))
+    tokens = None if caption is None else explainer.tokens(caption)
+    pending: list[tuple[str, MediaSample, bytes] | Explanation] = []
+    for number, each in enumerate(media):
+        name = str(each) if isinstance(each, str | Path) else f"item {number}"
+        try:
+            sample = model.read(each)
+            picture = sample.frames[0] if sample.duration else to_jpeg(each, _OWN_SIZE)
+            pending.append((name, sample, picture))
+        except MediaError as error:
+            pending.append(Explanation(name, lang=explainer.lang, error=error))
+        if len(pending) == batch_size:
+            yield from explainer.explain(pending, tokens)
+            pending = []
+    if pending:
+        yield from explainer.explain(pending, tokens)
+
+
+class _Explainer:
+    """Captions and explains batches with one model, methods and options."""
+
+    def __init__(self, model: CaptionModel, methods: Sequence[str], options: Options, lang: str):
+        self.model, self.methods, self.options, self.lang = model, methods, options, lang
+
+    def tokens(self, caption: str) -> list[int]:
+        """The tokens of a given caption.
+
+        Raises:
+          ValueError: it has no words, or the model finds events.
+        """
+        if self.model.predictor.dense:
+            raise ValueError("a caption cannot be given to a model that finds events: of which would it be?")
+        tokens = self.model.vocabulary.encode(caption)
+        if not tokens:
+            raise ValueError(f"the caption {caption!r} is empty; give the words to explain")
+        return tokens
+
+    def explain(
+        self, pending: Sequence[tuple[str, MediaSample, bytes] | Explanation], tokens: Sequence[int] | None
+    ) -> Iterator[Explanation]:
+        """Yields the explanations of media in order; those that could not be read are explanations already."""
+        readable = [each for each in pending if not isinstance(each, Explanation)]
+        explanations = iter(self._explain(readable, tokens) if readable else ())
+        for each in pending:
+            yield each if isinstance(each, Explanation) else next(explanations)
+
+    def _explain(self, readable, tokens) -> Iterator[Explanation]:
+        model, lang = self.model, self.lang
+        media = model.media([sample for _, sample, _ in readable])
+        if tokens is None:
+            parts = model.parts
+            inputs = {key: value for key, value in media.items() if key != "frames" or "features" not in media}
+            captions = parts.generator.captions(parts.params, parts.batch_stats, inputs, lang)
+            written = [caption.tokens for caption in captions[: len(readable)]]
+        else:
+            written = [tuple(tokens)] * len(readable)
+        items = [
+            model.item(name, sample, picture, own, lang, given=tokens is not None)
+            for (name, sample, picture), own in zip(readable, written, strict=True)
+        ]
+        yield from self._explain_items(items, model.batch(items, media))
+
+    def _explain_items(self, items: Sequence[CaptionedItem], batch: CaptionedBatch) -> Iterator[Explanation]:
+        maps = {name: METHODS.get(name)(self.model, batch, self.options) for name in self.methods}
+        for row, (item, words, log_prob) in enumerate(zip(items, *self.model.with_log_probs(batch), strict=True)):
+            frames = (item.picture,) if not item.sample.duration else item.sample.frames
+            yield Explanation(
+                item.name, item.caption, item.lang, item.given, log_prob, words,
+                {name: each[row] for name, each in maps.items()}, tuple(frames), tuple(item.sample.times.tolist()),
+                item.event,
+            )  # fmt: skip
