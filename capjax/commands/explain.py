@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     add("media", nargs="+", metavar="MEDIA", help="photos, videos, or folders of them")
     add("--workdir", required=True, type=Path, help="folder of a training run")
     add("--output", required=True, type=Path, metavar="DIR", help="folder to write to")
-    add("--method", default="attention", help="methods, separated by commas (default: attention)")
+    add("--method", default="attention,gradcam", help="methods, separated by commas (default: attention,gradcam)")
     add("--word", metavar="WORD", help="draw this word alone (default: every word, and the whole caption)")
     add("--caption", metavar="TEXT", help="explain this caption (default: the one that the model writes)")
     add("--lang", help="language of the caption (default: the first language of the model)")

@@ -1,12 +1,14 @@
 """Explanations of photos and videos with a loaded model: `capjax.explain(model, media, method=...)`."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from capjax.data.media_file import MediaError
 from capjax.data.media_reader import MediaSample
 from capjax.data.photo import MediaSettings, to_jpeg
-from capjax.explain import attention  # noqa: F401  # registers its method
+from capjax.explain import attention, gradcam  # noqa: F401  # they register their methods
 from capjax.explain.explanation import Explanation
 from capjax.explain.methods import METHODS, Options, make_options, method_names
 from capjax.explain.model import CaptionedBatch, CaptionedItem, CaptionModel
@@ -22,7 +24,7 @@ def explain(model: Predictor, media: Iterable, *, method: str | Sequence[str] = 
 
 
 def explain_each(
-    model: Predictor, media: Iterable, *, method: str | Sequence[str] = "attention", caption: str | None = None,
+    model: Predictor, media: Iterable, *, method: str | Sequence[str] = "attention", caption: str | Sequence[str] | None = None,
     lang: str | None = None, batch_size: int = 8, **options,
 ) -> Iterator[Explanation]:  # fmt: skip
     """Yields the explanation of each photo or video, in order; of a model that finds events, of each event.
@@ -33,7 +35,7 @@ def explain_each(
       model: as of `capjax.load`.
       media: photos and videos, as `Predictor.caption` takes them.
       method: one or more of METHODS, in one string or several.
-      caption: the caption to explain; None: the one that the model writes.
+      caption: the caption to explain, or one for each photo or video; None: those that the model writes.
       lang: its language; None: the model's first.
       batch_size: largest number of captions in a batch.
       **options: see `capjax.explain.methods.Options`.
@@ -47,21 +49,43 @@ def explain_each(
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
     explainer = _Explainer(CaptionModel(model), method_names(method), make_options(options), model.language(lang))
-    tokens = None if caption is None else explainer.tokens(caption)
-    pending: list[tuple[str, MediaSample, bytes] | Explanation] = []
+    if caption is None:
+        captions: Iterator[list[int] | None] = itertools.repeat(None)
+    elif isinstance(caption, str):
+        captions = itertools.repeat(explainer.tokens(caption))
+    else:
+        captions = iter([explainer.tokens(each) for each in caption])
+    pending: list[_Medium | Explanation] = []
     for number, each in enumerate(media):
         name = str(each) if isinstance(each, str | Path) else f"item {number}"
         try:
             sample = model.read(each)
             picture = sample.frames[0] if sample.duration else to_jpeg(each, _OWN_SIZE)
-            pending.append((name, sample, picture))
+            pending.append(_Medium(name, sample, picture, _next_caption(captions, number)))
         except MediaError as error:
             pending.append(Explanation(name, lang=explainer.lang, error=error))
         if len(pending) == batch_size:
-            yield from explainer.explain(pending, tokens)
+            yield from explainer.explain(pending)
             pending = []
     if pending:
-        yield from explainer.explain(pending, tokens)
+        yield from explainer.explain(pending)
+
+
+class _Medium(NamedTuple):
+    """A photo or video: its name, the frames that the model sees, the picture to show, and the tokens of its caption if
+    that is given."""
+
+    name: str
+    sample: MediaSample
+    picture: bytes
+    tokens: Sequence[int] | None
+
+
+def _next_caption(captions: Iterator, number: int):
+    try:
+        return next(captions)
+    except StopIteration:
+        raise ValueError(f"{number} captions were given, and more photos or videos; give one for each") from None
 
 
 class _Explainer:
@@ -83,28 +107,26 @@ class _Explainer:
             raise ValueError(f"the caption {caption!r} is empty; give the words to explain")
         return tokens
 
-    def explain(
-        self, pending: Sequence[tuple[str, MediaSample, bytes] | Explanation], tokens: Sequence[int] | None
-    ) -> Iterator[Explanation]:
+    def explain(self, pending: Sequence[_Medium | Explanation]) -> Iterator[Explanation]:
         """Yields the explanations of media in order; those that could not be read are explanations already."""
         readable = [each for each in pending if not isinstance(each, Explanation)]
-        explanations = iter(self._explain(readable, tokens) if readable else ())
+        explanations = iter(self._explain(readable) if readable else ())
         for each in pending:
             yield each if isinstance(each, Explanation) else next(explanations)
 
-    def _explain(self, readable, tokens) -> Iterator[Explanation]:
+    def _explain(self, readable: Sequence[_Medium]) -> Iterator[Explanation]:
         model, lang = self.model, self.lang
-        media = model.media([sample for _, sample, _ in readable])
-        if tokens is None:
+        media = model.media([medium.sample for medium in readable])
+        given = readable[0].tokens is not None
+        written = [medium.tokens for medium in readable]
+        if not given:
             parts = model.parts
             inputs = {key: value for key, value in media.items() if key != "frames" or "features" not in media}
             captions = parts.generator.captions(parts.params, parts.batch_stats, inputs, lang)
             written = [caption.tokens for caption in captions[: len(readable)]]
-        else:
-            written = [tuple(tokens)] * len(readable)
         items = [
-            model.item(name, sample, picture, own, lang, given=tokens is not None)
-            for (name, sample, picture), own in zip(readable, written, strict=True)
+            model.item(medium.name, medium.sample, medium.picture, tokens, lang, given=given)
+            for medium, tokens in zip(readable, written, strict=True)
         ]
         yield from self._explain_items(items, model.batch(items, media))
 

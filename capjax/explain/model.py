@@ -4,7 +4,6 @@ b: items of a batch, padded to one of a few sizes; t: frames; n: positions of a 
 w: words of a caption and then the whole caption, padded; v: vocabulary; q: event queries.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +17,10 @@ from capjax.data.media_reader import MediaSample
 from capjax.data.transforms import jpeg_size
 from capjax.explain.explanation import Geometry, Word
 from capjax.explain.words import caption_words
-from capjax.models.captioner import Captioner, Features
+from capjax.models.captioner import VISION, Captioner, Features
 from capjax.models.encoders import encode_clip
+from capjax.models.encoders.receptive_field import grid_extent
+from capjax.models.encoders.tap import tapped
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.predict import Predictor
 
@@ -146,7 +147,11 @@ class CaptionModel:
             self.parts.params, self.parts.batch_stats,
             *((extractor.params, extractor.batch_stats) if extractor else ()),
         )  # fmt: skip
-        self.max_len = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes).decoder.max_len
+        captioner = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes)
+        self.max_len = captioner.decoder.max_len
+        encoder = captioner.encoders[VISION] if extractor is None else extractor.bind(*self.weights[2:])
+        self.grid: tuple[int, int] = encoder.grid(self.image_size, self.image_size)
+        self._strided = getattr(encoder, "strided", ())
         self._programs: dict[tuple, Callable] = {}
 
     def bind(self, weights: tuple) -> BoundModel:
@@ -170,6 +175,19 @@ class CaptionModel:
     def word_log_probs(self, batch: CaptionedBatch) -> Float[Array, "b w"]:
         """The log-probability of each word, and of the whole caption, of each item."""
         return self.run(BoundModel.word_log_probs, batch)
+
+    def layers(self, batch: CaptionedBatch) -> list[str]:
+        """Returns the names of the layers within the encoder, in order; none if it cannot be run on a batch."""
+
+        def encode(weights, media):
+            self.bind(weights).features(media)
+
+        media = {name: value for name, value in batch.media.items() if name != "features"}
+        if "frames" not in media:
+            return []
+        with tapped("") as tap:
+            jax.eval_shape(encode, self.weights, media)
+        return tap.layers
 
     # ---- Items and batches
 
@@ -244,21 +262,12 @@ class CaptionModel:
     def geometry(self, item: CaptionedItem, rows: int, columns: int) -> Geometry:
         """Where a grid of the encoder lies in the picture of an item.
 
-        The model saw the whole picture, scaled to a square. The last row and column of a grid may lie partly beyond it.
+        The model saw the whole picture, scaled to a square.
         """
         height, width = jpeg_size(item.picture)
-        shares = (_extent(columns, self.image_size), _extent(rows, self.image_size))
-        return Geometry(width, height, (0.0, 0.0, width * shares[0], height * shares[1]))
-
-
-def _extent(cells: int, size: int) -> float:
-    """The extent of a grid's cells, relative to the picture that the encoder saw.
-
-    A cell is a whole number of pixels: where the cells do not divide the side, a power of 2, since convolutions halve
-    and round up.
-    """
-    pixels = size // cells if size % cells == 0 else 2 ** math.ceil(math.log2(size / cells))
-    return cells * pixels / size
+        (x0, x1), (y0, y1) = (grid_extent(self._strided, self.image_size, cells) for cells in (columns, rows))
+        by_x, by_y = width / self.image_size, height / self.image_size
+        return Geometry(width, height, (x0 * by_x, y0 * by_y, x1 * by_x, y1 * by_y))
 
 
 def _padded(count: int) -> int:

@@ -101,7 +101,7 @@ class VideoViT(PatchEncoder):
         if not self.divided:
             real = jnp.repeat(real, x.shape[2], axis=1)
         x, weights = self._apply_blocks(
-            x, blocks_key, split_key=partial(_block_keys, divided=self.divided), mask=real,
+            x, blocks_key, self.grid(*frames.shape[2:4]), split_key=partial(_block_keys, divided=self.divided), mask=real,
             return_attention=return_attention,
         )  # fmt: skip
         grids = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
