@@ -99,14 +99,14 @@ def _write(explanation, folder: Path, word: str | None):
     from capjax.explain.overlay import png, word_overlay
     from capjax.files import make_folder, remove_tree, write_bytes
 
-    words = range(len(explanation.words)) if word is None else [explanation.find(word)]
+    words: Sequence[int] = range(len(explanation.words)) if word is None else [explanation.find(word)]
     partial = folder.with_name(f".{folder.name}.partial")
     remove_tree(partial)
     make_folder(partial)
     save(explanation, partial)
-    for method in explanation.maps:
+    for method, maps in explanation.maps.items():
         make_folder(partial / method)
-        for number in words:
+        for number in words if len(maps.values) > 1 else ():
             text = re.sub(r"[^\w-]+", "_", explanation.words[number].text)[:50]
             path = partial / method / f"{number:02}-{text}.png"
             write_bytes(path, png(word_overlay(explanation, method, number)))

@@ -6,6 +6,7 @@ b: items, t: frames, n: positions of a frame, l: target positions, w: words and 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -13,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 from capjax.explain.explanation import HeatMaps
 from capjax.explain.methods import METHODS, Options
 from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel
+from capjax.models.captioner import VISION
+from capjax.models.encoders.clip import SpaceTimeAttention
 
 
 class _WordAttention(NamedTuple):
@@ -32,7 +35,12 @@ def attention(model: CaptionModel, batch: CaptionedBatch, options: Options) -> l
       ValueError: there is no such layer or head; the message lists those that there are.
     """
     out = model.run(
-        _word_attention, batch, layer=options.attention_layer, head=options.attention_head, rollout=options.rollout
+        _word_attention,
+        batch,
+        layer=options.attention_layer,
+        head=options.attention_head,
+        rollout=options.rollout,
+        grid=model.grid,
     )
     rows, columns = (int(out.grid_index[:, axis].max()) + 1 for axis in (1, 2))
     maps = []
@@ -45,7 +53,7 @@ def attention(model: CaptionModel, batch: CaptionedBatch, options: Options) -> l
 
 def _word_attention(
     model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w l-1"], *,
-    layer: int | None, head: int | None, rollout: bool,
+    layer: int | None, head: int | None, rollout: bool, grid: tuple[int, int],
 ) -> _WordAttention:  # fmt: skip
     memory = model.memory(model.features(media), media)
     weights = model.decode(target, memory, return_attention=True).attention
@@ -56,9 +64,59 @@ def _word_attention(
     weights = jnp.einsum("bwl,bln->bwn", share, weights)
     # The encoder of pictures and videos is the first segment.
     part = memory.parts()[0]
-    positions = part.segment.positions
+    positions, grid_index = part.segment.positions, part.grid_index
     weights = weights[..., : part.x.shape[1]].reshape(*weights.shape[:2], -1, positions)
-    return _WordAttention(weights, part.frame_times, part.frame_mask, part.grid_index[:positions])
+    if rollout:
+        weights = _roll_out(model, media, weights)
+        if weights.shape[-1] != positions:  # the positions of each frame were pooled above the encoder
+            positions, columns = weights.shape[-1], grid[1]
+            cell = jnp.arange(positions)
+            grid_index = jnp.stack([jnp.zeros_like(cell), cell // columns, cell % columns], axis=-1)
+    return _WordAttention(weights, part.frame_times, part.frame_mask, grid_index[:positions])
+
+
+def _roll_out(model: BoundModel, media: Mapping, weights: Float[Array, "b w t n"]) -> Float[Array, "b w t cells"]:
+    """Attention rollout (Abnar & Zuidema 2020): follows weights over the memory down to the input of the encoder.
+
+    In each layer half of the weight goes through the attention, whose heads are averaged, and half past it.
+
+    Raises:
+      ValueError: nothing below the decoder has attention, or the memory is that of an event.
+    """
+    if model.captioner.events is not None:
+        raise ValueError("rollout: the frames of an event are picked from the memory; use attention without rollout")
+    attention = model.encoder_attention(media)
+    if not attention:
+        raise ValueError("rollout: the encoder of this model has no self-attention; use attention without rollout")
+    if "temporal" in attention:
+        own = attention["temporal"].time.shape[4]
+        if own == 1 and weights.shape[-1] > 1:  # the output for a frame was added to each of its positions
+            pooled = _follow(weights.sum(-1, keepdims=True), attention["temporal"])
+            weights = 0.5 * weights + 0.5 * pooled / weights.shape[-1]
+        else:
+            weights = _follow(weights, attention["temporal"])
+    if VISION in attention:
+        vision = attention[VISION]
+        n = (vision.space if vision.space is not None else vision.time).shape[4] - vision.class_token
+        if weights.shape[-1] == 1:
+            weights = jnp.broadcast_to(weights / n, (*weights.shape[:-1], n))
+        weights = jnp.pad(weights, ((0, 0), (0, 0), (0, 0), (int(vision.class_token), 0)))
+        weights = _follow(weights, vision)[..., int(vision.class_token) :]
+    return weights
+
+
+def _follow(weights: Float[Array, "b w t n"], attention: SpaceTimeAttention) -> Float[Array, "b w t n"]:
+    """The weights of the inputs of layers with attention, from those of their outputs."""
+
+    def layer(weights, attention):
+        time, space = attention
+        if space is not None:
+            weights = 0.5 * weights + 0.5 * jnp.einsum("bwtn,btnm->bwtm", weights, space.mean(1))
+        if time is not None:
+            weights = 0.5 * weights + 0.5 * jnp.einsum("bwtn,btns->bwsn", weights, time.mean(1))
+        return weights, None
+
+    return jax.lax.scan(layer, weights, (attention.time, attention.space), reverse=True)[0]
 
 
 def _select(weights: Float[Array, "_ ..."], index: int | None, kind: str) -> Float[Array, "..."]:

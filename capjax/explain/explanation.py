@@ -110,7 +110,7 @@ def _interpolation(
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """The maps of one method for every word of a caption, and for the whole caption.
+    """The maps of one method for every word of a caption, and for the whole caption; of some methods for that alone.
 
     Attributes:
       values: the maps; of methods with a sign, negative where the picture speaks against the word.
@@ -172,7 +172,12 @@ class Explanation:
         """
         if method not in self.maps:
             raise ValueError(f"no maps of {method!r}; methods of this explanation: {', '.join(self.maps) or 'none'}")
-        maps, target = self.maps[method], len(self.words) if word is None else self.find(word)
+        maps = self.maps[method]
+        if word is None:
+            return HeatMaps(maps.values[-1:], maps.times, maps.geometry)
+        if len(maps.values) == 1:
+            raise ValueError(f"{method} explains whole captions, and has no map of the word {word!r}")
+        target = self.find(word)
         return HeatMaps(maps.values[target : target + 1], maps.times, maps.geometry)
 
     def find(self, word: str | int) -> int:
@@ -263,7 +268,8 @@ def load(folder: Path) -> Explanation:
         raise ValueError(f"{path} is damaged: {error}; {_REMEDY}") from error
     words = tuple(Word(**word | {"tokens": tuple(word["tokens"])}) for word in about["words"])
     for name, each in maps.items():
-        if each.values.ndim != 4 or each.values.shape[:2] != (len(words) + 1, len(each.times)):
+        targets = (1, len(words) + 1)
+        if each.values.ndim != 4 or len(each.values) not in targets or each.values.shape[1] != len(each.times):
             raise ValueError(f"{path}: {name} has the shape {each.values.shape}, which does not fit {DESCRIPTION}")
     frames = tuple(read_bytes(folder / name, _REMEDY) for name in frame_names(len(about["frames"])))
     event = about["event"] and (float(about["event"][0]), float(about["event"][1]))

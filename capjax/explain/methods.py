@@ -11,12 +11,10 @@ that returns the maps of each item of a batch, in order. To add one, register it
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from capjax.models.captioner import FEATURES
 from capjax.registry import Registry, nearest
 
 METHODS = Registry("explanation method")
-
-# The name of an encoder's output among its layers.
-FEATURES = "features"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Options:
       attention_layer: layer of the decoder, from 0; None: the mean over layers.
       attention_head: head of that layer, or of all layers, from 0; None: the mean over heads.
       rollout: follow the attention on through the encoder's own.
-      gradcam_layer: layer of the encoder, `features` or a name of `CaptionModel.layers`.
+      gradcam_layer: a name of `CaptionModel.layers`: `features`, the encoder's features as its connector hands them to
+        the decoder, or a layer within the encoder.
     """
 
     attention_layer: int | None = None

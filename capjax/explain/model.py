@@ -19,8 +19,10 @@ from capjax.explain.explanation import Geometry, Word
 from capjax.explain.words import caption_words
 from capjax.models.captioner import VISION, Captioner, Features
 from capjax.models.encoders import encode_clip
+from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.encoders.receptive_field import grid_extent
 from capjax.models.encoders.tap import tapped
+from capjax.models.events import EventSet
 from capjax.models.memory import DecoderOutput, Memory
 from capjax.predict import Predictor
 
@@ -99,14 +101,28 @@ class BoundModel:
     def memory(self, features: Mapping[str, Features], media: Mapping) -> Memory:
         """What the decoder attends to: of the whole item, or of its event where queries find events."""
         memory = self.captioner.connect(features, duration=media.get("duration"))
-        events = self.captioner.events
-        if events is None:
+        if self.captioner.events is None:
             return memory
-        found = events(memory, media["duration"])
-        distance = jnp.abs(found.times[-1] - media["event"][:, None]).sum(-1)  # [b, q]
-        query = distance.argmin(1)[:, None, None]
-        times, states = (jnp.take_along_axis(x, query, axis=1) for x in (found.times[-1], found.query))
-        return events.memory_of(memory, times, states, media["duration"])
+        events, query = self.find_event(memory, media)
+        times, states = (jnp.take_along_axis(x, query[:, None, None], axis=1) for x in (events.times[-1], events.query))
+        return self.captioner.events.memory_of(memory, times, states, media["duration"])
+
+    def find_event(
+        self, memory: Memory, media: Mapping, *, return_attention: bool = False
+    ) -> tuple[EventSet, Int[Array, " b"]]:
+        """The predictions of the event queries, and the query that found the event of each item."""
+        events = self.captioner.events(memory, media["duration"], return_attention=return_attention)
+        return events, jnp.abs(events.times[-1] - media["event"][:, None]).sum(-1).argmin(1)
+
+    def encoder_attention(self, media: Mapping) -> dict[str, SpaceTimeAttention]:
+        """See `Captioner.encoder_attention`; of a frozen encoder too, if there are frames."""
+        attention = {}
+        if self.encoder is not None and "frames" in media:
+            *_, weights = encode_clip(
+                self.encoder, media["frames"], media["frame_times"], media["frame_mask"], return_attention=True
+            )
+            attention = {VISION: weights} if weights is not None else {}
+        return attention | self.captioner.encoder_attention(media)
 
     def decode(self, target: Int[Array, "b l"], memory: Memory, *, return_attention: bool = False) -> DecoderOutput:
         """Teacher forcing, see `Captioner.decode`."""
@@ -118,6 +134,11 @@ class BoundModel:
         """The log-probability of each word."""
         out = self.decode(target, self.memory(self.features(media), media))
         return sum_by_word(token_log_probs(out.logits, target), word_tokens)
+
+
+def from_frames(media: Mapping) -> dict[str, Any]:
+    """The media without the features of a frozen encoder, so that it is run on the frames, if those are there."""
+    return {name: value for name, value in media.items() if name != "features" or "frames" not in media}
 
 
 def token_log_probs(logits: Float[Array, "b l-1 v"], target: Int[Array, "b l"]) -> Float[Array, "b l-1"]:
@@ -177,16 +198,15 @@ class CaptionModel:
         return self.run(BoundModel.word_log_probs, batch)
 
     def layers(self, batch: CaptionedBatch) -> list[str]:
-        """Returns the names of the layers within the encoder, in order; none if it cannot be run on a batch."""
+        """Returns the names of the layers at which Grad-CAM can be computed, in order: of the encoder if it can be run
+        on the batch, and `features`."""
 
         def encode(weights, media):
-            self.bind(weights).features(media)
+            model = self.bind(weights)
+            return model.memory(model.features(media), media)
 
-        media = {name: value for name, value in batch.media.items() if name != "features"}
-        if "frames" not in media:
-            return []
         with tapped("") as tap:
-            jax.eval_shape(encode, self.weights, media)
+            jax.eval_shape(encode, self.weights, from_frames(batch.media))
         return tap.layers
 
     # ---- Items and batches
@@ -202,19 +222,20 @@ class CaptionModel:
 
     def item(
         self, name: str, sample: MediaSample, picture: bytes, tokens: Sequence[int], lang: str, *,
-        prefix: Sequence[int] | None = None, **about,
+        prefix: Sequence[int] | None = None, ends: bool = True, **about,
     ) -> CaptionedItem:  # fmt: skip
         """Returns an item of the tokens of a caption, with or without <eos>.
 
         Args:
           prefix: the tokens before the caption; None: as every caption in its language starts.
+          ends: <eos> is a part of the caption.
           **about: further attributes of the item.
 
         Raises:
           ValueError: the caption has more tokens than the decoder can read.
         """
         eos = self.vocabulary.eos_id
-        tokens = [*tokens] if eos in tokens else [*tokens, eos]
+        tokens = [*tokens, eos] if ends and eos not in tokens else [*tokens]
         if prefix is None:
             prefix = self.parts.generator.prefix(lang, 1)[0].tolist()
         if len(prefix) + len(tokens) > self.max_len + 1:  # the last token is not read

@@ -52,6 +52,7 @@ class Parts:
       image_size: side in pixels of the encoder's input.
       picture: how a photo is stored before the encoder sees it.
       make_batch: makes the inputs of the model of samples.
+      windows: how the model divides videos in which it finds events.
     """
 
     generator: Generator
@@ -63,6 +64,7 @@ class Parts:
     image_size: int
     picture: MediaSettings
     make_batch: MediaBatcher
+    windows: WindowSettings
 
 
 class Predictor:
@@ -112,7 +114,7 @@ class Predictor:
         return Parts(
             self._generator(**decode), self._pure_model, self._params, self._batch_stats,
             self.config.data.num_frames > 1 or self.dense or self._windows.longest > 0, self._batch.extractor,
-            self._batch.image_size, self._picture, self._batch,
+            self._batch.image_size, self._picture, self._batch, self._windows,
         )  # fmt: skip
 
     def _generator(self, *, attention: bool = False, **decode) -> Generator:

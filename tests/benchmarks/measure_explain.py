@@ -7,6 +7,7 @@ map of a shape or color word lies in the box of its thing, beside a random point
 """
 
 import argparse
+import itertools
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -17,7 +18,7 @@ import capjax
 from capjax.explain import Explanation
 from data_prep.synthetic.shapes.draw import SceneImage
 from data_prep.synthetic.shapes.grammar import captions
-from data_prep.synthetic.shapes.scene import COLOURS, SHAPES, Scene, Thing, make_scene
+from data_prep.synthetic.shapes.scene import Scene, Thing, make_scene
 
 # Scenes are drawn from their numbers; those of the training set come first.
 FIRST_SCENE = 1_000_000
@@ -32,7 +33,7 @@ def named_things(explanation: Explanation, scene: Scene) -> list[tuple[int, Thin
     """The number of each shape and color word of a true English caption, with the thing that it names."""
     texts = [word.text.lower() for word in explanation.words]
     pairs = []
-    for number, (first, second) in enumerate(zip(texts, texts[1:])):
+    for number, (first, second) in enumerate(itertools.pairwise(texts)):
         for thing in scene.things:
             if (first, second) == (thing.colour, thing.shape):
                 pairs += [(number, thing), (number + 1, thing)]

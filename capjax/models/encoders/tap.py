@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import cast
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -45,7 +45,7 @@ def tapped(layer: str, perturbation: jax.Array | None = None) -> Iterator[Tap]:
         _ACTIVE.reset(token)
 
 
-def tap(layer: str, grids: Float[Array, "b *t rows columns c"]) -> Float[Array, "b *t rows columns c"]:
+def tap(layer: str, grids: Float[Array, "b *cells c"]) -> Float[Array, "b *cells c"]:
     """Returns the output of a layer, with the perturbation where it is tapped."""
     active = _ACTIVE.get()
     if active is None:
@@ -60,8 +60,8 @@ def tap(layer: str, grids: Float[Array, "b *t rows columns c"]) -> Float[Array, 
 
 
 def tapped_parts(prefix: str, count: int) -> list[tuple[int, int]]:
-    """Returns (first, end) of the parts in which to apply `count` layers by `scan`: one, or two if a layer is tapped, of
-    which the first ends with that layer.
+    """Returns (first, end) of the parts in which to apply `count` layers by `scan`: one, or two if a layer is tapped,
+    of which the first ends with that layer.
 
     The names of the layers are `prefix/0`, `prefix/1` and so on; the output of each part goes through `tap_tokens`.
     """
@@ -81,4 +81,4 @@ def tap_tokens(layer: str, x: Float[Array, "b *t n d"], grid: tuple[int, int]) -
     cells = grid[0] * grid[1]
     before, patches = x[..., :-cells, :], x[..., -cells:, :]
     patches = tap(layer, patches.reshape(*patches.shape[:-2], *grid, x.shape[-1])).reshape(patches.shape)
-    return cast(jax.Array, jax.numpy.concatenate([before, patches], axis=-2))
+    return jnp.concatenate([before, patches], axis=-2)
