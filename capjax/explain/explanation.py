@@ -6,6 +6,8 @@ rows, columns: of a map's grid.
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -87,11 +89,13 @@ class Geometry:
         return by_row @ map.astype(np.float32) @ by_column.T
 
     def peak(self, map: Float32[np.ndarray, "rows columns"]) -> tuple[float, float]:
-        """Returns x and y, in pixels, of the largest value of `resample`: the center of a cell, or the point of the
-        picture that is nearest to it."""
-        row, column = np.unravel_index(np.argmax(map), map.shape)
-        x, y = self.centers(*map.shape)
-        return float(np.clip(x[column], 0, self.width)), float(np.clip(y[row], 0, self.height))
+        """Returns x and y, in pixels, of the largest value of `resample`."""
+        centers = self.centers(*map.shape)
+        # Between these points, the centers of cells as far as they lie in the picture, values are bilinear.
+        x, y = (np.clip(each, 0, size) for each, size in zip(centers, (self.width, self.height), strict=True))
+        values = _interpolation(centers[1], y) @ map @ _interpolation(centers[0], x).T
+        row, column = np.unravel_index(np.argmax(values), values.shape)
+        return float(x[column]), float(y[row])
 
 
 def _interpolation(
@@ -259,12 +263,13 @@ def load(folder: Path) -> Explanation:
     """
     about: ExplanationJson = read_json(folder / DESCRIPTION, _REMEDY, ExplanationJson)
     path, maps = folder / ARRAYS, {}
+    data = read_bytes(path, _REMEDY)
     try:
-        with np.load(io.BytesIO(read_bytes(path, _REMEDY)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             for name, entry in about["maps"].items():
                 geometry = Geometry(entry["width"], entry["height"], _four(entry["box"]))
                 maps[name] = HeatMaps(arrays[name], np.asarray(entry["times"], np.float32), geometry)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}; {_REMEDY}") from error
     words = tuple(Word(**word | {"tokens": tuple(word["tokens"])}) for word in about["words"])
     for name, each in maps.items():
