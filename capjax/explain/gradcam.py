@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from capjax.explain.explanation import HeatMaps
 from capjax.explain.methods import METHODS, Options
@@ -19,8 +19,12 @@ from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_
 from capjax.models.captioner import FEATURES, VISION
 from capjax.models.encoders.clip import group_times
 from capjax.models.encoders.tap import tapped
+from capjax.models.gradients import weights_held
 from capjax.registry import nearest
 
+# Standard deviation of the filter on maps, as a share of the picture's side. Gradients of single cells of a fine grid
+# are noisy.
+_BLUR = 1 / 32
 # Words whose gradients are computed at once.
 _WORDS_AT_ONCE = 8
 
@@ -37,8 +41,10 @@ class _WordMaps(NamedTuple):
 def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[HeatMaps]:
     """Maps of the activations that raise the log-probability of each word.
 
-    The value of a cell is the positive part of the sum over channels of activation times gradient. The gradient is not
-    averaged over cells first (as in HiResCAM, Draelos & Carin 2020): a decoder that attends treats cells differently.
+    The value of a cell is the positive part of the sum over channels of activation times gradient. Two things differ
+    from Grad-CAM of classifiers. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin 2020),
+    because a decoder that attends treats cells differently. And attention weights and the scale of layer norms are
+    constants in the gradient, see `capjax.models.gradients.weights_held`.
 
     Raises:
       ValueError: the encoder has no such layer; the message lists those that there are.
@@ -51,9 +57,21 @@ def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> lis
     out = model.run(_word_maps, batch, layer=layer, grid=model.grid)
     times, mask = np.asarray(out.times), np.asarray(out.mask)
     return [
-        HeatMaps(values[:, real], own_times[real], model.geometry(item, *values.shape[2:]))
+        HeatMaps(_smooth(values[:, real]), own_times[real], model.geometry(item, *values.shape[2:]))
         for item, values, own_times, real in zip(batch.items, batch.rows(out.values), times, mask, strict=False)
     ]
+
+
+def _smooth(maps: Float32[np.ndarray, "w t rows columns"]) -> Float32[np.ndarray, "w t rows columns"]:
+    """Maps after a Gaussian filter, which matters for grids that are finer than _BLUR."""
+
+    def weights(cells: int) -> Float32[np.ndarray, "cells cells"]:
+        distance = np.subtract.outer(np.arange(cells), np.arange(cells)) / (_BLUR * cells)
+        kernel = np.exp(-0.5 * distance**2).astype(np.float32)
+        return kernel / kernel.sum(-1, keepdims=True)
+
+    rows, columns = maps.shape[2:]
+    return weights(rows) @ maps @ weights(columns).T
 
 
 def _word_maps(
@@ -76,7 +94,8 @@ def _word_maps(
         return sum_by_word(token_log_probs(logits, target), word_tokens), (tap.value, vision.times, vision.mask)
 
     shape = jax.eval_shape(tapped_value)
-    _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros(shape.shape, shape.dtype), has_aux=True)
+    with weights_held():
+        _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros(shape.shape, shape.dtype), has_aux=True)
     b, w = word_tokens.shape[:2]
     cells = grid if layer == FEATURES else value.shape[-3:-1]
     value = value.reshape(b, -1, *cells, value.shape[-1]).astype(jnp.float32)

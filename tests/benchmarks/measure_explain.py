@@ -8,7 +8,6 @@ map of a shape or color word lies in the box of its thing, beside a random point
 
 import argparse
 import itertools
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -61,11 +60,13 @@ def measure_pointing(args):
     scenes = outside_scenes(args.count)
     pictures = [SceneImage(scene, args.size)() for scene in scenes]
     sentences = [captions(scene, "en", 1)[0] for scene in scenes]
-    started = time.perf_counter()
-    explanations = capjax.explain(model, pictures, method=args.method, caption=sentences, batch_size=args.batch)
-    print(f"{time.perf_counter() - started:.1f} s")
-    for name, value in pointing_game(explanations, scenes).items():
-        print(f"{name:12} {value:.3f}")
+    for layer in args.layers.split(","):
+        explanations = capjax.explain(
+            model, pictures, method=args.method, caption=sentences, batch_size=args.batch, gradcam_layer=layer
+        )
+        print(f"layer {layer}")
+        for name, value in pointing_game(explanations, scenes).items():
+            print(f"{name:12} {value:.3f}", flush=True)
 
 
 def main():
@@ -76,6 +77,7 @@ def main():
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--method", default="attention,gradcam")
+    parser.add_argument("--layers", default="features,stem", help="of Grad-CAM (default: features,stem)")
     args = parser.parse_args()
     {"pointing": measure_pointing}[args.what](args)
 
