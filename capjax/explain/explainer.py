@@ -151,7 +151,7 @@ class _Explainer:
             captions = parts.generator.captions(parts.params, parts.batch_stats, _inputs(media), self.lang)
             written = [caption.tokens for caption in captions[: len(readable)]]
         items = [
-            model.item(medium.name, medium.sample, medium.picture, tokens or (), self.lang, given=given)
+            model.item(medium.name, medium.sample, medium.picture, tokens or (), self.lang, ends=given, given=given)
             for medium, tokens in zip(readable, written, strict=True)
         ]
         yield from ([explanation] for explanation in self._explain_items(model.batch(items, media)))
