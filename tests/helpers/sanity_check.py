@@ -1,5 +1,5 @@
-"""The sanity check of Adebayo et al. (2018): maps of a model whose layers are replaced by random ones, one after another
-from the output to the input."""
+"""The sanity check of Adebayo et al. (2018): maps of a model whose layers are replaced by random ones, one after
+another from the output to the input."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
