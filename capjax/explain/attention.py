@@ -89,15 +89,20 @@ def _roll_out(model: BoundModel, media: Mapping, weights: Float[Array, "b w t n"
     if not attention:
         raise ValueError("rollout: the encoder of this model has no self-attention; use attention without rollout")
     if "temporal" in attention:
-        own = attention["temporal"].time.shape[4]
-        if own == 1 and weights.shape[-1] > 1:  # the output for a frame was added to each of its positions
-            pooled = _follow(weights.sum(-1, keepdims=True), attention["temporal"])
+        temporal = attention["temporal"]
+        assert temporal.time is not None
+        if (
+            temporal.time.shape[4] == 1 and weights.shape[-1] > 1
+        ):  # the output for a frame was added to each of its positions
+            pooled = _follow(weights.sum(-1, keepdims=True), temporal)
             weights = 0.5 * weights + 0.5 * pooled / weights.shape[-1]
         else:
-            weights = _follow(weights, attention["temporal"])
+            weights = _follow(weights, temporal)
     if VISION in attention:
         vision = attention[VISION]
-        n = (vision.space if vision.space is not None else vision.time).shape[4] - vision.class_token
+        per_position = vision.time if vision.space is None else vision.space
+        assert per_position is not None
+        n = per_position.shape[4] - vision.class_token
         if weights.shape[-1] == 1:
             weights = jnp.broadcast_to(weights / n, (*weights.shape[:-1], n))
         weights = jnp.pad(weights, ((0, 0), (0, 0), (0, 0), (int(vision.class_token), 0)))

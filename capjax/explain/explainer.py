@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from capjax.data.media_file import MediaError
 from capjax.data.media_reader import MediaSample
@@ -164,7 +164,7 @@ class _Explainer:
         for medium, own in zip(readable, events, strict=False):
             items, before = [], parts.generator.prefix(self.lang, 1)[0].tolist()
             for event in own:
-                about = {"event": (event.start, event.end)}
+                about: dict[str, Any] = {"event": (event.start, event.end)}
                 if parts.generator.times:  # times and events are written one after another
                     about |= {"prefix": before, "ends": False}
                     before = [*before, *event.tokens]

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -238,7 +238,8 @@ def save(explanation: Explanation, folder: Path):
     """Writes the maps (maps.npz, float32 [w, t, rows, columns] by method), words and geometry (explanation.json) and
     frames of an explanation into a folder, which exists."""
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **{name: maps.values for name, maps in explanation.maps.items()})
+    values: dict[str, Any] = {name: maps.values for name, maps in explanation.maps.items()}
+    np.savez_compressed(arrays, **values)
     write_bytes(folder / ARRAYS, arrays.getvalue())
     names = frame_names(len(explanation.frames))
     for name, frame in zip(names, explanation.frames, strict=True):
@@ -271,7 +272,10 @@ def load(folder: Path) -> Explanation:
                 maps[name] = HeatMaps(arrays[name], np.asarray(entry["times"], np.float32), geometry)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}; {_REMEDY}") from error
-    words = tuple(Word(**word | {"tokens": tuple(word["tokens"])}) for word in about["words"])
+    words = tuple(
+        Word(word["text"], word["start"], word["end"], (word["tokens"][0], word["tokens"][1]), word["log_prob"])
+        for word in about["words"]
+    )
     for name, each in maps.items():
         targets = (1, len(words) + 1)
         if each.values.ndim != 4 or len(each.values) not in targets or each.values.shape[1] != len(each.times):

@@ -18,8 +18,8 @@ _THUMBNAILS = 8
 
 
 def figure(explanation: Explanation, method: str) -> "Figure":
-    """Returns a figure of the maps of a method: of a photo the overlay of each word and of the whole caption, of a video
-    their curves over time above thumbnails.
+    """Returns a figure of the maps of a method: of a photo the overlay of each word and of the whole caption, of a
+    video their curves over time above thumbnails.
 
     Raises:
       ValueError: the explanation has no such method, or an error.

@@ -111,7 +111,9 @@ class BoundModel:
         self, memory: Memory, media: Mapping, *, return_attention: bool = False
     ) -> tuple[EventSet, Int[Array, " b"]]:
         """The predictions of the event queries, and the query that found the event of each item."""
-        events = self.captioner.events(memory, media["duration"], return_attention=return_attention)
+        queries = self.captioner.events
+        assert queries is not None
+        events = queries(memory, media["duration"], return_attention=return_attention)
         return events, jnp.abs(events.times[-1] - media["event"][:, None]).sum(-1).argmin(1)
 
     def encoder_attention(self, media: Mapping) -> dict[str, SpaceTimeAttention]:
@@ -170,7 +172,7 @@ class CaptionModel:
         )  # fmt: skip
         captioner = pure_model.bind(pure_model.shapes, pure_model.batch_stat_shapes)
         self.max_len = captioner.decoder.max_len
-        encoder = captioner.encoders[VISION] if extractor is None else extractor.bind(*self.weights[2:])
+        encoder: Any = captioner.encoders[VISION] if extractor is None else extractor.bind(*self.weights[2:])
         self.grid: tuple[int, int] = encoder.grid(self.image_size, self.image_size)
         self._strided = getattr(encoder, "strided", ())
         self._programs: dict[tuple, Callable] = {}
@@ -216,7 +218,7 @@ class CaptionModel:
         extractor = self.extractor
         if extractor is None or extractor.over_time:
             return {**self.parts.make_batch(samples)}
-        batch = {**self.parts.make_batch.frames(samples)}
+        batch: dict[str, Any] = {**self.parts.make_batch.frames(samples)}
         features = extractor(batch["frames"], batch["frame_times"], batch["frame_mask"])
         return {**batch, "features": features}
 
