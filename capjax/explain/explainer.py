@@ -164,9 +164,9 @@ class _Explainer:
         for medium, own in zip(readable, events, strict=False):
             items, before = [], parts.generator.prefix(self.lang, 1)[0].tolist()
             for event in own:
-                about: dict[str, Any] = {"event": (event.start, event.end)}
+                about: dict[str, Any] = {"event": (event.start, event.end), "ends": False}
                 if parts.generator.times:  # times and events are written one after another
-                    about |= {"prefix": before, "ends": False}
+                    about["prefix"] = before
                     before = [*before, *event.tokens]
                 items.append(model.item(medium.name, medium.sample, medium.picture, event.tokens, self.lang, **about))
             batches = (items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size))

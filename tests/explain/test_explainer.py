@@ -93,12 +93,12 @@ def test_rollout_is_the_product_with_the_encoders_attention(load, photos):
 @pytest.mark.parametrize(("settings", "layer"), [(RESNET, "features"), (RESNET, "stem"), ((), "blocks/0")])
 def test_gradcam_in_one_pass_is_activation_times_gradient_word_by_word(load, photos, settings, layer):
     model = load(*settings)
-    explanations = capjax.explain(model, photos, method="gradcam", gradcam_layer=layer)
+    text = "a red picture"
+    explanations = capjax.explain(model, photos[:2], method="gradcam", gradcam_layer=layer, caption=text)
     caption_model = CaptionModel(model)
-    for path, explanation in zip(photos[:2], explanations, strict=False):
-        item = caption_model.item(
-            "", model.read(path), explanation.frames[0], caption_model.vocabulary.encode(explanation.caption), "en"
-        )
+    for path, explanation in zip(photos[:2], explanations, strict=True):
+        tokens = caption_model.vocabulary.encode(text)
+        item = caption_model.item("", model.read(path), explanation.frames[0], tokens, "en")
         batch = caption_model.batch([item])
         bound = caption_model.bind(caption_model.weights)
 
@@ -109,7 +109,7 @@ def test_gradcam_in_one_pass_is_activation_times_gradient_word_by_word(load, pho
             return sum_by_word(token_log_probs(logits, batch.target), batch.word_tokens)[0], tap.value
 
         values, activations = score(None)
-        for number in (0, len(item.words)):
+        for number in (1, len(item.words)):
             with weights_held():
                 gradient = jax.grad(lambda x, number=number, score=score: score(x)[0][number])(
                     np.zeros(activations.shape, np.float32)
@@ -230,8 +230,9 @@ def test_every_event_is_explained(tiny_videos, settings):
         for maps in explanation.maps.values():
             assert maps.values.shape[:2] == (len(explanation.words) + 1, len(maps.times))
             assert np.isfinite(maps.values).all()
-        total = sum(event.token_log_probs)
-        assert explanation.log_prob == pytest.approx(total, abs=0.05 * abs(total) + 1)
+        if settings is DENSE:  # written times are constrained by a grammar, which the probabilities of search include
+            total = sum(event.token_log_probs)
+            assert explanation.log_prob == pytest.approx(total, abs=0.05 * abs(total) + 0.1)
     with pytest.raises(ValueError, match="of which would it be"):
         capjax.explain(model, videos, caption="a dog")
 
