@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capjax import plugins
-from capjax.commands.media_arguments import expand
+from capjax.commands.media_arguments import expand, printable
 from capjax.metrics.messages import noting
 
 
@@ -67,12 +67,12 @@ def run(args) -> int:
             name = _folder_name(explanation.media, names)
             try:
                 _write(explanation, args.output / name, args.word)
-                print(f"{args.output / name}\t{explanation.caption}", flush=True)
+                print(f"{printable(str(args.output / name))}\t{explanation.caption}", flush=True)
             except ValueError as error:
                 message = str(error)
         if message:
             any_failed = True
-            print(f"capjax explain: {message}", file=sys.stderr)
+            print(printable(f"capjax explain: {message}"), file=sys.stderr)
     return 1 if any_failed or not names else 0
 
 
