@@ -4,11 +4,19 @@
 >>> capjax.load("runs/demo").caption(["photo.jpg"])
 """
 
+import importlib
+
 from capjax import _deprecated
 
-__all__ = ["load"]
+__all__ = ["explain", "load"]
 
 _deprecated.install()
+
+
+def __getattr__(name: str):
+    if name == "explain":  # a package that is also a function, imported on use, since it imports JAX
+        return importlib.import_module("capjax.explain")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(workdir, *, plugins=(), **decode):

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from capjax import plugins
+from capjax.commands.media_arguments import expand, printable
 from capjax.metrics.messages import noting
 
 
@@ -61,10 +61,9 @@ def run(args) -> int:
         config = Workdir(args.workdir).config()
         _check(args, config)
         predictor = predict.Predictor(args.workdir, config, **options)
-    paths, any_unreadable = _expand(args.media, predictor.dense)
-    named = [path for path in paths if _has_utf8_name(path)]
-    any_failed = (_print_events if predictor.dense else _print_captions)(predictor, named, args, options)
-    return 1 if any_failed or any_unreadable or len(named) < len(paths) or not paths else 0
+    paths, any_skipped = expand("capjax caption", args.media, videos_only=predictor.dense)
+    any_failed = (_print_events if predictor.dense else _print_captions)(predictor, paths, args, options)
+    return 1 if any_failed or any_skipped or not paths else 0
 
 
 def _check(args, config):
@@ -83,48 +82,6 @@ def _check(args, config):
         raise ValueError(f"--lang {args.lang}: this model writes {', '.join(config.data.languages)}")
 
 
-def _expand(names: list[str], dense: bool) -> tuple[list[str], bool]:
-    """Replaces each folder by the photos (unless `dense`) and videos below it, in order, and reports what was skipped.
-
-    Returns:
-      The paths, and whether files or folders could not be read.
-    """
-    from capjax.data.media_folder import find_media
-
-    paths, any_unreadable = [], False
-    for name in names:
-        if name == "-" or not os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises for names that are too long)
-            paths.append(name)
-            continue
-        folder = find_media(Path(name), videos_only=dense)
-        paths += map(str, folder.paths)
-        any_unreadable |= bool(folder.unreadable)
-        messages = [f"skipped {message}" for message in folder.unreadable]
-        if folder.skipped:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in folder.skipped.most_common())
-            messages.append(f"skipped files in the folder {name}: {reasons}")
-        if not folder.paths:
-            messages.append(f"no {'videos' if dense else 'images or videos'} in the folder {name}")
-        for message in messages:
-            print(_printable(f"capjax caption: {message}"), file=sys.stderr)
-    return paths, any_unreadable
-
-
-def _has_utf8_name(path: str) -> bool:
-    """Whether a path can be printed and written to JSON; reports one that cannot."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        print(f"capjax caption: {path!r}: the name is not UTF-8; rename the file or folder", file=sys.stderr)
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    """A text with a path on one line: line ends and control characters in file names are written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
     """Returns whether a file could not be read."""
     any_failed, size = False, args.batch or 32
@@ -136,12 +93,12 @@ def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
             if caption.error:
                 any_failed = True
                 source = "standard input: " if path == "-" else ""  # messages name files themselves
-                print(_printable(f"capjax caption: {source}{caption.error}"), file=sys.stderr)
+                print(printable(f"capjax caption: {source}{caption.error}"), file=sys.stderr)
             elif args.json:
                 row = {"path": path, "caption": caption.text, "lang": caption.lang, "score": caption.score}
                 print(json.dumps(row, ensure_ascii=False), flush=True)
             else:
-                print(f"{_printable(path)}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
+                print(f"{printable(path)}\t{caption.text}" if len(paths) > 1 else caption.text, flush=True)
     return any_failed
 
 
@@ -165,10 +122,10 @@ def _print_events(predictor, paths: list[str], args, options: dict) -> bool:
         for path, video in zip(paths, videos, strict=True):
             if video.error:
                 any_failed = True
-                bar.write(_printable(f"capjax caption: {video.error}"), file=sys.stderr)
+                bar.write(printable(f"capjax caption: {video.error}"), file=sys.stderr)
                 continue
             if not video.events:
-                bar.write(_printable(f"capjax caption: {path}: no event was found"), file=sys.stderr)
+                bar.write(printable(f"capjax caption: {path}: no event was found"), file=sys.stderr)
             bar.write("".join(_lines(path, video, lang, args.json, len(paths) > 1)), file=sys.stdout, end="")
             sys.stdout.flush()
     return any_failed
@@ -182,7 +139,7 @@ def _lines(path: str, video, lang: str, as_json: bool, several: bool) -> Iterato
         return
     for event in video.events:
         times = f"{clock(event.start)} - {clock(event.end)}"
-        yield f"{_printable(path)}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
+        yield f"{printable(path)}\t{times}  {event.text}\n" if several else f"{times}  {event.text}\n"
 
 
 def clock(seconds: float) -> str:

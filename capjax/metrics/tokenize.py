@@ -40,6 +40,22 @@ def words(text: str, lang: str = "") -> list[str]:
     return [word for segment in WordBreaker(text.lower(), lang) if (word := _word(segment))]
 
 
+def word_spans(text: str, lang: str = "") -> list[tuple[int, int]]:
+    """Returns start and end in the text of the words that `words` finds in it, which is not normalized here.
+
+    >>> word_spans("A dog's ball.", "en")
+    [(0, 1), (2, 7), (8, 12)]
+    """
+    from icu4py.breakers import WordBreaker
+
+    spans, start = [], 0
+    for segment in WordBreaker(text, lang):
+        if _word(segment):
+            spans.append((start, start + len(segment)))
+        start += len(segment)
+    return spans
+
+
 @lru_cache(maxsize=1 << 16)
 def _word(segment: str) -> str:
     """Returns the word of a segment that has a letter, digit or symbol; empty for punctuation and spaces."""

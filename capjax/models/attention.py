@@ -12,7 +12,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
-from capjax.models.gradients import by_platform, custom_gradient
+from capjax.models.gradients import are_weights_held, by_platform, custom_gradient, hold
 from capjax.models.layers import PRODUCT, Linear, flat_product
 from capjax.parallel.sharding_rules import constrain
 
@@ -167,7 +167,7 @@ def join_heads(linear: Linear, x: Float[Array, "b h n k"]) -> Float[Array, "b n 
 
 def _attend_with_weights(query, key, value, mask, *, transposed: bool = False):
     """(output [b, h, q, k], weights float32 [b, h, q, n])."""
-    weights = attention_weights(query, key, mask, transposed=transposed)
+    weights = hold(attention_weights(query, key, mask, transposed=transposed))
     return jnp.einsum("bhqn,bhnk->bhqk", weights.astype(value.dtype), value), weights
 
 
@@ -175,6 +175,8 @@ def _attend_on_request(query, key, value, mask, return_weights: bool):
     """As `_attend_with_weights`; None in place of weights that are not requested."""
     if return_weights:
         return _attend_with_weights(query, key, value, mask)
+    if are_weights_held():
+        return _attend_with_weights(query, key, value, mask)[0], None
     return attend(query, key, value, mask), None
 
 

@@ -20,6 +20,7 @@ from capjax.models.connector import CONNECTORS, time_token_embeddings
 from capjax.models.decoders import DECODERS
 from capjax.models.encoders import ENCODERS, encode_clip
 from capjax.models.encoders.clip import SpaceTimeAttention
+from capjax.models.encoders.tap import tap
 from capjax.models.events import EventQueries, FrameEvents, match
 from capjax.models.layers import split
 from capjax.models.memory import DecoderOutput, Memory, concatenate
@@ -27,6 +28,8 @@ from capjax.models.temporal import TEMPORAL
 
 # The encoder of pictures and videos, which every captioner has, if only as the features that it once computed.
 VISION = "vision"
+# The name under which its features can be tapped where its connector hands them on.
+FEATURES = "features"
 
 
 class EncoderSpec(NamedTuple):
@@ -223,6 +226,8 @@ class Captioner(nnx.Module):
             part = features[name]
             own_key = connector_key if index == 0 or key is None else jax.random.fold_in(connector_key, index)
             memory = self.connectors[name](part.x, part.times, part.mask, own_key, duration=duration)
+            if name == VISION:
+                memory = replace(memory, x=tap(FEATURES, memory.x))
             if name == VISION and self.temporal is not None:
                 memory, attention = self.temporal(memory, temporal_key, return_attention=return_attention)
             memories.append(memory)

@@ -49,6 +49,7 @@ class EventSet:
       count: logits over the number of events, from 0 to the maximum.
       query: the final state of each query.
       frames: predictions from the frames alone.
+      attention: of each query to the frames of all encoders, in float32, if requested.
     """
 
     times: Float[Array, "layers b q 2"]
@@ -57,6 +58,7 @@ class EventSet:
     count: Float[Array, "layers b e+1"]
     query: Float[Array, "b q d"]
     frames: FrameSet
+    attention: Float[Array, "layers b h q n"] | None = None
 
 
 class FrameEvents(nnx.Module):
@@ -112,7 +114,9 @@ class EventQueries(nnx.Module):
         self.count = Linear(width, events + 1, axes=("embed", None), dtype=dtype, rngs=rngs)
         self.layers, self.width, self.frames, self.margin, self.dtype = layers, width, frames, margin, dtype
 
-    def __call__(self, memory: Memory, duration: Float[Array, " b"], key=None) -> EventSet:
+    def __call__(
+        self, memory: Memory, duration: Float[Array, " b"], key=None, *, return_attention: bool = False
+    ) -> EventSet:
         """Finds the events of each item; the duration is in seconds."""
         x, frames = self.frame_events(memory, duration)
         b, t, d = x.shape
@@ -123,10 +127,12 @@ class EventQueries(nnx.Module):
         queries = jnp.broadcast_to(self.embed[...].astype(self.dtype), (b, *self.embed.shape))
 
         def layer(block, queries, key):
-            queries, _ = block(queries, key, memory=frame_vectors, memory_mask=memory_mask)
-            return queries, queries
+            queries, weights = block(
+                queries, key, memory=frame_vectors, memory_mask=memory_mask, return_attention=return_attention
+            )
+            return queries, (queries, weights)
 
-        _, states = scan(self.blocks, self.layers, queries, layer, key=key)
+        _, (states, weights) = scan(self.blocks, self.layers, queries, layer, key=key)
         states = self.norm(states)  # [layers, b, q, d]
         layers, q = states.shape[0], states.shape[2]
         pointer_query = self.pointer_query(states).reshape(layers, b, q, 2, d)
@@ -144,6 +150,7 @@ class EventQueries(nnx.Module):
             count=self.count(max_over_queries(states)).astype(jnp.float32),
             query=states[-1],
             frames=frames,
+            attention=weights.get("cross_attention"),
         )
 
     def memory_of(

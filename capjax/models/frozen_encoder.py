@@ -130,12 +130,16 @@ class FrozenEncoder:
         write_text(directory / _DESCRIPTION, json.dumps(description, indent=1) + "\n")
         write_digests(directory, (_DESCRIPTION, _WEIGHTS))
 
+    def bind(self, params: Arrays, batch_stats: Arrays) -> nnx.Module:
+        """Returns the module with explicit weights, for functions that are traced."""
+        return self._pure_model.bind(params, batch_stats)
+
     def extract(
         self, params: Arrays, batch_stats: Arrays, frames: UInt8[Array, "b t h w 3"], times: Float32[Array, "b t"],
         mask: Bool[Array, "b t"],
     ) -> Float16[Array, "b groups n d"]:  # fmt: skip
         """Computes features with explicit weights, as a function that can be jitted or exported."""
-        features, *_ = encode_clip(self._pure_model.bind(params, batch_stats), frames, times, mask)
+        features, *_ = encode_clip(self.bind(params, batch_stats), frames, times, mask)
         # Feature datasets store float16, so models were trained on no more digits.
         return features.astype(np.float16)
 

@@ -1,4 +1,4 @@
-"""Hand-written gradients, and a way to do without them.
+"""Hand-written gradients, a way to do without them, and gradients that explain.
 
 Several operations here have a gradient of their own, faster or smaller than what JAX derives. Such a gradient serves
 reverse mode, once: `jax.jvp`, and with it second derivatives, needs the operation that JAX can differentiate itself.
@@ -32,6 +32,35 @@ def plain_gradients() -> Iterator[None]:
         yield
     finally:
         _PLAIN.reset(token)
+
+
+_HOLD: ContextVar[bool] = ContextVar("weights_held", default=False)
+
+
+@contextmanager
+def weights_held() -> Iterator[None]:
+    """Within this context models are traced with attention weights and the scale of layer norms held constant in
+    gradients, whose values are otherwise the same.
+
+    Activation times gradient then is the contribution of an activation to the output, through what was attended to
+    rather than through where it was attended (Ali et al. 2022, "XAI for Transformers: Better Explanations through
+    Conservative Propagation"). With the derivative of a layer norm the products of its input would sum to 0.
+    """
+    token = _HOLD.set(True)
+    try:
+        yield
+    finally:
+        _HOLD.reset(token)
+
+
+def are_weights_held() -> bool:
+    """Whether a model is traced within `weights_held`."""
+    return _HOLD.get()
+
+
+def hold(x: jax.Array) -> jax.Array:
+    """Returns x; within `weights_held` it is constant in gradients."""
+    return jax.lax.stop_gradient(x) if _HOLD.get() else x
 
 
 def custom_gradient(forward: Callable, backward: Callable, *, nondiff_argnums=()) -> Callable:

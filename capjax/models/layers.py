@@ -6,7 +6,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Real
 
-from capjax.models.gradients import by_platform, custom_gradient
+from capjax.models.gradients import are_weights_held, by_platform, custom_gradient, hold
 from capjax.parallel.sharding_rules import constrain
 
 # Radians per second of the fastest sinusoid of a time: frames that are close in time must differ.
@@ -129,7 +129,11 @@ class LayerNorm(nnx.Module):
         self.epsilon, self.dtype = epsilon, dtype
 
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-        return layer_norm(x, self.scale[...], self.bias[...], self.epsilon).astype(self.dtype)
+        if not are_weights_held():
+            return layer_norm(x, self.scale[...], self.bias[...], self.epsilon).astype(self.dtype)
+        centered = x.astype(jnp.float32) - x.astype(jnp.float32).mean(-1, keepdims=True)
+        factor = hold(jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + self.epsilon))
+        return (centered * factor * self.scale[...] + self.bias[...]).astype(self.dtype)
 
 
 def _normal_cdf(x: jax.Array) -> jax.Array:

@@ -37,6 +37,12 @@ def unstack(blocks: nnx.Module, count: int) -> list[nnx.Module]:
     return [nnx.merge(graphdef, jax.tree.map(lambda a, i=i: a[i], state)) for i in range(count)]
 
 
+def take(blocks: nnx.Module, first: int, end: int) -> nnx.Module:
+    """The modules of `stack` from `first` to before `end`, stacked."""
+    graphdef, state = nnx.split(blocks)
+    return nnx.merge(graphdef, jax.tree.map(lambda a: a[first:end], state))
+
+
 def scan(blocks: nnx.Module, count: int, x, call, *, key=None, remat: str = "none", dtype=None):
     """Applies stacked blocks in turn and returns (x, the outputs stacked by layer).
 

@@ -11,6 +11,10 @@ from capjax.models.frozen_encoder import FrozenEncoder
 _SIZES = (1, 8, 32)
 
 
+def _padded_size(samples: Sequence[MediaSample]) -> int:
+    return next((size for size in _SIZES if size >= len(samples)), len(samples))
+
+
 class MediaBatcher:
     """Makes the inputs of a model from raw media.
 
@@ -26,23 +30,26 @@ class MediaBatcher:
 
     def __call__(self, samples: Sequence[MediaSample]) -> Batch:
         """Returns a batch of the samples, padded to one of a few sizes."""
-        size = next((size for size in _SIZES if size >= len(samples)), len(samples))
         if self.extractor is not None and self.extractor.over_time:
-            batch = self._video_features(self.extractor, samples, size)
-        else:
-            batch = self._frames(samples, size)
-        if self.dense:
-            batch["duration"][: len(samples)] = [sample.duration for sample in samples]
+            batch = self._video_features(self.extractor, samples, _padded_size(samples))
+            return self._with_durations(batch, samples)
+        batch = self.frames(samples)
+        if self.extractor:
+            batch["features"] = self.extractor(batch.pop("frames"), batch["frame_times"], batch["frame_mask"])
         return batch
 
-    def _frames(self, samples: Sequence[MediaSample], size: int) -> Batch:
-        batch = empty_media(size, self.num_frames, image_size=self.image_size, duration=self.dense)
+    def frames(self, samples: Sequence[MediaSample]) -> Batch:
+        """As `__call__`, with the frames that are the input of the extractor in place of its features."""
+        batch = empty_media(_padded_size(samples), self.num_frames, image_size=self.image_size, duration=self.dense)
         for row, sample in enumerate(samples):
             set_times(batch, row, sample.times)
             set_frames(batch, row, sample.frames)
         mark_padding(batch, slice(len(samples), None))
-        if self.extractor:
-            batch["features"] = self.extractor(batch.pop("frames"), batch["frame_times"], batch["frame_mask"])
+        return self._with_durations(batch, samples)
+
+    def _with_durations(self, batch: Batch, samples: Sequence[MediaSample]) -> Batch:
+        if self.dense:
+            batch["duration"][: len(samples)] = [sample.duration for sample in samples]
         return batch
 
     def _video_features(self, extractor: FrozenEncoder, samples: Sequence[MediaSample], size: int) -> Batch:

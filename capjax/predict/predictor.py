@@ -51,6 +51,8 @@ class Parts:
       extractor: the frozen encoder of a model that takes features, or None.
       image_size: side in pixels of the encoder's input.
       picture: how a photo is stored before the encoder sees it.
+      make_batch: makes the inputs of the model of samples.
+      windows: how the model divides videos in which it finds events.
     """
 
     generator: Generator
@@ -61,6 +63,8 @@ class Parts:
     extractor: FrozenEncoder | None
     image_size: int
     picture: MediaSettings
+    make_batch: MediaBatcher
+    windows: WindowSettings
 
 
 class Predictor:
@@ -110,7 +114,7 @@ class Predictor:
         return Parts(
             self._generator(**decode), self._pure_model, self._params, self._batch_stats,
             self.config.data.num_frames > 1 or self.dense or self._windows.longest > 0, self._batch.extractor,
-            self._batch.image_size, self._picture,
+            self._batch.image_size, self._picture, self._batch, self._windows,
         )  # fmt: skip
 
     def _generator(self, *, attention: bool = False, **decode) -> Generator:
@@ -135,7 +139,12 @@ class Predictor:
             )  # fmt: skip
         return self._generators[key]
 
-    def _language(self, lang: str | None) -> str:
+    def language(self, lang: str | None) -> str:
+        """Returns a language that the model writes; None is the first.
+
+        Raises:
+          ValueError: the model was not trained on it.
+        """
         lang = lang or self.languages[0]
         if lang not in self.languages:
             raise ValueError(f"this model writes {', '.join(self.languages)}; it was not trained on {lang!r}")
@@ -168,7 +177,7 @@ class Predictor:
         if self.dense:
             raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
         _check_media(media, batch_size)
-        lang, generator = self._language(lang), self._generator(attention=attention, **decode)
+        lang, generator = self.language(lang), self._generator(attention=attention, **decode)
         captions: dict[int, Caption] = {}
         pending: dict[int, MediaSample] = {}
 
@@ -242,7 +251,7 @@ class Predictor:
                 f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
             )
         _check_media(media, batch_size)
-        lang, generator = self._language(lang), self._generator(attention=attention, **decode)
+        lang, generator = self.language(lang), self._generator(attention=attention, **decode)
         windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
 
         def find_events(samples: list[MediaSample]) -> list[list[Event]]:

@@ -75,8 +75,12 @@ def draw_workdir(config: ConfigDict, path: Path, seed: int = 0, step: int = 1):
     pieces = vocabulary.Vocabulary.load(workdir.vocabulary_path)
     pure_model = make_pure_model(config, vocab=pieces.size, feature_shape=workdir.feature_shape())
     params = _talkative(draw_params(pure_model, seed), pieces, config.data.time_bins > 0)
+    batch_stats = {
+        name: np.full(spec.shape, 0.0 if name.endswith("mean") else 1.0, np.float32)
+        for name, spec in pure_model.batch_stat_shapes.items()
+    }
     checkpoints = Checkpoints(workdir.path, keep=1)
-    checkpoints.save_best(step, 0.0, params, {})
+    checkpoints.save_best(step, 0.0, params, batch_stats)
     checkpoints.close()
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from capjax.models.decoders.embedding import TokenEmbedding
 from capjax.models.decoders.registry import DECODERS
+from capjax.models.gradients import hold
 from capjax.models.layers import LayerNorm, Linear, dropout, split
 from capjax.models.memory import DecoderOutput, Memory
 
@@ -30,7 +31,7 @@ class AdditiveAttention(nnx.Module):
         """Returns (context, weights in float32) for hidden states h and the memory projected by `self.memory`."""
         hidden = jnp.tanh(projected[:, None] + self.state(h)[:, :, None])
         scores = self.score(hidden)[..., 0].astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(memory.mask[:, None], scores, jnp.finfo(jnp.float32).min), axis=-1)
+        weights = hold(jax.nn.softmax(jnp.where(memory.mask[:, None], scores, jnp.finfo(jnp.float32).min), axis=-1))
         context = jnp.einsum("bmn,bnd->bmd", weights.astype(memory.x.dtype), memory.x)
         return jax.nn.sigmoid(self.gate(h)) * context, weights
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Real
 from capjax.models.encoders.clip import Grids, SpaceTimeAttention, encode_frames
 from capjax.models.encoders.parts import Conv, draw_kernels
 from capjax.models.encoders.registry import ENCODERS
+from capjax.models.encoders.tap import tap
 from capjax.models.layers import dropout, split
 
 
@@ -84,6 +85,7 @@ class ConvLSTMEncoder(nnx.Module):
         draw_kernels(self.layers, rngs)
         self.width, self.image_size, self.rate = channels, image_size, dropout
         self.attends = getattr(self.frame_encoder, "attends", False)
+        self.strided = getattr(self.frame_encoder, "strided", ())
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
         """(rows, columns) of the output for frames of h x w pixels."""
@@ -101,6 +103,6 @@ class ConvLSTMEncoder(nnx.Module):
         x, attention = encode_frames(
             self.frame_encoder, frames, train=train, key=frame_key, return_attention=return_attention
         )
-        for layer, layer_key in zip(self.layers, keys, strict=True):
-            x = layer(dropout(x, self.rate, layer_key), mask)
+        for number, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
+            x = tap(f"layers/{number}", layer(dropout(x, self.rate, layer_key), mask))
         return (x, attention) if return_attention else x

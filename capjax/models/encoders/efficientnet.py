@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Real
 
 from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, Conv, ConvNorm, draw_kernels, halved, normalize
+from capjax.models.encoders.receptive_field import Strided
 from capjax.models.encoders.registry import ENCODERS
+from capjax.models.encoders.tap import tap
 from capjax.models.layers import drop_path, split
 
 # Stages of B0: (expansion, kernel, stride, channels, blocks); table 1 of the paper.
@@ -115,6 +117,9 @@ class EfficientNet(nnx.Module):
         self.stages = nnx.List(built)
         self.head = ConvNorm(c_in, head, 1, **options)
         self.width, self.image_size = head, image_size or (_LITE_SIZES[scale] if lite else natural)
+        self.strided = (
+            Strided(3, 2, padding), *(Strided(size, 2, padding) for _, size, stride, _, _ in stages if stride == 2)
+        )  # fmt: skip
         self.halvings = 1 + sum(stride == 2 for _, _, stride, _, _ in stages)
         self.lite, self.mean, self.std, self.dtype = lite, tuple(mean), tuple(std), dtype
         draw_kernels(self, rngs)
@@ -128,11 +133,13 @@ class EfficientNet(nnx.Module):
     ) -> Float[Array, "b rows columns d"]:
         """The grids of images in 0..255. Stochastic depth comes with a `key`."""
         activate = jax.nn.relu6 if self.lite else jax.nn.silu
-        x = activate(self.stem(normalize(images, self.mean, self.std, self.dtype), train=train))
-        blocks = [block for stage in self.stages for block in stage]
-        for block, block_key in zip(blocks, split(key, len(blocks)), strict=True):
-            x = block(x, train=train, key=block_key)
-        return activate(self.head(x, train=train))
+        x = tap("stem", activate(self.stem(normalize(images, self.mean, self.std, self.dtype), train=train)))
+        blocks = {
+            f"stages/{number}/{i}": block for number, stage in enumerate(self.stages) for i, block in enumerate(stage)
+        }
+        for (name, block), block_key in zip(blocks.items(), split(key, len(blocks)), strict=True):
+            x = tap(name, block(x, train=train, key=block_key))
+        return tap("head", activate(self.head(x, train=train)))
 
 
 for _scale in _SCALES:

@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float, Real
 
 from capjax.models.encoders.clip import Grids, group_frames
 from capjax.models.encoders.parts import BatchNorm, Conv3d, draw_kernels, normalize
+from capjax.models.encoders.receptive_field import Strided
 from capjax.models.encoders.registry import ENCODERS
+from capjax.models.encoders.tap import tap
 
 # Channels of the branches of each block: 1x1; 1x1 and 3x3; 1x1 and 3x3; 1x1 after a pool (Szegedy et al. 2015, table
 # 1). By stage: Mixed_3b and c, Mixed_4b to f, Mixed_5b and c.
@@ -135,6 +137,12 @@ class I3D(nnx.Module):
             return max(4, round(channels * multiplier))
 
         self._strides = tuple((time, space, space) for time, space in zip(time_strides, space_strides, strict=True))
+        windows = [(stem[1], padding), *((pool[1], "same") for pool in POOLS)]
+        self.strided = tuple(
+            Strided(kernel, stride, side)
+            for (kernel, side), stride in zip(windows, space_strides, strict=True)
+            if stride > 1
+        )
         first, second = scaled(64), scaled(192)
         self.stem = ConvNormRelu(3, first, tuple(stem), strides=self._strides[0], padding=padding, dtype=dtype)
         self.reduce = ConvNormRelu(first, first, dtype=dtype)
@@ -169,12 +177,12 @@ class I3D(nnx.Module):
         for time, _, _ in self._strides:
             real.append(group_frames(real[-1], time).any(2))
         x = jnp.where(real[0], normalize(frames, self.mean, self.std, self.dtype, axes="b t h w"), 0)
-        x = self._pool(self.stem(x, real[1], train=train), 1)
-        x = self.wide(self.reduce(x, real[2], train=train), real[2], train=train)
+        x = self._pool(tap("stem", self.stem(x, real[1], train=train)), 1)
+        x = tap("wide", self.wide(self.reduce(x, real[2], train=train), real[2], train=train))
         for number, stage in enumerate(self.stages, start=2):
             x = self._pool(x, number)
-            for block in stage:
-                x = block(x, real[number + 1], train=train)
+            for i, block in enumerate(stage):
+                x = tap(f"stages/{number - 2}/{i}", block(x, real[number + 1], train=train))
         return x
 
     def _pool(self, x: Float[Array, "b t h w c"], number: int) -> Float[Array, "b t_out h_out w_out c"]:

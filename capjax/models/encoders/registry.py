@@ -11,6 +11,9 @@ class Encoder(Protocol):
     Attributes:
       image_size: Height and width of the frames that it is made for.
       width: Channels of a feature grid.
+
+    Optional: `strided`, the layers that reduce the picture (see `receptive_field`), by which maps are drawn where the
+    cells of the grid lie; without it the grid is taken to cover the picture.
     """
 
     image_size: int

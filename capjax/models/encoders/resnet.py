@@ -10,7 +10,9 @@ from jaxtyping import Array, Bool, Float, Real
 
 from capjax.models.encoders import clip
 from capjax.models.encoders.parts import IMAGENET_MEAN, IMAGENET_STD, ConvNorm, draw_kernels, halved, normalize
+from capjax.models.encoders.receptive_field import Strided
 from capjax.models.encoders.registry import ENCODERS
+from capjax.models.encoders.tap import tap
 
 STEMS = {"imagenet": (7, 2), "small": (3, 2), "patch": (4, 4)}  # size, stride
 
@@ -73,11 +75,11 @@ class ResNet(nnx.Module):
     ):  # fmt: skip
         if stem not in STEMS:
             raise ValueError(f"stem {stem!r}: expected {', '.join(map(repr, STEMS))}")
-        size, stride = STEMS[stem]
+        size, stem_stride = STEMS[stem]
         # Patches are adjacent, even if the image is not a whole number of them.
         padding = "same" if stem == "patch" else "symmetric"
         c_image = 9 if differences else 3
-        self.stem = ConvNorm(c_image, channels, size, stride=stride, epsilon=1e-5, padding=padding, dtype=dtype)
+        self.stem = ConvNorm(c_image, channels, size, stride=stem_stride, epsilon=1e-5, padding=padding, dtype=dtype)
         stages, c_in = [], channels
         for stage, depth in enumerate(depths):
             c, blocks = channels * 2**stage, []
@@ -89,6 +91,8 @@ class ResNet(nnx.Module):
         self.stages = nnx.List(stages)
         self.width, self.image_size, self.pool = c_in, image_size, stem == "imagenet"
         self.halvings = len(depths) + (stem != "small")
+        stages_strided = [Strided(3, 2)] * (len(depths) - 1)
+        self.strided = (Strided(size, stem_stride, padding), *([Strided(3, 2)] if self.pool else []), *stages_strided)
         self.over_time, self.time_stride = differences, 1
         self.mean, self.std, self.dtype = tuple(mean), tuple(std), dtype
         draw_kernels(self, rngs)
@@ -111,10 +115,10 @@ class ResNet(nnx.Module):
         return x.reshape(*images.shape[:2], *x.shape[1:])
 
     def _grids(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b rows columns d"]:
-        x = jax.nn.relu(self.stem(x, train=train))
+        x = tap("stem", jax.nn.relu(self.stem(x, train=train)))
         if self.pool:
             x = _max_pool(x)
-        for stage in self.stages:
-            for block in stage:
-                x = block(x, train=train)
+        for number, stage in enumerate(self.stages):
+            for i, block in enumerate(stage):
+                x = tap(f"stages/{number}/{i}", block(x, train=train))
         return x

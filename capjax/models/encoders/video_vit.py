@@ -100,11 +100,12 @@ class VideoViT(PatchEncoder):
         x = dropout(self._tokens(frames, times, mask), self.rate, embed_key)
         if not self.divided:
             real = jnp.repeat(real, x.shape[2], axis=1)
+        grid = self.grid(*frames.shape[2:4])
         x, weights = self._apply_blocks(
-            x, blocks_key, split_key=partial(_block_keys, divided=self.divided), mask=real,
+            x, blocks_key, grid, split_key=partial(_block_keys, divided=self.divided), mask=real,
             return_attention=return_attention,
         )  # fmt: skip
-        grids = self.norm(x).reshape(*x.shape[:2], *self.grid(*frames.shape[2:4]), self.width)
+        grids = self.norm(x).reshape(*x.shape[:2], *grid, self.width)
         if not return_attention:
             return grids
         if self.divided:

@@ -10,9 +10,11 @@ from jaxtyping import Array, Float, Real
 
 from capjax.models.encoders.clip import SpaceTimeAttention
 from capjax.models.encoders.parts import normalize
+from capjax.models.encoders.receptive_field import Strided
 from capjax.models.encoders.registry import ENCODERS
+from capjax.models.encoders.tap import tap_tokens, tapped_parts
 from capjax.models.layers import LayerNorm, Linear, dropout, split
-from capjax.models.stacked import scan
+from capjax.models.stacked import scan, take
 from capjax.models.transformer_block import TransformerBlock, make_blocks
 
 
@@ -45,10 +47,16 @@ class PatchEncoder(nnx.Module):
             raise ValueError(f"a picture of {h} x {w} pixels is not a whole number of patches of {self.patch}")
         return h // self.patch, w // self.patch
 
-    def _apply_blocks(self, x: jax.Array, key, *, split_key=lambda key: key, **options):
+    @property
+    def strided(self) -> tuple[Strided, ...]:
+        """The layer that reduces the picture."""
+        return (Strided(self.patch, self.patch, "same"),)
+
+    def _apply_blocks(self, x: jax.Array, key, grid: tuple[int, int], *, split_key=lambda key: key, **options):
         """Returns the output of the last block, and the attention weights stacked by layer.
 
         Args:
+          grid: (rows, columns) of the patches, which are the last tokens of x.
           split_key: the key of a block -> its argument `key`.
           **options: arguments of the blocks.
         """
@@ -59,9 +67,13 @@ class PatchEncoder(nnx.Module):
             x, weights = block(x, split_key(key), drop=drop, **options)
             return (x, index + 1), weights
 
-        carry = (x, jnp.float32(0))
-        (x, _), weights = scan(self.blocks, self.depth, carry, layer, key=key, remat=self.remat, dtype=self.dtype)
-        return x, weights
+        carry, parts = (x, jnp.float32(0)), []
+        for first, end in tapped_parts("blocks", self.depth):
+            blocks = self.blocks if end - first == self.depth else take(self.blocks, first, end)
+            (x, index), weights = scan(blocks, end - first, carry, layer, key=key, remat=self.remat, dtype=self.dtype)
+            carry = (tap_tokens(f"blocks/{end - 1}", x, grid), index)
+            parts.append(weights)
+        return carry[0], jax.tree.map(lambda *each: each[0] if len(each) == 1 else jnp.concatenate(each), *parts)
 
 
 @ENCODERS.register("vit_tiny", width=128, depth=4, heads=4, patch=8, image_size=64, class_token=False)
@@ -134,11 +146,12 @@ class ViT(PatchEncoder):
             class_token = jnp.broadcast_to(self.class_token[...].astype(self.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([class_token, x], axis=1)
         x = dropout(x, self.rate, embed_key)
-        x, weights = self._apply_blocks(x, blocks_key, return_attention=return_attention)
+        grid = self.grid(*images.shape[1:3])
+        x, weights = self._apply_blocks(x, blocks_key, grid, return_attention=return_attention)
         if self.class_token is not None:
             x = x[:, 1:]
         x = self.norm(x)
-        grids = x.reshape(x.shape[0], *self.grid(*images.shape[1:3]), self.width)
+        grids = x.reshape(x.shape[0], *grid, self.width)
         if not return_attention:
             return grids
         return grids, SpaceTimeAttention(space=weights["attention"], class_token=self.class_token is not None)
