@@ -9,7 +9,7 @@ _EXTRAS = {
     **dict.fromkeys(
         ("jax", "jaxlib", "jaxtyping", "flax", "optax", "orbax", "grain", "tensorflow_datasets", "array_record",
          "sentencepiece", "ml_collections", "absl", "PIL", "simplejpeg", "cv2", "safetensors", "tqdm", "av",
-         "py3langid"),
+         "py3langid", "jinja2", "markupsafe"),
         "train",
     ),
     "clu": "tensorboard", "tensorboard": "tensorboard", "tensorflow": "export", "pycocoevalcap": "meteor",

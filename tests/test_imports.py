@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
     ("_deprecated", "configs", "metrics", "text", "plugins", "registry", "config", "extras", "files", "digests",
-     "runtime"),
+     "runtime", "pages"),
     ("data", "parallel"),
     ("models",),
     ("decode",),

@@ -4,8 +4,6 @@ One HTML file with photos of the evaluation split, their generated and true capt
 """
 
 import argparse
-import base64
-import html
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,30 +17,21 @@ from capjax.workdir.metrics_log import read_metrics
 
 # Modules that need the extra `train` are imported where they are used, so that `main` can name the extra.
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from capjax.data.record import Record, RecordSource
     from capjax.workdir.layout import Workdir
-
-_STYLE = """
-:root{color-scheme:light dark;--line:#8884;--soft:#8881}
-body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse}td,th{padding:.25rem .9rem .25rem 0;text-align:right;border-bottom:1px solid var(--line)}
-td:first-child,th:first-child{text-align:left}
-.top{display:flex;flex-wrap:wrap;gap:3rem;align-items:flex-start}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:1rem;margin-top:1rem}
-figure{margin:0;padding:.8rem;background:var(--soft);border-radius:.6rem}
-img{width:100%;height:11rem;object-fit:contain;image-rendering:auto}
-figcaption b{display:block;margin:.3rem 0}ul{margin:.2rem 0;padding-left:1.1rem;font-size:.85rem;opacity:.8}
-svg{background:var(--soft);border-radius:.6rem}svg text{font:11px system-ui,sans-serif;fill:currentColor}
-"""
 
 _MAX_PHOTOS = 24
 
 
-def loss_curve(metrics: list[dict]) -> str:
+def loss_curve(metrics: list[dict]) -> "Markup":
     """Returns the loss by step as an SVG; empty with fewer than two points."""
+    from markupsafe import Markup
+
     points = [(row["step"], row["loss"]) for row in metrics if "loss" in row]
     if len(points) < 2:
-        return ""
+        return Markup()
     width, height = 480, 220
     left, bottom = 40, height - 24
     last, top = points[-1][0], max(loss for _, loss in points)
@@ -50,7 +39,7 @@ def loss_curve(metrics: list[dict]) -> str:
         f"{left + (width - left - 10) * step / last:.1f},{bottom - (bottom - 12) * loss / top:.1f}"
         for step, loss in points
     )
-    return (
+    return Markup(  # noqa: S704 (of numbers alone)
         f'<svg width="{width}" height="{height}" role="img" aria-label="training loss">'
         f'<path d="M{left} 8V{bottom}H{width - 8}" fill="none" stroke="currentColor" opacity=".4"/>'
         f'<polyline points="{line}" fill="none" stroke="#2a7de1" stroke-width="2"/>'
@@ -129,6 +118,7 @@ def make_page(workdir: "Workdir", *, photos: Path | None = None) -> str:
     """
     from capjax.data.pipeline import DatasetSplit
     from capjax.evals.evaluate import ScoresJson
+    from capjax.pages.rendering import render
 
     config, scores_path = workdir.config(), workdir.path / "scores.json"
     if not scores_path.is_file():
@@ -144,7 +134,7 @@ def make_page(workdir: "Workdir", *, photos: Path | None = None) -> str:
     source = split.open()
     finder = PhotoFinder(source, photos)
     references: dict[str, list[str]] = {}
-    figures: list[str] = []
+    figures: list[dict] = []
     for index in range(len(source)):
         record = source[index]
         texts = [caption.text for caption in record.captions if caption.lang == lang]
@@ -152,44 +142,23 @@ def make_page(workdir: "Workdir", *, photos: Path | None = None) -> str:
             continue
         references[record.id] = texts
         if len(figures) < _MAX_PHOTOS and (jpeg := finder.find(record, index)):
-            figures.append(_figure(jpeg, predictions[record.id], texts))
+            figures.append({"jpeg": jpeg, "caption": predictions[record.id], "references": texts})
     people = leave_one_out(references, lang=lang) if any(len(r) > 1 for r in references.values()) else {}
-    rows = "".join(_row(name, value, people.get(name)) for name, value in scores.items())
-    title = html.escape(f"{config.name or workdir.path.name}: captions after {report['step']} steps")
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style><h1>{title}</h1>'
-        f"<p>{report['items'][lang]} pictures outside the training data, captioned in <i>{html.escape(lang)}</i> with "
-        f"{html.escape(config.decode.method)} search. <b>Bold</b>: the model. Below: the true captions.</p>"
-        f'<div class="top"><table><tr><th>metric</th><th>model</th><th>true captions</th><th>ratio</th></tr>{rows}'
-        f"</table>{loss_curve(read_metrics(workdir.metrics_path))}</div>"
-        f"<p>True captions: each scored against the others of its picture.</p>"
-        f'<div class="grid">{"".join(figures) or _no_photos(finder.problem)}</div></html>\n'
-    )
+    return render(
+        "training.html",
+        title=f"{config.name or workdir.path.name}: captions after {report['step']} steps",
+        items=report["items"][lang], lang=lang, method=config.decode.method,
+        rows=[_row(name, value, people.get(name)) for name, value in scores.items()],
+        loss_curve=loss_curve(read_metrics(workdir.metrics_path)),
+        figures=figures, problem=finder.problem or "they are not among those of --photos",
+    )  # fmt: skip
 
 
-def _no_photos(problem: str) -> str:
-    reason = problem or "they are not among those of --photos"
-    return (
-        f"<p>No photos: {html.escape(reason)}. Give <code>--photos</code> the dataset from which the features were "
-        "extracted, or a folder with the photos.</p>"
-    )
-
-
-def _row(name: str, value: float, reference: float | None) -> str:
+def _row(name: str, value: float, reference: float | None) -> tuple[str, str, str, str]:
     """A row of the table; without a ratio where the reference score is missing or zero to the digits shown."""
     shown = "" if reference is None else f"{reference:.3f}"
     ratio = f"{100 * value / reference:.0f} %" if reference is not None and abs(reference) >= 5e-4 else ""
-    return f"<tr><td>{name}</td><td>{value:.3f}</td><td>{shown}</td><td>{ratio}</td></tr>"
-
-
-def _figure(jpeg: bytes, caption: str, references: list[str]) -> str:
-    items = "".join(f"<li>{html.escape(text)}</li>" for text in references)
-    data = base64.b64encode(jpeg).decode()
-    return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{html.escape(caption)}">'
-        f"<figcaption><b>{html.escape(caption)}</b><ul>{items}</ul></figcaption></figure>"
-    )
+    return name, f"{value:.3f}", shown, ratio
 
 
 def main() -> int:
