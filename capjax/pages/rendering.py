@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 _FOLDER = Path(__file__).resolve().parent
 # The first bytes of the picture formats that all browsers show; WebP's name follows after a size of four bytes.
@@ -31,9 +30,8 @@ def render(template: str, *, scripts: Sequence[str] = (), **values: object) -> s
       values: what the template shows.
     """
     texts = [(_FOLDER / "static" / name).read_text(encoding="utf-8") for name in scripts]
-    return _environment().get_template(template).render(
-        style=Markup(_style()), scripts=[Markup(text) for text in texts], policy=_policy(texts), **values
-    )  # fmt: skip
+    page = _environment().get_template(template)
+    return page.render(style=_style(), scripts=texts, policy=_policy(texts), **values)
 
 
 def data_uri(picture: bytes) -> str:
