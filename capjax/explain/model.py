@@ -186,6 +186,15 @@ class CaptionModel:
     def run(self, function: Callable, batch: CaptionedBatch, **static) -> Any:
         """Calls function(BoundModel, media, target, word_tokens, **static), jitted once for each function and static
         arguments."""
+        return self._program(function, static)(self.weights, batch.media, batch.target, batch.word_tokens)
+
+    def memory_of(self, function: Callable, batch: CaptionedBatch, **static) -> int:
+        """Returns the bytes that `run` with these arguments takes, weights included. Compiles the program for it."""
+        lowered = self._program(function, static).lower(self.weights, batch.media, batch.target, batch.word_tokens)
+        stats: Any = lowered.compile().memory_analysis()
+        return stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes
+
+    def _program(self, function: Callable, static: Mapping) -> Any:
         key = (function, tuple(sorted(static.items())))
         if key not in self._programs:
 
@@ -193,7 +202,7 @@ class CaptionModel:
                 return function(self.bind(weights), media, target, word_tokens, **static)
 
             self._programs[key] = jax.jit(program)
-        return self._programs[key](self.weights, batch.media, batch.target, batch.word_tokens)
+        return self._programs[key]
 
     def word_log_probs(self, batch: CaptionedBatch) -> Float[Array, "b w"]:
         """The log-probability of each word, and of the whole caption, of each item."""
@@ -282,12 +291,17 @@ class CaptionModel:
             totals.append(total)
         return words, totals
 
+    def picture_size(self, item: CaptionedItem) -> tuple[int, int]:
+        """Width and height of the picture of an item, in pixels."""
+        height, width = jpeg_size(item.picture)
+        return width, height
+
     def geometry(self, item: CaptionedItem, rows: int, columns: int) -> Geometry:
         """Where a grid of the encoder lies in the picture of an item.
 
         The model saw the whole picture, scaled to a square.
         """
-        height, width = jpeg_size(item.picture)
+        width, height = self.picture_size(item)
         (x0, x1), (y0, y1) = (grid_extent(self._strided, self.image_size, cells) for cells in (columns, rows))
         by_x, by_y = width / self.image_size, height / self.image_size
         return Geometry(width, height, (x0 * by_x, y0 * by_y, x1 * by_x, y1 * by_y))
