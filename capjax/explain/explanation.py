@@ -89,12 +89,13 @@ class Geometry:
         return by_row @ map.astype(np.float32) @ by_column.T
 
     def peak(self, map: Float32[np.ndarray, "rows columns"]) -> tuple[float, float]:
-        """Returns x and y, in pixels, of the largest value of `resample`."""
+        """Returns x and y, in pixels, of the largest value of `resample`; of an area of that value, of its middle."""
         centers = self.centers(*map.shape)
         # Between these points, the centers of cells as far as they lie in the picture, values are bilinear.
         x, y = (np.clip(each, 0, size) for each, size in zip(centers, (self.width, self.height), strict=True))
         values = _interpolation(centers[1], y) @ map @ _interpolation(centers[0], x).T
-        row, column = np.unravel_index(np.argmax(values), values.shape)
+        largest = np.argwhere(values == values.max())
+        row, column = largest[np.abs(largest - largest.mean(0)).sum(1).argmin()]
         return float(x[column]), float(y[row])
 
 
