@@ -37,21 +37,24 @@ class Curves(NamedTuple):
         return float(np.trapezoid(self.deletion, share)), float(np.trapezoid(self.insertion, share))
 
 
-def curves(item: PerturbedItem, maps: Mapping[str, HeatMaps], *, steps: int = 10) -> dict[str, Curves]:
-    """Returns the curves of the whole caption of a photo for each map.
+def curves(
+    item: PerturbedItem, maps: Mapping[str, HeatMaps], target: int = -1, *, steps: int = 10
+) -> dict[str, Curves]:  # fmt: skip
+    """Returns the curves of a word, or of the whole caption, of a photo for each map.
 
     Args:
       item: the photo.
-      maps: by name, each with one target or with the whole caption as the last.
+      maps: by name, each with one target or with the words and the whole caption.
+      target: the number of the word; -1: the whole caption.
       steps: number of parts in which the pixels are hidden and restored.
     """
     picture = item.shown[0]
-    order = [pixel_order(map, picture.shape[:2]) for map in maps.values()]
+    order = [pixel_order(each, target if len(each.values) > 1 else 0, picture.shape[:2]) for each in maps.values()]
     thresholds = np.arange(1, steps) / steps * picture[..., 0].size
     later = np.concatenate([rank >= thresholds[:, None, None] for rank in order])
     ends = np.broadcast_to(np.array([True, False])[:, None, None], (2, *later.shape[1:]))
-    deletion = _scores(item, np.concatenate([later, ends]))
-    insertion = _scores(item, np.concatenate([~later, ~ends]), blurred(picture))
+    deletion = _scores(item, target, np.concatenate([later, ends]))
+    insertion = _scores(item, target, np.concatenate([~later, ~ends]), blurred(picture))
     return {
         name: Curves(*(np.concatenate([[y[-2]], inner[number], [y[-1]]]) for y, inner in (
             (each, each[:-2].reshape(len(maps), steps - 1)) for each in (deletion, insertion))))
@@ -59,23 +62,32 @@ def curves(item: PerturbedItem, maps: Mapping[str, HeatMaps], *, steps: int = 10
     }  # fmt: skip
 
 
-def _scores(item: PerturbedItem, visible: Bool[np.ndarray, "p h w"], hidden: UInt8[np.ndarray, "h w 3"] | None = None):
+def most_visual_word(item: PerturbedItem) -> int:
+    """Returns the number of the word whose log-probability falls most when the whole photo is hidden."""
+    ends = np.array([True, False]).reshape(2, 1, 1, 1)
+    whole, hidden = item.log_probs(ends.__getitem__, 2)
+    return int((whole - hidden)[:-1].argmax())
+
+
+def _scores(
+    item: PerturbedItem, target: int, visible: Bool[np.ndarray, "p h w"], hidden: UInt8[np.ndarray, "h w 3"] | None = None
+) -> Float[np.ndarray, " p"]:  # fmt: skip
     log_probs = item.log_probs(lambda part: visible[part, None], len(visible), hidden, "curves")
-    return np.exp(log_probs[:, -1] / item.tokens)
+    return np.exp(log_probs[:, target] / item.tokens[target])
 
 
-def pixel_order(maps: HeatMaps, size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
+def pixel_order(maps: HeatMaps, target: int, size: tuple[int, int]) -> Int[np.ndarray, "h w"]:
     """Returns the place of each pixel in the order of a map, from 0 for the largest value.
 
     Pixels of one value, such as those of a superpixel, are ordered by smooth noise: a scan in rows or single pixels at
     random would hide other patterns than a map does.
 
     Args:
-      maps: of which the last target is taken.
+      target: which of the maps.
       size: height and width of the picture that the model sees.
     """
     height, width = size
-    values = maps.geometry.resized(width, height).resample(maps.values[-1, 0])
+    values = maps.geometry.resized(width, height).resample(maps.values[target, 0])
     noise = cv2.resize(np.random.default_rng(0).random((7, 7), np.float32), (width, height))
     order = np.lexsort((noise.ravel(), -values.ravel()))
     place = np.empty(order.size, np.int64)

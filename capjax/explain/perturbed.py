@@ -34,13 +34,14 @@ class PerturbedItem:
 
     Attributes:
       is_photo: superpixels are hidden, otherwise moments.
-      tokens: number of tokens of the caption.
+      tokens: number of tokens of each word, and of the whole caption.
       shown: the frames [t, h, w, 3] or, of a video whose features were computed before, the features [t, n, d].
     """
 
     def __init__(self, model: CaptionModel, batch: CaptionedBatch, row: int):
         self._model, self._item = model, batch.items[row]
-        self.is_photo, self.tokens = not self._item.sample.duration, len(self._item.target) - self._item.first
+        self.is_photo = not self._item.sample.duration
+        self.tokens = batch.rows(batch.word_tokens.sum(-1))[row]
         media = from_frames(batch.media) if self.is_photo else dict(batch.media)
         self._entry = "features" if "features" in media else "frames"
         if self.is_photo and self._entry == "features":
@@ -99,6 +100,8 @@ class PerturbedItem:
             return np.concatenate(log_probs)[:count, : len(self._item.words) + 1]
 
     def _inputs(self, visible: Bool[np.ndarray, "p t rows columns"], hidden: Array) -> CaptionedBatch:
+        cells = self.shown.shape[1:3] if self.is_photo else (1, 1)
+        visible = np.broadcast_to(visible, (*visible.shape[:2], *cells))
         visible = visible[..., None] if self._entry == "frames" else visible
         media = {**self._batch.media, "visible": visible, "hidden": hidden}
         return CaptionedBatch(self._batch.items, media, self._batch.target, self._batch.word_tokens)

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/measure_faithfulness.py --workdir runs/flickr8k --photos photos.txt --output curves.json
 
-Captions are those that the model writes. `random_grid` and `random_segments` have random values in a grid of 7 x 7 cells
+Captions are those that the model writes. The curves are those of the word that depends most on the photo: its
+log-probability falls most when the whole photo is hidden. `random_grid` and `random_segments` have random values in a grid of 7 x 7 cells
 and in the superpixels of the photo. For each method and baseline the table has the mean difference of areas over the
 photos, and the p-value of Wilcoxon's signed-rank test of the paired areas.
 """
@@ -40,7 +41,7 @@ def baseline_maps(item, segments: int, rng: np.random.Generator) -> dict:
 def measure(args) -> list[dict]:
     """The areas of deletion and insertion of each photo, by method and baseline."""
     import capjax
-    from capjax.explain.faithfulness import curves
+    from capjax.explain.faithfulness import curves, most_visual_word
     from capjax.explain.methods import METHODS as REGISTRY
     from capjax.explain.methods import Options
     from capjax.explain.model import CaptionModel
@@ -57,8 +58,10 @@ def measure(args) -> list[dict]:
         item = PerturbedItem(model, batch, 0)
         maps = {name: REGISTRY.get(name)(model, batch, options)[0] for name in METHODS}
         maps |= baseline_maps(item, args.segments, np.random.default_rng(number))
-        areas = {name: each.areas() for name, each in curves(item, maps, steps=args.steps).items()}
-        rows.append({"photo": Path(photo).name, "caption": caption.text, "areas": areas})
+        word = most_visual_word(item)
+        areas = {name: each.areas() for name, each in curves(item, maps, word, steps=args.steps).items()}
+        text = batch.items[0].words[word].text
+        rows.append({"photo": Path(photo).name, "caption": caption.text, "word": text, "areas": areas})
         args.output.write_text(json.dumps(rows, indent=1))
     return rows
 
