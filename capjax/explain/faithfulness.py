@@ -70,7 +70,8 @@ def most_visual_word(item: PerturbedItem) -> int:
 
 
 def _scores(
-    item: PerturbedItem, target: int, visible: Bool[np.ndarray, "p h w"], hidden: UInt8[np.ndarray, "h w 3"] | None = None
+    item: PerturbedItem, target: int, visible: Bool[np.ndarray, "p h w"],
+    hidden: UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> Float[np.ndarray, " p"]:  # fmt: skip
     log_probs = item.log_probs(lambda part: visible[part, None], len(visible), hidden, "curves")
     return np.exp(log_probs[:, target] / item.tokens[target])

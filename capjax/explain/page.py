@@ -1,4 +1,4 @@
-"""The page of an explanation: one HTML file with the photo, or frames of the video, and the map of each word over it."""
+"""The page of an explanation: one HTML file with the photo or frames of the video, and the map of each word over it."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -53,7 +53,8 @@ def contents_page(names: Sequence[str], captions: Sequence[str], errors: Sequenc
       captions: their captions.
       errors: messages about photos and videos that could not be explained.
     """
-    return render("explanations.html", title="Explanations", entries=[*zip(names, captions, strict=True)], errors=errors)
+    entries = [*zip(names, captions, strict=True)]
+    return render("explanations.html", title="Explanations", entries=entries, errors=errors)
 
 
 def _parts(explanation: Explanation) -> list[tuple[str, int | None]]:
@@ -77,9 +78,10 @@ def _target(explanation: Explanation, method: str, target: int, numbers: Sequenc
     is_whole = target == len(maps.values) - 1
     subject = "The whole caption" if is_whole else explanation.words[target].text
     log_prob = explanation.log_prob if is_whole else explanation.words[target].log_prob
+    where = _strongest(explanation, maps, target)
     return {
         "overlays": overlays,
-        "description": f"{subject}: probability {np.exp(log_prob):.2g}. {method}: {_strongest(explanation, maps, target)}.",
+        "description": f"{subject}: probability {np.exp(log_prob):.2g}. {method}: {where}.",
         "curve": _curve(maps, target) if explanation.is_video else "",
     }
 

@@ -86,14 +86,14 @@ class PerturbedItem:
           hidden: what it sees elsewhere, one value or a frame or all frames as in `shown`; None: `mean`.
           description: of the progress bar.
         """
-        hidden = jnp.asarray(np.broadcast_to(self.mean() if hidden is None else hidden, self.shown.shape))
-        size = self._batch_size(visible(slice(0, 1)), hidden)
+        cover = jnp.asarray(np.broadcast_to(self.mean() if hidden is None else hidden, self.shown.shape))
+        size = self._batch_size(visible(slice(0, 1)), cover)
         log_probs = []
         with tqdm(total=count, desc=description, unit=" passes", disable=None, delay=2, leave=False) as bar:
             for start in range(0, count, size):
                 shown = visible(slice(start, min(start + size, count)))
                 padding = [(0, size - len(shown)), *[(0, 0)] * (shown.ndim - 1)]
-                log_probs.append(self._run(self._inputs(np.pad(shown, padding), hidden)))
+                log_probs.append(self._run(self._inputs(np.pad(shown, padding), cover)))
                 if len(log_probs) > 1:  # one batch is computed while the next is made
                     log_probs[-2].block_until_ready()
                 bar.update(len(shown))

@@ -3,9 +3,9 @@
     python tests/benchmarks/measure_faithfulness.py --workdir runs/flickr8k --photos photos.txt --output curves.json
 
 Captions are those that the model writes. The curves are those of the word that depends most on the photo: its
-log-probability falls most when the whole photo is hidden. `random_grid` and `random_segments` have random values in a grid of 7 x 7 cells
-and in the superpixels of the photo. For each method and baseline the table has the mean difference of areas over the
-photos, and the p-value of Wilcoxon's signed-rank test of the paired areas.
+log-probability falls most when the whole photo is hidden. `random_grid` and `random_segments` have random values in a
+grid of 7 x 7 cells and in the superpixels of the photo. For each method and baseline the table has the mean difference
+of areas over the photos, and the p-value of Wilcoxon's signed-rank test of the paired areas.
 """
 
 import argparse

@@ -14,10 +14,10 @@ from capjax.explain.explanation import Explanation, Geometry, HeatMaps, Word
 from capjax.explain.page import contents_page, explanation_page
 from tests.helpers.captioned import blotches
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 # Of the npm package axe-core.
 AXE = Path(os.environ.get("CAPJAX_AXE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"))
 

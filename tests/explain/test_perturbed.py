@@ -69,7 +69,12 @@ def test_batches_are_halved_until_they_fit_into_memory(caption_model, monkeypatc
     masks = hide_each(int(segments.max()) + 1)
     whole = item.log_probs(lambda part: masks[part][:, segments], len(masks))
     sizes = []
-    monkeypatch.setattr(model, "memory_of", lambda _, batch, **__: sizes.append(len(batch.media["visible"])) or sizes[-1])
+
+    def memory_of(_, batch, **__) -> int:
+        sizes.append(len(batch.media["visible"]))
+        return sizes[-1]
+
+    monkeypatch.setattr(model, "memory_of", memory_of)
     monkeypatch.setattr(perturbed, "_batch_limits", lambda: (8, 2))
     halved = item.log_probs(lambda part: masks[part][:, segments], len(masks))
     assert sizes == [8, 4, 2]
