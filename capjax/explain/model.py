@@ -176,6 +176,7 @@ class CaptionModel:
         self.grid: tuple[int, int] = encoder.grid(self.image_size, self.image_size)
         self._strided = getattr(encoder, "strided", ())
         self._programs: dict[tuple, Callable] = {}
+        self._memory: dict[tuple, int] = {}
 
     def bind(self, weights: tuple) -> BoundModel:
         """The model with weights, which are those of the captioner and then those of its frozen encoder."""
@@ -189,10 +190,15 @@ class CaptionModel:
         return self._program(function, static)(self.weights, batch.media, batch.target, batch.word_tokens)
 
     def memory_of(self, function: Callable, batch: CaptionedBatch, **static) -> int:
-        """Returns the bytes that `run` with these arguments takes, weights included. Compiles the program for it."""
-        lowered = self._program(function, static).lower(self.weights, batch.media, batch.target, batch.word_tokens)
-        stats: Any = lowered.compile().memory_analysis()
-        return stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes
+        """Returns the bytes that `run` with these arguments takes beside them. Compiles the program, once for each
+        shape."""
+        arguments = (self.weights, batch.media, batch.target, batch.word_tokens)
+        shapes = tuple((np.shape(x), str(x.dtype)) for x in jax.tree.leaves(arguments))
+        key = (function, tuple(sorted(static.items())), shapes)
+        if key not in self._memory:
+            stats: Any = self._program(function, static).lower(*arguments).compile().memory_analysis()
+            self._memory[key] = stats.temp_size_in_bytes + stats.output_size_in_bytes
+        return self._memory[key]
 
     def _program(self, function: Callable, static: Mapping) -> Any:
         key = (function, tuple(sorted(static.items())))

@@ -4,7 +4,6 @@ p: perturbed inputs; t: frames; h, w: pixels of a frame; s: segments; words: tho
 caption.
 """
 
-import os
 from collections.abc import Callable, Mapping
 
 import jax
@@ -17,8 +16,10 @@ from capjax.explain.explanation import Geometry, HeatMaps
 from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames
 from capjax.explain.segments import superpixels, time_segments
 
-# Inputs in one call of the program, on processors and on accelerators; fewer if they do not fit into memory.
-_ON_CPU, _ON_ACCELERATOR = 8, 128
+# Batch size of the program whose memory is looked at, and the largest that is used.
+_TRIAL, _LARGEST = 4, 128
+# Bytes of a processor's caches, as far as they are counted on. Larger batches take longer for an input.
+_CACHE = 48 * 2**20
 
 
 class PerturbedItem:
@@ -110,12 +111,11 @@ class PerturbedItem:
         return self._model.run(_log_probs, batch, entry=self._entry)
 
     def _batch_size(self, visible: Bool[np.ndarray, "1 t rows columns"], hidden: Array) -> int:
-        """The number of inputs in a call of the program: the fastest one that fits into memory."""
-        size, limit = _batch_limits()
-        while size > 1:
-            batch = self._inputs(np.repeat(visible, size, axis=0), hidden)
-            if self._model.memory_of(_log_probs, batch, entry=self._entry) <= limit:
-                break
+        """The number of inputs in a call of the program: the largest power of two that fits into memory."""
+        trial = self._inputs(np.repeat(visible, _TRIAL, axis=0), hidden)
+        of_each = self._model.memory_of(_log_probs, trial, entry=self._entry) / _TRIAL
+        size = _LARGEST
+        while size > 1 and size * of_each > _memory():
             size //= 2
         return size
 
@@ -147,10 +147,8 @@ def _log_probs(
     return model.word_log_probs(media, repeat(target), repeat(word_tokens))
 
 
-def _batch_limits() -> tuple[int, int]:
-    """The largest batch, and the bytes that its program may take."""
+def _memory() -> int:
+    """The bytes that a program may take: half of what is free on an accelerator, or the cache of a processor."""
     (device, *_) = jax.local_devices()
     memory = device.memory_stats()
-    if memory is None:  # a processor
-        return _ON_CPU, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
-    return _ON_ACCELERATOR, (memory["bytes_limit"] - memory["bytes_in_use"]) // 2
+    return _CACHE if memory is None else (memory["bytes_limit"] - memory["bytes_in_use"]) // 2

@@ -62,34 +62,34 @@ def test_one_program_serves_all_photos_segmentations_and_numbers_of_inputs(capti
     assert program._cache_size() == 1
 
 
-def test_batches_are_halved_until_they_fit_into_memory(caption_model, monkeypatch):
+def test_batches_are_the_largest_that_fit_into_memory(caption_model, monkeypatch):
     model = caption_model("photo_transformer")
     item = PerturbedItem(model, make_batch(model, [blotches(5)]), 0)
     segments = item.segments(9)
     masks = hide_each(int(segments.max()) + 1)
     whole = item.log_probs(lambda part: masks[part][:, segments], len(masks))
+    (of_four,) = {size for (function, *_), size in model._memory.items() if function is perturbed._log_probs}
     sizes = []
-
-    def memory_of(_, batch, **__) -> int:
-        sizes.append(len(batch.media["visible"]))
-        return sizes[-1]
-
-    monkeypatch.setattr(model, "memory_of", memory_of)
-    monkeypatch.setattr(perturbed, "_batch_limits", lambda: (8, 2))
+    run = PerturbedItem._run
+    monkeypatch.setattr(PerturbedItem, "_run", lambda self, x: sizes.append(len(x.media["visible"])) or run(self, x))
+    monkeypatch.setattr(perturbed, "_memory", lambda: of_four * 3 // 4)
     halved = item.log_probs(lambda part: masks[part][:, segments], len(masks))
-    assert sizes == [8, 4, 2]
+    assert set(sizes) == {2}
     np.testing.assert_allclose(halved, whole, atol=1e-4)
+    monkeypatch.setattr(perturbed, "_memory", lambda: 0)
+    item.log_probs(lambda part: masks[part][:, segments], 2)
+    assert sizes[-2:] == [1, 1], "a model that does not fit is tried with one input"
 
 
 def test_the_memory_of_a_program_grows_with_its_batch(caption_model):
     model = caption_model("photo_transformer")
     item = PerturbedItem(model, make_batch(model, [blotches(6)]), 0)
     hidden = np.broadcast_to(item.mean(), item.shown.shape)
-    visible = np.ones((8, 1, *item.shown.shape[1:3]), bool)
+    visible = np.ones((4, 1, *item.shown.shape[1:3]), bool)
     small, large = (
-        model.memory_of(perturbed._log_probs, item._inputs(visible[:size], hidden), entry="frames") for size in (1, 8)
+        model.memory_of(perturbed._log_probs, item._inputs(visible[:size], hidden), entry="frames") for size in (1, 4)
     )
-    assert large - small > 7 * visible[0].size * 3
+    assert large > 2 * small
 
 
 def test_maps_are_of_the_pixels_of_photos_and_the_frames_of_videos(caption_model):
