@@ -15,7 +15,8 @@ _EXTRAS = {
     **dict.fromkeys(("jinja2", "markupsafe", "sklearn"), "analyze"),
     "clu": "tensorboard", "tensorboard": "tensorboard", "tensorflow": "export", "pycocoevalcap": "meteor",
     "sacrebleu": "sacrebleu", "apache_beam": "beam", "libtpu": "tpu", "wandb": "wandb", "mlflow": "mlflow",
-    "gcsfs": "gcs", "matplotlib": "explain", "yaml": "gke", "pillow_heif": "heic",
+    "gcsfs": "gcs", "matplotlib": "explain", "skimage": "explain", "yaml": "gke",
+    "pillow_heif": "heic",
 }  # fmt: skip
 # PACKAGE[EXTRAS]VERSIONS ; MARKERS
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?[^;]*;?(.*)")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from capjax.data.media_file import MediaError
 from capjax.data.media_reader import MediaSample
 from capjax.data.photo import MediaSettings, to_jpeg
-from capjax.explain import attention, event_maps, gradcam  # noqa: F401  # they register their methods
+from capjax.explain import attention, event_maps, gradcam, lime, occlusion  # noqa: F401  # they register their methods
 from capjax.explain.explanation import Explanation
 from capjax.explain.methods import METHODS, Options, make_options, method_names
 from capjax.explain.model import CaptionedBatch, CaptionModel

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32
 
 from capjax.data.media_file import MediaError
 from capjax.files import read_bytes, read_json, write_bytes, write_text
+from capjax.metrics.json_types import between
 
 # Files of a saved explanation.
 ARRAYS, DESCRIPTION = "maps.npz", "explanation.json"
@@ -89,12 +90,13 @@ class Geometry:
         return by_row @ map.astype(np.float32) @ by_column.T
 
     def peak(self, map: Float32[np.ndarray, "rows columns"]) -> tuple[float, float]:
-        """Returns x and y, in pixels, of the largest value of `resample`."""
+        """Returns x and y, in pixels, of the largest value of `resample`; of an area of that value, of its middle."""
         centers = self.centers(*map.shape)
         # Between these points, the centers of cells as far as they lie in the picture, values are bilinear.
         x, y = (np.clip(each, 0, size) for each, size in zip(centers, (self.width, self.height), strict=True))
         values = _interpolation(centers[1], y) @ map @ _interpolation(centers[0], x).T
-        row, column = np.unravel_index(np.argmax(values), values.shape)
+        largest = np.argwhere(values == values.max())
+        row, column = largest[np.abs(largest - largest.mean(0)).sum(1).argmin()]
         return float(x[column]), float(y[row])
 
 
@@ -200,8 +202,8 @@ class Explanation:
 
 
 class _MapsJson(TypedDict):
-    width: Annotated[int, (1, 2**31)]
-    height: Annotated[int, (1, 2**31)]
+    width: Annotated[int, between(1, 2**31)]
+    height: Annotated[int, between(1, 2**31)]
     box: tuple[float, float, float, float]
     times: list[float]
 

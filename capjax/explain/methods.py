@@ -27,24 +27,32 @@ class Options:
       rollout: follow the attention on through the encoder's own.
       gradcam_layer: a name of `CaptionModel.layers`: `features`, the encoder's features as its connector hands them to
         the decoder, or a layer within the encoder.
+      segments: of occlusion and LIME: roughly the number of superpixels of a photo, or the largest number of moments of
+        a video.
+      samples: perturbed inputs of LIME.
     """
 
     attention_layer: int | None = None
     attention_head: int | None = None
     rollout: bool = False
     gradcam_layer: str = FEATURES
+    segments: int = 50
+    samples: int = 1000
 
 
 def make_options(options: Mapping) -> Options:
     """Returns the options of a call.
 
     Raises:
-      ValueError: there is no such option.
+      ValueError: there is no such option, or its value is out of range.
     """
     names = [each.name for each in fields(Options)]
     for name in options:
         if name not in names:
             raise ValueError(f"unknown option of explanations {name!r}; {nearest(name, names)}")
+    for name in ("segments", "samples"):
+        if options.get(name, 2) < 2:
+            raise ValueError(f"{name} = {options[name]}: expected 2 or more")
     return Options(**options)
 
 

@@ -176,6 +176,7 @@ class CaptionModel:
         self.grid: tuple[int, int] = encoder.grid(self.image_size, self.image_size)
         self._strided = getattr(encoder, "strided", ())
         self._programs: dict[tuple, Callable] = {}
+        self._memory: dict[tuple, int] = {}
 
     def bind(self, weights: tuple) -> BoundModel:
         """The model with weights, which are those of the captioner and then those of its frozen encoder."""
@@ -186,6 +187,20 @@ class CaptionModel:
     def run(self, function: Callable, batch: CaptionedBatch, **static) -> Any:
         """Calls function(BoundModel, media, target, word_tokens, **static), jitted once for each function and static
         arguments."""
+        return self._program(function, static)(self.weights, batch.media, batch.target, batch.word_tokens)
+
+    def memory_of(self, function: Callable, batch: CaptionedBatch, **static) -> int:
+        """Returns the bytes that `run` with these arguments takes beside them. Compiles the program, once for each
+        shape."""
+        arguments = (self.weights, batch.media, batch.target, batch.word_tokens)
+        shapes = tuple((np.shape(x), str(x.dtype)) for x in jax.tree.leaves(arguments))
+        key = (function, tuple(sorted(static.items())), shapes)
+        if key not in self._memory:
+            stats: Any = self._program(function, static).lower(*arguments).compile().memory_analysis()
+            self._memory[key] = stats.temp_size_in_bytes + stats.output_size_in_bytes
+        return self._memory[key]
+
+    def _program(self, function: Callable, static: Mapping) -> Any:
         key = (function, tuple(sorted(static.items())))
         if key not in self._programs:
 
@@ -193,7 +208,7 @@ class CaptionModel:
                 return function(self.bind(weights), media, target, word_tokens, **static)
 
             self._programs[key] = jax.jit(program)
-        return self._programs[key](self.weights, batch.media, batch.target, batch.word_tokens)
+        return self._programs[key]
 
     def word_log_probs(self, batch: CaptionedBatch) -> Float[Array, "b w"]:
         """The log-probability of each word, and of the whole caption, of each item."""
@@ -282,12 +297,17 @@ class CaptionModel:
             totals.append(total)
         return words, totals
 
+    def picture_size(self, item: CaptionedItem) -> tuple[int, int]:
+        """Width and height of the picture of an item, in pixels."""
+        height, width = jpeg_size(item.picture)
+        return width, height
+
     def geometry(self, item: CaptionedItem, rows: int, columns: int) -> Geometry:
         """Where a grid of the encoder lies in the picture of an item.
 
         The model saw the whole picture, scaled to a square.
         """
-        height, width = jpeg_size(item.picture)
+        width, height = self.picture_size(item)
         (x0, x1), (y0, y1) = (grid_extent(self._strided, self.image_size, cells) for cells in (columns, rows))
         by_x, by_y = width / self.image_size, height / self.image_size
         return Geometry(width, height, (x0 * by_x, y0 * by_y, x1 * by_x, y1 * by_y))

@@ -3,8 +3,6 @@
 h w: height and width of a picture in pixels.
 """
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import simplejpeg
@@ -13,10 +11,10 @@ from jaxtyping import Float32, UInt8
 from capjax.explain.explanation import Explanation, HeatMaps
 
 # Share of the color in the overlay where a map is largest.
-_STRONGEST = 0.75
+_STRONGEST = np.float32(0.75)
 # RGB where a map is negative.
 _AGAINST = np.array([40, 90, 255], np.float32)
-# Largest number of frames of a video in one overlay.
+# Largest number of frames of a video that are shown.
 _MAX_FRAMES = 8
 
 
@@ -37,12 +35,16 @@ def overlay(
     for top in range(0, height, 256):
         band = slice(top, min(top + 256, height))
         strength = geometry.resample(share, band)
-        levels = (np.clip(strength, 0, 1) * 255).astype(np.uint8)
-        color = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB).astype(np.float32)
-        color = np.where(strength[..., None] < 0, _AGAINST, color)
-        alpha = _STRONGEST * np.abs(strength)[..., None]
+        color, alpha = tint(strength)
         out[band] = np.round((1 - alpha) * picture[band] + alpha * color)
     return out
+
+
+def tint(strength: Float32[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 1"]]:
+    """Returns the color (RGB, 0 to 255) and the opacity (0 to 1) of map values from -1 to 1."""
+    levels = (np.clip(strength, 0, 1) * 255).astype(np.uint8)
+    color = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB).astype(np.float32)
+    return np.where(strength[..., None] < 0, _AGAINST, color), _STRONGEST * np.abs(strength)[..., None]
 
 
 def word_overlay(explanation: Explanation, method: str, word: str | int | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -55,15 +57,15 @@ def word_overlay(explanation: Explanation, method: str, word: str | int | None =
     (values,) = maps.values
     scale = float(np.abs(values).max())
     shown = []
-    for number in _shown_frames(len(maps.times)):
+    for number in shown_frames(len(maps.times)):
         nearest = int(np.abs(np.asarray(explanation.times) - maps.times[number]).argmin())
         picture = simplejpeg.decode_jpeg(explanation.frames[nearest], "RGB")
         shown.append(overlay(picture, values[number], maps, scale))
     return np.concatenate(shown, axis=1)
 
 
-def _shown_frames(count: int) -> Sequence[int]:
-    """Evenly spaced frames."""
+def shown_frames(count: int) -> list[int]:
+    """Returns the numbers of evenly spaced frames of a video: those that are shown."""
     shown = min(count, _MAX_FRAMES)
     return [int((number + 0.5) * count / shown) for number in range(shown)]
 

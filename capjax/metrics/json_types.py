@@ -55,8 +55,8 @@ def type_mismatch(value: Any, kind: Any, place: str = "") -> str:
     """Returns where a JSON value first differs from a type, what was expected and what found; "" if it has the type.
 
     Args:
-      kind: a class of JSON values, `list[T]`, `dict[str, T]`, `T | None`, a TypedDict (whose further keys are
-        ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a T that meets the rules.
+      kind: a class of JSON values, `list[T]`, `tuple[T, U]` (a list of two), `dict[str, T]`, `T | None`, a TypedDict
+        (whose further keys are ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a T that meets the rules.
       place: where the value is, for the message.
     """
     mismatch = _compile(kind).mismatch(value)
@@ -105,6 +105,9 @@ def _compile(kind: Any) -> _Type:
         hints = typing.get_type_hints(kind, include_extras=True)
         fields = [(key, _compile(hint).mismatch, key in kind.__required_keys__) for key, hint in hints.items()]
         return _Type(_NAMES[dict], {dict: partial(_check_fields, fields)})
+    if origin is tuple:
+        parts = [_compile(part) for part in arguments]
+        return _Type(f"a list of {len(parts)}", {list: partial(_check_parts, parts)})
     if arguments:
         item_type = _compile(arguments[-1])
         accepted = {cls for cls, check in item_type.checks.items() if check is _accept}
@@ -133,6 +136,15 @@ def _check_fields(fields: Sequence[tuple[str, _Check, bool]], row: dict) -> str:
         elif required:
             missing = [key for key, _, required in fields if required and key not in row]
             return f": expected {' and '.join(missing)}, found {shorten(row, shown=8) or 'nothing'}"
+    return ""
+
+
+def _check_parts(kinds: Sequence[_Type], items: list) -> str:
+    if len(items) != len(kinds):
+        return f": expected a list of {len(kinds)}, found one of {len(items)}"
+    for number, (kind, item) in enumerate(zip(kinds, items, strict=True)):
+        if mismatch := kind.mismatch(item):
+            return f"[{number}]{mismatch}"
     return ""
 
 

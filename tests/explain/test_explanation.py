@@ -32,6 +32,12 @@ def test_the_peak_is_the_largest_pixel(cells, seed, low, high):
     assert near.max() >= out.max() - cells * cells * cells / (high - low)
 
 
+def test_the_peak_of_an_area_of_one_value_is_in_its_middle():
+    map = np.zeros((40, 60), np.float32)
+    map[10:21, 30:51] = 1
+    assert Geometry.whole(120, 80).peak(map) == (81, 31)
+
+
 def test_bands_are_the_rows_of_the_whole():
     geometry, map = Geometry(31, 47, (-2.0, -3.0, 30.0, 50.0)), np.random.default_rng(0).random((2, 5, 4), np.float32)
     whole = geometry.resample(map)
