@@ -56,7 +56,8 @@ def type_mismatch(value: Any, kind: Any, place: str = "") -> str:
 
     Args:
       kind: a class of JSON values, `list[T]`, `tuple[T, U]` (a list of two), `dict[str, T]`, `T | None`, a TypedDict
-        (whose further keys are ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a T that meets the rules.
+        (whose further keys are ignored), or Any. A float is any number. `Annotated[T, Rule(...), ...]` is a T that
+        meets the rules.
       place: where the value is, for the message.
     """
     mismatch = _compile(kind).mismatch(value)

@@ -160,11 +160,11 @@ def bounded():
         raise TooSlow
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before, limits = signal.signal(signal.SIGPROF, too_slow), resource.getrlimit(resource.RLIMIT_AS)
+    before, limits = signal.signal(signal.SIGVTALRM, too_slow), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, limits[1]))
-    yield lambda: signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_PROF, 0)
-    signal.signal(signal.SIGPROF, before)
+    yield lambda: signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
     resource.setrlimit(resource.RLIMIT_AS, limits)
 
 

@@ -18,7 +18,7 @@ def _kilobytes(name: str) -> int:
 def bounded(*, seconds: float, memory: int) -> Iterator[None]:
     """Fails if a block takes more processor time, or if the resident memory of the process grows by more bytes in it.
 
-    Processor time, because other processes may slow this one down.
+    Processor time, because other processes may slow this one down; of SIGVTALRM, because libtpu uses SIGPROF.
     """
 
     def stop(*_):
@@ -28,13 +28,13 @@ def bounded(*, seconds: float, memory: int) -> Iterator[None]:
     if can_measure:
         _RESET.write_text("5")  # the peak is now the present value
         before = _kilobytes("VmRSS")
-    handler, start = signal.signal(signal.SIGPROF, stop), time.process_time()
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    handler, start = signal.signal(signal.SIGVTALRM, stop), time.process_time()
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, handler)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
     assert time.process_time() - start <= seconds, "it took longer, in a library that does not stop"
     if can_measure:
         grown = 1024 * (_kilobytes("VmHWM") - before)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, NotRequired, TypedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capjax.metrics.json_types import Rule, Text, between, check_type
@@ -89,6 +89,7 @@ kinds = st.recursive(
 )
 
 
+@settings(deadline=None)  # drawing values of a type takes long the first time
 @given(st.data(), kinds)
 def test_values_of_any_type_pass_and_a_value_of_no_type_is_named(data, kind):
     value = data.draw(st.from_type(kind))
