@@ -8,7 +8,7 @@ from tests.helpers.captioned import FIXTURES
 from tests.helpers.tiny_job import in_this_process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def caption_model(tmp_path_factory):
     """Returns the model of a workdir of the fixtures by its name; each is loaded once."""
     models: dict[str, CaptionModel] = {}
@@ -19,5 +19,5 @@ def caption_model(tmp_path_factory):
         return models[name]
 
     with pytest.MonkeyPatch.context() as patch:
-        in_this_process(patch, tmp_path_factory.mktemp("compiled"))
+        in_this_process(patch, tmp_path_factory.getbasetemp())
         yield load

@@ -1,6 +1,7 @@
 """Explanations of whole models, with drawn weights."""
 
 import itertools
+import zlib
 
 import jax
 import numpy as np
@@ -27,14 +28,14 @@ DECODERS = {
 RESNET = ("model.encoder.name=resnet10_slim", 'model.encoder.options={"channels": 4, "depths": (0, 1)}')
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def load(tiny, tmp_path_factory):
     """Loads the drawn model of settings; each is made once."""
     models = {}
 
     def get(*settings: str):
         if settings not in models:
-            name = f"tiny_explain_{len(models)}"
+            name = f"tiny_explain_{zlib.crc32(repr(settings).encode())}"
             make = lambda folder: draw_workdir(tiny.config(*settings), folder / "run")  # noqa: E731
             models[settings] = capjax.load(shared_once(tmp_path_factory, name, make) / "run")
         return models[settings]
@@ -42,7 +43,7 @@ def load(tiny, tmp_path_factory):
     return get
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def photos(tiny):
     return sorted(tiny.photos.glob("*.jpg"))[:3]
 

@@ -4,6 +4,7 @@ Each case has a seed of its own, its number, by which a failure is reproduced: C
 """
 
 import copy
+import importlib.util
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 
 from capjax.metrics import agreement
 from capjax.metrics.cli import main
+from capjax.metrics.meteor import resources
 from tests.helpers.fuzzing import count_cases
 
 CASES = count_cases(300, 5_000)
@@ -159,6 +161,8 @@ def bounded():
     def too_slow(number, frame):
         raise TooSlow
 
+    if importlib.util.find_spec("pycocoevalcap"):
+        resources.load()  # METEOR's tables are converted once, which takes longer than a case may
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before, limits = signal.signal(signal.SIGVTALRM, too_slow), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, limits[1]))
