@@ -36,7 +36,7 @@ _MIN_ITEMS = 2
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is analyzed.
+    """The files and options of an analysis.
 
     Attributes:
       predictions, references: files of captions.
@@ -193,10 +193,10 @@ class _Analyzer:
             self.english = errors
             self.english_labels = labels
         if inputs.compare:
-            others, other_references, _ = self._predictions(inputs.compare, all_references, lang)
+            other_predictions, other_references, _ = self._predictions(inputs.compare, all_references, lang)
             if list(other_references) != list(references):
                 raise ValueError(f"{inputs.compare} has predictions for other items than {inputs.predictions}")
-            compared = find_errors(others, references, lang=lang, labels=labels, lexicon=self.lexicon)
+            compared = find_errors(other_predictions, references, lang=lang, labels=labels, lexicon=self.lexicon)
             result.other_findings |= {self._key(id, lang): own for id, own in compared.findings.items()}
             if is_english(lang):
                 self.other_english = compared

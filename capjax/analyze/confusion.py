@@ -17,7 +17,7 @@ _MAX_NAMES, _MAX_ITEMS = 20, 24
 
 @dataclass
 class ConfusionMatrix:
-    """What was present, or meant, against what was said.
+    """Counts of pairs: the concept that was present, or meant, and the one that was said instead.
 
     Attributes:
       name: `objects`, `actions`, or a type of attributes.

@@ -83,9 +83,9 @@ def find_language_bias(captions: Mapping[str, int]) -> list[Bias]:
     total = sum(captions.values())
     biases = []
     for lang, count in captions.items():
-        others = [other for name, other in captions.items() if name != lang]
-        expected = float(np.median(others)) if others else 0.0
-        if count >= _MIN_ITEMS and others and count >= _LANGUAGE_RATIO * expected:
+        other_counts = [other for name, other in captions.items() if name != lang]
+        expected = float(np.median(other_counts)) if other_counts else 0.0
+        if count >= _MIN_ITEMS and other_counts and count >= _LANGUAGE_RATIO * expected:
             p_value = stats.binomtest(count, total, min(1.0, expected / total), alternative="greater").pvalue
             if p_value * len(captions) <= ALPHA:
                 term = ("language", lang)

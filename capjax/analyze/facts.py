@@ -29,7 +29,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Action:
-    """What a thing does.
+    """An action of a mention.
 
     Attributes:
       actions: the actions that its verb may mean.
@@ -71,7 +71,7 @@ class Direction:
 
 @dataclass
 class ParsedCaption:
-    """What a caption says.
+    """The things that a caption mentions, with their actions, relations and directions.
 
     Attributes:
       words: its words, without punctuation.

@@ -32,7 +32,7 @@ def tokens(text: str) -> list[str]:
 
 @dataclass
 class Reading:
-    """What a word or phrase may be. A phrase may have several of these readings at once.
+    """The meanings of a word or phrase in the lexicon. A phrase may have several at once.
 
     Attributes:
       concept, plural: of a noun: its concept, and whether it is a plural.

@@ -44,7 +44,7 @@ class Amplification:
 
 @dataclass(frozen=True)
 class Leakage:
-    """How well gender is guessed from captions without words for gender.
+    """Leakage of gender: the confidence of a classifier that guesses it from captions without words for gender.
 
     Attributes:
       model, people: mean confidence of right guesses on the captions of the model and of people, from 0 to 1; half of

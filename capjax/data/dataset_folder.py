@@ -20,7 +20,8 @@ _METADATA = ("dataset_info.json", "features.json")
 
 
 class MediaJson(TypedDict, total=False):
-    """How media are stored, see `RecordSource.media`; in a workdir also the seconds of the `longest` record."""
+    """The settings with which media are stored, see `RecordSource.media`; in a workdir also the seconds of the `longest`
+    record."""
 
     short_side: Annotated[int, between(1, 2**20)]
     quality: Annotated[int, between(1, 100)]

@@ -1,6 +1,7 @@
 """Attention heat maps: the share of a decoder's cross-attention that each position had when a word was written.
 
-b: items, t: frames, n: positions of a frame, l: target positions, w: words and the whole caption, h: heads.
+b: items, t: frames, n: positions of a frame, l: target positions, k: predicted tokens (l - 1), w: words and the whole
+caption, h: heads.
 """
 
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ def attention(model: CaptionModel, batch: CaptionedBatch, options: Options) -> l
 
 
 def _word_attention(
-    model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w l-1"], *,
+    model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w k"], *,
     layer: int | None, head: int | None, rollout: bool, grid: tuple[int, int],
 ) -> _WordAttention:  # fmt: skip
     memory = model.memory(model.features(media), media)

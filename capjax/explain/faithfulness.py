@@ -27,8 +27,8 @@ class Curves(NamedTuple):
     A score is the geometric mean of the probabilities of the tokens.
     """
 
-    deletion: Float[np.ndarray, " steps+1"]
-    insertion: Float[np.ndarray, " steps+1"]
+    deletion: Float[np.ndarray, " points"]
+    insertion: Float[np.ndarray, " points"]
 
     def areas(self) -> tuple[float, float]:
         """Returns the areas under the deletion curve, which is small for a good map, and the insertion curve, which is

@@ -1,7 +1,7 @@
 """Grad-CAM (Selvaraju et al. 2017) of each word and of the whole caption, at any layer of the encoder.
 
-b: items, t: frames or groups of frames at the layer, n: cells of a grid, c: channels, l: target positions, w: words and
-the whole caption.
+b: items, t: frames or groups of frames at the layer, n: cells of a grid, c: channels, l: target positions, k: predicted
+tokens (l - 1), w: words and the whole caption.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,7 @@ def _smooth(maps: Float32[np.ndarray, "w t rows columns"]) -> Float32[np.ndarray
 
 
 def _word_maps(
-    model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w l-1"], *,
+    model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w k"], *,
     layer: str, grid: tuple[int, int],
 ) -> _WordMaps:  # fmt: skip
     def tapped_value() -> Array:

@@ -1,7 +1,7 @@
 """A loaded model under teacher forcing: from frames to the log-probability of each word of given captions.
 
 b: items of a batch, padded to one of a few sizes; t: frames; n: positions of a feature grid; l: target positions;
-w: words of a caption and then the whole caption, padded; v: vocabulary; q: event queries.
+k: predicted tokens (l - 1); w: words of a caption and then the whole caption, padded; v: vocabulary; q: event queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +73,7 @@ class CaptionedBatch:
     items: Sequence[CaptionedItem]
     media: Mapping[str, Any]
     target: Int[Array, "b l"] | Int[np.ndarray, "b l"]
-    word_tokens: Float32[np.ndarray, "b w l-1"]
+    word_tokens: Float32[np.ndarray, "b w k"]
 
     def rows(self, values: Any) -> list[np.ndarray]:
         """Returns the rows [words + 1, ...] of an array [b, w, ...] that are not padding, by item."""
@@ -131,7 +131,7 @@ class BoundModel:
         return self.captioner.decode(target, memory, return_attention=return_attention)
 
     def word_log_probs(
-        self, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w l-1"]
+        self, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w k"]
     ) -> Float[Array, "b w"]:
         """The log-probability of each word."""
         out = self.decode(target, self.memory(self.features(media), media))
@@ -143,13 +143,13 @@ def from_frames(media: Mapping) -> dict[str, Any]:
     return {name: value for name, value in media.items() if name != "features" or "frames" not in media}
 
 
-def token_log_probs(logits: Float[Array, "b l-1 v"], target: Int[Array, "b l"]) -> Float[Array, "b l-1"]:
+def token_log_probs(logits: Float[Array, "b k v"], target: Int[Array, "b l"]) -> Float[Array, "b k"]:
     """Natural logarithm of the probability of each token of `target[:, 1:]`."""
     log_probs = jax.nn.log_softmax(logits, axis=-1)
     return jnp.take_along_axis(log_probs, target[:, 1:, None], axis=-1)[..., 0]
 
 
-def sum_by_word(values: Float[Array, "b l-1"], word_tokens: Float[Array, "b w l-1"]) -> Float[Array, "b w"]:
+def sum_by_word(values: Float[Array, "b k"], word_tokens: Float[Array, "b w k"]) -> Float[Array, "b w"]:
     """The sum over the tokens of each word."""
     return jnp.einsum("bl,bwl->bw", values, word_tokens)
 

@@ -131,7 +131,7 @@ class PerturbedItem:
 
 
 def _log_probs(
-    model: BoundModel, media: Mapping, target: Int[Array, "1 l"], word_tokens: Float[Array, "1 words l-1"], *,
+    model: BoundModel, media: Mapping, target: Int[Array, "1 l"], word_tokens: Float[Array, "1 words k"], *,
     entry: str,
 ) -> Float[Array, "p words"]:  # fmt: skip
     """The log-probability of each word where `media["visible"]` says what is seen of `media[entry]`."""

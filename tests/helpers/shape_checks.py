@@ -9,7 +9,7 @@ import beartype
 import jaxtyping
 
 # Packages whose functions are checked: those with arrays in signatures.
-PACKAGES = ("capjax.data", "capjax.decode", "capjax.models", "capjax.parallel", "capjax.train")
+PACKAGES = ("capjax.data", "capjax.decode", "capjax.explain", "capjax.models", "capjax.parallel", "capjax.train")
 
 # An int can stand for a float.
 _TYPE_CHECK = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
