@@ -20,8 +20,7 @@ _METADATA = ("dataset_info.json", "features.json")
 
 
 class MediaJson(TypedDict, total=False):
-    """The settings with which media are stored, see `RecordSource.media`; in a workdir also the seconds of the `longest`
-    record."""
+    """The settings of stored media, see `RecordSource.media`; in a workdir also the seconds of the `longest` record."""
 
     short_side: Annotated[int, between(1, 2**20)]
     quality: Annotated[int, between(1, 100)]
