@@ -71,8 +71,8 @@ def find(name: str) -> Path:
     if path.is_file():
         return path
     if path.parent != Path() or path.is_absolute():
-        neighbors = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise FileNotFoundError(f"no config file {path}; {nearest(path.name, neighbors)}")
+        neighbors = [p.stem for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"no config file {path}; {nearest(path.stem, neighbors)}")
     folders = [Path("configs"), *_installed_folders()]
     for folder in folders:
         if (candidate := folder / f"{path.name.removesuffix('.py')}.py").is_file():

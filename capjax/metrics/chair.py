@@ -170,9 +170,11 @@ def read_labels(path: Path) -> dict[int | str, set[str]]:
         if mismatch := type_mismatch(data, dict[str, list[str]]):
             raise ValueError(f"{path}: {expected}; {mismatch}")
         return {_number(id): set(categories) for id, categories in data.items()}
-    categories = checked_rows(data.get("categories"), _Category, f"{path}: categories")
+    if absent := sorted({"images", "categories"} - data.keys()):
+        raise ValueError(f"{path}: {expected}; it has no {' and no '.join(absent)}")
+    categories = checked_rows(data["categories"], _Category, f"{path}: categories")
     names = {str(row["id"]): row["name"] for _, row in categories}
-    ids = [row["id"] for _, row in checked_rows(data.get("images"), _Image, f"{path}: images")]
+    ids = [row["id"] for _, row in checked_rows(data["images"], _Image, f"{path}: images")]
     labels: dict[str, set[str]] = {str(id): set() for id in ids}
     for place, row in checked_rows(data["annotations"], _Object, f"{path}: annotations"):
         image, category = row["image_id"], row["category_id"]

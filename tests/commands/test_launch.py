@@ -46,7 +46,7 @@ def test_a_wrong_setting_is_named_and_nothing_is_written(run, tmp_path, override
 def test_a_missing_config_names_its_neighbor(run):
     status, errors = run(config=ROOT / "configs/shape.py")
     assert status == 1
-    assert "did you mean 'shapes.py'?" in errors
+    assert "did you mean 'shapes'?" in errors
 
 
 def test_a_config_without_data_says_what_to_set(run):

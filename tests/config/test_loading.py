@@ -148,8 +148,10 @@ def test_a_name_is_a_file_then_one_of_configs_then_one_that_comes_with_capjax(tm
 
 
 def test_an_unknown_name_lists_the_nearest(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"configs/shape.py; did you mean 'shapes\.py'"):
+    with pytest.raises(FileNotFoundError, match=r"configs/shape.py; did you mean 'shapes'"):
         config_lib.load("configs/shape.py")
+    with pytest.raises(FileNotFoundError, match=r"configs/nope.py; known: "):  # all names end alike
+        config_lib.load("configs/nope.py")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="no config of that name; did you mean 'photos'"):
         config_lib.load("fotos")

@@ -112,7 +112,7 @@ def test_labels_are_read_from_cocos_instances_and_from_lists(tmp_path):
     [
         ([], "expected COCO's instances"),
         ({"1": "dog"}, "expected COCO's instances.*'1': expected a list, found 'dog'"),
-        ({"annotations": []}, "categories: expected a list, found None"),
+        ({"annotations": []}, "expected COCO.s instances.*; it has no categories and no images"),
         (
             INSTANCES | {"annotations": [{"image_id": 3, "category_id": 7}]},
             r"annotations\[0\]: 3 is not the id of an image",
