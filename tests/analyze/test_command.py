@@ -133,7 +133,7 @@ def test_an_earlier_report_is_replaced_and_other_files_are_kept(analyze, tmp_pat
         ("predictions.json", {}, (), "predictions.json: found .*; expected captions as COCO"),
         ("references.json", {"scene-0": []}, (), "no captions of 'scene-0'"),
         ("instances.json", {"scene-0": ["circle"]}, ("--objects",), "instances.json: no labels of 'scene-1', "),
-        ("instances.json", {"images": [], "annotations": []}, ("--objects",), "categories: expected a list"),
+        ("instances.json", {"images": [], "annotations": []}, ("--objects",), "it has no categories"),
         ("instances.json", {"nobody": ["circle"]}, ("--objects",), "images 'nobody'; items 'scene-0'"),
     ],
 )
