@@ -16,7 +16,7 @@ def get_config():
     config.data.captions_per_item = 2
     config.data.target_len = 24
     config.model.encoder.name = "resnet10_slim"
-    config.model.encoder.options = {"depths": (0, 1, 1), "channels": 32}  # a grid of 8 x 8
+    config.model.encoder.options = {"depths": (0, 1), "channels": 32}  # a grid of 16 x 16
     config.model.width = 128
     config.model.dropout = 0.0
     config.model.decoder.name = "transformer"

@@ -49,7 +49,7 @@ def explain_each(
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
     explainer = _Explainer(
-        CaptionModel(model), method_names(method), make_options(options), model.language(lang), batch_size
+        CaptionModel.of(model), method_names(method), make_options(options), model.language(lang), batch_size
     )
     if caption is None:
         captions: Iterator[list[int] | None] = itertools.repeat(None)

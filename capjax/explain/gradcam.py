@@ -24,7 +24,7 @@ from capjax.registry import nearest
 
 # Standard deviation of the filter on maps, as a share of the picture's side. Gradients of single cells of a fine grid
 # are noisy.
-_BLUR = 1 / 20
+_BLUR = 1 / 16
 # Words whose gradients are computed at once.
 _WORDS_AT_ONCE = 8
 

@@ -155,7 +155,7 @@ def sum_by_word(values: Float[Array, "b k"], word_tokens: Float[Array, "b w k"])
 
 
 class CaptionModel:
-    """A loaded model as explanation methods use it.
+    """A loaded model as explanation methods use it. `CaptionModel.of` makes one once.
 
     Args:
       predictor: the model.
@@ -177,6 +177,13 @@ class CaptionModel:
         self._strided = getattr(encoder, "strided", ())
         self._programs: dict[tuple, Callable] = {}
         self._memory: dict[tuple, int] = {}
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> "CaptionModel":
+        """Returns the same object at each call for a model, so that its programs are compiled once."""
+        if cls not in predictor.derived:
+            predictor.derived[cls] = cls(predictor)
+        return predictor.derived[cls]
 
     def bind(self, weights: tuple) -> BoundModel:
         """The model with weights, which are those of the captioner and then those of its frozen encoder."""

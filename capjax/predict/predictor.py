@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -76,6 +77,7 @@ class Predictor:
       step: training step of the checkpoint.
       feature_shape: (rows, columns, channels) of the features that the model takes; None if it takes pictures.
       dense: the model finds events in videos; otherwise it captions whole photos and videos.
+      derived: what other packages make of this model once, such as compiled programs, by its class.
     """
 
     def __init__(self, workdir: str | Path, config: ConfigDict | None = None, **decode):
@@ -103,6 +105,7 @@ class Predictor:
             media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
         )
         self._generators: dict[tuple[str, bool], Generator] = {}
+        self.derived: dict[type, Any] = {}
         self._generator(**decode)
 
     def parts(self, **decode) -> Parts:

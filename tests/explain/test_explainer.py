@@ -77,6 +77,15 @@ def test_a_layer_and_a_head_can_be_chosen_and_unknown_ones_list_the_known(load, 
         capjax.explain(model, photos[:1], attention_head=7)
 
 
+def test_a_second_call_compiles_nothing(load, photos, caplog):
+    model = load(*RESNET)
+    methods = "attention,gradcam,occlusion,lime"
+    capjax.explain(model, photos[:2], method=methods, samples=8, segments=4)
+    with jax.log_compiles():
+        capjax.explain(model, photos[:2], method=methods, samples=8, segments=4)
+    assert not [line for line in caplog.messages if "XLA compilation" in line]
+
+
 def test_rollout_is_the_product_with_the_encoders_attention(load, photos):
     model = load(*DECODERS["transformer"])
     (plain,), (rolled,) = (capjax.explain(model, photos[:1], rollout=each) for each in (False, True))
