@@ -25,8 +25,8 @@ from capjax.registry import nearest
 # Standard deviation of the filter on maps, as a share of the picture's side. Gradients of single cells of a fine grid
 # are noisy.
 _BLUR = 1 / 16
-# Words whose gradients are computed at once.
-_WORDS_AT_ONCE = 8
+# Words whose gradients are computed at once, a divisor of what numbers of words are padded to.
+_WORDS_AT_ONCE = 2
 
 
 class _WordMaps(NamedTuple):
@@ -104,7 +104,15 @@ def _word_maps(
         (gradient,) = gradient_of(jnp.broadcast_to(one_hot, (b, w)))
         return jax.nn.relu((gradient.reshape(value.shape) * value).sum(-1))
 
-    maps = jax.lax.map(word_map, jnp.eye(w), batch_size=_WORDS_AT_ONCE).swapaxes(0, 1)
+    def add_maps(number: Int[Array, ""], maps: Float[Array, "w b t rows columns"]):
+        first = number * _WORDS_AT_ONCE
+        some_maps = jax.vmap(word_map)(jax.lax.dynamic_slice_in_dim(jnp.eye(w), first, _WORDS_AT_ONCE))
+        return jax.lax.dynamic_update_slice_in_dim(maps, some_maps, first, axis=0)
+
+    # No gradients of padding, which can be half of the words.
+    count = word_tokens.any((0, 2)).sum()
+    maps = jnp.zeros((w, b, *value.shape[1:-1]))
+    maps = jax.lax.fori_loop(0, -(-count // _WORDS_AT_ONCE), add_maps, maps).swapaxes(0, 1)
     if maps.shape[2] != times.shape[1]:  # a layer over time before the last
         stride = -(-media["frame_times"].shape[1] // maps.shape[2])
         times, mask = group_times(media["frame_times"], media["frame_mask"], stride)
