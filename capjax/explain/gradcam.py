@@ -15,16 +15,24 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from capjax.explain.explanation import HeatMaps
 from capjax.explain.methods import METHODS, Options
-from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames, sum_by_word, token_log_probs
+from capjax.explain.model import (
+    BoundModel,
+    CaptionedBatch,
+    CaptionModel,
+    from_frames,
+    mean_part,
+    sum_by_word,
+    token_log_probs,
+)
 from capjax.models.captioner import FEATURES, VISION
 from capjax.models.encoders.clip import group_times
 from capjax.models.encoders.tap import tapped
 from capjax.models.gradients import weights_held
 from capjax.registry import nearest
 
-# Standard deviation of the filter on maps, as a share of the picture's side. Gradients of single cells of a fine grid
-# are noisy.
-_BLUR = 1 / 16
+# Standard deviation of the filter on maps, as a share of the picture's side and, if that is larger, in cells: gradients
+# of single cells of a fine grid are noisy, and a cell sees more of the picture than its own part.
+_BLUR, _CELLS = 1 / 16, 0.75
 # Words whose gradients are computed at once, a divisor of what numbers of words are padded to.
 _WORDS_AT_ONCE = 2
 
@@ -41,10 +49,11 @@ class _WordMaps(NamedTuple):
 def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[HeatMaps]:
     """Maps of the activations that raise the log-probability of each word.
 
-    The value of a cell is the positive part of the sum over channels of activation times gradient. Two things differ
-    from Grad-CAM of classifiers. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin 2020),
-    because a decoder that attends treats cells differently. And attention weights and the scale of layer norms are
-    constants in the gradient, see `capjax.models.gradients.weights_held`.
+    The value of a cell is the sum over channels of activation times gradient, of either sign. Three things differ from
+    Grad-CAM of classifiers. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin 2020),
+    because a decoder that attends treats cells differently. Attention weights and the scale of layer norms are
+    constants in the gradient, see `capjax.models.gradients.weights_held`. And activations count from those of a picture
+    that has the mean color everywhere: biases and the embeddings of positions are no part of what is seen.
 
     Raises:
       ValueError: the encoder has no such layer; the message lists those that there are.
@@ -63,10 +72,10 @@ def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> lis
 
 
 def _smooth(maps: Float32[np.ndarray, "w t rows columns"]) -> Float32[np.ndarray, "w t rows columns"]:
-    """Maps after a Gaussian filter, which matters for grids that are finer than _BLUR."""
+    """Maps after a Gaussian filter."""
 
     def weights(cells: int) -> Float32[np.ndarray, "cells cells"]:
-        distance = np.subtract.outer(np.arange(cells), np.arange(cells)) / (_BLUR * cells)
+        distance = np.subtract.outer(np.arange(cells), np.arange(cells)) / max(_BLUR * cells, _CELLS)
         kernel = np.exp(-0.5 * distance**2).astype(np.float32)
         return kernel / kernel.sum(-1, keepdims=True)
 
@@ -78,7 +87,7 @@ def _word_maps(
     model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w k"], *,
     layer: str, grid: tuple[int, int],
 ) -> _WordMaps:  # fmt: skip
-    def tapped_value() -> Array:
+    def activations_of(media: Mapping) -> Array:
         with tapped(layer) as tap:
             model.memory(model.features(media), media)
         assert tap.value is not None
@@ -93,16 +102,16 @@ def _word_maps(
         vision = features[VISION]
         return sum_by_word(token_log_probs(logits, target), word_tokens), (tap.value, vision.times, vision.mask)
 
-    shape = jax.eval_shape(tapped_value)
+    hidden = activations_of(_all_hidden(media))
     with weights_held():
-        _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros(shape.shape, shape.dtype), has_aux=True)
+        _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros_like(hidden), has_aux=True)
     b, w = word_tokens.shape[:2]
     cells = grid if layer == FEATURES else value.shape[-3:-1]
-    value = value.reshape(b, -1, *cells, value.shape[-1]).astype(jnp.float32)
+    value = (value - hidden).reshape(b, -1, *cells, value.shape[-1]).astype(jnp.float32)
 
     def word_map(one_hot: Float[Array, " w"]) -> Float[Array, "b t rows columns"]:
         (gradient,) = gradient_of(jnp.broadcast_to(one_hot, (b, w)))
-        return jax.nn.relu((gradient.reshape(value.shape) * value).sum(-1))
+        return (gradient.reshape(value.shape) * value).sum(-1)
 
     def add_maps(number: Int[Array, ""], maps: Float[Array, "w b t rows columns"]):
         first = number * _WORDS_AT_ONCE
@@ -117,3 +126,13 @@ def _word_maps(
         stride = -(-media["frame_times"].shape[1] // maps.shape[2])
         times, mask = group_times(media["frame_times"], media["frame_mask"], stride)
     return _WordMaps(maps, times, mask)
+
+
+def _all_hidden(media: Mapping) -> dict:
+    """The media with the mean color, or the mean feature, everywhere."""
+    media = from_frames(media)
+    entry = "frames" if "frames" in media else "features"
+    frames = media[entry]
+    mean = mean_part(frames, media["frame_mask"])
+    mean = mean.reshape(len(mean), *[1] * (frames.ndim - 2), -1)
+    return {**media, entry: jnp.broadcast_to(mean, frames.shape)}

@@ -27,7 +27,7 @@ def lime(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[H
         segments = item.segments(options.segments)
         masks = random_masks(options.samples, int(segments.max()) + 1)
         log_probs = item.log_probs(lambda part: masks[part][:, segments], len(masks), description="lime")  # noqa: B023
-        maps.append(item.maps(segments, coefficients(masks, log_probs)))
+        maps.append(item.maps(coefficients(masks, log_probs).T[:, segments]))
     return maps
 
 

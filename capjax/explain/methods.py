@@ -28,7 +28,7 @@ class Options:
       gradcam_layer: a name of `CaptionModel.layers`: `features`, the encoder's features as its connector hands them to
         the decoder, or a layer within the encoder.
       segments: of occlusion and LIME: roughly the number of superpixels of a photo, or the largest number of moments of
-        a video.
+        a video; occlusion hides larger ones too.
       samples: perturbed inputs of LIME.
     """
 

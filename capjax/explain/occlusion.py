@@ -7,21 +7,32 @@ from capjax.explain.methods import METHODS, Options
 from capjax.explain.model import CaptionedBatch, CaptionModel
 from capjax.explain.perturbed import PerturbedItem
 
+# Sizes of the parts, in multiples of the smallest.
+_SIZES = (1, 2, 4)
+
 
 @METHODS.register("occlusion")
 def occlusion(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[HeatMaps]:
     """Maps of the fall of each word's log-probability when a superpixel of a photo, or a moment of a video, is replaced
-    by the mean color."""
+    by the mean color.
+
+    Parts of several sizes are hidden, one after another: what two small parts show, none of them hides alone. The value
+    of a pixel is the fall for an area of the smallest size, the mean over the parts that the pixel lies in.
+    """
     maps = []
     for row in range(len(batch.items)):
         item = PerturbedItem(model, batch, row)
-        segments = item.segments(options.segments)
-        masks = hide_each(int(segments.max()) + 1)
-        log_probs = item.log_probs(lambda part: masks[part][:, segments], len(masks), description="occlusion")  # noqa: B023
-        maps.append(item.maps(segments, log_probs[0] - log_probs[1:]))
+        sizes = [item.segments(max(options.segments // size, 2)) for size in _SIZES]
+        hidden = [(sizes[0], -1), *((each, number) for each in sizes for number in range(each.max() + 1))]
+
+        def visible(part: slice, hidden=hidden) -> np.ndarray:
+            return np.stack([segments != number for segments, number in hidden[part]])
+
+        log_probs = item.log_probs(visible, len(hidden), description="occlusion")
+        falls = np.split(log_probs[0] - log_probs[1:], np.cumsum([each.max() + 1 for each in sizes])[:-1])
+        values = 0.0
+        for segments, fall in zip(sizes, falls, strict=True):
+            share = np.bincount(segments[item.mask].ravel()) / segments[item.mask].size
+            values += (fall / share[:, None] / len(falls[0]) / len(sizes)).T[:, segments]
+        maps.append(item.maps(values))
     return maps
-
-
-def hide_each(segments: int) -> np.ndarray:
-    """Returns masks [segments + 1, segments] that show all segments, and then all but one."""
-    return np.concatenate([np.ones((1, segments), bool), ~np.eye(segments, dtype=bool)])

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 from tqdm import tqdm
 
 from capjax.explain.explanation import Geometry, HeatMaps
-from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames
+from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames, mean_part
 from capjax.explain.segments import superpixels, time_segments
 
 # Batch size of the program whose memory is looked at, and the largest that is used.
@@ -35,6 +35,7 @@ class PerturbedItem:
 
     Attributes:
       is_photo: superpixels are hidden, otherwise moments.
+      mask: the frames [t] that are no padding.
       tokens: number of tokens of each word, and of the whole caption.
       shown: the frames [t, h, w, 3] or, of a video whose features were computed before, the features [t, n, d].
     """
@@ -53,17 +54,15 @@ class PerturbedItem:
         if self._entry == "features":  # the frames that they were computed from play no part
             media.pop("frames", None)
         rows = {name: np.asarray(value)[row : row + 1] for name, value in media.items()}
-        self._mask, self._times = rows["frame_mask"][0], rows["frame_times"][0]
+        self.mask, self._times = rows["frame_mask"][0], rows["frame_times"][0]
         self.shown = rows[self._entry][0]
         self._batch = CaptionedBatch(
             [self._item], jax.device_put(rows), batch.target[row : row + 1], batch.word_tokens[row : row + 1]
         )
 
     def mean(self) -> np.ndarray:
-        """The mean color, or mean feature, of the frames: what stands in for a hidden part."""
-        frames = self.shown[self._mask]
-        mean = frames.astype(np.float32).mean(tuple(range(frames.ndim - 1)))
-        return (np.round(mean) if frames.dtype == np.uint8 else mean).astype(frames.dtype)
+        """The mean color, or mean feature, of the frames: see `mean_part`."""
+        return np.asarray(mean_part(self.shown[None], self.mask[None]))[0]
 
     def segments(self, count: int) -> Int[np.ndarray, "t rows columns"]:
         """The number of the segment of each pixel of a photo [1, h, w] or of each frame of a video [t, 1, 1].
@@ -73,7 +72,7 @@ class PerturbedItem:
         """
         if self.is_photo:
             return superpixels(self.shown[0], count)[None]
-        return time_segments(int(self._mask.sum()), len(self._mask), count)[:, None, None]
+        return time_segments(int(self.mask.sum()), len(self.mask), count)[:, None, None]
 
     def log_probs(
         self, visible: Callable[[slice], Bool[np.ndarray, "p t rows columns"]], count: int,
@@ -119,15 +118,12 @@ class PerturbedItem:
             size //= 2
         return size
 
-    def maps(
-        self, segments: Int[np.ndarray, "t rows columns"], values: Float[np.ndarray, "s words"]
-    ) -> HeatMaps:  # fmt: skip
-        """Returns the values of segments as maps of each word."""
-        drawn = values.T.astype(np.float32)[:, segments]
-        width, height = self._model.picture_size(self._item)
+    def maps(self, values: Float[np.ndarray, "w t rows columns"]) -> HeatMaps:
+        """Returns the values of each word, at the pixels of a photo or of the frames of a video, as maps."""
+        values, geometry = values.astype(np.float32), Geometry.whole(*self._model.picture_size(self._item))
         if self.is_photo:
-            return HeatMaps(drawn, np.zeros(1, np.float32), Geometry.whole(width, height))
-        return HeatMaps(drawn[:, self._mask], self._times[self._mask], Geometry.whole(width, height))
+            return HeatMaps(values, np.zeros(1, np.float32), geometry)
+        return HeatMaps(values[:, self.mask], self._times[self.mask], geometry)
 
 
 def _log_probs(

@@ -1,7 +1,8 @@
 """Measures explanations against pictures and videos whose truth is known.
 
     python tests/benchmarks/measure_explain.py pointing --workdir demo/model
-    python tests/benchmarks/measure_explain.py sanity --workdir demo/model --count 50
+    python tests/benchmarks/measure_explain.py sanity --workdir demo/model --count 50 \\
+        --method attention,gradcam,occlusion,lime --samples 200
     python tests/benchmarks/measure_explain.py speed --workdir demo/model --count 100
     python tests/benchmarks/measure_explain.py temporal --workdir runs/queries --count 60
 
@@ -89,7 +90,8 @@ def measure_pointing(args):
 
 def measure_sanity(args):
     model = CaptionModel(capjax.load(args.workdir))
-    methods = {name: Options(gradcam_layer=args.layers.split(",")[-1]) for name in args.method.split(",")}
+    options = Options(gradcam_layer=args.layers.split(",")[-1], samples=args.samples)
+    methods = dict.fromkeys(args.method.split(","), options)
     items = []
     for scene in outside_scenes(args.count):
         picture = SceneImage(scene, args.size)()
@@ -187,6 +189,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--method", default="attention,gradcam")
     parser.add_argument("--layers", default="features,stem", help="of Grad-CAM (default: features,stem)")
+    parser.add_argument("--samples", type=int, default=1000, help="of LIME, in `sanity`")
     args = parser.parse_args()
     MEASUREMENTS[args.what](args)
 

@@ -4,7 +4,8 @@
 
 Captions are those that the model writes. The curves are those of the word that depends most on the photo: its
 log-probability falls most when the whole photo is hidden. `random_grid` and `random_segments` have random values in a
-grid of 7 x 7 cells and in the superpixels of the photo. For each method and baseline the table has the mean difference
+grid of 7 x 7 cells and in the superpixels of the photo. A run that was stopped goes on with the photos that the output
+file does not have yet. For each method and baseline the table has the mean difference
 of areas over the photos, and the p-value of Wilcoxon's signed-rank test of the paired areas.
 """
 
@@ -51,8 +52,12 @@ def measure(args) -> list[dict]:
     model, options = CaptionModel(predictor), Options(samples=args.samples, segments=args.segments)
     photos = [path for path in args.photos.read_text().splitlines() if path][: args.count]
     captions = predictor.caption(photos, num_beams=4, consensus_weight=0.0)
-    rows = []
+    rows = json.loads(args.output.read_text()) if args.output.exists() else []
+    if [row["photo"] for row in rows] != [Path(photo).name for photo in photos[: len(rows)]]:
+        raise SystemExit(f"{args.output} is of other photos; remove it, or give another file")
     for number, (photo, caption) in enumerate(zip(photos, captions, strict=True)):
+        if number < len(rows):
+            continue
         sample = predictor.read(photo)
         batch = model.batch([model.item(photo, sample, sample.frames[0], caption.tokens, caption.lang)])
         item = PerturbedItem(model, batch, 0)

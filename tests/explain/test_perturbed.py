@@ -7,8 +7,8 @@ import pytest
 
 import capjax
 from capjax.explain import perturbed
+from capjax.explain.lime import random_masks
 from capjax.explain.model import from_frames
-from capjax.explain.occlusion import hide_each
 from capjax.explain.perturbed import PerturbedItem
 from tests.helpers.captioned import VIDEOS, blotches, make_batch
 
@@ -56,7 +56,7 @@ def test_one_program_serves_all_photos_segmentations_and_numbers_of_inputs(capti
     for row, count, fill in ((0, 3, None), (1, 20, None), (1, 9, np.zeros_like(batch.media["frames"][1]))):
         item = PerturbedItem(model, batch, row)
         segments = item.segments(2 + count)
-        masks = hide_each(int(segments.max()) + 1)[:count]
+        masks = random_masks(count, int(segments.max()) + 1)
         item.log_probs(lambda part, m=masks, s=segments: m[part][:, s], len(masks), fill)
     (program,) = [program for (function, _), program in model._programs.items() if function is perturbed._log_probs]
     assert program._cache_size() == 1
@@ -66,7 +66,7 @@ def test_batches_are_the_largest_that_fit_into_memory(caption_model, monkeypatch
     model = caption_model("photo_transformer")
     item = PerturbedItem(model, make_batch(model, [blotches(5)]), 0)
     segments = item.segments(9)
-    masks = hide_each(int(segments.max()) + 1)
+    masks = random_masks(10, int(segments.max()) + 1)
     whole = item.log_probs(lambda part: masks[part][:, segments], len(masks))
     (of_four,) = {size for (function, *_), size in model._memory.items() if function is perturbed._log_probs}
     sizes = []
