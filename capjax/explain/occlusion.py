@@ -30,9 +30,9 @@ def occlusion(model: CaptionModel, batch: CaptionedBatch, options: Options) -> l
 
         log_probs = item.log_probs(visible, len(hidden), description="occlusion")
         falls = np.split(log_probs[0] - log_probs[1:], np.cumsum([each.max() + 1 for each in sizes])[:-1])
-        values = 0.0
+        of_sizes = []
         for segments, fall in zip(sizes, falls, strict=True):
             share = np.bincount(segments[item.mask].ravel()) / segments[item.mask].size
-            values += (fall / share[:, None] / len(falls[0]) / len(sizes)).T[:, segments]
-        maps.append(item.maps(values))
+            of_sizes.append((fall / share[:, None] / len(falls[0])).T[:, segments])
+        maps.append(item.maps(np.mean(of_sizes, axis=0)))
     return maps

@@ -7,7 +7,7 @@
     python tests/benchmarks/measure_explain.py temporal --workdir runs/queries --count 60
 
 `sanity`: the mean rank correlation of maps with those of the model whose layers are replaced by random ones, one after
-another (Adebayo et al. 2018).
+another (Adebayo et al. 2018); and of the maps of two such random models, which share their superpixels.
 
 `speed`: the time of attention and Grad-CAM of every word, reading the photos and all else, against that of captioning
 them with beam 4; without `--photos`, of drawn scenes.
@@ -100,10 +100,16 @@ def measure_sanity(args):
         items.append(model.item("", model.predictor.read(picture), picture, tokens, "en"))
     batches = [model.batch(items[start : start + args.batch]) for start in range(0, len(items), args.batch)]
     original = maps_of(model, batches, model.weights, methods)
+
+    def correlate(title: str, first: dict, second: dict):
+        figures = [f"{name} {mean_rank_correlation(first[name], second[name]):6.3f}" for name in methods]
+        print(f"{title:30} {'  '.join(figures)}", flush=True)
+
     for part, weights in randomized(model):
         after = maps_of(model, batches, weights, methods)
-        figures = [f"{name} {mean_rank_correlation(original[name], after[name]):6.3f}" for name in methods]
-        print(f"{part:30} {'  '.join(figures)}", flush=True)
+        correlate(part, original, after)
+    *_, (_, weights) = randomized(model, seed=2)
+    correlate("two random models", after, maps_of(model, batches, weights, methods))
 
 
 def measure_speed(args):
