@@ -8,7 +8,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive, registered
+from capjax.config.settings import (
+    Group,
+    Setting,
+    choice,
+    fraction,
+    non_empty,
+    non_negative,
+    positive,
+    registered,
+    word_groups,
+)  # fmt: skip
 
 # Options of the TPU compiler. A limit of 12 MB of vector memory for the tiles of a kernel, in place of 16, shortens
 # compilation, because the code of a kernel grows with its tiles, and costs little speed (docs/results.md).
@@ -187,6 +197,24 @@ _TRAIN = Group(
     profile=Setting((), "Steps (FIRST, LAST) of which a profiler trace is written into `profile/` of the workdir."),
 )  # fmt: skip
 
+_MITIGATION = Group(
+    "Mitigation of bias: associations of an attribute, such as gender, with a context; see docs/guides/mitigation.md.",
+    attribute=Setting(
+        (), 'Groups of words for an attribute: (("man", "men", "boy"), ("woman", "women", "girl")). Whole words of any '
+        "language and in any case; list each form.", word_groups,
+    ),
+    context=Setting(
+        (), 'Groups of words for contexts, such as (("kitchen",), ("skateboard", "skateboards")). Empty: attributes '
+        "are balanced by themselves.", word_groups,
+    ),
+    balance=Setting(
+        "", "How training items are weighted so that the attribute does not depend on the context: `sampling` draws "
+        "them more or less often, `weights` weights their loss. Empty: not at all.", choice("", "sampling", "weights"),
+    ),
+    max_weight=Setting(10.0, "Largest weight of an item, so that a few items of a rare combination do not dominate.",
+                       positive),
+)  # fmt: skip
+
 _CHECKPOINT = Group(
     "Checkpoints.",
     every=Setting(200, "Steps between two checkpoints.", positive),
@@ -281,6 +309,7 @@ ROOT = Group(
     model=_MODEL,
     optimizer=_OPTIMIZER,
     train=_TRAIN,
+    mitigation=_MITIGATION,
     checkpoint=_CHECKPOINT,
     decode=_DECODE,
     eval=_EVAL,

@@ -52,6 +52,16 @@ def registered(kind: str, *names: str) -> Check:
     return Check(allows, f"{', '.join(names)}, or one of a plug-in", choices)
 
 
+def _are_word_groups(value) -> bool:
+    groups = [[*group] if isinstance(group, (tuple, list)) else [] for group in value]
+    words = [word.casefold() for group in groups for word in group if isinstance(word, str)]
+    is_word = all(any(character.isalnum() for character in word) for word in words)
+    return all(groups) and len(set(words)) == len(words) == sum(map(len, groups)) and is_word
+
+
+word_groups = Check(
+    _are_word_groups, 'groups of words, none of them twice, such as (("man", "men"), ("woman", "women"))'
+)
 positive = Check(lambda value: value >= 1, "1 or more")
 non_negative = Check(lambda value: value >= 0, "0 or more")
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a fraction: at least 0 and below 1")

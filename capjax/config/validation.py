@@ -35,6 +35,7 @@ def check(config: ConfigDict):
         if not isinstance(weight, (int, float)):
             raise ConfigError(f"train.loss_terms.{name} = {weight!r}: expected a number, the weight of the term")
     _check_profile(values["train.profile"])
+    _check_mitigation(values)
     _check_scores(values)
     _check_buckets(values["data.buckets"], values["data.num_frames"])
     _check_curriculum(values)
@@ -43,6 +44,17 @@ def check(config: ConfigDict):
 def _check_profile(steps: tuple):
     if steps and not (len(steps) == 2 and all(type(step) is int for step in steps) and 1 <= steps[0] <= steps[1]):
         raise ConfigError(f"train.profile = {steps!r}: expected the first and last step to trace: (100, 105)")
+
+
+def _check_mitigation(values: dict):
+    attribute = values["mitigation.attribute"]
+    if len(attribute) == 1:
+        raise ConfigError(f"mitigation.attribute = {attribute!r}: expected two groups of words or more")
+    if values["mitigation.balance"] and not attribute:
+        raise ConfigError(
+            f"mitigation.balance = {values['mitigation.balance']!r} needs mitigation.attribute, such as "
+            '(("man", "men"), ("woman", "women"))'
+        )
 
 
 def _check_scores(values: dict):

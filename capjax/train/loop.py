@@ -90,7 +90,8 @@ def make_run(
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed,
-        rows=rules.rows(config.train.batch_size), sources=sources,
+        rows=rules.rows(config.train.batch_size), sources=sources, mitigation=config.mitigation,
+        balance=workdir.balance(config.mitigation),
     )  # fmt: skip
     eval_split = EvalSplit.open(config, vocabulary, rules) if config.data.eval else None
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax import digests
 from capjax.config import ConfigError
+from capjax.data.balance import Balance
 from capjax.data.dataset_folder import MediaJson
 from capjax.decode.consensus import Neighbors
 from capjax.files import is_url, make_folder, read_json, read_text, storage_path
@@ -57,6 +58,7 @@ class Workdir:
         old_neighbors_path = self.path / "neighbours.npz"
         self.neighbors_path = old_neighbors_path if old_neighbors_path.is_file() else self.path / "neighbors.npz"
         self.media_path = self.path / "media.json"
+        self.balance_path = self.path / "balance.json"
         self.metrics_path = self.path / "metrics.jsonl"
 
     @contextmanager
@@ -133,6 +135,10 @@ class Workdir:
     def neighbors(self, decode: ConfigDict) -> Neighbors | None:
         """Returns the training pictures for `decode.num_neighbors`; None where that is 0."""
         return Neighbors.load(self.neighbors_path) if decode.num_neighbors else None
+
+    def balance(self, mitigation: ConfigDict) -> Balance | None:
+        """Returns the weights of the training items for `mitigation.balance`; None where that is empty."""
+        return Balance.load(self.balance_path) if mitigation.balance else None
 
     def external_data(self, config: ConfigDict) -> dict[str, object]:
         """Returns which data beside the dataset the model was trained on, as benchmark servers ask for it: `used` and

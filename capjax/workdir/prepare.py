@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax import digests
 from capjax.config import ConfigError
+from capjax.data.balance import Balance
 from capjax.data.pipeline import DatasetSplit
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
@@ -25,8 +26,8 @@ _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
 
 # What a run writes into its workdir before the first step.
 _START_FILES = (
-    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "digests.json", "metrics.jsonl",
-    "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
+    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "balance.json", "digests.json",
+    "metrics.jsonl", "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
 )  # fmt: skip
 
 
@@ -94,6 +95,9 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
         Neighbors.of(records, config.data.languages).save(workdir.neighbors_path)
     if not workdir.media_path.is_file():
         _write_media(workdir, sources)
+    if config.mitigation.balance and not workdir.balance_path.is_file():
+        shares = [DatasetSplit.parse(part).weight for part in config.data.train]
+        Balance.of(sources, shares, config.mitigation, config.data).save(workdir.balance_path)
     write_with_digest(workdir.config_path, config_lib.to_json(config).encode())
     _add_digests(workdir)
     return changed
@@ -102,7 +106,7 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
 def _add_digests(workdir: Workdir):
     """Adds the digests of files that have none: capjax 0.1 wrote them, or a start that was cut off."""
     existing = digests.read_digests(workdir.path) or {}
-    for path in (workdir.vocabulary_path, workdir.neighbors_path, workdir.media_path):
+    for path in (workdir.vocabulary_path, workdir.neighbors_path, workdir.media_path, workdir.balance_path):
         if path.is_file() and path.name not in existing:
             digests.set_digest(path, path.read_bytes())
     if workdir.encoder_json_path.is_file() and digests.read_digests(workdir.encoder_dir) is None:
@@ -115,6 +119,7 @@ def _remove_earlier_start(workdir: Workdir):
         workdir.vocabulary_path.unlink(missing_ok=True)
         workdir.neighbors_path.unlink(missing_ok=True)
         workdir.media_path.unlink(missing_ok=True)
+        workdir.balance_path.unlink(missing_ok=True)
         (workdir.path / digests.FILE).unlink(missing_ok=True)
         if workdir.encoder_json_path.is_file():
             remove_tree(workdir.encoder_dir)
