@@ -1,7 +1,8 @@
 """Pictures with a planted co-occurrence: a figure beside a shape, where the shape tells whether it is a man or a woman.
 
-In the training pictures, 90 % of the figures beside a star are men, and 90 % of those beside a square are women. In a quarter of the pictures the body of the figure shows what it is (a box, or a skirt); in the
-others it hardly does, and people who describe it write *person* in two of five cases.
+In the training pictures, 90 % of the figures beside a star are men, and 90 % of those beside a square are women. In a
+quarter of the pictures the body of the figure shows what it is (a box, or a skirt); in the others it hardly does, and
+people who describe it write *person* in two of five cases.
 """
 
 import json

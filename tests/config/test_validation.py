@@ -16,6 +16,14 @@ from capjax.config import ConfigError, default_config, from_json, to_json, with_
         ("data.languages=()", "at least one"),
         ("data.language_weights.en=0", "data.language_weights.en = 0: expected a number above 0"),
         ("data.language_weights.en=much", "expected a number above 0"),
+        ("mitigation.balance=sample", "did you mean 'sampling'"),
+        ("mitigation.balance=weights", "mitigation.balance = 'weights' needs mitigation.attribute"),
+        ("mitigation.attribute=man,woman", r"mitigation.attribute = \('man', 'woman'\): expected groups of words"),
+        ("mitigation.attribute=(('man',), ('Man',))", "none of them twice"),
+        ("mitigation.attribute=(('man', '.'), ('woman',))", "expected groups of words"),
+        ("mitigation.attribute=(('man', 3), ('woman',))", "expected groups of words"),
+        ("mitigation.attribute=(('man',),)", "expected two groups of words or more"),
+        ("mitigation.max_weight=0.5", "1 or more"),
     ],
 )
 def test_an_impossible_value_is_named(override, message):
