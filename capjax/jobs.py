@@ -85,7 +85,8 @@ def evaluate(config, workdir_path: str, checkpoint: str = "", output: str | None
         pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
         xla_options=config.eval.xla_options,
     )  # fmt: skip
-    result = EvalSplit.open(config, vocabulary, rules).evaluate(generator, params, batch_stats)
+    split = EvalSplit.open(config, vocabulary, rules, workdir.attribute_shares(config.decode, config))
+    result = split.evaluate(generator, params, batch_stats)
     if hosts.is_first():
         folder = workdir.path / f"step_{step}" if checkpoint not in ("", "best") else workdir.path
         write_eval(result, config, workdir, step, storage_path(output) if output else folder)

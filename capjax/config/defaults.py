@@ -17,6 +17,7 @@ from capjax.config.settings import (
     non_negative,
     positive,
     registered,
+    share,
     word_groups,
 )  # fmt: skip
 
@@ -211,6 +212,16 @@ _MITIGATION = Group(
         "", "How training items are weighted so that the attribute does not depend on the context: `sampling` draws "
         "them more or less often, `weights` weights their loss. Empty: not at all.", choice("", "sampling", "weights"),
     ),
+    counterfactual=Setting(
+        0.0,
+        "Share of the English captions, of items whose captions do not all name the same attribute, in which the words "
+        "of one group are exchanged for those of another at the same position of the group.",
+        share,
+    ),
+    neutral=Setting(
+        (), 'Words that are written in place of those of any group, such as ("person", "people", "child"); an empty '
+        "word where there is none. Empty: words of another group.",
+    ),
     max_weight=Setting(10.0, "Largest weight of an item, so that a few items of a rare combination do not dominate.",
                        positive),
 )  # fmt: skip
@@ -241,6 +252,14 @@ _DECODE = Group(
     consensus_weight=Setting(
         60.0, "Weight of that agreement, which is between 0 and 1, relative to the hypothesis's score.", non_negative
     ),
+    attribute_shares=Setting(
+        "",
+        "Constraint on all captions of an evaluation: of those that name a context (`mitigation.context`) and one "
+        "attribute (`mitigation.attribute`), each attribute has a share as in the `training` data, or an `equal` one. "
+        "Empty: none.",
+        choice("", "training", "equal"),
+    ),
+    share_margin=Setting(0.01, "Largest deviation from these shares.", fraction),
     temperature=Setting(1.0, "Temperature of sampling."),
     top_k=Setting(0, "Sample from this many most probable tokens. 0: from all.", non_negative),
     top_p=Setting(1.0, "Sample from the most probable tokens whose probabilities reach this sum."),

@@ -53,18 +53,21 @@ def registered(kind: str, *names: str) -> Check:
 
 
 def _are_word_groups(value) -> bool:
-    groups = [[*group] if isinstance(group, (tuple, list)) else [] for group in value]
-    words = [word.casefold() for group in groups for word in group if isinstance(word, str)]
-    is_word = all(any(character.isalnum() for character in word) for word in words)
-    return all(groups) and len(set(words)) == len(words) == sum(map(len, groups)) and is_word
+    if not all(isinstance(group, (tuple, list)) and group for group in value):
+        return False
+    if not all(isinstance(word, str) and any(map(str.isalnum, word)) for group in value for word in group):
+        return False
+    words = [word for group in value for word in {word.casefold() for word in group}]
+    return len(words) == len(set(words))
 
 
 word_groups = Check(
-    _are_word_groups, 'groups of words, none of them twice, such as (("man", "men"), ("woman", "women"))'
+    _are_word_groups, 'groups of words, none of them in two groups, such as (("man", "men"), ("woman", "women"))'
 )
 positive = Check(lambda value: value >= 1, "1 or more")
 non_negative = Check(lambda value: value >= 0, "0 or more")
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a fraction: at least 0 and below 1")
+share = Check(lambda value: 0.0 <= value <= 1.0, "a share: from 0 to 1")
 non_empty = Check(bool, "at least one element")
 
 

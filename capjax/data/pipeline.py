@@ -24,10 +24,11 @@ from jaxtyping import Float
 
 from capjax.data.balance import Balance
 from capjax.data.batch import Batch, empty_media, mark_padding, media_shapes, set_features, set_frames, set_times
+from capjax.data.counterfactual import Counterfactuals
 from capjax.data.curriculum import CurriculumStage, describe_saved, make_stages, stage_at
 from capjax.data.order import BatchOrder, RecordPool
 from capjax.data.record import SIZES_FILE, Record, RecordSource
-from capjax.data.targets import Targets, make_targets, references
+from capjax.data.targets import CaptionTargets, Targets, make_targets, references
 from capjax.data.transforms import pick_frames
 from capjax.files import storage_path
 from capjax.metrics.json_types import between, check_type
@@ -314,6 +315,9 @@ def make_train_iterator(
     sources = sources if sources is not None else [split.open() for split in splits]
     stages = make_stages(as_namespace(data))
     stage_targets = [make_targets(vocabulary, stage.data) for stage in stages]
+    for targets in stage_targets:
+        if mitigation is not None and isinstance(targets, CaptionTargets):
+            targets.counterfactuals = Counterfactuals.of(mitigation)
     has_hard_share = any(stage.hard is not None for stage in stages)
     setting = "data.buckets" if data.buckets else "data.curriculum's `hard`" if has_hard_share else ""
     weights = _record_weights(balance, splits, sources) if balance else None
@@ -332,6 +336,23 @@ def make_train_iterator(
     )  # fmt: skip
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
+
+
+def measure_balance(config, sources: Sequence | None = None) -> Balance:
+    """Returns the attributes, contexts and weights of a config's training items.
+
+    Args:
+      sources: Open sources of `config.data.train`; None opens them.
+
+    Raises:
+      BalanceError: No caption names a group of words.
+      FileNotFoundError: There are no training datasets.
+    """
+    splits = [DatasetSplit.parse(part) for part in config.data.train]
+    if not splits:
+        raise FileNotFoundError("config.data.train is empty")
+    sources = sources if sources is not None else [split.open() for split in splits]
+    return Balance.of(sources, [split.weight for split in splits], config.mitigation, config.data)
 
 
 def _record_weights(balance: Balance, splits: Sequence[DatasetSplit], sources: Sequence) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """From a batch to captions or events: encoder, search and detokenization, with one jitted call per batch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -118,6 +119,7 @@ class Generator:
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbors = neighbors if options.num_neighbors else None
+        self._return_alternatives = bool(options.attribute_shares)
         self.times = TimeTokens(vocabulary, data.time_bins) if data.task == "dense" and data.time_bins else None
         self._pure_model, self._max_events = pure_model, data.max_events
         self._task = "summary" if data.task == "summary" else None
@@ -191,9 +193,13 @@ class Generator:
         if not self._return_attention:
             return decoded._replace(state=None), None
         recorder = decoded.state[1] if self.times else decoded.state
-        rows = recorder.rows if self.neighbors else recorder.rows[:, :1]
+        rows = recorder.rows if self._needs_all_hypotheses else recorder.rows[:, :1]
         attention = recorded_attention(rows, recorder.weights.value, prefix_len)
         return decoded._replace(state=None), attention
+
+    @property
+    def _needs_all_hypotheses(self) -> bool:
+        return self.neighbors is not None or self._return_alternatives
 
     def _method(self, step_fn: StepFn, state, prefix: Int[Array, "rows p"], key) -> Decoded:
         """The search of `options.method`."""
@@ -297,7 +303,7 @@ class Generator:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
         hypotheses = _written(generated), decoded.scores, decoded.lengths
-        if self.neighbors is None:
+        if not self._needs_all_hypotheses:
             hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
         written, scores, lengths = allgather(hypotheses)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
@@ -307,9 +313,21 @@ class Generator:
                 _vectors(batch, generated.proposed), texts, scores, lang,
                 neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
             )  # fmt: skip
+
+        def caption(row: int, i: int) -> Caption:
+            return written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
+
+        captions = [caption(row, i) for row, i in enumerate(best)]
+        if not self._return_alternatives:
+            return captions
         return [
-            written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
-            for row, i in enumerate(best)
+            replace(
+                best_caption,
+                alternatives=tuple(
+                    caption(row, i) for i in range(scores.shape[1]) if i != best[row] and np.isfinite(scores[row, i])
+                ),
+            )
+            for row, best_caption in enumerate(captions)
         ]
 
 

@@ -93,7 +93,9 @@ def make_run(
         rows=rules.rows(config.train.batch_size), sources=sources, mitigation=config.mitigation,
         balance=workdir.balance(config.mitigation),
     )  # fmt: skip
-    eval_split = EvalSplit.open(config, vocabulary, rules) if config.data.eval else None
+    eval_split = None
+    if config.data.eval:
+        eval_split = EvalSplit.open(config, vocabulary, rules, workdir.attribute_shares(config.decode, config))
 
     # ---- Model, optimizer and step
     feature_shape = workdir.feature_shape()

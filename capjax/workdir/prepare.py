@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax import digests
 from capjax.config import ConfigError
-from capjax.data.balance import Balance
-from capjax.data.pipeline import DatasetSplit
+from capjax.data.pipeline import DatasetSplit, measure_balance
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
 from capjax.files import read_json, remove_tree, storage_path, write_bytes, write_with_digest
@@ -95,9 +94,9 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
         Neighbors.of(records, config.data.languages).save(workdir.neighbors_path)
     if not workdir.media_path.is_file():
         _write_media(workdir, sources)
-    if config.mitigation.balance and not workdir.balance_path.is_file():
-        shares = [DatasetSplit.parse(part).weight for part in config.data.train]
-        Balance.of(sources, shares, config.mitigation, config.data).save(workdir.balance_path)
+    counts_words = config.mitigation.balance or config.decode.attribute_shares == "training"
+    if counts_words and not workdir.balance_path.is_file():
+        measure_balance(config, sources).save(workdir.balance_path)
     write_with_digest(workdir.config_path, config_lib.to_json(config).encode())
     _add_digests(workdir)
     return changed
