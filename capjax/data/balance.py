@@ -185,8 +185,8 @@ class Balance:
                 raise ValueError("a record is in a cell that does not exist")
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(f"{path} is damaged: {error!s:.120}; {_REMEDY}") from error
-        groups = (WordGroups.of(value[name]) for name in ("attribute", "context"))
-        return cls(*groups, value["max_weight"], cells, records)
+        attribute, context = WordGroups.of(value["attribute"]), WordGroups.of(value["context"])
+        return cls(attribute, context, value["max_weight"], cells, records)
 
 
 def answers(record: Record, data) -> list[tuple[str, str]]:

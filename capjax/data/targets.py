@@ -118,12 +118,12 @@ class CaptionTargets(Targets):
         texts: dict[str, list[str]] = {}
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
-        exchanges = self.counterfactuals is not None and self.counterfactuals.apply_to(
-            [(text, lang) for lang, own in texts.items() for text in own]
-        )
+        counterfactuals = self.counterfactuals
+        if counterfactuals and not counterfactuals.apply_to([(t, lang) for lang, own in texts.items() for t in own]):
+            counterfactuals = None
 
         def encode(text: str, lang: str) -> list[int]:
-            return self.vocabulary.encode(self.counterfactuals.draw(text, lang, rng) if exchanges else text)
+            return self.vocabulary.encode(counterfactuals.draw(text, lang, rng) if counterfactuals else text)
 
         samplers = {
             lang: _TextSampler(

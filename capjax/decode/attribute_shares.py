@@ -126,13 +126,13 @@ def _solve(gains: np.ndarray, items: np.ndarray, matrix: csr_array) -> np.ndarra
     if (matrix @ (best := _first_of_each(gains, items)) <= _TOLERANCE).all():
         return best
     k, n = matrix.shape
-    one_each = LinearConstraint(coo_array((np.ones(n), (items, np.arange(n)))), 1, 1)
-    result = _milp(-gains, [one_each, LinearConstraint(matrix, -np.inf, 0)], n)
+    one_each = coo_array((np.ones(n), (items, np.arange(n))))
+    result = _milp(-gains, [LinearConstraint(one_each, 1, 1), LinearConstraint(matrix, -np.inf, 0)], n)
     if result.status != _INFEASIBLE:
         return result.x
     # By how much each constraint is exceeded becomes a variable: the least sum first, then the best captions with it.
     with_excess = [
-        LinearConstraint(hstack([one_each.A, coo_array((one_each.A.shape[0], k))]), 1, 1),
+        LinearConstraint(hstack([one_each, csr_array(np.zeros((items[-1] + 1, k)))]), 1, 1),
         LinearConstraint(hstack([matrix, -eye_array(k)]), -np.inf, 0),
     ]
     least = _milp(np.concatenate([np.zeros(n), np.ones(k)]), with_excess, n)
@@ -145,9 +145,9 @@ def _solve(gains: np.ndarray, items: np.ndarray, matrix: csr_array) -> np.ndarra
 
 def _milp(costs: np.ndarray, constraints: Sequence[LinearConstraint], binaries: int) -> OptimizeResult:
     """Minimizes costs @ x, of which the first variables are 0 or 1 and the others 0 or more."""
-    is_binary = np.arange(len(costs)) < binaries
+    is_binary = (np.arange(len(costs)) < binaries).astype(int)
     return milp(
-        costs, integrality=is_binary, bounds=Bounds(0, np.where(is_binary, 1, np.inf)), constraints=constraints,
+        costs, integrality=is_binary, bounds=Bounds(0, np.where(is_binary == 1, 1, np.inf)), constraints=constraints,
         options={"time_limit": _TIME_LIMIT, "mip_rel_gap": _GAP},
     )  # fmt: skip
 
