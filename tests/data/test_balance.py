@@ -242,3 +242,48 @@ def test_weights_of_other_datasets_are_refused(train, config):
     balance = of(config, items(PLANTED))
     with pytest.raises(DataError, match=r"balance\.json has weights of \[46\] records.*\(8\)"):
         train(items({"a man in a kitchen": 8}), mode="sampling", balance=balance)
+
+
+def test_without_a_mitigation_batches_are_as_they_were(train, vocabulary, config):
+    source = items(PLANTED)
+    without = make_train_iterator(
+        ["d0@train"], vocabulary, config.data, batch_size=4, seed=0, sources=[source]
+    )  # fmt: skip
+    for a, b in zip(take(without, 30), take(train(source), 30), strict=True):
+        assert_same(a, b)
+
+
+# ---- Counterfactual captions
+
+
+@pytest.fixture
+def texts_of(train, vocabulary, config):
+    """Draws batches of items with these captions -> {id: captions that were drawn}."""
+    config.mitigation.attribute = (("man",), ("woman",))
+
+    def draw(captions: list[list[str]], share: float, neutral=()) -> dict[str, set[str]]:
+        config.mitigation.counterfactual, config.mitigation.neutral = share, neutral
+        drawn = collections.defaultdict(set)
+        for batch in take(train(Source(_with_captions(n, own) for n, own in enumerate(captions))), 60):
+            for id, target in zip(batch["ids"], batch["target"], strict=True):
+                drawn[id].add(vocabulary.decode(target.tolist()))
+        return drawn
+
+    return draw
+
+
+MIXED = [["a man in a kitchen", "a dog in a kitchen"], ["a man on the road", "a man"], ["a woman on the road", "a man"]]
+
+
+def test_captions_are_exchanged_where_the_picture_does_not_decide(texts_of):
+    drawn = texts_of(MIXED, 0.5)
+    assert drawn["r0"] == {"a man in a kitchen", "a woman in a kitchen", "a dog in a kitchen"}
+    assert drawn["r1"] == {"a man on the road", "a man"}
+    assert drawn["r2"] == {"a woman on the road", "a man on the road", "a man", "a woman"}
+    assert texts_of(MIXED, 1.0)["r0"] == {"a woman in a kitchen", "a dog in a kitchen"}
+    assert texts_of(MIXED, 1.0, ("dog",))["r2"] == {"a dog on the road", "a dog"}
+
+
+def test_items_whose_pictures_decide_are_drawn_as_without(texts_of, train, config):
+    decided = [own for own in MIXED if own[1] == "a man" and "woman" not in own[0]] * 5
+    assert texts_of(decided, 0.9) == texts_of(decided, 0.0)
