@@ -10,7 +10,7 @@ from tests.helpers.kill_run import differences
 from tests.helpers.tiny_job import copy, predictions
 
 WORDS = "mitigation.attribute=(('red', 'rotes'), ('green', 'grünes', 'blue', 'blaues'))"
-FEW_STEPS = ("train.steps=8", "train.eval_every=0")
+FEW_STEPS = ("optimizer.schedule=constant", "train.eval_every=0", "train.steps=8")
 
 
 @pytest.mark.parametrize("mode", ["weights", pytest.param("sampling", marks=pytest.mark.slow)])
@@ -21,7 +21,7 @@ def test_weights_are_computed_once_and_a_resumed_run_ends_as_one_that_was_not_st
     assert "mitigation: red: 8 items, weight 1.500" in alone.stderr
     assert json.loads((tmp_path / "alone/balance.json").read_text())["attribute"][0] == ["red", "rotes"]
     assert "balance.json" in (tmp_path / "alone/digests.json").read_text()
-    half = tiny.launch(tmp_path / "run", *settings[:-2], "train.steps=4", "train.eval_every=0")
+    half = tiny.launch(tmp_path / "run", *settings[:-1], "train.steps=4")
     assert half.returncode == 0, half.stderr
     resumed = tiny.launch(tmp_path / "run", *settings)
     assert resumed.returncode == 0, resumed.stderr
