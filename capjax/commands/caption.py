@@ -90,7 +90,7 @@ def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
     any_failed, size = False, args.batch or 32
     # A constraint on all captions needs all of them; else those of a batch are printed once they are there.
     is_constrained = options.get("attribute_shares") or predictor.config.decode.attribute_shares
-    step = len(paths) if is_constrained else size
+    step = max(len(paths), 1) if is_constrained else size
     for start in range(0, len(paths), step):
         batch = paths[start : start + step]
         media = (sys.stdin.buffer.read() if path == "-" else Path(path) for path in batch)

@@ -10,10 +10,12 @@ weight 1, and so does the mean of all items.
 
 import json
 import logging
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +23,7 @@ from jaxtyping import Float, Int
 from capjax.data.record import Record
 from capjax.data.targets import KINDS
 from capjax.files import read_json, write_with_digest
+from capjax.metrics.json_types import between
 from capjax.text.word_groups import WordGroups
 
 log = logging.getLogger("capjax")
@@ -53,12 +56,19 @@ class BalanceCell:
     weight: float
 
 
+class _CellJson(TypedDict):
+    attribute: Annotated[int, between(0, sys.maxsize)]
+    context: list[Annotated[int, between(0, sys.maxsize)]]
+    items: Annotated[int, between(1, sys.maxsize)]
+    share: float
+    weight: float
+
+
 class _BalanceJson(TypedDict):
     attribute: list[list[str]]
     context: list[list[str]]
-    max_weight: float
-    cells: list[dict]
-    cell_of_record: list[list[int]]
+    cells: list[_CellJson]
+    cell_of_record: list[list[Annotated[int, between(-1, sys.maxsize)]]]
 
 
 @dataclass(frozen=True)
@@ -67,14 +77,12 @@ class Balance:
 
     Attributes:
       attribute, context: groups of words.
-      max_weight: cap of a weight.
       cells: those that have items.
       cell_of_record: the cell of each record of each dataset; -1: it has no attribute.
     """
 
     attribute: WordGroups
     context: WordGroups
-    max_weight: float
     cells: tuple[BalanceCell, ...]
     cell_of_record: tuple[Int[np.ndarray, " records"], ...]
 
@@ -88,16 +96,17 @@ class Balance:
           mitigation, data: sections of a config.
 
         Raises:
-          BalanceError: no caption names a group.
+          BalanceError: no item has a group.
         """
         attribute, context = WordGroups.of(mitigation.attribute), WordGroups.of(mitigation.context)
         numbers: dict[tuple[int, tuple[int, ...]], int] = {}
-        cell_of_record, total, done = [], sum(map(len, sources)), 0
+        cell_of_record, drawn_of_record, total, done = [], [], sum(map(len, sources)), 0
         log.info("mitigation: reading the captions of %s items", f"{total:,}")
-        for source in sources:
-            cells = np.full(len(source), -1, np.int32)
+        for source, share in zip(sources, shares, strict=True):
+            cells, usable = np.full(len(source), -1, np.int32), 0
             for index in range(len(source)):
                 texts = answers(source[index], data)
+                usable += bool(texts)
                 group = attribute.only(texts)
                 if group is not None:
                     key = group, tuple(sorted(context.in_texts(texts)))
@@ -106,23 +115,18 @@ class Balance:
                 if done % _LOG_EVERY == 0:
                     log.info("mitigation: read the captions of %s of %s items", f"{done:,}", f"{total:,}")
             cell_of_record.append(cells)
+            drawn_of_record.append(share / max(usable, 1))
         _check_found("attribute", attribute, {group for group, _ in numbers})
         _check_found("context", context, {group for _, groups in numbers for group in groups})
-        counts = np.zeros(len(numbers), int)
-        drawn = np.zeros(len(numbers))
-        for cells, share in zip(cell_of_record, shares, strict=True):
-            own = np.bincount(cells[cells >= 0], minlength=len(numbers))
-            counts += own
-            drawn += own * share / len(cells)
+        counts = np.stack([np.bincount(cells[cells >= 0], minlength=len(numbers)) for cells in cell_of_record])
+        drawn = np.array(drawn_of_record) @ counts
         drawn /= drawn.sum()
         weights = cell_weights(list(numbers), drawn, mitigation.max_weight, uniform=not len(context))
-        cells_ = tuple(
-            BalanceCell(*key, int(count), float(share), float(weight))
-            for key, count, share, weight in zip(numbers, counts, drawn, weights, strict=True)
+        figures = zip(numbers, counts.sum(0).tolist(), drawn.tolist(), weights.tolist(), strict=True)
+        balance = cls(
+            attribute, context, tuple(BalanceCell(*key, *values) for key, *values in figures), tuple(cell_of_record)
         )
-        balance = cls(attribute, context, mitigation.max_weight, cells_, tuple(cell_of_record))
-        for line in balance.describe():
-            log.info("mitigation: %s", line)
+        balance.report()
         return balance
 
     def record_weights(self, number: int) -> Float[np.ndarray, " records"]:
@@ -140,30 +144,33 @@ class Balance:
         with np.errstate(invalid="ignore"):
             return shares / shares.sum(1, keepdims=True)
 
-    def describe(self) -> list[str]:
-        """Returns lines with the number of items and the weight of each attribute and context, and what could not be
-        balanced."""
-        none = sum(int((cells < 0).sum()) for cells in self.cell_of_record)
-        lines = [f"{sum(cell.items for cell in self.cells):,} items with one attribute, {none:,} others of weight 1"]
+    def report(self):
+        """Logs the number of items and the weight of each attribute and context, and what could not be balanced."""
+        others = sum(int((cells < 0).sum()) for cells in self.cell_of_record)
+        items = sum(cell.items for cell in self.cells)
+        log.info("mitigation: %s items with one attribute, %s others of weight 1", f"{items:,}", f"{others:,}")
         for cell in sorted(self.cells, key=lambda cell: -cell.items)[:_MAX_ROWS]:
-            context = " + ".join(map(self.context.label, cell.context)) or ("no context" if len(self.context) else "")
-            name = ", ".join(filter(None, [self.attribute.label(cell.attribute), context]))
-            lines.append(f"{name}: {cell.items:,} items, weight {cell.weight:.3f}")
+            name = ", ".join(filter(None, [self.attribute.label(cell.attribute), self._context_label(cell.context)]))
+            log.info("mitigation: %s: %s items, weight %.3f", name, f"{cell.items:,}", cell.weight)
         if len(self.cells) > _MAX_ROWS:
-            lines.append(f"and {len(self.cells) - _MAX_ROWS:,} rarer combinations")
+            log.info("mitigation: and %s rarer combinations", f"{len(self.cells) - _MAX_ROWS:,}")
         by_context: dict[tuple[int, ...], set[int]] = {}
         for cell in self.cells:
             by_context.setdefault(cell.context, set()).add(cell.attribute)
-        for context_groups, present in by_context.items():
-            if missing := [self.attribute.label(a) for a in range(len(self.attribute)) if a not in present]:
-                name = " + ".join(map(self.context.label, context_groups)) or "no context"
-                lines.append(f"warning: no item of {name} names {', '.join(missing)}: it cannot be balanced")
-        return lines
+        unbalanced = {context: own for context, own in by_context.items() if len(own) < len(self.attribute)}
+        for context, own in [*unbalanced.items()][:_MAX_ROWS]:
+            missing = ", ".join(self.attribute.label(a) for a in range(len(self.attribute)) if a not in own)
+            log.warning(
+                "mitigation: no item of %s has %s: it cannot be balanced", self._context_label(context), missing
+            )
+
+    def _context_label(self, context: tuple[int, ...]) -> str:
+        return " + ".join(map(self.context.label, context)) or ("no context" if len(self.context) else "")
 
     def save(self, path: Path):
         """Writes a JSON file."""
         value = {
-            "attribute": self.attribute.groups, "context": self.context.groups, "max_weight": self.max_weight,
+            "attribute": self.attribute.groups, "context": self.context.groups,
             "cells": [asdict(cell) for cell in self.cells],
             "cell_of_record": [cells.tolist() for cells in self.cell_of_record],
         }  # fmt: skip
@@ -178,15 +185,16 @@ class Balance:
           ValueError: the file is damaged.
         """
         value = read_json(path, _REMEDY, _BalanceJson)
-        try:
-            cells = tuple(BalanceCell(**cell | {"context": tuple(cell["context"])}) for cell in value["cells"])
-            records = tuple(np.asarray(numbers, np.int32) for numbers in value["cell_of_record"])
-            if any(len(numbers) and not -1 <= numbers.min() <= numbers.max() < len(cells) for numbers in records):
-                raise ValueError("a record is in a cell that does not exist")
-        except (TypeError, KeyError, ValueError, OverflowError) as error:
-            raise ValueError(f"{path} is damaged: {error!s:.120}; {_REMEDY}") from error
         attribute, context = WordGroups.of(value["attribute"]), WordGroups.of(value["context"])
-        return cls(attribute, context, value["max_weight"], cells, records)
+        cells = tuple(BalanceCell(**cell | {"context": tuple(cell["context"])}) for cell in value["cells"])
+        records = tuple(np.asarray(numbers, np.int64) for numbers in value["cell_of_record"])
+        if not (
+            all(numbers.max(initial=-1) < len(cells) for numbers in records)
+            and all(cell.attribute < len(attribute) and max(cell.context, default=-1) < len(context) for cell in cells)
+            and all(0 < value < math.inf for cell in cells for value in (cell.share, cell.weight))
+        ):
+            raise ValueError(f"{path} is damaged: it names groups or records that do not exist; {_REMEDY}")
+        return cls(attribute, context, cells, records)
 
 
 def answers(record: Record, data) -> list[tuple[str, str]]:
@@ -219,10 +227,10 @@ def cell_weights(
 
 
 def _check_found(name: str, groups: WordGroups, present: set[int]):
-    if missing := [number for number in range(len(groups)) if number not in present]:
+    """Raises BalanceError if a group is not present in any item."""
+    if missing := [group for number, group in enumerate(groups.groups) if number not in present]:
+        which = "of this group alone" if name == "attribute" else "of this group and an attribute"
         raise BalanceError(
-            f"mitigation.{name}: no training item {'with an attribute ' if name == 'context' else ''}has a word of the "
-            f"group {groups.groups[missing[0]]}"
-            f"{' and of no other group' if name == 'attribute' else ''}; words match whole words, so list each form "
-            "(man, men), or leave the group out"
+            f"mitigation.{name}: no training item has words {which}: {missing[0]}. Words match whole words: list each "
+            "form (man, men), or leave the group out"
         )

@@ -320,11 +320,16 @@ def make_train_iterator(
             targets.counterfactuals = Counterfactuals.of(mitigation)
     has_hard_share = any(stage.hard is not None for stage in stages)
     setting = "data.buckets" if data.buckets else "data.curriculum's `hard`" if has_hard_share else ""
-    weights = _record_weights(balance, splits, sources) if balance else None
-    by_sampling = mitigation is not None and mitigation.balance == "sampling"
+    mode = mitigation.balance if mitigation is not None else ""
+    weights = _record_weights(balance, splits, sources) if mode else None
     pools = [
         _make_pool(
-            number, split, source, stage_targets[0], setting, weights[number] if weights and by_sampling else None
+            number,
+            split,
+            source,
+            stage_targets[0],
+            setting,
+            weights[number] if weights and mode == "sampling" else None,
         )
         for number, (split, source) in enumerate(zip(splits, sources, strict=True))
     ]
@@ -332,7 +337,7 @@ def make_train_iterator(
     order = BatchOrder(pools, stages, batch_size=batch_size, seed=seed)
     load = _TrainLoader(
         order, loaders, batch_size=batch_size, rows=_rows(rows, batch_size), seed=seed,
-        loss_weights=None if by_sampling else weights,
+        loss_weights=weights if mode == "weights" else None,
     )  # fmt: skip
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
@@ -355,12 +360,13 @@ def measure_balance(config, sources: Sequence | None = None) -> Balance:
     return Balance.of(sources, [split.weight for split in splits], config.mitigation, config.data)
 
 
-def _record_weights(balance: Balance, splits: Sequence[DatasetSplit], sources: Sequence) -> list[np.ndarray]:
+def _record_weights(balance: Balance | None, splits: Sequence[DatasetSplit], sources: Sequence) -> list[np.ndarray]:
     """Returns the weight of each record of each dataset.
 
     Raises:
       DataError: The weights are those of other datasets.
     """
+    assert balance is not None, "the weights for mitigation.balance"
     counts = [len(cells) for cells in balance.cell_of_record]
     if counts != [len(source) for source in sources]:
         names = ", ".join(

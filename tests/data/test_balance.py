@@ -133,7 +133,7 @@ def test_a_saved_balance_loads_alike_and_a_damaged_one_is_named(config, tmp_path
     value = json.loads(path.read_text()) | {"cell_of_record": [[10**6]]}
     Path(tmp_path / "digests.json").unlink()
     path.write_text(json.dumps(value))
-    with pytest.raises(ValueError, match=r"balance\.json is damaged"):
+    with pytest.raises(ValueError, match=r"balance\.json is damaged: it names groups or records that do not exist"):
         Balance.load(path)
 
 
