@@ -80,12 +80,12 @@ def evaluate(config, workdir_path: str, checkpoint: str = "", output: str | None
     placed = rules.params(pure_model.shapes, pure_model.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
     batch_stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in batch_stats.items()}
-    neighbors = workdir.neighbors(config.decode)
+    neighbors, attribute_shares = workdir.neighbors(config.decode), workdir.attribute_shares(config.decode, config)
     generator = Generator(
         pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
-        xla_options=config.eval.xla_options,
+        xla_options=config.eval.xla_options, attribute_shares=attribute_shares,
     )  # fmt: skip
-    split = EvalSplit.open(config, vocabulary, rules, workdir.attribute_shares(config.decode, config))
+    split = EvalSplit.open(config, vocabulary, rules, attribute_shares)
     result = split.evaluate(generator, params, batch_stats)
     if hosts.is_first():
         folder = workdir.path / f"step_{step}" if checkpoint not in ("", "best") else workdir.path

@@ -17,6 +17,8 @@ from jaxtyping import Float
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import coo_array, csr_array, eye_array, hstack
 
+from capjax.data.counterfactual import Counterfactuals
+from capjax.metrics.languages import is_english
 from capjax.text.word_groups import WordGroups
 
 log = logging.getLogger("capjax")
@@ -48,6 +50,15 @@ class AttributeShares:
         """Returns the constraint that all attributes are equally frequent in each context."""
         shape = max(len(context), 1), len(attribute)
         return cls(attribute, context, np.full(shape, 1 / len(attribute)), margin)
+
+    def counterparts(self, text: str, lang: str) -> list[str]:
+        """Returns the text with the words of each other attribute, where it can be (see `Counterfactuals`)."""
+        group = self.attribute.only([(text, lang)])
+        if group is None or not is_english(lang) or len(set(map(len, self.attribute.groups))) > 1:
+            return []
+        others = [other for other in range(len(self.attribute)) if other != group]
+        texts = [Counterfactuals(self.attribute, (), 1.0).exchange(text, group, other) for other in others]
+        return [other for other in texts if other != text]
 
     def choose(self, candidates: Sequence[Sequence[tuple[str, float]]], lang: str) -> list[int]:
         """Returns the number of the candidate that is chosen for each item.

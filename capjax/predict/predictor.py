@@ -142,7 +142,7 @@ class Predictor:
         if key not in self._generators:
             self._generators[key] = Generator(
                 self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options),
-                return_attention=attention,
+                return_attention=attention, attribute_shares=self._workdir.attribute_shares(options, self.config),
             )  # fmt: skip
         return self._generators[key]
 
@@ -185,7 +185,6 @@ class Predictor:
             raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
         _check_media(media, batch_size)
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
-        attribute_shares = self._workdir.attribute_shares(generator.options, self.config)
         captions: dict[int, Caption] = {}
         pending: dict[int, MediaSample] = {}
 
@@ -204,8 +203,8 @@ class Predictor:
                 flush()
         if pending:
             flush()
-        if attribute_shares:
-            _choose(captions, lang, attribute_shares)
+        if generator.attribute_shares:
+            _choose(captions, lang, generator.attribute_shares)
         return [captions[index] for index in sorted(captions)]
 
     def read(self, media) -> MediaSample:

@@ -72,12 +72,15 @@ def with_p(value: float, compared: Comparison | None, digits: int = 3) -> str:
     return f"{text} (p {'< 0.001' if compared.p_value < 0.001 else f'= {compared.p_value:.3f}'})"
 
 
-def row(root: Path, data: Path, name: str, seed: int, base: str) -> dict[str, str]:
+def row(root: Path, name: str, seed: int, base: str) -> dict[str, str]:
     """The figures of an arm, with p-values of the differences from `base`."""
     figures, is_base = {"mitigation": name, "seed": str(seed)}, name == base
     paths = {split: root / f"captions-{split}.json" for split in ("val", "test")}
+    training = root / "captions-train.json"  # not the dataset, whose photos would be compared for near-duplicates
     own, other = ({split: predictions_of(root / f"{arm}_{seed}", split) for split in paths} for arm in (name, base))
-    reports = {split: analyze(Inputs(own[split], paths[split], training=data, compare=other[split])) for split in paths}
+    reports = {
+        split: analyze(Inputs(own[split], paths[split], training=training, compare=other[split])) for split in paths
+    }
     zhao, leakage = reports["val"].amplification, {split: report.leakage for split, report in reports.items()}
     figures["amplification, val"] = with_p(zhao.value, None if is_base else reports["val"].compared_amplification)
     predictions, base_predictions = (read_predictions(path["test"], lang="en") for path in (own, other))
@@ -117,7 +120,7 @@ def main():
     media, data = root / "media", root / "data"
     if not media.is_dir():
         write_data(media)
-    for split in ("val", "test"):
+    for split in ("train", "val", "test"):
         lines = [json.loads(line) for line in (media / "captions.jsonl").read_text().splitlines()]
         captions = {line["id"]: line["captions"] for line in lines if line["split"] == split}
         (root / f"captions-{split}.json").write_text(json.dumps(captions))
@@ -133,9 +136,9 @@ def main():
                 for split, shares in (("val", "training"), ("test", "equal")):
                     constraint = [*WORDS, f"decode.attribute_shares={shares}", f"data.eval={data}@{split}"]
                     evaluate(workdir, predictions_of(root / f"shares_{seed}", split).parent, [*own, *constraint])
-                rows.append(row(root, data, name, seed, "none"))
+                rows.append(row(root, name, seed, "none"))
                 name = "shares"
-            rows.append(row(root, data, name, seed, "none"))
+            rows.append(row(root, name, seed, "none"))
     print_table(rows)
 
 
