@@ -120,7 +120,7 @@ class Balance:
         _check_found("context", context, {group for _, groups in numbers for group in groups})
         counts = np.stack([np.bincount(cells[cells >= 0], minlength=len(numbers)) for cells in cell_of_record])
         drawn = np.array(drawn_of_record) @ counts
-        drawn /= drawn.sum()
+        drawn = drawn / drawn.sum()
         weights = cell_weights(list(numbers), drawn, mitigation.max_weight, uniform=not len(context))
         figures = zip(numbers, counts.sum(0).tolist(), drawn.tolist(), weights.tolist(), strict=True)
         balance = cls(

@@ -138,7 +138,7 @@ class Generator:
             gathered = rules.gathered()
             shardings = gathered.params(pure_model.shapes, pure_model.axes)
             self._search_with_rules = gathered.activate(self._search)
-            encode, generate, score = map(rules.activate, (encode, generate, score))
+            encode, generate, score = rules.activate(encode), rules.activate(generate), rules.activate(score)
 
             def gather(params: Arrays) -> Arrays:
                 place = jax.lax.with_sharding_constraint
@@ -336,9 +336,9 @@ class Generator:
         if self.attribute_shares is None:
             return [caption(row, i) for row, i in enumerate(best)]
         hypotheses_of_rows = [
-            [caption(row, i) for i in np.flatnonzero(np.isfinite(own))] for row, own in enumerate(scores)
+            [caption(row, i) for i in np.flatnonzero(np.isfinite(own)).tolist()] for row, own in enumerate(scores)
         ]
-        return [replace(best, alternatives=tuple(others)) for best, *others in hypotheses_of_rows]
+        return [replace(first, alternatives=tuple(others)) for first, *others in hypotheses_of_rows]
 
     def _add_counterparts(
         self, params, batch_stats, encoded: Encoded, captions: list[Caption], lang: str
@@ -364,7 +364,7 @@ class Generator:
         alpha = self.options.length_penalty if self.options.method == "beam" else 0.0
         for row, number, text, tokens in written:
             own = log_probs[row, number, : len(tokens)].tolist()
-            score = sum(own) / float(length_normalizer(np.asarray(len(tokens)), alpha))
+            score = sum(own) / float(length_normalizer(jnp.asarray(len(tokens)), alpha))
             counterpart = Caption(text, lang, score, tuple(tokens), tuple(own))
             captions[row] = replace(captions[row], alternatives=(*captions[row].alternatives, counterpart))
         return captions

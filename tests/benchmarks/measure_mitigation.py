@@ -33,8 +33,8 @@ ARMS: dict[str, list[str]] = {
 }
 SMALL = [
     "data.image_size=32", "data.target_len=20", "model.width=64", "model.encoder.options.channels=24",
-    "model.decoder.options.layers=1", "optimizer.warmup_steps=50", "train.eval_every=0", "checkpoint.every=1000000",
-    "train.tensorboard=false", "checkpoint.best=CIDEr-D",
+    "model.encoder.options.depths=(0, 1, 1)", "model.decoder.options.layers=1", "optimizer.warmup_steps=50",
+    "train.eval_every=0", "checkpoint.every=1000000", "train.tensorboard=false", "checkpoint.best=CIDEr-D",
 ]  # fmt: skip
 
 
