@@ -1,8 +1,8 @@
 """Pictures with a planted co-occurrence: a figure beside a shape, where the shape tells whether it is a man or a woman.
 
 In the training pictures, 90 % of the figures beside a star are men, and 90 % of those beside a square are women. In a
-quarter of the pictures the body of the figure shows what it is (a box, or a skirt); in the others it hardly does, and
-people who describe it write *person* in two of five cases.
+quarter of the pictures the body of the figure shows what it is (a dark box, or a light skirt); in the others it hardly
+does, and people who describe it write *person* in two of five cases.
 """
 
 import json
@@ -62,7 +62,7 @@ def _draw(rng: np.random.Generator, gender: str, clear: bool, shape: str, colour
     pen = ImageDraw.Draw(picture)
     # The figure: a head, and a body whose hem is wider than its shoulders if it is a skirt.
     x, y, size = rng.uniform(0.22, 0.3), rng.uniform(0.42, 0.58), rng.uniform(0.85, 1.1)
-    grey = tuple([int(rng.integers(70, 110))] * 3)
+    grey = tuple([int(np.clip(100 + 60 * skirt, 0, 200))] * 3)
     shoulder, hem = (0.09 - 0.03 * skirt) * size, (0.12 + 0.06 * skirt) * size
     top, bottom, radius = y - 0.1 * size, y + 0.25 * size, 0.07 * size
     body = [(x - shoulder, top), (x + shoulder, top), (x + hem, bottom), (x - hem, bottom)]
