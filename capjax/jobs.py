@@ -46,6 +46,8 @@ def evaluate_exported(config, workdir_path: str, model: str, output: str | None 
     generator.check(config)
     if differences := generator.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
+    if config.decode.attribute_shares:
+        log.warning("decode.attribute_shares is not applied: a SavedModel returns the best hypothesis alone")
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
     result = EvalSplit.open(config, generator.vocabulary, rules).evaluate(generator, {}, {})
     result.write(
