@@ -46,6 +46,8 @@ def evaluate_exported(config, workdir_path: str, model: str, output: str | None 
     generator.check(config)
     if differences := generator.differences(config):
         log.warning("the SavedModel decodes with its own options: %s", ", ".join(differences))
+    if config.decode.attribute_shares:
+        log.warning("decode.attribute_shares is not applied: a SavedModel returns the best hypothesis alone")
     rules = ShardingRules(make_mesh(config.mesh), config.mesh.logical_axis_rules)
     result = EvalSplit.open(config, generator.vocabulary, rules).evaluate(generator, {}, {})
     result.write(
@@ -80,12 +82,13 @@ def evaluate(config, workdir_path: str, checkpoint: str = "", output: str | None
     placed = rules.params(pure_model.shapes, pure_model.axes)
     params = {name: jax.device_put(np.asarray(value), placed[name]) for name, value in params.items()}
     batch_stats = {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in batch_stats.items()}
-    neighbors = workdir.neighbors(config.decode)
+    neighbors, attribute_shares = workdir.neighbors(config.decode), workdir.attribute_shares(config.decode, config)
     generator = Generator(
         pure_model, vocabulary, config.decode, config.data, neighbors, rules=rules,
-        xla_options=config.eval.xla_options,
+        xla_options=config.eval.xla_options, attribute_shares=attribute_shares,
     )  # fmt: skip
-    result = EvalSplit.open(config, vocabulary, rules).evaluate(generator, params, batch_stats)
+    split = EvalSplit.open(config, vocabulary, rules, attribute_shares)
+    result = split.evaluate(generator, params, batch_stats)
     if hosts.is_first():
         folder = workdir.path / f"step_{step}" if checkpoint not in ("", "best") else workdir.path
         write_eval(result, config, workdir, step, storage_path(output) if output else folder)

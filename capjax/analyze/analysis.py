@@ -16,7 +16,7 @@ from capjax.analyze.frequencies import Frequency, by_slice, compare, frequencies
 from capjax.analyze.labels import LabeledObject, Labels, read_objects
 from capjax.analyze.lexicon import Lexicon
 from capjax.analyze.media import ItemMedia
-from capjax.analyze.model_bias import Amplification, AmplificationMeasure, Leakage, measure_leakage
+from capjax.analyze.model_bias import Amplification, AmplificationMeasure, Leakage, LeakageMeasure
 from capjax.analyze.near_duplicates import NearDuplicate, PhotoSet, find_near_duplicates
 from capjax.analyze.parser import Parser
 from capjax.analyze.slices import by_duration, by_length, by_number_of_objects, by_training_frequency
@@ -94,7 +94,9 @@ class Analysis:
       comparison: {kind: difference from the other system}.
       matrices: confusion matrices.
       data_bias: of the references, and of the training data.
-      amplification, leakage: of the model; `compared_amplification`: its difference from that of the other system.
+      amplification, leakage: bias of the model.
+      other_amplification, other_leakage: bias of the other system.
+      compared_amplification, compared_leakage: the model's less the other system's.
       near_duplicates: photos of one split that are nearly those of another.
       media: files of the items, or None.
       notes: what could not be analyzed, and why.
@@ -114,8 +116,11 @@ class Analysis:
     matrices: list[ConfusionMatrix] = field(default_factory=list)
     data_bias: list[DataBias] = field(default_factory=list)
     amplification: Amplification | None = None
-    compared_amplification: Comparison | None = None
     leakage: Leakage | None = None
+    other_amplification: Amplification | None = None
+    other_leakage: Leakage | None = None
+    compared_amplification: Comparison | None = None
+    compared_leakage: Comparison | None = None
     near_duplicates: list[NearDuplicate] = field(default_factory=list)
     media: ItemMedia | None = None
     notes: list[str] = field(default_factory=list)
@@ -137,6 +142,7 @@ class _Analyzer:
         self.result = Analysis(inputs)
         self.english: CaptionErrors | None = None
         self.other_english: CaptionErrors | None = None
+        self.other_captions: dict[Id, str] = {}
         self.labels: Labels | None = None
         self.english_labels: dict[Id, list[LabeledObject]] | None = None
         self.training: TrainingData | None = None
@@ -199,7 +205,7 @@ class _Analyzer:
             compared = find_errors(other_predictions, references, lang=lang, labels=labels, lexicon=self.lexicon)
             result.other_findings |= {self._key(id, lang): own for id, own in compared.findings.items()}
             if is_english(lang):
-                self.other_english = compared
+                self.other_english, self.other_captions = compared, other_predictions
 
     def _predictions(self, path: Path, references: Mapping, lang: str) -> tuple[dict, dict, dict]:
         predictions = read_predictions(path, lang=lang)
@@ -298,16 +304,25 @@ class _Analyzer:
             data_genders = {id: _gender(own) for id, own in self.training_captions.items()}
             name = f"training data ({self.training.path})"
             result.data_bias.append(_data_bias(name, data_terms, self.training.languages))
-        measure = AmplificationMeasure(data_terms, data_genders)
-        system = _terms_and_genders(errors)
-        result.amplification = measure.measure(*system, seed=self.inputs.seed)
-        if self.other_english and result.amplification.value is not None and len(errors.captions) >= _MIN_ITEMS:
-            other = _terms_and_genders(self.other_english)
-            result.compared_amplification = measure.compare(system, other, seed=self.inputs.seed)
+        self._measure_model_bias(errors, AmplificationMeasure(data_terms, data_genders))
+
+    def _measure_model_bias(self, errors: CaptionErrors, amplification: AmplificationMeasure):
+        result, seed = self.result, self.inputs.seed
         words = {id: [word for caption in own for word in caption.words] for id, own in errors.references.items()}
-        captions = {id: result.captions[self._key(id, lang)] for id in errors.captions}
-        references = {id: result.references[self._key(id, lang)] for id in errors.captions}
-        result.leakage = measure_leakage(captions, references, words, seed=self.inputs.seed)
+        captions = {id: result.captions[self._key(id, self._english_lang)] for id in errors.captions}
+        references = {id: result.references[self._key(id, self._english_lang)] for id in errors.captions}
+        leakage = LeakageMeasure(references, words, seed=seed)
+        system = _terms_and_genders(errors)
+        result.amplification, result.leakage = amplification.measure(*system, seed=seed), leakage.measure(captions)
+        if not self.other_english:
+            return
+        other = _terms_and_genders(self.other_english)
+        result.other_amplification = amplification.measure(*other, seed=seed)
+        result.other_leakage = leakage.measure(self.other_captions)
+        measured = result.amplification.value is not None and result.other_amplification.value is not None
+        if measured and len(errors.captions) >= _MIN_ITEMS:
+            result.compared_amplification = amplification.compare(system, other, seed=seed)
+        result.compared_leakage = leakage.compare(captions, self.other_captions)
 
     def _find_duplicates(self):
         """Compares the photos of the training data's splits with each other, and those of `train` with the items'."""

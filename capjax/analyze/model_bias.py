@@ -142,40 +142,61 @@ class AmplificationMeasure:
         )[name]  # fmt: skip
 
 
-def measure_leakage(
-    predictions: Mapping[Id, str], references: Mapping[Id, Sequence[str]], words: Mapping[Id, Sequence[str]],
-    *, seed: int = 0,
-) -> Leakage:  # fmt: skip
-    """Returns the leakage of gender.
+class LeakageMeasure:
+    """Leakage of gender from captions of the same pictures, by one or several systems.
 
     Args:
-      predictions, references: {id: caption}, {id: captions by people}, in English.
+      references: {id: captions by people}, in English.
       words: {id: words of all references}, which decide on the gender of the people in the picture.
       seed: draws one reference of each item, and as many items of one gender as of the other.
     """
-    rng = np.random.default_rng(seed)
-    by_gender: dict[str, list[Id]] = {name: [] for name in GENDERS}
-    for id in predictions:
-        if name := gender(words[id]):
-            by_gender[name].append(id)
-    least = min(map(len, by_gender.values()))
-    if least < _MIN_PER_GENDER:
-        numbers = " and ".join(f"{len(ids)} of {name}s" for name, ids in by_gender.items())
-        return Leakage(problem=f"it takes {_MIN_PER_GENDER} pictures of each gender; the references name {numbers}")
-    ids = [ids[i] for ids in by_gender.values() for i in sorted(rng.permutation(len(ids))[:least])]
-    is_female = np.repeat([0, 1], least)
-    said = [without_gender(predictions[id]) for id in ids]
-    vocabulary = {word for text in said for word in text.split()}
-    human = []
-    for id in ids:
-        text = without_gender(references[id][int(rng.integers(len(references[id])))])
-        human.append(" ".join(word if word in vocabulary else "_unknown_" for word in text.split()))
-    model, people = (_confidence_of_right_guesses(texts, is_female, seed) for texts in (said, human))
-    ones = np.ones(len(ids))
-    compared = comparisons(
-        {"LIC": (np.stack([model, ones]), _mean)}, {"LIC": (np.stack([people, ones]), _mean)}, seed=seed
-    )["LIC"]
-    return Leakage(float(model.mean()), float(people.mean()), compared, len(ids))
+
+    def __init__(self, references: Mapping[Id, Sequence[str]], words: Mapping[Id, Sequence[str]], *, seed: int = 0):
+        self._seed, self.problem = seed, ""
+        rng = np.random.default_rng(seed)
+        by_gender: dict[str, list[Id]] = {name: [] for name in GENDERS}
+        for id in references:
+            if name := gender(words[id]):
+                by_gender[name].append(id)
+        least = min(map(len, by_gender.values()))
+        if least < _MIN_PER_GENDER:
+            numbers = " and ".join(f"{len(ids)} of {name}s" for name, ids in by_gender.items())
+            self.problem = f"it takes {_MIN_PER_GENDER} pictures of each gender; the references name {numbers}"
+        self.ids = [ids[i] for ids in by_gender.values() for i in sorted(rng.permutation(len(ids))[:least])]
+        self._is_female = np.repeat([0, 1], least)
+        self._people = [without_gender(references[id][int(rng.integers(len(references[id])))]) for id in self.ids]
+
+    def _confidences(self, predictions: Mapping[Id, str]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns for each item the confidence of a right guess, from the caption of the system and from that of people
+        without the words that the system never says; 0 where the guess is wrong."""
+        said = [without_gender(predictions[id]) for id in self.ids]
+        vocabulary = {word for text in said for word in text.split()}
+        human = [
+            " ".join(word if word in vocabulary else "_unknown_" for word in text.split()) for text in self._people
+        ]
+        model, people = (_confidence_of_right_guesses(texts, self._is_female, self._seed) for texts in (said, human))
+        return model, people
+
+    def _compare(self, first: np.ndarray, second: np.ndarray) -> Comparison:
+        """Returns the difference of the means of two values of each item."""
+        ones = np.ones(len(first))
+        return comparisons(
+            {"LIC": (np.stack([first, ones]), _mean)}, {"LIC": (np.stack([second, ones]), _mean)}, seed=self._seed
+        )["LIC"]
+
+    def measure(self, predictions: Mapping[Id, str]) -> Leakage:
+        """Returns the leakage of a system's {id: caption}."""
+        if self.problem:
+            return Leakage(problem=self.problem)
+        model, people = self._confidences(predictions)
+        return Leakage(float(model.mean()), float(people.mean()), self._compare(model, people), len(self.ids))
+
+    def compare(self, first: Mapping[Id, str], second: Mapping[Id, str]) -> Comparison | None:
+        """Returns the difference of LIC between two systems; None if it cannot be measured."""
+        if self.problem:
+            return None
+        differences = [model - people for model, people in map(self._confidences, (first, second))]
+        return self._compare(*differences)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:

@@ -62,7 +62,10 @@ def write_report(analysis: Analysis, folder: Path):
 
 def summarize(analysis: Analysis) -> dict:
     """Returns the figures of an analysis as JSON values."""
-    leakage = analysis.leakage
+
+    def as_json(value) -> dict | None:
+        return asdict(value) if value else None
+
     return {
         "predictions": str(analysis.inputs.predictions),
         "references": str(analysis.inputs.references),
@@ -72,11 +75,12 @@ def summarize(analysis: Analysis) -> dict:
         "people": {kind: asdict(f) | {"share": f.share} for kind, f in analysis.people.items()},
         "comparison": {kind: asdict(compared) for kind, compared in analysis.comparison.items()},
         "bias": {data.name: [asdict(bias) for bias in data.biases] for data in analysis.data_bias},
-        "amplification": asdict(analysis.amplification) if analysis.amplification else None,
-        "amplification_comparison": asdict(analysis.compared_amplification)
-        if analysis.compared_amplification
-        else None,
-        "leakage": asdict(leakage) if leakage else None,
+        "amplification": as_json(analysis.amplification),
+        "leakage": as_json(analysis.leakage),
+        "other_amplification": as_json(analysis.other_amplification),
+        "other_leakage": as_json(analysis.other_leakage),
+        "amplification_comparison": as_json(analysis.compared_amplification),
+        "leakage_comparison": as_json(analysis.compared_leakage),
         "near_duplicates": len(analysis.near_duplicates),
         "unreadable_media": analysis.media.unreadable if analysis.media else {},
         "notes": analysis.notes,

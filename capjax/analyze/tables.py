@@ -12,6 +12,7 @@ from capjax.analyze.analysis import Analysis
 from capjax.analyze.dataset_bias import holm
 from capjax.analyze.findings import KINDS
 from capjax.analyze.frequencies import Frequency
+from capjax.metrics.significance import Comparison
 
 Cell = str | int | float | None
 
@@ -151,3 +152,26 @@ def _biases(analysis: Analysis) -> Iterator[Table]:
         ]
         columns = ("what", "gender in the data", "share in the data", "share said", "amplification", "captions")
         yield Table("amplification", "Gender by object and action", columns, terms)
+    yield from _bias_comparison(analysis)
+
+
+def _bias_comparison(analysis: Analysis) -> Iterator[Table]:
+    amplification, leakage = analysis.other_amplification, analysis.other_leakage
+    rows: list[tuple[Cell, ...]] = []
+    if (compared := analysis.compared_amplification) and analysis.amplification and amplification:
+        rows.append(("amplification", analysis.amplification.value, amplification.value, *_difference(compared)))
+    if (compared := analysis.compared_leakage) and analysis.leakage and leakage:
+        own, other = analysis.leakage.lic, leakage.lic
+        assert own and other  # a comparison has both
+        rows.append(("leakage (LIC)", own.difference, other.difference, *_difference(compared)))
+    if rows:
+        columns = ("measure", "value", "other's value", "difference", "low", "high", "p")
+        note = (
+            "low and high: 95 % confidence interval of the difference. p: approximate randomization, paired by item. A "
+            "mitigation that lowers amplification can raise leakage: compare both."
+        )
+        yield Table("bias_comparison", f"Bias compared with {analysis.inputs.compare}", columns, rows, note)
+
+
+def _difference(compared: Comparison) -> tuple[Cell, ...]:
+    return compared.difference, compared.low, compared.high, compared.p_value

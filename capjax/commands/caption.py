@@ -30,6 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--lang", help="language to write (default: the first language of the model)")
     add("--num-beams", "--beams", type=int, help="hypotheses kept by beam search (default: as in the run's config)")
     add("--max-len", type=int, help="largest number of tokens in a caption (default: as in the run's config)")
+    add("--attribute-shares", choices=("training", "equal"), help="of the words of the run's mitigation.attribute, in "
+        "all captions of the command (default: as in the run's config)")  # fmt: skip
     add("--batch", type=int, help="photos, videos or windows in a batch (default: 32; for events 8)")
     add("--json", action="store_true", help="print one JSON object per line: path, caption, lang, score; for events "
         "path, lang, duration, and events with start, end, caption, score")  # fmt: skip
@@ -53,7 +55,8 @@ def run(args) -> int:
     from capjax import predict  # imports JAX, which then reads the environment that `start` sets
     from capjax.workdir.layout import Workdir
 
-    options = {name: getattr(args, name) for name in ("num_beams", "max_len") if getattr(args, name) is not None}
+    names = ("num_beams", "max_len", "attribute_shares")
+    options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if options.get("num_beams"):
         options["method"] = "beam"
     plugins.import_plugins(args.plugins)
@@ -85,8 +88,11 @@ def _check(args, config):
 def _print_captions(predictor, paths: list[str], args, options: dict) -> bool:
     """Returns whether a file could not be read."""
     any_failed, size = False, args.batch or 32
-    for start in range(0, len(paths), size):
-        batch = paths[start : start + size]
+    # A constraint on all captions needs all of them; else those of a batch are printed once they are there.
+    is_constrained = options.get("attribute_shares") or predictor.config.decode.attribute_shares
+    step = max(len(paths), 1) if is_constrained else size
+    for start in range(0, len(paths), step):
+        batch = paths[start : start + step]
         media = (sys.stdin.buffer.read() if path == "-" else Path(path) for path in batch)
         captions = predictor.caption(media, lang=args.lang, batch_size=size, **options)
         for path, caption in zip(batch, captions, strict=True):

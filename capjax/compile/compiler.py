@@ -121,7 +121,11 @@ def lower(config, mesh: Mesh, name: str) -> LoweredProgram:
     batch = {
         entry: jax.ShapeDtypeStruct(entry_shape, dtype, sharding=sharding)
         for entry, (entry_shape, dtype) in batch_shapes(
-            vocabulary, config.data, batch_size=size, feature_shape=shape
+            vocabulary,
+            config.data,
+            batch_size=size,
+            feature_shape=shape,
+            loss_weights=name == "train" and config.mitigation.balance == "weights",
         ).items()
     }
     arguments: tuple

@@ -8,7 +8,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from capjax.config.settings import Group, Setting, choice, fraction, non_empty, non_negative, positive, registered
+from capjax.config.settings import (
+    Group,
+    Setting,
+    choice,
+    fraction,
+    non_empty,
+    non_negative,
+    positive,
+    registered,
+    share,
+    word_groups,
+)  # fmt: skip
 
 # Options of the TPU compiler. A limit of 12 MB of vector memory for the tiles of a kernel, in place of 16, shortens
 # compilation, because the code of a kernel grows with its tiles, and costs little speed (docs/results.md).
@@ -187,6 +198,34 @@ _TRAIN = Group(
     profile=Setting((), "Steps (FIRST, LAST) of which a profiler trace is written into `profile/` of the workdir."),
 )  # fmt: skip
 
+_MITIGATION = Group(
+    "Mitigation of bias: associations of an attribute, such as gender, with a context; see docs/guides/mitigation.md.",
+    attribute=Setting(
+        (), 'Groups of words for an attribute: (("man", "men", "boy"), ("woman", "women", "girl")). Whole words of any '
+        "language and in any case; list each form.", word_groups,
+    ),
+    context=Setting(
+        (), 'Groups of words for contexts, such as (("kitchen",), ("skateboard", "skateboards")). Empty: attributes '
+        "are balanced by themselves.", word_groups,
+    ),
+    balance=Setting(
+        "", "How training items are weighted so that the attribute does not depend on the context: `sampling` draws "
+        "them more or less often, `weights` weights their loss. Empty: not at all.", choice("", "sampling", "weights"),
+    ),
+    counterfactual=Setting(
+        0.0,
+        "Share of the English captions, of items whose captions do not all name the same attribute, in which the words "
+        "of one group are exchanged for those of another at the same position of the group.",
+        share,
+    ),
+    neutral=Setting(
+        (), 'Words that are written in place of those of any group, such as ("person", "people", "child"); an empty '
+        "word where there is none. Empty: words of another group.",
+    ),
+    max_weight=Setting(10.0, "Largest weight of an item, so that a few items of a rare combination do not dominate.",
+                       positive),
+)  # fmt: skip
+
 _CHECKPOINT = Group(
     "Checkpoints.",
     every=Setting(200, "Steps between two checkpoints.", positive),
@@ -213,6 +252,14 @@ _DECODE = Group(
     consensus_weight=Setting(
         60.0, "Weight of that agreement, which is between 0 and 1, relative to the hypothesis's score.", non_negative
     ),
+    attribute_shares=Setting(
+        "",
+        "Constraint on all captions of an evaluation: of those that name a context (`mitigation.context`) and one "
+        "attribute (`mitigation.attribute`), each attribute has a share as in the `training` data, or an `equal` one. "
+        "Empty: none.",
+        choice("", "training", "equal"),
+    ),
+    share_margin=Setting(0.01, "Largest deviation from these shares.", fraction),
     temperature=Setting(1.0, "Temperature of sampling."),
     top_k=Setting(0, "Sample from this many most probable tokens. 0: from all.", non_negative),
     top_p=Setting(1.0, "Sample from the most probable tokens whose probabilities reach this sum."),
@@ -281,6 +328,7 @@ ROOT = Group(
     model=_MODEL,
     optimizer=_OPTIMIZER,
     train=_TRAIN,
+    mitigation=_MITIGATION,
     checkpoint=_CHECKPOINT,
     decode=_DECODE,
     eval=_EVAL,

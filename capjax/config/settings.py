@@ -52,9 +52,22 @@ def registered(kind: str, *names: str) -> Check:
     return Check(allows, f"{', '.join(names)}, or one of a plug-in", choices)
 
 
+def _are_word_groups(value) -> bool:
+    if not all(isinstance(group, (tuple, list)) and group for group in value):
+        return False
+    if not all(isinstance(word, str) and any(map(str.isalnum, word)) for group in value for word in group):
+        return False
+    words = [word for group in value for word in {word.casefold() for word in group}]
+    return len(words) == len(set(words))
+
+
+word_groups = Check(
+    _are_word_groups, 'groups of words, none of them in two groups, such as (("man", "men"), ("woman", "women"))'
+)
 positive = Check(lambda value: value >= 1, "1 or more")
 non_negative = Check(lambda value: value >= 0, "0 or more")
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a fraction: at least 0 and below 1")
+share = Check(lambda value: 0.0 <= value <= 1.0, "a share: from 0 to 1")
 non_empty = Check(bool, "at least one element")
 
 

@@ -35,6 +35,7 @@ def check(config: ConfigDict):
         if not isinstance(weight, (int, float)):
             raise ConfigError(f"train.loss_terms.{name} = {weight!r}: expected a number, the weight of the term")
     _check_profile(values["train.profile"])
+    _check_mitigation(values)
     _check_scores(values)
     _check_buckets(values["data.buckets"], values["data.num_frames"])
     _check_curriculum(values)
@@ -43,6 +44,53 @@ def check(config: ConfigDict):
 def _check_profile(steps: tuple):
     if steps and not (len(steps) == 2 and all(type(step) is int for step in steps) and 1 <= steps[0] <= steps[1]):
         raise ConfigError(f"train.profile = {steps!r}: expected the first and last step to trace: (100, 105)")
+
+
+def _check_mitigation(values: dict):
+    attribute = values["mitigation.attribute"]
+    if len(attribute) == 1:
+        raise ConfigError(f"mitigation.attribute = {attribute!r}: expected two groups of words or more")
+    for key in ("mitigation.balance", "mitigation.counterfactual", "decode.attribute_shares"):
+        if values[key] and not attribute:
+            raise ConfigError(
+                f"{key} = {values[key]!r} needs mitigation.attribute, the words that it is about, such as "
+                '(("man", "men"), ("woman", "women"))'
+            )
+    if values["mitigation.counterfactual"]:
+        _check_counterfactual(values)
+    if values["decode.attribute_shares"]:
+        check_attribute_shares(values)
+
+
+def _check_counterfactual(values: dict):
+    neutral, groups = values["mitigation.neutral"], values["mitigation.attribute"]
+    if not all(isinstance(word, str) for word in neutral):
+        raise ConfigError(f'mitigation.neutral = {neutral!r}: expected words, such as ("person", "people")')
+    lengths = [len(group) for group in (*groups, *([neutral] if neutral else []))]
+    if len(set(lengths)) > 1:
+        raise ConfigError(
+            "mitigation.counterfactual exchanges words at the same position of their groups, and the groups of "
+            f"mitigation.attribute{' and mitigation.neutral' if neutral else ''} have "
+            f"{', '.join(map(str, lengths))} words; give them the same number"
+        )
+    if values["data.task"] == "dense":
+        raise ConfigError("mitigation.counterfactual is for whole captions; data.task = 'dense' has events")
+
+
+def check_attribute_shares(values: dict):
+    """Raises ConfigError unless `decode.attribute_shares` goes with the other settings, given by dotted key."""
+    where = f"decode.attribute_shares = {values['decode.attribute_shares']!r}"
+    if not values["mitigation.attribute"]:
+        raise ConfigError(f"{where} needs mitigation.attribute, which the config of this model does not have")
+    if values["decode.method"] == "greedy" or values["decode.num_beams"] == 1:
+        raise ConfigError(
+            f"{where} chooses among several candidates: set decode.method to beam or sample, and decode.num_beams to 2 "
+            "or more"
+        )
+    if values["decode.num_neighbors"]:
+        raise ConfigError(f"{where} does not go with decode.num_neighbors, which chooses as well; set one of them")
+    if values["data.task"] == "dense":
+        raise ConfigError(f"{where} is for whole captions; data.task = 'dense' has events")
 
 
 def _check_scores(values: dict):

@@ -43,6 +43,7 @@ class Batch(TypedDict, total=False):
       duration: Length of the record in seconds, for models that find events; 1 in padding rows.
       target, loss_mask: Target tokens and the positions that the loss is computed at; [b, c, l] with several captions
         per item, [b, e, l] for events found by queries.
+      loss_weight: Weight of each item in the loss of its captions, for `mitigation.balance`.
       event_times, event_mask: Start and end of each event as fractions of the duration, and which events are real.
 
     Host only:
@@ -65,6 +66,7 @@ class Batch(TypedDict, total=False):
     duration: Float32[Array, " b"]
     target: Int32[Array, "b ... l"]
     loss_mask: Bool[Array, "b ... l"]
+    loss_weight: Float32[Array, " b"]
     event_times: Float32[Array, "b e 2"]
     event_mask: Bool[Array, "b e"]
 

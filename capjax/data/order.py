@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from capjax.data.curriculum import CurriculumStage, halves, hardness, stage_at
 
@@ -35,11 +35,13 @@ class RecordPool:
       picks: (source, index) of each record.
       weight: Weight of the dataset in the mixture.
       sizes: Sizes of the records, see `RecordSource.sizes`; empty if no setting needs them.
+      frequencies: How often each record is drawn, relative to the others; None: all alike.
     """
 
     picks: Int[np.ndarray, "n 2"]
     weight: float = 1.0
     sizes: dict[str, np.ndarray] = field(default_factory=dict)
+    frequencies: Float[np.ndarray, " n"] | None = None
 
     def split(self, hard: float | None) -> list[tuple[Int[np.ndarray, " part"], float]]:
         """Returns [(indices into the pool, share)]: the whole pool, or its halves with a share above 0."""
@@ -138,7 +140,8 @@ class _Mixture:
         for number, pool in enumerate(pools):
             for half, (indices, share) in enumerate(pool.split(stage.hard)):
                 self._pools.append(number)
-                self._shuffles.append(_Shuffle(indices, [seed, stage.number, number, half]))
+                frequencies = None if pool.frequencies is None else pool.frequencies[indices]
+                self._shuffles.append(_Shuffle(indices, [seed, stage.number, number, half], frequencies))
                 weights.append(pool.weight * share)
         self._proportions = [round(1000 * weight / min(weights)) for weight in weights]
 
@@ -158,14 +161,29 @@ class _Mixture:
 
 
 class _Shuffle:
-    """Repeats indices endlessly, each epoch in another order: maps positions to indices."""
+    """Repeats indices endlessly, each epoch in another order: maps positions to indices.
 
-    def __init__(self, indices: Int[np.ndarray, " records"], seed: Sequence[int]):
-        self._indices, self._seed = indices, seed
+    With frequencies, an epoch has as many positions as indices, and an index comes as often as its frequency says,
+    rounded up or down.
+    """
+
+    def __init__(
+        self, indices: Int[np.ndarray, " records"], seed: Sequence[int],
+        frequencies: Float[np.ndarray, " records"] | None = None,
+    ):  # fmt: skip
+        self._indices, self._seed, self._frequencies = indices, seed, frequencies
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
 
     def _make_epoch(self, epoch: int) -> Int[np.ndarray, " records"]:
-        return np.random.default_rng([*self._seed, epoch]).permutation(self._indices)
+        rng = np.random.default_rng([*self._seed, epoch])
+        if self._frequencies is None:
+            return rng.permutation(self._indices)
+        # Systematic sampling (Madow & Madow 1944), in random order: which records are rounded up changes by epoch.
+        order = rng.permutation(len(self._indices))
+        ends = np.cumsum(self._frequencies[order])
+        points = (np.arange(len(order)) + rng.random()) * (ends[-1] / len(order))
+        drawn = order[np.minimum(np.searchsorted(ends, points, side="right"), len(order) - 1)]
+        return self._indices[rng.permutation(drawn)]
 
     def __call__(self, positions: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         epochs, offsets = np.divmod(positions, len(self._indices))

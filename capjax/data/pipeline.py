@@ -20,12 +20,15 @@ from typing import Annotated, Any, TypedDict, cast
 
 import grain
 import numpy as np
+from jaxtyping import Float
 
+from capjax.data.balance import Balance
 from capjax.data.batch import Batch, empty_media, mark_padding, media_shapes, set_features, set_frames, set_times
+from capjax.data.counterfactual import Counterfactuals
 from capjax.data.curriculum import CurriculumStage, describe_saved, make_stages, stage_at
 from capjax.data.order import BatchOrder, RecordPool
 from capjax.data.record import SIZES_FILE, Record, RecordSource
-from capjax.data.targets import Targets, make_targets, references
+from capjax.data.targets import CaptionTargets, Targets, make_targets, references
 from capjax.data.transforms import pick_frames
 from capjax.files import storage_path
 from capjax.metrics.json_types import between, check_type
@@ -95,13 +98,20 @@ def _require_sizes(source, setting: str, where: str) -> dict[str, np.ndarray]:
     return sizes
 
 
-def _make_pool(number: int, part: DatasetSplit, source, targets: Targets, setting: str) -> RecordPool:
+def _make_pool(
+    number: int, part: DatasetSplit, source, targets: Targets, setting: str,
+    frequencies: Float[np.ndarray, " records"] | None = None,
+) -> RecordPool:  # fmt: skip
     """Returns the records of a dataset that can be drawn; with their sizes, if the named setting needs them."""
     where = f"{part.directory}@{part.split}"
     usable = _usable_records(source, targets, where)
     picks = np.stack([np.full(len(usable), number), usable], axis=1)
     sizes = _require_sizes(source, setting, where) if setting else {}
-    return RecordPool(picks, part.weight, {name: values[usable] for name, values in sizes.items()})
+    sizes = {name: values[usable] for name, values in sizes.items()}
+    if frequencies is None:
+        return RecordPool(picks, part.weight, sizes)
+    # The dataset is drawn from more often, if its records have larger weights than those of the others.
+    return RecordPool(picks, part.weight * float(frequencies[usable].mean()), sizes, frequencies[usable])
 
 
 def as_namespace(data) -> SimpleNamespace:
@@ -184,8 +194,11 @@ class _TrainLoader:
     its random stream, and would also load the rows of all other processes.
     """
 
-    def __init__(self, order: BatchOrder, loaders: Sequence[_Loader], *, batch_size: int, rows: np.ndarray, seed: int):
-        self._order, self._loaders = order, loaders
+    def __init__(
+        self, order: BatchOrder, loaders: Sequence[_Loader], *, batch_size: int, rows: np.ndarray, seed: int,
+        loss_weights: Sequence[np.ndarray] | None = None,
+    ):  # fmt: skip
+        self._order, self._loaders, self._loss_weights = order, loaders, loss_weights
         self._batch_size, self._rows, self._seed = batch_size, rows, seed
 
     def __call__(self, number: int) -> Batch:
@@ -201,6 +214,9 @@ class _TrainLoader:
             with _errors_named(source, record):
                 loader.targets.fill(batch, row, record, rng)
                 loader.set_media(batch, row, record, rng)
+        if self._loss_weights is not None:
+            weights = [self._loss_weights[source_number][index] for source_number, index in batch_rows.picks]
+            batch["loss_weight"] = np.asarray(weights, np.float32)
         return batch
 
 
@@ -254,22 +270,27 @@ class TrainIterator:
         self._iterator.set_state({"next_index": state["next_index"]})
 
 
-def batch_shapes(vocabulary: Vocabulary, data, *, batch_size: int, feature_shape=None) -> dict[str, tuple]:
+def batch_shapes(
+    vocabulary: Vocabulary, data, *, batch_size: int, feature_shape=None, loss_weights: bool = False
+) -> dict[str, tuple]:
     """Returns {name: (shape, dtype)} of the model inputs in the last stage and the largest bucket, without any data.
 
     Args:
+      loss_weights: Items have weights, see `mitigation.balance`.
       feature_shape: (rows, columns, channels), for a model on precomputed features.
     """
     data = make_stages(as_namespace(data))[-1].data
     shapes = media_shapes(batch_size, data.num_frames, image_size=data.image_size, feature_shape=feature_shape)
     media = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
     targets = make_targets(vocabulary, data).empty(1)
-    return media | {name: ((batch_size, *value.shape[1:]), value.dtype) for name, value in targets.items()}
+    weights = {"loss_weight": ((batch_size,), np.dtype("float32"))} if loss_weights else {}
+    return media | {name: ((batch_size, *value.shape[1:]), value.dtype) for name, value in targets.items()} | weights
 
 
 def make_train_iterator(
     parts: Sequence[str], vocabulary: Vocabulary, data, *, batch_size: int, seed: int,
-    rows: Sequence[int] | np.ndarray | None = None, sources: Sequence | None = None,
+    rows: Sequence[int] | np.ndarray | None = None, sources: Sequence | None = None, mitigation=None,
+    balance: Balance | None = None,
 ) -> TrainIterator:  # fmt: skip
     """Makes training batches with `ids`: every record once an epoch, each epoch in another order.
 
@@ -282,6 +303,8 @@ def make_train_iterator(
       batch_size: Over all processes.
       rows: The rows of every batch that this process loads, in order; None for all.
       sources: Open sources of `parts`; None opens them.
+      mitigation: A config's `mitigation` section.
+      balance: The weights of the records, if `mitigation.balance` is set.
 
     Raises:
       DataError: There are no data, or a language has no captions.
@@ -292,17 +315,68 @@ def make_train_iterator(
     sources = sources if sources is not None else [split.open() for split in splits]
     stages = make_stages(as_namespace(data))
     stage_targets = [make_targets(vocabulary, stage.data) for stage in stages]
+    for targets in stage_targets:
+        if mitigation is not None and isinstance(targets, CaptionTargets):
+            targets.counterfactuals = Counterfactuals.of(mitigation)
     has_hard_share = any(stage.hard is not None for stage in stages)
     setting = "data.buckets" if data.buckets else "data.curriculum's `hard`" if has_hard_share else ""
+    mode = mitigation.balance if mitigation is not None else ""
+    weights = _record_weights(balance, splits, sources) if mode else None
     pools = [
-        _make_pool(number, split, source, stage_targets[0], setting)
+        _make_pool(
+            number,
+            split,
+            source,
+            stage_targets[0],
+            setting,
+            weights[number] if weights and mode == "sampling" else None,
+        )
         for number, (split, source) in enumerate(zip(splits, sources, strict=True))
     ]
     loaders = [_Loader(sources, targets) for targets in stage_targets]
     order = BatchOrder(pools, stages, batch_size=batch_size, seed=seed)
-    load = _TrainLoader(order, loaders, batch_size=batch_size, rows=_rows(rows, batch_size), seed=seed)
+    load = _TrainLoader(
+        order, loaders, batch_size=batch_size, rows=_rows(rows, batch_size), seed=seed,
+        loss_weights=weights if mode == "weights" else None,
+    )  # fmt: skip
     batches = grain.MapDataset.range(sys.maxsize // batch_size).map(load)
     return TrainIterator(batches, stages, threads=data.threads, prefetch=data.prefetch)
+
+
+def measure_balance(config, sources: Sequence | None = None) -> Balance:
+    """Returns the attributes, contexts and weights of a config's training items.
+
+    Args:
+      sources: Open sources of `config.data.train`; None opens them.
+
+    Raises:
+      BalanceError: No caption names a group of words.
+      FileNotFoundError: There are no training datasets.
+    """
+    splits = [DatasetSplit.parse(part) for part in config.data.train]
+    if not splits:
+        raise FileNotFoundError("config.data.train is empty")
+    sources = sources if sources is not None else [split.open() for split in splits]
+    return Balance.of(sources, [split.weight for split in splits], config.mitigation, config.data)
+
+
+def _record_weights(balance: Balance | None, splits: Sequence[DatasetSplit], sources: Sequence) -> list[np.ndarray]:
+    """Returns the weight of each record of each dataset.
+
+    Raises:
+      DataError: The weights are those of other datasets.
+    """
+    assert balance is not None, "the weights for mitigation.balance"
+    counts = [len(cells) for cells in balance.cell_of_record]
+    if counts != [len(source) for source in sources]:
+        names = ", ".join(
+            f"{split.directory}@{split.split} ({len(s)})" for split, s in zip(splits, sources, strict=True)
+        )
+        raise DataError(
+            f"balance.json has weights of {counts} records, and the datasets have others: {names}; continue with the "
+            "datasets that the run was started with"
+        )
+    return [balance.record_weights(number) for number in range(len(sources))]
 
 
 def _rows(rows: Sequence[int] | np.ndarray | None, batch_size: int) -> np.ndarray:

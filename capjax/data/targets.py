@@ -12,6 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from capjax.data.batch import Batch
+from capjax.data.counterfactual import Counterfactuals
 from capjax.data.record import Record, RecordCaption
 from capjax.text.time_tokens import TimeTokens
 from capjax.text.vocabulary import Vocabulary
@@ -96,7 +97,13 @@ class Targets:
 
 
 class CaptionTargets(Targets):
-    """One text for the whole record: `target` and `loss_mask` are [b, l], or [b, c, l]."""
+    """One text for the whole record: `target` and `loss_mask` are [b, l], or [b, c, l].
+
+    Attributes:
+      counterfactuals: exchange words of captions, for `mitigation.counterfactual`; None: captions are as they are.
+    """
+
+    counterfactuals: Counterfactuals | None = None
 
     def fill(self, batch, row, record, rng):
         for number, (tokens, lang) in enumerate(self._choose(record, rng)):
@@ -111,8 +118,17 @@ class CaptionTargets(Targets):
         texts: dict[str, list[str]] = {}
         for caption in self.answers(record):
             texts.setdefault(caption.lang, []).append(caption.text)
+        counterfactuals = self.counterfactuals
+        if counterfactuals and not counterfactuals.apply_to([(t, lang) for lang, own in texts.items() for t in own]):
+            counterfactuals = None
+
+        def encode(text: str, lang: str) -> list[int]:
+            return self.vocabulary.encode(counterfactuals.draw(text, lang, rng) if counterfactuals else text)
+
         samplers = {
-            lang: _TextSampler(texts[lang], self.vocabulary.encode, functools.partial(self._fits, lang=lang))
+            lang: _TextSampler(
+                texts[lang], functools.partial(encode, lang=lang), functools.partial(self._fits, lang=lang)
+            )
             for lang in sorted(texts)
         }
         for _ in range(self.data.captions_per_item):

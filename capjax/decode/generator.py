@@ -1,6 +1,7 @@
 """From a batch to captions or events: encoder, search and detokenization, with one jitted call per batch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -10,11 +11,12 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 from ml_collections import ConfigDict
 
 from capjax.decode.attention_recorder import record_attention, recorded_attention
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.consensus import Neighbors, picture_vectors
 from capjax.decode.grammar import EventGrammar
 from capjax.decode.results import Caption, Event
 from capjax.decode.sampling import sample
-from capjax.decode.search import Decoded, StepFn, beam_search, greedy_search
+from capjax.decode.search import Decoded, StepFn, beam_search, greedy_search, length_normalizer
 from capjax.models.memory import Memory
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.parallel.hosts import allgather
@@ -109,15 +111,18 @@ class Generator:
       rules: sharding of arrays over several devices.
       xla_options: options of the TPU compiler, used with `rules`.
       return_attention: results carry the attention of each token.
+      attribute_shares: captions carry alternatives, among which this constraint chooses: the other hypotheses, and the
+        best hypothesis that names an attribute with each other attribute.
     """
 
     def __init__(
         self, pure_model: PureModel, vocabulary: Vocabulary, options: ConfigDict, data: ConfigDict,
         neighbors: Neighbors | None = None, *, rules: ShardingRules | None = None, xla_options: Mapping | None = None,
-        return_attention: bool = False,
+        return_attention: bool = False, attribute_shares: AttributeShares | None = None,
     ):  # fmt: skip
         self.vocabulary, self.options = vocabulary, options
         self.neighbors = neighbors if options.num_neighbors else None
+        self.attribute_shares = attribute_shares
         self.times = TimeTokens(vocabulary, data.time_bins) if data.task == "dense" and data.time_bins else None
         self._pure_model, self._max_events = pure_model, data.max_events
         self._task = "summary" if data.task == "summary" else None
@@ -125,7 +130,7 @@ class Generator:
         self._suppressed = np.ones(vocabulary.size, bool)
         self._suppressed[[*vocabulary.text_ids, vocabulary.eos_id, *(self.times.ids if self.times else ())]] = False
         compiler_options = None if rules is None else rules.compiler_options(xla_options or {})
-        encode, generate = self._encode, self._generate
+        encode, generate, score = self._encode, self._generate, self._score
         self._gather: Callable[[Arrays], Arrays] = dict
         self._search_with_rules = self._search
         if rules is not None and rules.mesh.size > 1:
@@ -133,7 +138,7 @@ class Generator:
             gathered = rules.gathered()
             shardings = gathered.params(pure_model.shapes, pure_model.axes)
             self._search_with_rules = gathered.activate(self._search)
-            encode, generate = rules.activate(encode), rules.activate(generate)
+            encode, generate, score = rules.activate(encode), rules.activate(generate), rules.activate(score)
 
             def gather(params: Arrays) -> Arrays:
                 place = jax.lax.with_sharding_constraint
@@ -142,6 +147,7 @@ class Generator:
             self._gather = gather
         self._jitted_encode = jax.jit(encode, compiler_options=compiler_options)
         self.generate = jax.jit(generate, compiler_options=compiler_options)
+        self._jitted_score = jax.jit(score, compiler_options=compiler_options)
 
     # ---- Compiled programs
 
@@ -167,6 +173,13 @@ class Generator:
         decoded, attention = self._search_with_rules(model, encoded.memory, prefix, key)
         return Generated(decoded, encoded.proposed, attention)
 
+    def _score(self, params, batch_stats, encoded: Encoded, target: Int[Array, "b c l"]) -> Float[Array, "b c k"]:
+        """Returns the log-probabilities of the k = l - 1 tokens after the first, by teacher forcing."""
+        model = self._pure_model.bind(params, batch_stats)
+        labels = target[..., 1:]
+        log_probs = jax.nn.log_softmax(model.decode(target, encoded.memory).logits).reshape(*labels.shape, -1)
+        return jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+
     def _search(
         self, model, memory: Memory, prefix: Int[Array, "rows p"], key
     ) -> tuple[Decoded, Float[Array, "rows m l layers heads n"] | None]:
@@ -191,9 +204,13 @@ class Generator:
         if not self._return_attention:
             return decoded._replace(state=None), None
         recorder = decoded.state[1] if self.times else decoded.state
-        rows = recorder.rows if self.neighbors else recorder.rows[:, :1]
+        rows = recorder.rows if self._needs_all_hypotheses else recorder.rows[:, :1]
         attention = recorded_attention(rows, recorder.weights.value, prefix_len)
         return decoded._replace(state=None), attention
+
+    @property
+    def _needs_all_hypotheses(self) -> bool:
+        return self.neighbors is not None or self.attribute_shares is not None
 
     def _method(self, step_fn: StepFn, state, prefix: Int[Array, "rows p"], key) -> Decoded:
         """The search of `options.method`."""
@@ -235,7 +252,7 @@ class Generator:
 
     def compile(self, params: Arrays, batch_stats: Arrays, batch: Batch, languages: Sequence[str]):
         """Compiles the programs that decode a batch of this shape in these languages."""
-        if len(languages) > 1:
+        if len(languages) > 1 or self.attribute_shares:
             batch = self.encode(params, batch_stats, batch)
         prefix = self.prefix(languages[0], batch["frame_mask"].shape[0])
         self.generate.lower(params, batch_stats, batch, prefix, jax.random.key(0)).compile()
@@ -253,7 +270,12 @@ class Generator:
         Raises:
           ValueError: the vocabulary has no such language.
         """
-        return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
+        if self.attribute_shares is None:
+            return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
+        if "encoded" not in batch:
+            batch = self.encode(params, batch_stats, batch)
+        captions = self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
+        return self._add_counterparts(params, batch_stats, batch["encoded"], captions, lang)
 
     def events(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[list[Event]]:
         """Returns the events of every row in order of start, with seconds from the start of the row; arguments as
@@ -297,7 +319,7 @@ class Generator:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
         hypotheses = _written(generated), decoded.scores, decoded.lengths
-        if self.neighbors is None:
+        if not self._needs_all_hypotheses:
             hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
         written, scores, lengths = allgather(hypotheses)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
@@ -307,10 +329,45 @@ class Generator:
                 _vectors(batch, generated.proposed), texts, scores, lang,
                 neighbors=self.options.num_neighbors, weight=self.options.consensus_weight,
             )  # fmt: skip
-        return [
-            written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
-            for row, i in enumerate(best)
+
+        def caption(row: int, i: int) -> Caption:
+            return written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
+
+        if self.attribute_shares is None:
+            return [caption(row, i) for row, i in enumerate(best)]
+        hypotheses_of_rows = [
+            [caption(row, i) for i in np.flatnonzero(np.isfinite(own)).tolist()] for row, own in enumerate(scores)
         ]
+        return [replace(first, alternatives=tuple(others)) for first, *others in hypotheses_of_rows]
+
+    def _add_counterparts(
+        self, params, batch_stats, encoded: Encoded, captions: list[Caption], lang: str
+    ) -> list[Caption]:
+        """Adds to each caption, as alternatives, the counterparts of the best hypothesis that has any."""
+        assert self.attribute_shares is not None
+        prefix, groups = self.prefix(lang, 1)[0].tolist(), len(self.attribute_shares.attribute)
+        target = np.full(
+            (len(captions), groups - 1, len(prefix) + self.options.max_len), self.vocabulary.pad_id, np.int32
+        )
+        written: list[tuple[int, int, str, list[int]]] = []  # row, number, text, tokens
+        for row, best in enumerate(captions):
+            texts = [hypothesis.text for hypothesis in (best, *best.alternatives)]
+            counterparts = next(filter(None, (self.attribute_shares.counterparts(text, lang) for text in texts)), [])
+            for number, text in enumerate(text for text in counterparts if text not in texts):
+                tokens = [*self.vocabulary.encode(text), self.vocabulary.eos_id]
+                if len(tokens) <= self.options.max_len:
+                    target[row, number, : len(prefix) + len(tokens)] = [*prefix, *tokens]
+                    written.append((row, number, text, tokens))
+        if not written:
+            return captions
+        log_probs = allgather(self._jitted_score(params, batch_stats, encoded, target))[..., len(prefix) - 1 :]
+        alpha = self.options.length_penalty if self.options.method == "beam" else 0.0
+        for row, number, text, tokens in written:
+            own = log_probs[row, number, : len(tokens)].tolist()
+            score = sum(own) / float(length_normalizer(jnp.asarray(len(tokens)), alpha))
+            counterpart = Caption(text, lang, score, tuple(tokens), tuple(own))
+            captions[row] = replace(captions[row], alternatives=(*captions[row].alternatives, counterpart))
+        return captions
 
 
 def _vectors(batch: Batch, proposed: ProposedEvents | None) -> Float32[np.ndarray, "rows d"]:

@@ -23,6 +23,7 @@ class Caption:
       attention: the cross-attention over the n memory positions with which each token was chosen; None unless
         requested.
       error: why the photo or video could not be read, or None.
+      alternatives: the other hypotheses of the search, where `decode.attribute_shares` chooses among them.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Caption:
     token_log_probs: tuple[float, ...] = ()
     attention: Float32[np.ndarray, "tokens layers heads n"] | None = field(default=None, compare=False, repr=False)
     error: MediaError | None = None
+    alternatives: tuple["Caption", ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def failed(cls, error: MediaError, lang: str) -> "Caption":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 import jax
 
 from capjax.data.batch import Batch
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals.output_formats import NO_EXTERNAL_DATA, to_output_format
 from capjax.files import make_folder, read_json, write_text
@@ -173,6 +174,7 @@ def decode_split(
 def evaluate(
     generator: CaptionGenerator, params, batch_stats, batches: Iterable[Batch], *, languages: Sequence[str],
     to_device: Callable[[Batch], Mapping[str, Any]], metrics: Sequence[str] = DEFAULT_FAMILIES, seed: int = 0,
+    attribute_shares: AttributeShares | None = None,
 ) -> Evaluation:  # fmt: skip
     """Captions every record of `batches` in each of the languages it has references in, and scores the captions.
 
@@ -187,23 +189,34 @@ def evaluate(
       to_device: from a batch on the host to the model's inputs on the device.
       metrics: names of capjax.metrics.names.FAMILIES.
       seed: seed of sampling.
+      attribute_shares: constraint on the captions of each language, chosen among the generator's hypotheses.
 
     Raises:
       ValueError: no record has references in one of the languages.
     """
 
     def to_row(batch, i, lang, caption):
-        return (batch["ids"][i], batch["references"][i][lang]), caption.text
+        candidates = [(own.text, own.score) for own in (caption, *caption.alternatives)]
+        return (batch["ids"][i], batch["references"][i][lang]), candidates
 
-    predictions: dict[str, dict[str, str]] = {lang: {} for lang in languages}
+    candidates: dict[str, dict[str, list[tuple[str, float]]]] = {lang: {} for lang in languages}
     references: dict[str, dict[str, list[str]]] = {lang: {} for lang in languages}
     for row in decode_split(
         generator, "captions", (params, batch_stats), batches, to_row, languages=languages, to_device=to_device,
         seed=seed,
     ):  # fmt: skip
         id, texts = row.record
-        predictions[row.lang][id], references[row.lang][id] = row.result, texts
-    if empty := [lang for lang in languages if not predictions[lang]]:
+        candidates[row.lang][id], references[row.lang][id] = row.result, texts
+    if empty := [lang for lang in languages if not candidates[lang]]:
         raise ValueError(f"the evaluation split has no captions in {', '.join(empty)}; see config.data.languages")
+    predictions = {lang: _choose(candidates[lang], lang, attribute_shares) for lang in languages}
     results = {lang: score(predictions[lang], references[lang], lang=lang, metrics=metrics) for lang in languages}
     return Evaluation.of(predictions, references, results)
+
+
+def _choose(
+    candidates: Mapping[str, Sequence[tuple[str, float]]], lang: str, attribute_shares: AttributeShares | None
+) -> dict[str, str]:
+    """Returns the caption of each record: its best candidate, which comes first, unless a constraint chooses."""
+    best = attribute_shares.choose([*candidates.values()], lang) if attribute_shares else [0] * len(candidates)
+    return {id: own[number][0] for (id, own), number in zip(candidates.items(), best, strict=True)}

@@ -12,6 +12,7 @@ from capjax.config import ConfigError
 from capjax.data.batch import Batch, to_device
 from capjax.data.pipeline import DataError, DatasetSplit, check_eval, make_eval_batches
 from capjax.data.record import RecordSource
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.generator import CaptionGenerator
 from capjax.evals import dense, evaluate
 from capjax.metrics.languages import canonical
@@ -71,15 +72,19 @@ class EvalSplit:
     vocabulary: Vocabulary
     rules: ShardingRules
     source: RecordSource
+    attribute_shares: AttributeShares | None = None
 
     @classmethod
-    def open(cls, config: ConfigDict, vocabulary: Vocabulary, rules: ShardingRules) -> "EvalSplit":
+    def open(
+        cls, config: ConfigDict, vocabulary: Vocabulary, rules: ShardingRules,
+        attribute_shares: AttributeShares | None = None,
+    ) -> "EvalSplit":  # fmt: skip
         if not config.data.eval:
             raise DataError("config.data.eval is empty; set it, for instance --config.data.eval=DATASET@val")
         check_metrics(config.eval.metrics, config.data.languages)
         source = DatasetSplit.parse(config.data.eval).open()
         check_eval(config.data.eval, config.data.languages, config.data.buckets, source=source)
-        return cls(config, vocabulary, rules, source)
+        return cls(config, vocabulary, rules, source, attribute_shares)
 
     def evaluate(
         self, generator: CaptionGenerator, params: Arrays, batch_stats: Arrays,
@@ -101,11 +106,15 @@ class EvalSplit:
             on_batch(inputs)
             return inputs
 
-        run = dense.evaluate if config.data.task == "dense" else evaluate.evaluate
-        result = run(
-            generator, params, batch_stats, batches, languages=config.data.languages, to_device=place,
-            metrics=config.eval.metrics, seed=config.seed,
-        )  # fmt: skip
+        options = {
+            "languages": config.data.languages, "to_device": place, "metrics": config.eval.metrics, "seed": config.seed,
+        }  # fmt: skip
+        result: evaluate.Evaluation | dense.DenseEvaluation
+        if config.data.task == "dense":
+            result = dense.evaluate(generator, params, batch_stats, batches, **options)
+        else:
+            shares = self.attribute_shares
+            result = evaluate.evaluate(generator, params, batch_stats, batches, **options, attribute_shares=shares)
         if self.source.videos:
             # A score on the videos that are left of a benchmark is another score: its signature says so.
             available, listed = self.source.videos

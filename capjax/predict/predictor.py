@@ -8,7 +8,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from PIL import Image
 
 from capjax._deprecated import OldName
 from capjax.config.aliases import OLD_NAMES
-from capjax.config.defaults import SETTINGS
+from capjax.config.defaults import SETTINGS, flatten
+from capjax.config.validation import check_attribute_shares
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError, MediaSettings
 from capjax.data.windows import WindowSettings
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.generator import Generator
 from capjax.decode.results import Caption, Event
 from capjax.metrics.messages import noting
@@ -134,11 +136,13 @@ class Predictor:
         for name, value in options.items():
             if check := SETTINGS[f"decode.{name}"].check:
                 check(f"decode.{name}", value)
+        if options.attribute_shares:
+            check_attribute_shares(flatten(self.config) | {f"decode.{name}": options[name] for name in options})
         key = options.to_json(sort_keys=True), attention
         if key not in self._generators:
             self._generators[key] = Generator(
                 self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options),
-                return_attention=attention,
+                return_attention=attention, attribute_shares=self._workdir.attribute_shares(options, self.config),
             )  # fmt: skip
         return self._generators[key]
 
@@ -199,6 +203,8 @@ class Predictor:
                 flush()
         if pending:
             flush()
+        if generator.attribute_shares:
+            _choose(captions, lang, generator.attribute_shares)
         return [captions[index] for index in sorted(captions)]
 
     def read(self, media) -> MediaSample:
@@ -264,6 +270,15 @@ class Predictor:
         return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
 
     watch = OldName("localize")
+
+
+def _choose(captions: dict[int, Caption], lang: str, attribute_shares: AttributeShares):
+    """Replaces captions by those of their alternatives that satisfy the constraint."""
+    indices = [index for index in sorted(captions) if not captions[index].error]
+    hypotheses = [(captions[index], *captions[index].alternatives) for index in indices]
+    best = attribute_shares.choose([[(own.text, own.score) for own in row] for row in hypotheses], lang)
+    for index, row, number in zip(indices, hypotheses, best, strict=True):
+        captions[index] = replace(row[number], alternatives=())
 
 
 def _check_media(media, batch_size: int):

@@ -90,9 +90,11 @@ def make_run(
     vocabulary = Vocabulary.load(workdir.vocabulary_path)
     batches = make_train_iterator(
         config.data.train, vocabulary, config.data, batch_size=config.train.batch_size, seed=config.seed,
-        rows=rules.rows(config.train.batch_size), sources=sources,
+        rows=rules.rows(config.train.batch_size), sources=sources, mitigation=config.mitigation,
+        balance=workdir.balance(config.mitigation),
     )  # fmt: skip
-    eval_split = EvalSplit.open(config, vocabulary, rules) if config.data.eval else None
+    attribute_shares = workdir.attribute_shares(config.decode, config)
+    eval_split = EvalSplit.open(config, vocabulary, rules, attribute_shares) if config.data.eval else None
 
     # ---- Model, optimizer and step
     feature_shape = workdir.feature_shape()
@@ -100,7 +102,7 @@ def make_run(
     check_stages(programs.pure_model, config, feature_shape)
     generator = Generator(
         programs.pure_model, vocabulary, config.decode, config.data, workdir.neighbors(config.decode), rules=rules,
-        xla_options=config.eval.xla_options,
+        xla_options=config.eval.xla_options, attribute_shares=attribute_shares,
     )  # fmt: skip
 
     # ---- State

@@ -68,7 +68,10 @@ def loss_terms(output, batch: Mapping[str, Array], config) -> dict[str, LossTerm
     # The c captions of an item count as c rows.
     target, mask = (batch[name].reshape(-1, batch[name].shape[-1])[:, 1:] for name in ("target", "loss_mask"))
     weights = mask.astype(jnp.float32)
-    smoothed, nll = cross_entropy(output.logits, target, weights, label_smoothing=config.label_smoothing)
+    token_weights = weights
+    if "loss_weight" in batch:
+        token_weights = weights * jnp.repeat(batch["loss_weight"], len(weights) // len(batch["loss_weight"]))[:, None]
+    smoothed, nll = cross_entropy(output.logits, target, token_weights, label_smoothing=config.label_smoothing)
     terms = {"nll": LossTerm(smoothed, "tokens", 1.0, nll)}
     if config.doubly_stochastic:
         attention = output.attention[-1].mean(1)  # of the last layer, averaged over the heads

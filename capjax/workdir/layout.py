@@ -12,12 +12,15 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax import digests
 from capjax.config import ConfigError
+from capjax.data.balance import Balance
 from capjax.data.dataset_folder import MediaJson
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.consensus import Neighbors
 from capjax.files import is_url, make_folder, read_json, read_text, storage_path
 from capjax.models.build import make_pure_model
 from capjax.models.frozen_encoder import EncoderJson
 from capjax.models.pure_model import PureModel
+from capjax.text.word_groups import WordGroups
 
 log = logging.getLogger("capjax")
 
@@ -57,6 +60,7 @@ class Workdir:
         old_neighbors_path = self.path / "neighbours.npz"
         self.neighbors_path = old_neighbors_path if old_neighbors_path.is_file() else self.path / "neighbors.npz"
         self.media_path = self.path / "media.json"
+        self.balance_path = self.path / "balance.json"
         self.metrics_path = self.path / "metrics.jsonl"
 
     @contextmanager
@@ -133,6 +137,41 @@ class Workdir:
     def neighbors(self, decode: ConfigDict) -> Neighbors | None:
         """Returns the training pictures for `decode.num_neighbors`; None where that is 0."""
         return Neighbors.load(self.neighbors_path) if decode.num_neighbors else None
+
+    def balance(self, mitigation: ConfigDict) -> Balance | None:
+        """Returns the weights of the training items for `mitigation.balance`; None where that is empty."""
+        return Balance.load(self.balance_path) if mitigation.balance else None
+
+    def attribute_shares(self, decode: ConfigDict, config: ConfigDict) -> AttributeShares | None:
+        """Returns the constraint of `decode.attribute_shares`; None where that is empty.
+
+        The shares of the training data are those that the run has stored, else they are counted in its datasets.
+
+        Args:
+          decode: the section of that name.
+          config: the config with the words and the datasets.
+
+        Raises:
+          ConfigError: the datasets are not there.
+        """
+        if not decode.attribute_shares:
+            return None
+        mitigation = config.mitigation
+        attribute, context = WordGroups.of(mitigation.attribute), WordGroups.of(mitigation.context)
+        if decode.attribute_shares == "equal":
+            return AttributeShares.equal(attribute, context, decode.share_margin)
+        balance = Balance.load(self.balance_path) if self.balance_path.is_file() else None
+        if balance is None or (balance.attribute, balance.context) != (attribute, context):
+            from capjax.data.pipeline import measure_balance  # imports Grain, which prediction rarely needs
+
+            try:
+                balance = measure_balance(config)
+            except FileNotFoundError as error:
+                raise ConfigError(
+                    "decode.attribute_shares = 'training' counts words in config.data.train, which is not there: "
+                    f"{error}; name the datasets, or set decode.attribute_shares to 'equal'"
+                ) from error
+        return AttributeShares(attribute, context, balance.attribute_shares(), decode.share_margin)
 
     def external_data(self, config: ConfigDict) -> dict[str, object]:
         """Returns which data beside the dataset the model was trained on, as benchmark servers ask for it: `used` and

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from capjax import config as config_lib
 from capjax import digests
 from capjax.config import ConfigError
-from capjax.data.pipeline import DatasetSplit
+from capjax.data.pipeline import DatasetSplit, measure_balance
 from capjax.data.record import RecordSource
 from capjax.decode.consensus import Neighbors
 from capjax.files import read_json, remove_tree, storage_path, write_bytes, write_with_digest
@@ -25,8 +25,8 @@ _ENCODER_KEYS = ("encoder", "options", "image_size", "weights_sha256", "clip")
 
 # What a run writes into its workdir before the first step.
 _START_FILES = (
-    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "digests.json", "metrics.jsonl",
-    "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
+    "config.json", "vocabulary.model", "encoder", "neighbors.npz", "media.json", "balance.json", "digests.json",
+    "metrics.jsonl", "tensorboard", "wandb", "wandb_id", "mlflow.db", "mlflow_id", "profile", "checkpoints", "best",
 )  # fmt: skip
 
 
@@ -94,6 +94,9 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
         Neighbors.of(records, config.data.languages).save(workdir.neighbors_path)
     if not workdir.media_path.is_file():
         _write_media(workdir, sources)
+    counts_words = config.mitigation.balance or config.decode.attribute_shares == "training"
+    if counts_words and not workdir.balance_path.is_file():
+        measure_balance(config, sources).save(workdir.balance_path)
     write_with_digest(workdir.config_path, config_lib.to_json(config).encode())
     _add_digests(workdir)
     return changed
@@ -102,7 +105,7 @@ def prepare(workdir: Workdir, config: ConfigDict, sources: Sequence[RecordSource
 def _add_digests(workdir: Workdir):
     """Adds the digests of files that have none: capjax 0.1 wrote them, or a start that was cut off."""
     existing = digests.read_digests(workdir.path) or {}
-    for path in (workdir.vocabulary_path, workdir.neighbors_path, workdir.media_path):
+    for path in (workdir.vocabulary_path, workdir.neighbors_path, workdir.media_path, workdir.balance_path):
         if path.is_file() and path.name not in existing:
             digests.set_digest(path, path.read_bytes())
     if workdir.encoder_json_path.is_file() and digests.read_digests(workdir.encoder_dir) is None:
@@ -115,6 +118,7 @@ def _remove_earlier_start(workdir: Workdir):
         workdir.vocabulary_path.unlink(missing_ok=True)
         workdir.neighbors_path.unlink(missing_ok=True)
         workdir.media_path.unlink(missing_ok=True)
+        workdir.balance_path.unlink(missing_ok=True)
         (workdir.path / digests.FILE).unlink(missing_ok=True)
         if workdir.encoder_json_path.is_file():
             remove_tree(workdir.encoder_dir)

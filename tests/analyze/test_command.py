@@ -85,6 +85,32 @@ def test_the_report_has_page_tables_and_summary(analyze, files, tmp_path):
     assert "<mark>" in page
 
 
+def test_bias_of_two_systems_is_compared(analyze, files, tmp_path):
+    """The system always names the gender that goes with an action; the other names that of the picture."""
+    genders = {n: ("man", "woman")[n * 7 // 10 % 2] for n in range(80)}
+    doings = {n: "cooking" if (genders[n] == "woman") == (n % 10 < 7) else "running" for n in range(80)}
+    write(files / "people.json", {str(n): [f"a {genders[n]} is {doings[n]}"] * 2 for n in range(80)})
+    usual = {"cooking": "woman", "running": "man"}
+    write(files / "stereotypes.json", {str(n): f"a {usual[doings[n]]} is {doings[n]}" for n in range(80)})
+    write(files / "right.json", {str(n): f"a {genders[n]} is {doings[n]}" for n in range(80)})
+    status, _, errors = analyze(
+        "--compare", files / "right.json", predictions="stereotypes.json", references="people.json"
+    )
+    assert status == 0, errors
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["amplification"]["value"] > 0.15
+    assert summary["other_amplification"]["value"] == pytest.approx(0)
+    compared = summary["amplification_comparison"]
+    assert compared["difference"] == pytest.approx(summary["amplification"]["value"])
+    assert compared["p_value"] < 0.01
+    leaked = [summary[name]["lic"]["difference"] for name in ("leakage", "other_leakage")]
+    assert summary["leakage_comparison"]["difference"] == pytest.approx(leaked[0] - leaked[1])
+    rows = list(csv.DictReader((tmp_path / "out/tables/bias_comparison.csv").open()))
+    assert [row["measure"] for row in rows] == ["amplification", "leakage (LIC)"]
+    page = (tmp_path / "out/index.html").read_text()
+    assert "Bias compared with" in page and "right.json" in page
+
+
 def test_the_page_works_in_a_browser(analyze, files, tmp_path):
     """Nothing is loaded, and every photo shows; tables are sorted, and captions behind cells shown, by the keyboard."""
     analyze("--objects", files / "instances.json", "--media", files / "photos", "--compare", files / "true.json")

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from capjax.analyze.model_bias import AmplificationMeasure, measure_leakage
+from capjax.analyze.model_bias import AmplificationMeasure, LeakageMeasure
 from capjax.analyze.terms import gender, without_gender
 
 DATA = {"cook": (30, 70), "drive": (60, 40), "read": (50, 50)}  # males, females
@@ -91,18 +91,34 @@ def test_leakage_beyond_that_of_people_is_found():
     said, _ = leaking(rng, 0.9)
     references = {n: [text] for n, text in people.items()}
     words = {n: text.split() for n, text in people.items()}
-    result = measure_leakage(said, references, words)
+    measure = LeakageMeasure(references, words)
+    result = measure.measure(said)
     assert result.model > 0.8
     assert result.people < 0.45
     assert result.lic.p_value < 0.01 and result.lic.low > 0.2
-    same = measure_leakage(people, references, words)
+    same = measure.measure(people)
     assert same.lic.difference == pytest.approx(0, abs=1e-9)
     assert same.items == 400
 
 
+def test_systems_are_compared_by_the_leakage_of_each_on_the_same_pictures():
+    rng = random.Random(0)
+    people, genders = leaking(rng, 0.0)
+    (more, _), (less, _) = leaking(rng, 0.9), leaking(rng, 0.3)
+    measure = LeakageMeasure({n: [text] for n, text in people.items()}, {n: t.split() for n, t in people.items()})
+    compared = measure.compare(more, less)
+    lic = [measure.measure(system).lic.difference for system in (more, less)]
+    assert compared.difference == pytest.approx(lic[0] - lic[1])
+    assert compared.low < compared.difference < compared.high and compared.p_value < 0.01
+    assert measure.compare(less, more).difference == pytest.approx(-compared.difference)
+    assert measure.compare(more, more).p_value == 1
+
+
 def test_too_few_people_are_a_reason_instead_of_a_figure():
     captions = dict.fromkeys(range(50), "a man")
-    result = measure_leakage(captions, {n: ["a man"] for n in captions}, {n: ["man"] for n in captions})
+    measure = LeakageMeasure({n: ["a man"] for n in captions}, {n: ["man"] for n in captions})
+    result = measure.measure(captions)
+    assert measure.compare(captions, captions) is None
     assert result.lic is None
     assert "50 of males and 0 of females" in result.problem
     assert np.isfinite(result.model)

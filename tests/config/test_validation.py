@@ -16,6 +16,18 @@ from capjax.config import ConfigError, default_config, from_json, to_json, with_
         ("data.languages=()", "at least one"),
         ("data.language_weights.en=0", "data.language_weights.en = 0: expected a number above 0"),
         ("data.language_weights.en=much", "expected a number above 0"),
+        ("mitigation.balance=sample", "did you mean 'sampling'"),
+        ("mitigation.balance=weights", "mitigation.balance = 'weights' needs mitigation.attribute"),
+        ("mitigation.attribute=man,woman", r"mitigation.attribute = \('man', 'woman'\): expected groups of words"),
+        ("mitigation.attribute=(('man',), ('Man',))", "none of them in two groups"),
+        ("mitigation.attribute=(('man', '.'), ('woman',))", "expected groups of words"),
+        ("mitigation.attribute=(('man', 3), ('woman',))", "expected groups of words"),
+        ("mitigation.attribute=(('man',),)", "expected two groups of words or more"),
+        ("mitigation.max_weight=0.5", "1 or more"),
+        ("mitigation.counterfactual=1.5", "a share: from 0 to 1"),
+        ("mitigation.counterfactual=0.5", "mitigation.counterfactual = 0.5 needs mitigation.attribute"),
+        ("decode.attribute_shares=equal", "decode.attribute_shares = 'equal' needs mitigation.attribute"),
+        ("decode.attribute_shares=data", "equal, training"),
     ],
 )
 def test_an_impossible_value_is_named(override, message):
@@ -98,3 +110,40 @@ def test_any_score_of_a_dense_model_may_select_the_best_checkpoint(best):
 def test_a_score_that_is_not_computed_is_an_error(settings, message):
     with pytest.raises(ConfigError, match=message):
         with_overrides(default_config(), settings)
+
+
+WORDS = "mitigation.attribute=(('man', 'men'), ('woman', 'women'))"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["mitigation.attribute=(('man', 'men'), ('woman',))"], "have 2, 1 words; give them the same number"),
+        ([WORDS, "mitigation.neutral=person"], "and mitigation.neutral have 2, 2, 1 words"),
+        ([WORDS, "mitigation.neutral=(1, 2)"], "mitigation.neutral = .*expected words"),
+        ([WORDS, "data.task=dense"], "mitigation.counterfactual is for whole captions"),
+    ],
+)
+def test_counterparts_that_cannot_be_are_an_error(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), [*settings, "mitigation.counterfactual=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("decode.method=greedy", "chooses among several candidates"),
+        ("decode.num_beams=1", "chooses among several candidates"),
+        ("decode.num_neighbors=3", "does not go with decode.num_neighbors"),
+        ("data.task=dense", "is for whole captions"),
+    ],
+)
+def test_shares_need_candidates(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        with_overrides(default_config(), [WORDS, "decode.attribute_shares=equal", setting])
+
+
+def test_groups_of_words_come_back():
+    groups = (("man", "him", "his"), ("woman", "her", "her"))
+    config = with_overrides(default_config(), [f"mitigation.attribute={groups!r}", "mitigation.balance=weights"])
+    assert from_json(to_json(config), "here").mitigation.attribute == groups

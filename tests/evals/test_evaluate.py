@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.results import Caption
 from capjax.evals.evaluate import evaluate, means
+from capjax.text.word_groups import WordGroups
 
 REFERENCES = [
     {"en": ["a red square", "one red square"], "de": ["ein rotes Quadrat"]},
@@ -54,6 +56,21 @@ def test_every_record_is_captioned_in_the_languages_it_has_references_in():
     assert result.references["en"]["0"] == REFERENCES[0]["en"]
     assert result.scores["en"]["BLEU-1"] == pytest.approx(1)
     assert means(result.scores)["BLEU-1"] == pytest.approx(1)
+
+
+class Undecided(Parrot):
+    """Writes that of a man, and almost as surely of a woman."""
+
+    def captions(self, params, batch_stats, batch, lang, *, key):
+        other = Caption("a woman", lang, -1.1)
+        return [Caption("a man", lang, -1.0, alternatives=(other,)) for _ in batch["references"]]
+
+
+def test_shares_are_those_of_all_captions_of_a_language():
+    shares = AttributeShares(WordGroups.of([["man"], ["woman"]]), WordGroups(()), np.array([[2 / 3, 1 / 3]]), 0.0)
+    result = run(("en",), Undecided(), attribute_shares=shares)
+    assert sorted(result.predictions["en"].values()) == ["a man", "a man", "a woman"]
+    assert set(run(("en",), Undecided()).predictions["en"].values()) == {"a man"}
 
 
 def test_a_batch_is_encoded_once_for_several_languages_and_not_at_all_for_one():

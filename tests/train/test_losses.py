@@ -82,3 +82,28 @@ def test_an_unknown_term_is_named(common_config):
     common_config.train.loss_terms = {"coverge": 1.0}
     with pytest.raises(ValueError, match="unknown loss term 'coverge'"):
         needs_attention(common_config.train)
+
+
+@pytest.mark.parametrize("rows", [(), (3,)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_item_of_weight_three_counts_as_three_items(common_config, rows, smoothing):
+    common_config.train.label_smoothing = smoothing
+    rng, weights, per_item = np.random.default_rng(0), np.array([3, 1, 0, 2]), int(np.prod(rows))
+    batch = {
+        "target": rng.integers(0, 9, (4, *rows, 5)), "loss_mask": rng.integers(0, 2, (4, *rows, 5)).astype(bool),
+    }  # fmt: skip
+    logits = rng.normal(size=(4, per_item, 4, 9)).astype(np.float32)
+
+    def sums(batch, logits):
+        output = SimpleNamespace(
+            logits=jnp.asarray(logits).reshape(-1, 4, 9), attention=None, events=None, frames=None
+        )  # fmt: skip
+        term = loss_terms(output, {k: jnp.asarray(v) for k, v in batch.items()}, common_config.train)["nll"]
+        return float(term.sum), float(term.metric)
+
+    repeated = sums(
+        {name: np.repeat(value, weights, 0) for name, value in batch.items()}, np.repeat(logits, weights, 0)
+    )
+    weighted = batch | {"loss_weight": weights.astype(np.float32)}
+    assert sums(weighted, logits) == pytest.approx(repeated, rel=1e-5)
+    assert sums(batch | {"loss_weight": np.ones(4, np.float32)}, logits) == sums(batch, logits)

@@ -60,6 +60,17 @@ def test_slices_give_the_losses_of_one_device_as_they_compute_elsewhere_than_on_
     np.testing.assert_allclose(losses(one, 10), losses(eight, 10), atol=1e-5)
 
 
+def test_weights_of_items_give_the_losses_of_one_device_on_slices_and_in_micro_batches(config):
+    config.model.dropout = 0.0
+    batches = [draw_batch(seed=i) | {"loss_weight": np.linspace(0, 3, 8, dtype=np.float32)} for i in range(5)]
+    one, slices = make(config), make(config, SLICES)
+    config.train.gradient_accumulation_steps = 2
+    in_parts = make(config)
+    first, *others = ([run.advance(batch)["loss"] for batch in batches] for run in (one, slices, in_parts))
+    for values in others:
+        np.testing.assert_allclose(first, values, atol=1e-5)
+
+
 def test_slices_draw_different_dropout(config):
     config.model.dropout, config.optimizer.learning_rate = 0.5, 0.0
     run = make(config, {"replica": 2})
