@@ -13,11 +13,10 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from capjax.analyze.findings import Box
-from capjax.analyze.labels import LabeledObject
+from capjax.analyze.labels import LEAST_SCORE, LabeledObject
 from capjax.data.media_reader import MediaReader
 from capjax.data.photo import MediaSettings
 from capjax.data.transforms import view
-from capjax.digests import sha256_of
 from capjax.files import make_folder
 from capjax.metrics.cache import cache_dir
 from capjax.metrics.json_types import type_mismatch
@@ -28,32 +27,29 @@ from capjax.models.detector import Detection, Detector
 log = logging.getLogger("capjax")
 
 Id = int | str
-# Objects below it are not kept; a version for results that are kept must be another one where it, or _READER, changes.
-LEAST_SCORE = 0.1
-_VERSION = 1
+_VERSION = 1  # increase it when _READER or _joined change
 # A video is seen as the frames in the middle of so many equal parts.
 _READER = MediaReader(MediaSettings(SIZE), fps=1.0, max_frames=8)
 
 
 def detect_objects(
-    paths: Mapping[Id, Path], weights: Path
+    paths: Mapping[Id, Path], detector: Detector
 ) -> tuple[dict[Id, list[LabeledObject]], dict[Id, str]]:  # fmt: skip
     """Finds the objects of photos and videos, and shows progress on a terminal.
 
-    Of each category a video has the objects of the frame in which they are surest, without boxes. Results are kept in the
-    cache folder as they are found, so that an analysis that was interrupted, or is repeated, does not search again.
+    Of each category a video has the objects of the frame in which they are surest, without boxes. Results are kept in
+    the cache folder as they are found, so that an analysis that was interrupted, or is repeated, does not search again.
 
     Args:
       paths: {id: file}.
-      weights: a file that `capjax import` wrote.
 
     Returns:
       {id: objects, with their scores}, and {id: why its file cannot be read}.
 
     Raises:
-      FileNotFoundError, WeightsError: see `Detector`.
+      WriteError: the disk is full, or the cache folder cannot be written.
     """
-    detector, kept = Detector(weights), _KeptResults(weights)
+    kept = _KeptResults(detector.digest)
     objects: dict[Id, list[LabeledObject]] = {}
     unreadable: dict[Id, str] = {}
     searched: deque[tuple[Id, int]] = deque()
@@ -113,8 +109,8 @@ class _KeptResults:
     run that was killed, counts as absent.
     """
 
-    def __init__(self, weights: Path):
-        version = f"{sha256_of(weights)} {LEAST_SCORE} {_VERSION}"
+    def __init__(self, digest: str):
+        version = f"{digest} {LEAST_SCORE} {_VERSION}"
         self._path = cache_dir() / "objects" / f"{hashlib.sha256(version.encode()).hexdigest()[:16]}.jsonl"
         self._rows: dict[str, _Row] = {}
         if self._path.is_file():
@@ -149,7 +145,10 @@ class _KeptResults:
         status = path.stat()
         row = {
             "path": str(path.resolve()), "size": status.st_size, "mtime": status.st_mtime_ns,
-            "objects": [(item.category, item.box, round(item.score, 4)) for item in objects],
+            "objects": [
+                (item.category, item.box and [round(value, 4) for value in item.box], round(item.score, 4))
+                for item in objects
+            ],
         }  # fmt: skip
         make_folder(self._path.parent)
         with write_errors_named(self._path), self._path.open("a") as file:

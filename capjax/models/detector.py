@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, UInt8
 
+from capjax.digests import sha256_of
 from capjax.metrics.cache import cache_dir
 from capjax.metrics.objects import COCO_OBJECTS
 from capjax.models.centernet import SIZE, Peaks, find_peaks
@@ -35,7 +36,11 @@ def default_weights() -> Path:
 
 
 class Detector:
-    """The detector with its weights."""
+    """The detector with its weights.
+
+    Attributes:
+      digest: SHA-256 of the file of the weights, in hexadecimal.
+    """
 
     def __init__(self, path: Path):
         """Loads the weights of a file that `capjax import` wrote.
@@ -45,6 +50,7 @@ class Detector:
           WeightsError: it is damaged, or not such a file.
         """
         graph, self._weights = nnx.split(centernet.load(path))
+        self.digest = sha256_of(path)
 
         @jax.jit
         def peaks(weights: nnx.State, images: UInt8[Array, "b h w 3"]) -> Peaks:

@@ -7,10 +7,10 @@
 
 Captions are those of people, which the model reads (teacher forcing); captions longer than it reads are left out. Nouns
 are the names of COCO's 80 categories as CHAIR finds them, and of a name of several words the last. A noun counts if its
-category has boxes: those of people, or those of the detector with a score above 0.5. It is hit if the maximum lies in any
-of them. The random point is the share of the photo that they cover together. The first row is of nouns whose boxes cover
-less than 40 % of the photo, the second of all. Intervals, and the differences from the center, are of a bootstrap over
-photos.
+category has boxes: those of people, or those of the detector with a score above 0.5. It is hit if the maximum lies in
+any of them. The random point is the share of the photo that they cover together. The first table is of nouns whose
+boxes cover less than 40 % of the photo, the second of all. Intervals of differences from the center are of a bootstrap
+over photos.
 """
 
 import argparse
@@ -49,8 +49,8 @@ def named_boxes(words: list[str], objects: list[LabeledObject], lexicon: Lexicon
 
 
 def hits(explanation, objects: list[LabeledObject], lexicon: Lexicon) -> Iterator[dict[str, float]]:
-    """Yields for each noun whether the maximum of its map by each method, and the center, lie in a box; with the area of
-    the boxes."""
+    """Yields for each noun by method, and for the center, whether the maximum lies in a box; with the area of the
+    boxes."""
     for number, boxes in named_boxes([word.text for word in explanation.words], objects, lexicon):
         points = {"center": (0.5, 0.5)}
         for method in explanation.maps:
@@ -82,9 +82,9 @@ def objects_of(args, media: ItemMedia) -> dict:
     """{id: objects}, of people or of the detector."""
     if not args.objects:
         from capjax.analyze.detection import detect_objects
-        from capjax.models.detector import default_weights
+        from capjax.models.detector import Detector, default_weights
 
-        return detect_objects(media.paths, args.detector or default_weights())[0]
+        return detect_objects(media.paths, Detector(args.detector or default_weights()))[0]
     labels = read_objects(args.objects)
     numbers = {id: str(number) for number, id in enumerate(labels)}
     matched, _, _ = match_ids(numbers, {id: [""] for id in media.paths}, missing="drop", extra="ignore")

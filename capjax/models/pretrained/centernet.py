@@ -46,6 +46,8 @@ def load(path: Path) -> CenterNet:
       FileNotFoundError: there is no such file.
       WeightsError: it is damaged, or not such a file.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights of the detector at {path}; `capjax import` makes them of {PUBLISHED}")
     tensors = read_weights(path)
     shapes = _check(path, tensors, "convert the published files with `capjax import`")
     network = nnx.eval_shape(CenterNet)
