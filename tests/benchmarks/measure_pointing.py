@@ -14,6 +14,7 @@ over photos.
 """
 
 import argparse
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,22 +86,35 @@ def objects_of(args, media: ItemMedia) -> dict:
         from capjax.models.detector import Detector, default_weights
 
         return detect_objects(media.paths, Detector(args.detector or default_weights()))[0]
-    labels = read_objects(args.objects)
+    labels = by_file_name(args.objects, read_objects(args.objects))
     numbers = {id: str(number) for number, id in enumerate(labels)}
     matched, _, _ = match_ids(numbers, {id: [""] for id in media.paths}, missing="drop", extra="ignore")
     listed = list(labels.values())
     return {id: listed[int(number)] for id, number in matched.items()}
 
 
+def by_file_name(path: Path, values: dict) -> dict:
+    """Values by the names of photos in place of ids, where a COCO file has names."""
+    data = json.loads(path.read_text()) if path.suffix == ".json" else None
+    images = data.get("images", ()) if isinstance(data, dict) else ()
+    names = {str(image["id"]): image["file_name"] for image in images if "file_name" in image}
+    return {names.get(str(id), id): value for id, value in values.items()}
+
+
+def read_captions(path: Path, split: str | None = None) -> dict:
+    """{id: captions} of a file in any format of `capjax score`, or of Flickr8k's, NAME#NUMBER<tab>CAPTION."""
+    if path.suffix != ".txt":
+        return by_file_name(path, read_references(path, lang="en", split=split))
+    captions = defaultdict(list)
+    for line in path.read_text().splitlines():
+        name, _, text = line.partition("\t")
+        captions[name.partition("#")[0]].append(text)
+    return dict(captions)
+
+
 def captions_of(args) -> dict:
     """{id: captions} of the items to measure."""
-    captions: dict = defaultdict(list)
-    if args.captions.suffix == ".txt":  # Flickr8k's, NAME#NUMBER<tab>CAPTION
-        for line in args.captions.read_text().splitlines():
-            name, _, text = line.partition("\t")
-            captions[name.partition("#")[0]].append(text)
-    else:
-        captions = read_references(args.captions, lang="en", split=args.split)
+    captions = read_captions(args.captions, args.split)
     if args.only:
         names = {line.strip() for line in args.only.read_text().splitlines()}
         captions = {id: texts for id, texts in captions.items() if str(id) in names or Path(str(id)).name in names}
