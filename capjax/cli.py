@@ -19,6 +19,7 @@ COMMANDS = {
     "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),
     "score": ("capjax.commands.score:main", "score predictions against references"),
     "analyze": ("capjax.commands.analyze:main", "find errors and bias in predictions, and write a page about them"),
+    "import": ("capjax.commands.import_weights:main", "convert published weights of the object detector"),
     "doctor": ("capjax.commands.doctor:main", "show versions, devices, extras and the compilation cache"),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capjax.analyze.caption_errors import CaptionErrors, find_errors
 from capjax.analyze.confusion import ConfusionMatrix, confusion_matrices
@@ -13,7 +14,7 @@ from capjax.analyze.dataset_bias import Bias, find_bias, find_language_bias
 from capjax.analyze.facts import ParsedCaption
 from capjax.analyze.findings import CONTENT_KINDS, Finding
 from capjax.analyze.frequencies import Frequency, by_slice, compare, frequencies
-from capjax.analyze.labels import LabeledObject, Labels, read_objects
+from capjax.analyze.labels import SHOWN, LabeledObject, Labels, read_objects
 from capjax.analyze.lexicon import Lexicon
 from capjax.analyze.media import ItemMedia
 from capjax.analyze.model_bias import Amplification, AmplificationMeasure, Leakage, LeakageMeasure
@@ -29,6 +30,9 @@ from capjax.metrics.messages import option, shorten
 from capjax.metrics.significance import Comparison
 from capjax.metrics.tokenize import tokenizer_for
 
+if TYPE_CHECKING:
+    from capjax.models.detector import Detector
+
 Id = int | str
 # Files with fewer items have neither bias nor significance.
 _MIN_ITEMS = 2
@@ -43,6 +47,7 @@ class Inputs:
       langs: languages of the captions; content is analyzed in English alone.
       split: of the references, if the file names splits.
       objects: labels, COCO's instances or {id: [categories]}.
+      detector: weights of the detector that finds the objects in `media`, in place of labels.
       media: folder of the photos and videos.
       training: dataset or file of captions that the model was trained on.
       compare: predictions of another system for the same items.
@@ -55,6 +60,7 @@ class Inputs:
     langs: tuple[str, ...] = ("en",)
     split: str | None = None
     objects: Path | None = None
+    detector: Path | None = None
     media: Path | None = None
     training: Path | None = None
     compare: Path | None = None
@@ -88,7 +94,8 @@ class Analysis:
       captions, references: {id: caption}, {id: captions by people}.
       langs: {id: language}.
       findings: {id: errors}.
-      evidence: `labels` or `references`: what objects were compared with.
+      evidence: `labels`, `detector` or `references`: what objects were compared with.
+      detected: {id: objects that the detector found, with their scores}.
       frequencies: {kind: share of captions}; `people`: the same of references, each against the others of its picture.
       slices: {name of the property: {slice: {kind: share}}}.
       comparison: {kind: difference from the other system}.
@@ -108,6 +115,7 @@ class Analysis:
     langs: dict[Id, str] = field(default_factory=dict)
     findings: dict[Id, list[Finding]] = field(default_factory=dict)
     evidence: str = "references"
+    detected: dict[Id, list[LabeledObject]] = field(default_factory=dict)
     frequencies: dict[str, Frequency] = field(default_factory=dict)
     people: dict[str, Frequency] = field(default_factory=dict)
     slices: dict[str, dict[str, dict[str, Frequency]]] = field(default_factory=dict)
@@ -131,8 +139,12 @@ def analyze(inputs: Inputs) -> Analysis:
 
     Raises:
       FileNotFoundError: a file or folder is missing.
-      ValueError: a file is malformed, or files do not go together.
+      ValueError: a file or an option is wrong, or files do not go together.
     """
+    if inputs.detector and inputs.objects:
+        raise ValueError("objects come from labels or from the detector; give one of the two")
+    if inputs.detector and not inputs.media:
+        raise ValueError(f"the detector needs photos or videos; name their folder with {option('media')}")
     return _Analyzer(inputs).run()
 
 
@@ -144,6 +156,8 @@ class _Analyzer:
         self.other_english: CaptionErrors | None = None
         self.other_captions: dict[Id, str] = {}
         self.labels: Labels | None = None
+        self.detector: Detector | None = None
+        self.unreadable: dict[Id, str] = {}
         self.english_labels: dict[Id, list[LabeledObject]] | None = None
         self.training: TrainingData | None = None
         self.lexicon = Lexicon.of()
@@ -154,12 +168,19 @@ class _Analyzer:
             self.labels = read_objects(inputs.objects)
             self.lexicon = Lexicon.of({item.category for objects in self.labels.values() for item in objects})
             result.evidence = "labels"
+        if inputs.detector:
+            from capjax.models.detector import CATEGORIES, Detector  # imports JAX
+
+            self.detector = Detector(inputs.detector)
+            self.lexicon = Lexicon.of(CATEGORIES)
+            result.evidence = "detector"
         if inputs.training:
             self.training = TrainingData.read(inputs.training, self._english_lang)
         for lang in inputs.langs:
             self._analyze_language(check_lang(lang))
         if inputs.media:
             result.media = ItemMedia.find(inputs.media, [self._file_id(id) for id in result.captions])
+            result.media.unreadable |= self.unreadable
         result.frequencies = frequencies(result.findings)
         self._slice()
         if inputs.compare and len(result.findings) >= _MIN_ITEMS:
@@ -189,20 +210,23 @@ class _Analyzer:
             result.notes.append(f"{counts['missing']} items have no prediction in {lang}")
         if counts["extra"]:
             result.notes.append(f"{counts['extra']} predictions of other items were left out")
-        labels = self._labels_of(references) if self.labels is not None and is_english(lang) else None
-        errors = find_errors(predictions, references, lang=lang, labels=labels, lexicon=self.lexicon)
+        labels, scores = self._objects_in(references) if is_english(lang) else (None, None)
+        errors = find_errors(predictions, references, lang=lang, labels=labels, scores=scores, lexicon=self.lexicon)
         for id, text in predictions.items():
             key = self._key(id, lang)
             result.captions[key], result.references[key] = text, references[id]
             result.langs[key], result.findings[key] = lang, errors.findings[id]
         if is_english(lang):
             self.english = errors
-            self.english_labels = labels
+            # Counts of objects, and bias of the data, would show what the detector misses.
+            self.english_labels = labels if scores is None else None
         if inputs.compare:
             other_predictions, other_references, _ = self._predictions(inputs.compare, all_references, lang)
             if list(other_references) != list(references):
                 raise ValueError(f"{inputs.compare} has predictions for other items than {inputs.predictions}")
-            compared = find_errors(other_predictions, references, lang=lang, labels=labels, lexicon=self.lexicon)
+            compared = find_errors(
+                other_predictions, references, lang=lang, labels=labels, scores=scores, lexicon=self.lexicon
+            )
             result.other_findings |= {self._key(id, lang): own for id, own in compared.findings.items()}
             if is_english(lang):
                 self.other_english, self.other_captions = compared, other_predictions
@@ -210,6 +234,27 @@ class _Analyzer:
     def _predictions(self, path: Path, references: Mapping, lang: str) -> tuple[dict, dict, dict]:
         predictions = read_predictions(path, lang=lang)
         return match_ids(predictions, references, missing=self.inputs.missing, extra=self.inputs.extra)
+
+    def _objects_in(self, references: Mapping[Id, Sequence[str]]) -> tuple[dict | None, dict | None]:
+        """Returns labels and scores of the items, as `find_errors` takes them."""
+        if self.labels is not None:
+            return self._labels_of(references), None
+        if self.detector is None:
+            return None, None
+        from capjax.analyze.detection import detect_objects
+
+        assert self.inputs.media is not None
+        media = ItemMedia.find(self.inputs.media, references)
+        detected, self.unreadable = detect_objects(media.paths, self.detector)
+        self.result.detected = detected
+        if count := len(references) - len(detected):
+            self.result.notes.append(f"{count} items without a readable photo or video were not searched for objects")
+        labels = {id: [item for item in objects if item.score >= SHOWN] for id, objects in detected.items()}
+        scores: dict[Id, dict[str, float]] = {id: {} for id in detected}
+        for id, objects in detected.items():
+            for item in objects:
+                scores[id][item.category] = max(item.score, scores[id].get(item.category, 0.0))
+        return labels, scores
 
     def _labels_of(self, references: Mapping[Id, Sequence[str]]) -> dict[Id, list[LabeledObject]]:
         """Returns the labels of the items.

@@ -38,6 +38,7 @@ def find_errors(
     *,
     lang: str = "en",
     labels: Mapping[Id, list[LabeledObject]] | None = None,
+    scores: Mapping[Id, Mapping[str, float]] | None = None,
     lexicon: Lexicon | None = None,
 ) -> CaptionErrors:
     """Finds the errors of captions.
@@ -46,7 +47,9 @@ def find_errors(
       captions: {id: caption}.
       references: {id: captions by people}, of the same ids.
       lang: language that the captions should have.
-      labels: {id: objects in the picture}; by default, the agreement of the references decides.
+      labels: {id: objects in the picture}; by default, and of ids that it does not have, the agreement of the
+        references decides.
+      scores: {id: {category: highest score}} of the detector that made the labels; None of labels of people.
       lexicon: of English; by default with the categories of the labels.
     """
     if not is_english(lang):
@@ -67,8 +70,8 @@ def find_errors(
             continue
         if checker.find_repetition(checker.words[id]):
             result.captions[id] = parser.parse(checker.without_repetition(id))
-        own = None if labels is None else labels.get(id, [])
-        comparison = Comparison(result.captions[id], result.references[id], lexicon, own)
+        own, own_scores = (labels or {}).get(id), (scores or {}).get(id)
+        comparison = Comparison(result.captions[id], result.references[id], lexicon, own, own_scores)
         content = [f for f in comparison.findings() if result.disagreement.is_error(f)]
         if kinds & {GENERIC, TRUNCATION}:  # which is why something is missing
             content = [finding for finding in content if finding.kind != MISSING]

@@ -6,7 +6,7 @@ people say of one picture differs too; `Disagreement` in capjax.analyze.disagree
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from capjax.analyze import labels as labels_lib
@@ -30,6 +30,8 @@ class Comparison:
 
     Attributes:
       labels: objects in the picture; None where there are no labels.
+      scores: if the labels are those of a detector, which misses objects, its highest score for each category; None of
+        labels of people, which are complete.
       said: (category of evidence, what is said) of everything that could have been an error, found or not.
     """
 
@@ -37,6 +39,7 @@ class Comparison:
     references: Sequence[ParsedCaption]
     lexicon: Lexicon
     labels: list[LabeledObject] | None = None
+    scores: Mapping[str, float] | None = None
     said: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -48,7 +51,9 @@ class Comparison:
         """Returns the errors of what the caption says."""
         findings = [
             *self._objects(), *self._attributes(), *self._numbers(), *self._actions(),
-            *find_spatial_errors(self.caption, self.references, self.labels, self.agreeing, self.said),
+            *find_spatial_errors(
+                self.caption, self.references, self.labels, self.agreeing, self.said, complete=self.scores is None
+            ),
         ]  # fmt: skip
         return self._substitutions_joined(findings)
 
@@ -92,7 +97,7 @@ class Comparison:
                     "references",
                     "object instead" if same_group else f"object {self.lexicon.group(concept)}",
                 )
-                reason = f"none of {len(self.references)} references names {concept}{instead}"
+                reason = f"none of {len(self.references)} references names {concept}{instead}{self._score_of(concept)}"
             boxes = labels_lib.boxes(self.labels or [], replaced)
             yield Finding(
                 HALLUCINATED, mentions[concept].words, concept, replaced, source, reason, boxes, category
@@ -100,18 +105,32 @@ class Comparison:
         for concept in missing:
             count = sum(concept in concepts(reference) for reference in self.references)
             boxes = labels_lib.boxes(self.labels or [], concept)
-            reason = f"{count} of {len(self.references)} references name {concept}"
-            source = "labels" if self._labeled(concept) else "references"
+            reason = f"{count} of {len(self.references)} references name {concept}{self._score_of(concept)}"
+            source = self._labels_source if self._labeled(concept) else "references"
             yield Finding(MISSING, "", "", concept, source, reason, boxes, "missing object")
 
     def _labeled(self, concept: str) -> bool | None:
-        """Whether the labels have a category; None where labels say nothing about it."""
+        """Whether the labels have a category; None where labels say nothing about it, as those of a detector do about
+        what it did not find."""
         if self.labels is None or concept not in self.lexicon.categories:
             return None
-        return any(item.category == concept for item in self.labels)
+        if any(item.category == concept for item in self.labels):
+            return True
+        return False if self.scores is None else None
+
+    @property
+    def _labels_source(self) -> str:
+        return "labels" if self.scores is None else "detector"
+
+    def _score_of(self, concept: str) -> str:
+        """Returns the detector's score for a concept in words; empty where there is none."""
+        if self.scores is None or concept not in self.lexicon.categories:
+            return ""
+        score = self.scores.get(concept, 0.0)
+        return f"; the detector's score for it is {f'{score:.2f}' if score else f'below {labels_lib.LEAST_SCORE}'}"
 
     def _is_supported(self, concept: str) -> bool:
-        if self._labeled(concept):
+        if self._labeled(concept) or (self.scores or {}).get(concept, 0.0) >= labels_lib.POSSIBLE:
             return True
         group = self.lexicon.group(concept)
         return any(
@@ -192,7 +211,9 @@ class Comparison:
                 reason = f"{count} of {len(sets)} references that name {concept} name {expected}, the caption {low}"
                 yield Finding(MISSING, "", "", concept, "references", reason, boxes, category)
                 continue
-            counted = f"; labels have {len(labeled)}" if labeled else ""
+            counted = (
+                f"; {'labels have' if self.scores is None else 'the detector finds'} {len(labeled)}" if labeled else ""
+            )
             reason = f"{count} of {len(intervals)} references that name {concept} have {expected}{counted}"
             words = ", ".join(mention.words for mention in own)
             yield Finding(

@@ -21,7 +21,7 @@ class Finding:
       kind: one of KINDS.
       words: words of the caption that are wrong; empty where something is missing.
       said, expected: what they say, and what was to be said; empty where nothing is.
-      source: what it was compared with: `labels`, `boxes`, `references`, or `caption`, the caption alone.
+      source: what it was compared with: `labels`, `boxes`, `detector`, `references`, or `caption`, the caption alone.
       reason: the evidence in words.
       boxes: of the labels that are evidence, (x0, y0, x1, y1) as fractions of width and height.
       category: what kinds of evidence are compared with each other for `Disagreement`; empty: it needs no comparison.

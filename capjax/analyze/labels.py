@@ -10,6 +10,10 @@ from capjax.metrics.chair import read_labels
 from capjax.metrics.json_types import Rule, checked_rows
 from capjax.metrics.strict_json import parse
 
+# Of a detector's scores: objects below the first are left out. From the second on an object may be there, and is not
+# reported as hallucinated; from the third on it counts as shown.
+LEAST_SCORE, POSSIBLE, SHOWN = 0.1, 0.2, 0.4
+
 
 @dataclass(frozen=True)
 class LabeledObject:

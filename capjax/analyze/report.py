@@ -9,6 +9,7 @@ from pathlib import Path
 
 from capjax.analyze.analysis import Analysis, Id
 from capjax.analyze.findings import KINDS, Finding
+from capjax.analyze.labels import SHOWN
 from capjax.analyze.tables import Table, tables
 from capjax.files import make_folder, remove_tree, write_text
 from capjax.metrics.writing import write_errors_named
@@ -71,6 +72,7 @@ def summarize(analysis: Analysis) -> dict:
         "references": str(analysis.inputs.references),
         "items": len(analysis.findings),
         "objects_from": analysis.evidence,
+        "detected": _detected(analysis),
         "frequencies": {kind: asdict(f) | {"share": f.share} for kind, f in analysis.frequencies.items()},
         "people": {kind: asdict(f) | {"share": f.share} for kind, f in analysis.people.items()},
         "comparison": {kind: asdict(compared) for kind, compared in analysis.comparison.items()},
@@ -85,6 +87,17 @@ def summarize(analysis: Analysis) -> dict:
         "unreadable_media": analysis.media.unreadable if analysis.media else {},
         "notes": analysis.notes,
     }
+
+
+def _detected(analysis: Analysis) -> dict | None:
+    """Returns how many objects the detector found, and how sure it is of those that count as shown."""
+    if not analysis.detected:
+        return None
+    scores = [item.score for own in analysis.detected.values() for item in own if item.score >= SHOWN]
+    return {
+        "items": len(analysis.detected), "shown_from_score": SHOWN, "objects": len(scores),
+        "mean_score": sum(scores) / len(scores) if scores else None,
+    }  # fmt: skip
 
 
 def make_page(analysis: Analysis, all_tables: list[Table]) -> str:
@@ -112,6 +125,7 @@ def make_page(analysis: Analysis, all_tables: list[Table]) -> str:
         "analysis.html",
         scripts=["tables.js", "analysis.js"],
         title=f"Analysis of {analysis.inputs.predictions.name}",
+        detected=_detected(analysis),
         analysis=analysis, tables=all_tables, galleries=galleries, matrices=matrices, behind=behind, items=items,
         unreadable=analysis.media.unreadable if analysis.media else {}, format_cell=_format,
         has_media=analysis.media is not None,

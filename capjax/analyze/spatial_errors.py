@@ -29,7 +29,7 @@ _NAMES = {
 
 def find_spatial_errors(
     caption: ParsedCaption, references: Sequence[ParsedCaption], labels: list[LabeledObject] | None, agreeing: int,
-    said: list[tuple[str, str]],
+    said: list[tuple[str, str]], *, complete: bool = True,
 ) -> Iterator[Finding]:  # fmt: skip
     """Yields the wrong relations and directions of a caption.
 
@@ -37,12 +37,13 @@ def find_spatial_errors(
       labels: objects in the picture, if it has labels; boxes decide between left and right, above and below.
       agreeing: the fewest references that must agree.
       said: gets (category of evidence, what is said) of everything that could have been an error.
+      complete: the labels have every object of their categories; else boxes confirm relations, and contradict none.
     """
-    yield from _relations(caption, references, labels, agreeing, said)
+    yield from _relations(caption, references, labels, agreeing, said, complete)
     yield from _directions(caption, references, agreeing, said)
 
 
-def _relations(caption, references, labels, agreeing, said) -> Iterator[Finding]:
+def _relations(caption, references, labels, agreeing, said, complete) -> Iterator[Finding]:
     for relation in caption.relations:
         subject, target = caption.mentions[relation.subject], caption.mentions[relation.object]
         if subject.general or target.general or relation.subject == relation.object:
@@ -62,7 +63,7 @@ def _relations(caption, references, labels, agreeing, said) -> Iterator[Finding]
             expected = _name(max(against, key=lambda other: counts[other]), relation, subject.concept, target.concept)
             reason = f"{number} of {len(by_reference)} references that relate the two have {expected}"
             yield Finding(RELATION, relation.words, name, expected, "references", reason, boxes, "relation")
-        elif by_boxes is False and not supported:
+        elif by_boxes is False and complete and not supported:
             expected = _name((relation.kind, True), relation, subject.concept, target.concept)
             yield Finding(RELATION, relation.words, name, expected, "boxes", f"by the boxes, {expected}", boxes)
 

@@ -71,6 +71,14 @@ def tables(analysis: Analysis) -> Iterator[Table]:
         yield Table(
             f"confusion_{matrix.name}", title, ("present", "said", "captions", "share"), cells, shown=False
         )  # fmt: skip
+    if analysis.detected:
+        objects: list[tuple[Cell, ...]] = [
+            (str(id), item.category, item.score, *(item.box or (None,) * 4))
+            for id, own in analysis.detected.items()
+            for item in own
+        ]
+        names = ("id", "category", "score", "x0", "y0", "x1", "y1")
+        yield Table("objects", "Detected objects", names, objects, shown=False)
     yield from _biases(analysis)
     if analysis.near_duplicates:
         pairs: list[tuple[Cell, ...]] = [

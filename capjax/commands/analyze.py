@@ -31,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
         "analyzed in English, their form in every language (default: en)")  # fmt: skip
     add("--objects", type=Path, metavar="FILE", help="objects in the photos: COCO's instances_*.json, or {id: "
         "[categories]} (default: what the references agree on)")  # fmt: skip
+    add("--detect", action="store_true", help="find the objects in the photos or videos of --media with a detector, "
+        "where there are no labels; needs JAX, and weights from `capjax import`")  # fmt: skip
+    add("--detector", type=Path, metavar="FILE", help="weights of the detector (default: the file that `capjax import` "
+        "writes)")  # fmt: skip
     add("--media", type=Path, metavar="DIR", help="folder with the photos or videos, named as the ids")
     add("--training", type=Path, metavar="PATH", help="dataset, or file of captions, that the model was trained on")
     add("--compare", type=Path, metavar="FILE", help="predictions of another system: significance of the differences")
@@ -48,10 +52,11 @@ def _run(options: argparse.Namespace) -> int:
     from capjax.files import check_output, local_path
 
     logging.basicConfig(level=logging.WARNING, format="capjax analyze: %(message)s")
+    detector = _detector(options)
     optional = ("objects", "media", "training", "compare")
     paths = {name: local_path(value) for name in optional if (value := getattr(options, name))}
     inputs = Inputs(
-        local_path(options.predictions), local_path(options.references), **paths,
+        local_path(options.predictions), local_path(options.references), **paths, detector=detector,
         langs=tuple(code.strip() for code in options.lang.split(",")), split=options.split, missing=options.missing,
         extra=options.extra, seed=_seed(options.seed),
     )  # fmt: skip
@@ -66,6 +71,29 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{kind:<20}  {frequency.count:6}  {frequency.share:6.1%}  ({frequency.low:.1%} to {frequency.high:.1%})")
     print(f"open {(output / 'index.html').resolve().as_uri()}")
     return 0
+
+
+def _detector(options: argparse.Namespace) -> Path | None:
+    """Returns the weights of the detector, or None where there is to be none. Sets up JAX, which it needs.
+
+    Raises:
+      ValueError: options do not go together.
+    """
+    if not options.detect:
+        if options.detector:
+            raise ValueError("--detector is for --detect; give both")
+        return None
+    if options.objects:
+        raise ValueError("--objects and --detect: give one; labels of people are the better ones")
+    if not options.media:
+        raise ValueError("--detect needs the photos or videos; name their folder with --media DIR")
+    from capjax import runtime
+
+    runtime.start(logging.WARNING)
+    from capjax.files import local_path
+    from capjax.models.detector import default_weights
+
+    return local_path(options.detector) if options.detector else default_weights()
 
 
 def _seed(seed: int) -> int:

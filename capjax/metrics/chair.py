@@ -5,7 +5,7 @@ its reference captions name. CHAIRi is the share of mentioned objects that are h
 captions with at least one hallucinated object.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -88,18 +88,21 @@ class Lexicon:
 
     def objects(self, caption: str) -> list[str]:
         """Returns the categories that a caption names, in its order and as often as it does."""
-        words, categories, start = tuple(self._tokenize(caption)), [], 0
+        return [category for _, _, category in self.mentions(self._tokenize(caption))]
+
+    def mentions(self, words: Iterable[str]) -> Iterator[tuple[int, int, str]]:
+        """Yields (first word, end, category) of each name of an object among words in lower case."""
+        words, start = tuple(words), 0
         while start < len(words):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 phrase = words[start : start + length]
                 if phrase in self._phrases:
                     if (category := self._phrases[phrase]) is not None:
-                        categories.append(category)
+                        yield start, start + length, category
                     start += length
                     break
             else:
                 start += 1
-        return categories
 
 
 def chair(

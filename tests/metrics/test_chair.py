@@ -52,6 +52,11 @@ def test_plurals(one, many):
     assert plural(one) == many
 
 
+def test_mentions_are_the_words_of_each_object(coco):
+    words = ["the", "golden", "retrievers", "eat", "a", "hot", "dog", "on", "a", "park", "bench"]
+    assert list(coco.mentions(words)) == [(1, 3, "dog"), (5, 7, "hot dog"), (9, 11, "bench")]
+
+
 def test_the_figures_of_a_worked_example():
     """Five mentions: dog, dog, cat, man, ball; shown are dog (label), man (a reference). The two others are not."""
     result = chair(
