@@ -82,8 +82,9 @@ def measure_pointing(args):
     sentences = [captions(scene, "en", 1)[0] for scene in scenes]
     for layer in args.layers.split(","):
         explanations = capjax.explain(
-            model, pictures, method=args.method, caption=sentences, batch_size=args.batch, gradcam_layer=layer
-        )
+            model, pictures, method=args.method, caption=sentences, batch_size=args.batch, gradcam_layer=layer,
+            samples=args.samples,
+        )  # fmt: skip
         print(f"layer {layer}")
         for name, value in pointing_game(explanations, scenes).items():
             print(f"{name:12} {value:.3f}", flush=True)
@@ -191,7 +192,7 @@ def main():
     parser.add_argument("--photos", type=Path, help="of speed: a file with the path of one photo in each line")
     parser.add_argument("--method", default="attention,gradcam")
     parser.add_argument("--layers", default="features,stem", help="of Grad-CAM (default: features,stem)")
-    parser.add_argument("--samples", type=int, default=1000, help="of LIME, in `sanity`")
+    parser.add_argument("--samples", type=int, default=1000, help="of LIME")
     args = parser.parse_args()
     MEASUREMENTS[args.what](args)
 
