@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import UInt8
 from tqdm import tqdm
 
 from capjax.analyze.findings import Box
@@ -55,7 +54,7 @@ def detect_objects(
     searched: deque[tuple[Id, int]] = deque()
     with tqdm(total=len(paths), disable=None, delay=2, leave=False, desc="objects", unit="file") as bar:
 
-        def images() -> Iterator[UInt8[np.ndarray, "512 512 3"]]:
+        def images() -> Iterator[np.ndarray]:
             for id, path in paths.items():
                 try:
                     if (earlier := kept.of(path)) is not None:
