@@ -20,8 +20,7 @@ from typing import Annotated, TypedDict
 import numpy as np
 from jaxtyping import Float, Int
 
-from capjax.data.record import Record
-from capjax.data.targets import KINDS
+from capjax.data.targets import answers
 from capjax.files import read_json, write_with_digest
 from capjax.metrics.json_types import between
 from capjax.text.word_groups import WordGroups
@@ -105,7 +104,7 @@ class Balance:
         for source, share in zip(sources, shares, strict=True):
             cells, usable = np.full(len(source), -1, np.int32), 0
             for index in range(len(source)):
-                texts = answers(source[index], data)
+                texts = [(caption.text, caption.lang) for caption in answers(source[index], data)]
                 usable += bool(texts)
                 group = attribute.only(texts)
                 if group is not None:
@@ -146,9 +145,9 @@ class Balance:
 
     def report(self):
         """Logs the number of items and the weight of each attribute and context, and what could not be balanced."""
-        others = sum(int((cells < 0).sum()) for cells in self.cell_of_record)
+        without = sum(int((cells < 0).sum()) for cells in self.cell_of_record)
         items = sum(cell.items for cell in self.cells)
-        log.info("mitigation: %s items with one attribute, %s others of weight 1", f"{items:,}", f"{others:,}")
+        log.info("mitigation: %s items with one attribute, %s others of weight 1", f"{items:,}", f"{without:,}")
         for cell in sorted(self.cells, key=lambda cell: -cell.items)[:_MAX_ROWS]:
             name = ", ".join(filter(None, [self.attribute.label(cell.attribute), self._context_label(cell.context)]))
             log.info("mitigation: %s: %s items, weight %.3f", name, f"{cell.items:,}", cell.weight)
@@ -195,12 +194,6 @@ class Balance:
         ):
             raise ValueError(f"{path} is damaged: it names groups or records that do not exist; {_REMEDY}")
         return cls(attribute, context, cells, records)
-
-
-def answers(record: Record, data) -> list[tuple[str, str]]:
-    """Returns (text, language) of the captions of a record that the task of a config's `data` section learns."""
-    kind = KINDS[data.task]
-    return [(c.text, c.lang) for c in record.captions if c.kind == kind and c.lang in data.languages]
 
 
 def cell_weights(

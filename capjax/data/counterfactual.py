@@ -73,8 +73,8 @@ class Counterfactuals:
         group = self.attribute.only([(text, lang)])
         if group is None or not is_english(lang):
             return text
-        others = [other for number, other in self._counterparts if number == group]
-        return self.exchange(text, group, others[rng.integers(len(others))])
+        replacements = [other for number, other in self._counterparts if number == group]
+        return self.exchange(text, group, replacements[rng.integers(len(replacements))])
 
     def exchange(self, text: str, group: int, other: int) -> str:
         """Returns the caption with the words of another group, -1 for the neutral words; unchanged if it cannot be."""
@@ -94,12 +94,12 @@ class Counterfactuals:
         return self._pattern.sub(replace, text)
 
 
-def _counterparts(words: Sequence[str], others: Sequence[str]) -> dict[str, set[str]]:
+def _counterparts(words: Sequence[str], replacements: Sequence[str]) -> dict[str, set[str]]:
     """Returns the counterparts of each word, which are at the same position; none is an empty word."""
     counterparts: dict[str, set[str]] = {}
-    for word, other in zip(words, others, strict=True):
-        if other:
-            counterparts.setdefault(word.lower(), set()).add(other.lower())
+    for word, new in zip(words, replacements, strict=True):
+        if new:
+            counterparts.setdefault(word.lower(), set()).add(new.lower())
     return counterparts
 
 

@@ -321,16 +321,9 @@ def make_train_iterator(
     has_hard_share = any(stage.hard is not None for stage in stages)
     setting = "data.buckets" if data.buckets else "data.curriculum's `hard`" if has_hard_share else ""
     mode = mitigation.balance if mitigation is not None else ""
-    weights = _record_weights(balance, splits, sources) if mode else None
+    weights = _record_weights(balance, splits, sources) if mode else []
     pools = [
-        _make_pool(
-            number,
-            split,
-            source,
-            stage_targets[0],
-            setting,
-            weights[number] if weights and mode == "sampling" else None,
-        )
+        _make_pool(number, split, source, stage_targets[0], setting, weights[number] if mode == "sampling" else None)
         for number, (split, source) in enumerate(zip(splits, sources, strict=True))
     ]
     loaders = [_Loader(sources, targets) for targets in stage_targets]

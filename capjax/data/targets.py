@@ -32,6 +32,11 @@ def make_targets(vocabulary: Vocabulary, data) -> "Targets":
     return TimedTextTargets(vocabulary, data) if data.time_bins else EventSetTargets(vocabulary, data)
 
 
+def answers(record: Record, data) -> list[RecordCaption]:
+    """Returns the captions of a record that answer the task of a config's `data` section in one of its languages."""
+    return [c for c in record.captions if c.kind == KINDS[data.task] and c.lang in data.languages]
+
+
 class Targets:
     """Base class of targets: fills the target entries of a batch (see `capjax.data.batch.Batch`) from records.
 
@@ -65,7 +70,7 @@ class Targets:
 
     def answers(self, record: Record) -> list[RecordCaption]:
         """Returns the captions of a record that answer the task in one of the config's languages."""
-        return [c for c in record.captions if c.kind == self.kind and c.lang in self.data.languages]
+        return answers(record, self.data)
 
     def leading_shape(self, b: int) -> tuple[int, ...]:
         """Returns the shape of `target` without its last axis."""

@@ -11,6 +11,7 @@ items: captions to choose, m: candidates of an item, k: constraints.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -56,9 +57,12 @@ class AttributeShares:
         group = self.attribute.only([(text, lang)])
         if group is None or not is_english(lang) or len(set(map(len, self.attribute.groups))) > 1:
             return []
-        others = [other for other in range(len(self.attribute)) if other != group]
-        texts = [Counterfactuals(self.attribute, (), 1.0).exchange(text, group, other) for other in others]
-        return [other for other in texts if other != text]
+        exchanged = [self._counterfactuals.exchange(text, group, a) for a in range(len(self.attribute)) if a != group]
+        return [counterpart for counterpart in exchanged if counterpart != text]
+
+    @cached_property
+    def _counterfactuals(self) -> Counterfactuals:
+        return Counterfactuals(self.attribute, (), 1.0)
 
     def choose(self, candidates: Sequence[Sequence[tuple[str, float]]], lang: str) -> list[int]:
         """Returns the number of the candidate that is chosen for each item.

@@ -338,7 +338,7 @@ class Generator:
         hypotheses_of_rows = [
             [caption(row, i) for i in np.flatnonzero(np.isfinite(own)).tolist()] for row, own in enumerate(scores)
         ]
-        return [replace(first, alternatives=tuple(others)) for first, *others in hypotheses_of_rows]
+        return [replace(best, alternatives=tuple(alternatives)) for best, *alternatives in hypotheses_of_rows]
 
     def _add_counterparts(
         self, params, batch_stats, encoded: Encoded, captions: list[Caption], lang: str
