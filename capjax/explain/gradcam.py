@@ -15,15 +15,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from capjax.explain.explanation import HeatMaps
 from capjax.explain.methods import METHODS, Options
-from capjax.explain.model import (
-    BoundModel,
-    CaptionedBatch,
-    CaptionModel,
-    from_frames,
-    mean_part,
-    sum_by_word,
-    token_log_probs,
-)
+from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames, sum_by_word, token_log_probs
 from capjax.models.captioner import FEATURES, VISION
 from capjax.models.encoders.clip import group_times
 from capjax.models.encoders.tap import tapped
@@ -49,11 +41,10 @@ class _WordMaps(NamedTuple):
 def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[HeatMaps]:
     """Maps of the activations that raise the log-probability of each word.
 
-    The value of a cell is the sum over channels of activation times gradient, of either sign. Three things differ from
-    Grad-CAM of classifiers. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin 2020),
-    because a decoder that attends treats cells differently. Attention weights and the scale of layer norms are
-    constants in the gradient, see `capjax.models.gradients.weights_held`. And activations count from those of a picture
-    that has the mean color everywhere: biases and the embeddings of positions are no part of what is seen.
+    The value of a cell is the sum over channels of activation times gradient, of either sign. Two things differ from
+    Grad-CAM of classifiers besides. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin
+    2020), because a decoder that attends treats cells differently. And attention weights and the scale of layer norms
+    are constants in the gradient, see `capjax.models.gradients.weights_held`.
 
     Raises:
       ValueError: the encoder has no such layer; the message lists those that there are.
@@ -87,7 +78,7 @@ def _word_maps(
     model: BoundModel, media: Mapping, target: Int[Array, "b l"], word_tokens: Float[Array, "b w k"], *,
     layer: str, grid: tuple[int, int],
 ) -> _WordMaps:  # fmt: skip
-    def activations_of(media: Mapping) -> Array:
+    def tapped_value() -> Array:
         with tapped(layer) as tap:
             model.memory(model.features(media), media)
         assert tap.value is not None
@@ -102,12 +93,12 @@ def _word_maps(
         vision = features[VISION]
         return sum_by_word(token_log_probs(logits, target), word_tokens), (tap.value, vision.times, vision.mask)
 
-    hidden = activations_of(_all_hidden(media))
+    shape = jax.eval_shape(tapped_value)
     with weights_held():
-        _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros_like(hidden), has_aux=True)
+        _, gradient_of, (value, times, mask) = jax.vjp(scores, jnp.zeros(shape.shape, shape.dtype), has_aux=True)
     b, w = word_tokens.shape[:2]
     cells = grid if layer == FEATURES else value.shape[-3:-1]
-    value = (value - hidden).reshape(b, -1, *cells, value.shape[-1]).astype(jnp.float32)
+    value = value.reshape(b, -1, *cells, value.shape[-1]).astype(jnp.float32)
 
     def word_map(one_hot: Float[Array, " w"]) -> Float[Array, "b t rows columns"]:
         (gradient,) = gradient_of(jnp.broadcast_to(one_hot, (b, w)))
@@ -126,13 +117,3 @@ def _word_maps(
         stride = -(-media["frame_times"].shape[1] // maps.shape[2])
         times, mask = group_times(media["frame_times"], media["frame_mask"], stride)
     return _WordMaps(maps, times, mask)
-
-
-def _all_hidden(media: Mapping) -> dict:
-    """The media with the mean color, or the mean feature, everywhere."""
-    media = from_frames(media)
-    entry = "frames" if "frames" in media else "features"
-    frames = media[entry]
-    mean = mean_part(frames, media["frame_mask"])
-    mean = mean.reshape(len(mean), *[1] * (frames.ndim - 2), -1)
-    return {**media, entry: jnp.broadcast_to(mean, frames.shape)}

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, Shaped
+from jaxtyping import Array, Float, Float32, Int
 
 from capjax.data.media_reader import MediaSample
 from capjax.data.transforms import jpeg_size
@@ -141,16 +141,6 @@ class BoundModel:
 def from_frames(media: Mapping) -> dict[str, Any]:
     """The media without the features of a frozen encoder, so that it is run on the frames, if those are there."""
     return {name: value for name, value in media.items() if name != "features" or "frames" not in media}
-
-
-def mean_part(
-    frames: Shaped[Array, "b t *part c"] | Shaped[np.ndarray, "b t *part c"],
-    mask: Bool[Array, "b t"] | Bool[np.ndarray, "b t"],
-) -> Shaped[Array, "b c"] | Shaped[np.ndarray, "b c"]:  # fmt: skip
-    """Returns the mean color, or the mean feature, of each item: what stands in for a hidden part."""
-    of_frames = frames.astype(np.float32).mean(tuple(range(2, frames.ndim - 1)))
-    mean = (of_frames * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
-    return (mean.round() if frames.dtype == np.uint8 else mean).astype(frames.dtype)
 
 
 def token_log_probs(logits: Float[Array, "b k v"], target: Int[Array, "b l"]) -> Float[Array, "b k"]:

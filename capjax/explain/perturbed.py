@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 from tqdm import tqdm
 
 from capjax.explain.explanation import Geometry, HeatMaps
-from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames, mean_part
+from capjax.explain.model import BoundModel, CaptionedBatch, CaptionModel, from_frames
 from capjax.explain.segments import superpixels, time_segments
 
 # Batch size of the program whose memory is looked at, and the largest that is used.
@@ -61,8 +61,10 @@ class PerturbedItem:
         )
 
     def mean(self) -> np.ndarray:
-        """The mean color, or mean feature, of the frames: see `mean_part`."""
-        return np.asarray(mean_part(self.shown[None], self.mask[None]))[0]
+        """The mean color, or mean feature, of the frames: what stands in for a hidden part."""
+        frames = self.shown[self.mask]
+        mean = frames.astype(np.float32).mean(tuple(range(frames.ndim - 1)))
+        return (np.round(mean) if frames.dtype == np.uint8 else mean).astype(frames.dtype)
 
     def segments(self, count: int) -> Int[np.ndarray, "t rows columns"]:
         """The number of the segment of each pixel of a photo [1, h, w] or of each frame of a video [t, 1, 1].
