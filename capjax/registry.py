@@ -19,7 +19,8 @@ def nearest(name: str, names) -> str:
     by_lower = {other.lower(): other for other in reversed(names)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) or '(none)'}"
+    choices = ", ".join(name or "''" for name in names) or "(none)"
+    return f"{hint}known: {choices}"
 
 
 class Registry:

@@ -1,6 +1,6 @@
 import pytest
 
-from capjax.registry import Registry
+from capjax.registry import Registry, nearest
 
 
 def test_names_make_objects_with_their_defaults():
@@ -44,3 +44,7 @@ def test_an_unknown_name_lists_the_known():
     things.register("resnet50")(int)
     with pytest.raises(ValueError, match=r"did you mean 'resnet50'.*known: resnet50"):
         things.get("resnet5")
+
+
+def test_an_empty_name_can_be_seen_among_the_known():
+    assert nearest("c", ["", "b"]) == "known: '', b"

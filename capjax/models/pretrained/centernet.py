@@ -48,8 +48,12 @@ def load(path: Path) -> CenterNet:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights of the detector at {path}; `capjax import` makes them of {PUBLISHED}")
-    tensors = read_weights(path)
-    shapes = _check(path, tensors, "convert the published files with `capjax import`")
+    remedy = "convert the published files again with `capjax import`"
+    try:
+        tensors = read_weights(path)
+    except WeightsError as error:
+        raise WeightsError(f"{path} is damaged, or no safetensors file; {remedy}") from error
+    shapes = _check(path, tensors, remedy)
     network = nnx.eval_shape(CenterNet)
     state = [
         (key, variable.replace(jnp.asarray(tensors[name_of(key)], jnp.float32)))
