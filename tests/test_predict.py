@@ -182,3 +182,39 @@ def test_a_workdir_whose_parts_are_of_two_runs_is_refused(tiny, tmp_path):
     (workdir / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="checkpoint and config.json are of different models.*connectors/vision/"):
         capjax.load(workdir)
+
+
+def test_groups_are_captioned_as_each_alone_in_every_language(tiny, tmp_path, model):
+    (tmp_path / "notes.jpg").write_text("no picture")
+    paths = sorted(tiny.photos.glob("*.jpg"))
+    groups = [paths[:3], [], [tmp_path / "notes.jpg", *paths[3:8]], [lambda: model.read(paths[8])]]
+    results = list(model.caption_groups(iter(groups), ["en", "de"], batch_size=2))
+    assert [len(group) for group in results] == [3, 0, 6, 1]
+    for column, lang in enumerate(("en", "de")):
+        expected = [*model.caption(paths[:3], lang=lang), *model.caption(paths[3:9], lang=lang)]
+        captions = [captions[column] for group in results for captions in group]
+        assert [caption.text for caption in captions if not caption.error] == [caption.text for caption in expected]
+    assert [bool(captions[0].error) for captions in results[2]] == [True, False, False, False, False, False]
+
+
+def test_photos_and_videos_are_batched_separately(tiny, tmp_path, model, monkeypatch):
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=400)
+    photos = sorted(tiny.photos.glob("*.jpg"))[:3]
+    batches, make = [], model._batch.frames
+    monkeypatch.setattr(model._batch, "frames", lambda samples: batches.append(len(samples)) or make(samples))
+    media = [photos[0], tmp_path / "moving.gif", photos[1], photos[2]]
+    captions = model.caption(media)
+    assert batches == [3, 1]
+    assert [caption.text for caption in captions] == [model.caption([each])[0].text for each in media]
+
+
+def test_alternatives_are_the_other_hypotheses_best_first(tiny, model):
+    paths = sorted(tiny.photos.glob("*.jpg"))[:6]
+    plain, captions = model.caption(paths, num_beams=4), model.caption(paths, num_beams=4, alternatives=True)
+    assert captions == plain
+    for caption in captions:
+        scores = [caption.score, *(own.score for own in caption.alternatives)]
+        assert scores == sorted(scores, reverse=True) and len(scores) == 4
+        assert all(own.lang == caption.lang and not own.alternatives for own in caption.alternatives)
+    assert not any(caption.alternatives for caption in plain)

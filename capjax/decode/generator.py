@@ -257,7 +257,9 @@ class Generator:
         prefix = self.prefix(languages[0], batch["frame_mask"].shape[0])
         self.generate.lower(params, batch_stats, batch, prefix, jax.random.key(0)).compile()
 
-    def captions(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[Caption]:
+    def captions(
+        self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None, alternatives: bool = False
+    ) -> list[Caption]:
         """Returns the best caption of every row.
 
         Args:
@@ -266,12 +268,16 @@ class Generator:
           batch: device arrays as `Captioner.encode` takes them, or the result of `encode`.
           lang: the language to write.
           key: PRNG key of sampling.
+          alternatives: return the other hypotheses with the best, see `Caption`.
 
         Raises:
-          ValueError: the vocabulary has no such language.
+          ValueError: the vocabulary has no such language, or attention is returned of the best hypotheses alone.
         """
+        if alternatives and self._return_attention and not self._needs_all_hypotheses:
+            raise ValueError("attention and alternatives cannot be returned by one search")
         if self.attribute_shares is None:
-            return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
+            generated = self._decode(params, batch_stats, batch, lang, key)
+            return self._best(generated, lang, batch, alternatives=alternatives)
         if "encoded" not in batch:
             batch = self.encode(params, batch_stats, batch)
         captions = self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
@@ -315,11 +321,11 @@ class Generator:
                 events[-1].append(in_event.caption(event.text, lang, score).at(event.start, event.end, score))
         return events
 
-    def _best(self, generated: Generated, lang: str, batch: Batch) -> list[Caption]:
+    def _best(self, generated: Generated, lang: str, batch: Batch, *, alternatives: bool = False) -> list[Caption]:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
         hypotheses = _written(generated), decoded.scores, decoded.lengths
-        if not self._needs_all_hypotheses:
+        if not self._needs_all_hypotheses and not alternatives:
             hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
         written, scores, lengths = allgather(hypotheses)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
@@ -333,12 +339,16 @@ class Generator:
         def caption(row: int, i: int) -> Caption:
             return written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
 
-        if self.attribute_shares is None:
+        if self.attribute_shares is None and not alternatives:
             return [caption(row, i) for row, i in enumerate(best)]
-        hypotheses_of_rows = [
-            [caption(row, i) for i in np.flatnonzero(np.isfinite(own)).tolist()] for row, own in enumerate(scores)
-        ]
-        return [replace(best, alternatives=tuple(alternatives)) for best, *alternatives in hypotheses_of_rows]
+        if self.attribute_shares is not None:  # it chooses among the hypotheses as the search ranks them
+            best = np.zeros(len(texts), int)
+        captions = []
+        for row, own in enumerate(scores):
+            ranks = [rank for rank in np.flatnonzero(np.isfinite(own)).tolist() if rank != best[row]]
+            alternatives_of_row = tuple(caption(row, rank) for rank in ranks)
+            captions.append(replace(caption(row, best[row]), alternatives=alternatives_of_row))
+        return captions
 
     def _add_counterparts(
         self, params, batch_stats, encoded: Encoded, captions: list[Caption], lang: str

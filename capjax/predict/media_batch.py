@@ -1,11 +1,16 @@
 """Batches of raw media, for prediction."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from capjax.data.batch import Batch, empty_media, mark_padding, set_features, set_frames, set_times
 from capjax.data.media_reader import MediaSample
+from capjax.data.photo import MediaError
 from capjax.data.transforms import pick_frames
 from capjax.models.frozen_encoder import FrozenEncoder
+from capjax.predict.read_ahead import num_readers, read_ahead
 
 # Batches are padded up to one of these sizes, to limit the number of programs that are compiled.
 _SIZES = (1, 8, 32)
@@ -23,10 +28,15 @@ class MediaBatcher:
       image_size: Height and width of a frame.
       extractor: The frozen encoder of a model that is trained on features, or None.
       dense: Whether the model finds events, and so needs durations.
+      buckets: Smaller numbers of frames for which programs are compiled too, as `data.buckets` of a config.
     """
 
-    def __init__(self, num_frames: int, image_size: int, extractor: FrozenEncoder | None, *, dense: bool):
+    def __init__(
+        self, num_frames: int, image_size: int, extractor: FrozenEncoder | None, *, dense: bool,
+        buckets: Sequence[int] = (),
+    ):  # fmt: skip
         self.num_frames, self.image_size, self.extractor, self.dense = num_frames, image_size, extractor, dense
+        self._buckets = tuple(buckets)
 
     def __call__(self, samples: Sequence[MediaSample]) -> Batch:
         """Returns a batch of the samples, padded to one of a few sizes."""
@@ -40,12 +50,18 @@ class MediaBatcher:
 
     def frames(self, samples: Sequence[MediaSample]) -> Batch:
         """As `__call__`, with the frames that are the input of the extractor in place of its features."""
-        batch = empty_media(_padded_size(samples), self.num_frames, image_size=self.image_size, duration=self.dense)
+        num_frames = self.bucket(max(len(sample.frames) for sample in samples))
+        batch = empty_media(_padded_size(samples), num_frames, image_size=self.image_size, duration=self.dense)
         for row, sample in enumerate(samples):
             set_times(batch, row, sample.times)
             set_frames(batch, row, sample.frames)
         mark_padding(batch, slice(len(samples), None))
         return self._with_durations(batch, samples)
+
+    def bucket(self, num_frames: int) -> int:
+        """Returns the number of frames of the smallest batch that holds a sample of so many frames, as evaluation
+        chooses it."""
+        return next((bucket for bucket in self._buckets if bucket >= num_frames), self.num_frames)
 
     def _with_durations(self, batch: Batch, samples: Sequence[MediaSample]) -> Batch:
         if self.dense:
@@ -62,3 +78,87 @@ class MediaBatcher:
             set_features(batch, row, features[picked])
         mark_padding(batch, slice(len(samples), None))
         return batch
+
+
+@dataclass(frozen=True)
+class MediaBatch:
+    """The inputs of a model for several media of a group.
+
+    Attributes:
+      indices: Number of each in the group.
+      inputs: Their batch; it ends with padding.
+    """
+
+    indices: list[int]
+    inputs: Batch
+
+
+@dataclass(frozen=True)
+class FailedMedia:
+    """A photo or video that could not be read. `index` is its number in the group."""
+
+    index: int
+    error: MediaError
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Media of a group that were read: samples that go into one batch, or an error; neither at the end of a group."""
+
+    indices: list[int]
+    samples: list[MediaSample]
+    error: MediaError | None = None
+
+
+def batches_of_groups(
+    groups: Iterable[Iterable], read: Callable[[Any], MediaSample], make_batch: MediaBatcher, batch_size: int
+) -> Iterator[MediaBatch | FailedMedia | None]:
+    """Yields the batches of groups of media, the media that cannot be read, and None at the end of each group.
+
+    Threads read media and make the next batch while the caller uses a batch. Within a group, photos and videos are in
+    batches of their own, and so are videos of different `MediaBatcher.bucket`s.
+
+    Args:
+      read: Reads one of the media, or raises MediaError.
+      batch_size: Largest number of media in a batch.
+    """
+
+    def read_one(item: tuple[int, Any] | None) -> tuple[int, MediaSample | MediaError] | None:
+        if item is None:
+            return None
+        index, media = item
+        try:
+            return index, read(media)
+        except MediaError as error:
+            return index, error
+
+    def make(media: _Read) -> MediaBatch | FailedMedia | None:
+        if media.error is not None:
+            return FailedMedia(media.indices[0], media.error)
+        return MediaBatch(media.indices, make_batch(media.samples)) if media.samples else None
+
+    items = (item for group in groups for item in itertools.chain(enumerate(group), [None]))
+    results = read_ahead(items, read_one, threads=num_readers(), ahead=2 * batch_size)
+    return read_ahead(_in_batches(results, make_batch, batch_size), make, threads=1, ahead=1)
+
+
+def _in_batches(
+    results: Iterable[tuple[int, MediaSample | MediaError] | None], make_batch: MediaBatcher, batch_size: int
+) -> Iterator[_Read]:
+    pending: dict[tuple[bool, int], _Read] = {}
+    for result in results:
+        if result is None:
+            yield from (pending[key] for key in sorted(pending))
+            pending.clear()
+            yield _Read([], [])
+            continue
+        index, sample = result
+        if isinstance(sample, MediaError):
+            yield _Read([index], [], sample)
+            continue
+        key = sample.duration > 0, make_batch.bucket(len(sample.frames))
+        batch = pending.setdefault(key, _Read([], []))
+        batch.indices.append(index)
+        batch.samples.append(sample)
+        if len(batch.samples) == batch_size:
+            yield pending.pop(key)

@@ -7,7 +7,7 @@ reduced, the evaluation view, the encoder. So a caption here equals the caption 
 import itertools
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from capjax.config.aliases import OLD_NAMES
 from capjax.config.defaults import SETTINGS, flatten
 from capjax.config.validation import check_attribute_shares
 from capjax.data.media_reader import MediaReader, MediaSample
-from capjax.data.photo import MediaError, MediaSettings
+from capjax.data.photo import MediaSettings
 from capjax.data.windows import WindowSettings
 from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.generator import Generator
@@ -32,7 +32,7 @@ from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.plugins import import_plugins
 from capjax.predict.localize import LocalizedVideo, localize
-from capjax.predict.media_batch import MediaBatcher
+from capjax.predict.media_batch import FailedMedia, MediaBatch, MediaBatcher, batches_of_groups
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
 from capjax.workdir.layout import Workdir
@@ -97,7 +97,9 @@ class Predictor:
         check_weights(files.path, shapes, {**self._params, **self._batch_stats})
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
-        self._batch = MediaBatcher(num_frames, image_size, extractor, dense=self.dense)
+        self._batch = MediaBatcher(
+            num_frames, image_size, extractor, dense=self.dense, buckets=self.config.data.buckets
+        )
         media = files.media()
         self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
         # An encoder over time sees all frames, and some of its features are picked.
@@ -161,7 +163,7 @@ class Predictor:
 
     def caption(
         self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0,
-        attention: bool = False, **decode,
+        attention: bool = False, alternatives: bool = False, **decode,
     ) -> list[Caption]:  # fmt: skip
         """Returns one caption (or summary, if the model was trained on summaries) per photo or video, in order.
 
@@ -175,37 +177,79 @@ class Predictor:
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.
           attention: return the attention with which each token was chosen, see `Caption`.
+          alternatives: return the other hypotheses of the search, see `Caption`.
           **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`.
 
         Raises:
           TypeError: `media` is one photo or video instead of several.
           ValueError: a language or an option that the model does not have, or the model finds events.
         """
+        self._check_captions(batch_size)
+        _check_media(media)
+        lang, generator = self.language(lang), self._generator(attention=attention, **decode)
+        (captions,) = self._caption_groups([media], [lang], generator, batch_size, seed, alternatives)
+        return [caption for (caption,) in captions]
+
+    def caption_groups(
+        self, groups: Iterable[Iterable], languages: Sequence[str], *, batch_size: int = 32, seed: int = 0,
+        alternatives: bool = False, **decode,
+    ) -> Iterator[list[tuple[Caption, ...]]]:  # fmt: skip
+        """Yields for each group of media the captions of each photo or video, one in each language.
+
+        A batch holds media of one group, so a caption depends on its group alone. Media are read ahead of the model,
+        across groups. Photos and videos, and with `data.buckets` videos of different numbers of frames, are batched
+        separately.
+
+        Args:
+          groups: of media as `caption` takes them, or functions without arguments that return a `MediaSample` or raise
+            MediaError.
+          languages: of `languages`.
+          batch_size, seed, alternatives, **decode: as in `caption`.
+
+        Raises:
+          ValueError: as in `caption`.
+        """
+        self._check_captions(batch_size)
+        languages, generator = [self.language(lang) for lang in languages], self._generator(**decode)
+        return self._caption_groups(groups, languages, generator, batch_size, seed, alternatives)
+
+    def _check_captions(self, batch_size: int):
+        _check_batch_size(batch_size)
         if self.dense:
             raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
-        _check_media(media, batch_size)
-        lang, generator = self.language(lang), self._generator(attention=attention, **decode)
-        captions: dict[int, Caption] = {}
-        pending: dict[int, MediaSample] = {}
 
-        def flush():
-            batch, key = self._batch([*pending.values()]), jax.random.key(seed)
-            decoded = generator.captions(self._params, self._batch_stats, batch, lang, key=key)
-            captions.update(zip(pending, decoded, strict=False))  # the batch ends with padding
-            pending.clear()
+    def _caption_groups(
+        self, groups: Iterable[Iterable], languages: Sequence[str], generator: Generator, batch_size: int, seed: int,
+        alternatives: bool,
+    ) -> Iterator[list[tuple[Caption, ...]]]:  # fmt: skip
+        """See `caption_groups`."""
 
-        for index, item in enumerate(media):
-            try:
-                pending[index] = self.read(item)
-            except MediaError as error:
-                captions[index] = Caption.failed(error, lang)
-            if len(pending) == batch_size:
-                flush()
-        if pending:
-            flush()
-        if generator.attribute_shares:
-            _choose(captions, lang, generator.attribute_shares)
-        return [captions[index] for index in sorted(captions)]
+        def captions(batch: MediaBatch) -> Iterator[tuple[Caption, ...]]:
+            inputs: Mapping[str, Any] = batch.inputs
+            if len(languages) > 1:
+                inputs = generator.encode(self._params, self._batch_stats, inputs)
+            by_language = [
+                generator.captions(
+                    self._params, self._batch_stats, inputs, lang, key=jax.random.key(seed), alternatives=alternatives
+                )
+                for lang in languages
+            ]
+            return zip(*by_language, strict=True)
+
+        group: dict[int, tuple[Caption, ...]] = {}
+        for result in batches_of_groups(groups, self._read_or_call, self._batch, batch_size):
+            if isinstance(result, MediaBatch):
+                group.update(zip(result.indices, captions(result), strict=False))  # the batch ends with padding
+            elif isinstance(result, FailedMedia):
+                group[result.index] = tuple(Caption.failed(result.error, lang) for lang in languages)
+            else:
+                if generator.attribute_shares:
+                    _choose(group, languages, generator.attribute_shares, alternatives)
+                yield [group[index] for index in sorted(group)]
+                group = {}
+
+    def _read_or_call(self, media) -> MediaSample:
+        return media() if callable(media) else self.read(media)
 
     def read(self, media) -> MediaSample:
         """Reads a photo or video in any form that `caption` takes, as a record would hold it.
@@ -259,7 +303,8 @@ class Predictor:
             raise ValueError(
                 f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
             )
-        _check_media(media, batch_size)
+        _check_batch_size(batch_size)
+        _check_media(media)
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
         windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
 
@@ -272,22 +317,35 @@ class Predictor:
     watch = OldName("localize")
 
 
-def _choose(captions: dict[int, Caption], lang: str, attribute_shares: AttributeShares):
-    """Replaces captions by those of their alternatives that satisfy the constraint."""
-    indices = [index for index in sorted(captions) if not captions[index].error]
-    hypotheses = [(captions[index], *captions[index].alternatives) for index in indices]
-    best = attribute_shares.choose([[(own.text, own.score) for own in row] for row in hypotheses], lang)
-    for index, row, number in zip(indices, hypotheses, best, strict=True):
-        captions[index] = replace(row[number], alternatives=())
+def _choose(
+    captions: dict[int, tuple[Caption, ...]], languages: Sequence[str], attribute_shares: AttributeShares,
+    alternatives: bool,
+):  # fmt: skip
+    """Replaces captions by those of their alternatives that satisfy the constraint, in each language."""
+    indices = [index for index in sorted(captions) if not captions[index][0].error]
+    chosen: list[list[Caption]] = []
+    for column, lang in enumerate(languages):
+        hypotheses = [(captions[index][column], *captions[index][column].alternatives) for index in indices]
+        best = attribute_shares.choose([[(own.text, own.score) for own in row] for row in hypotheses], lang)
+        chosen.append(
+            [
+                replace(row[number], alternatives=(*row[:number], *row[number + 1 :]) if alternatives else ())
+                for row, number in zip(hypotheses, best, strict=True)
+            ]
+        )
+    captions.update(zip(indices, zip(*chosen, strict=True), strict=True))
 
 
-def _check_media(media, batch_size: int):
+def _check_media(media):
     # An array [h, w, c] would be taken for its rows.
     is_picture = isinstance(media, Image.Image) or (
         isinstance(media, np.ndarray | jax.Array) and (media.ndim < 3 or (media.ndim == 3 and media.shape[-1] <= 4))
     )
     if isinstance(media, str | bytes | Path) or is_picture:
         raise TypeError(f"expected several photos or videos, such as a list; found one {type(media).__name__}")
+
+
+def _check_batch_size(batch_size: int):
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
 
