@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 import capjax
 from capjax import runtime
+from capjax.parallel.mesh import make_fitting_mesh
 from capjax.predict import MediaError
 from tests.helpers.tiny_job import copy, predictions
 
@@ -218,3 +220,14 @@ def test_alternatives_are_the_other_hypotheses_best_first(tiny, model):
         assert scores == sorted(scores, reverse=True) and len(scores) == 4
         assert all(own.lang == caption.lang and not own.alternatives for own in caption.alternatives)
     assert not any(caption.alternatives for caption in plain)
+
+
+@pytest.mark.parametrize("sizes", [{"data": -1}, {"data": -1, "fsdp": 2, "tensor": 2}])
+def test_several_devices_caption_as_one_does(tiny, model, sizes):
+    mesh = make_fitting_mesh({"replica": 1, "data": 1, "fsdp": 1, "tensor": 1} | sizes, jax.devices()[:4])
+    paths = sorted(tiny.photos.glob("*.jpg"))[:9]
+    captions = capjax.load(tiny.trained(), mesh=mesh).caption([tiny.photos / "gone.jpg", *paths])
+    expected = model.caption(paths)
+    assert captions[0].error
+    assert [caption.text for caption in captions[1:]] == [caption.text for caption in expected]
+    np.testing.assert_allclose([c.score for c in captions[1:]], [c.score for c in expected], rtol=1e-4)

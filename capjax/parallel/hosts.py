@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from jax._src import distributed  # its barrier has no public API
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -22,6 +23,8 @@ from capjax.parallel.rendezvous import int_from, process_info_of, rendezvous
 _JAX_HEARTBEAT_TIMEOUT = 100
 # Seconds within which all processes must start.
 _START_TIMEOUT = 300
+# 20 days; the liveness monitor ends waits for a process that is lost.
+_BARRIER_TIMEOUT_MS = 20 * 86_400_000
 _monitor: LivenessMonitor | None = None
 _started_steps: set[int] = set()  # the first two; the second is started when the first is done
 
@@ -68,10 +71,22 @@ def sync(name: str):
 
 
 def allgather(tree):
-    """Returns a tree of global arrays as numpy arrays, whole on every process."""
-    if jax.process_count() == 1:
+    """Returns a tree of arrays as numpy arrays: of arrays that are spread over processes, all of them, everywhere.
+
+    In each tree either all arrays lie on devices of this process, or none.
+    """
+    if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(tree)):
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def wait_for_all(name: str):
+    """Blocks until all processes have called it with this name, however much longer one of them takes.
+
+    `sync` is a computation of all devices, whose time is limited on some of them.
+    """
+    if client := distributed.global_state.client:  # None in a job of one process
+        client.wait_at_barrier(name, _BARRIER_TIMEOUT_MS)
 
 
 def allgather_objects(value) -> list:

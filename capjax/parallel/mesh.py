@@ -1,5 +1,7 @@
 """The device mesh: `replica` over slices, then `data`, `fsdp`, `tensor`."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
@@ -46,6 +48,13 @@ def make_mesh(sizes, devices=None) -> Mesh:
         within, (slices, *(1,) * len(shape[1:])), devices, allow_split_physical_axes=True
     )
     return Mesh(device_array, AXES, axis_types=types)
+
+
+def make_fitting_mesh(sizes, devices: Sequence) -> Mesh:
+    """Returns a mesh of these devices whose sizes are close to those of a config: see `fitting_shape`."""
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    fitting = fitting_shape([int(sizes[axis]) for axis in AXES], len(devices), slices)
+    return make_mesh(dict(zip(AXES, fitting, strict=True)), devices)
 
 
 def fitting_shape(shape: list[int], count: int, slices: int) -> list[int]:

@@ -172,17 +172,21 @@ class ShardingRules:
     def replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
+    @property
+    def batch_parts(self) -> int:
+        """Number of parts into which a batch is divided; its size must be a multiple."""
+        return math.prod(self.mesh.shape[axis] for axis in self.logical_axis_rules.get("batch", ()))
+
     def batch(self, size: int) -> NamedSharding:
         """Returns the sharding of arrays [size, ...] over the mesh axes of `batch`.
 
         Raises:
           ValueError: `size` does not divide.
         """
-        mesh_axes = self.logical_axis_rules.get("batch", ())
-        count = math.prod(self.mesh.shape[axis] for axis in mesh_axes)
+        count = self.batch_parts
         if size % count:
             raise ValueError(f"a batch of {size} does not divide over {count} devices; use a multiple of {count}")
-        return NamedSharding(self.mesh, PartitionSpec(mesh_axes))
+        return NamedSharding(self.mesh, PartitionSpec(self.logical_axis_rules.get("batch", ())))
 
     def rows(self, size: int) -> Int[np.ndarray, " rows"]:
         """Returns the rows of a batch that lie on this process's devices, ascending: those that it must load.

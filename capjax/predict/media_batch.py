@@ -3,21 +3,27 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from capjax.data.batch import Batch, empty_media, mark_padding, set_features, set_frames, set_times
+from capjax.data.batch import (
+    Batch,
+    empty_media,
+    mark_padding,
+    model_inputs,
+    set_features,
+    set_frames,
+    set_times,
+    to_device,
+)
 from capjax.data.media_reader import MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.transforms import pick_frames
 from capjax.models.frozen_encoder import FrozenEncoder
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.predict.read_ahead import num_readers, read_ahead
 
 # Batches are padded up to one of these sizes, to limit the number of programs that are compiled.
 _SIZES = (1, 8, 32)
-
-
-def _padded_size(samples: Sequence[MediaSample]) -> int:
-    return next((size for size in _SIZES if size >= len(samples)), len(samples))
 
 
 class MediaBatcher:
@@ -29,21 +35,22 @@ class MediaBatcher:
       extractor: The frozen encoder of a model that is trained on features, or None.
       dense: Whether the model finds events, and so needs durations.
       buckets: Smaller numbers of frames for which programs are compiled too, as `data.buckets` of a config.
+      rules: Sharding of batches over several devices; None: batches are made for one device.
     """
 
     def __init__(
         self, num_frames: int, image_size: int, extractor: FrozenEncoder | None, *, dense: bool,
-        buckets: Sequence[int] = (),
+        buckets: Sequence[int] = (), rules: ShardingRules | None = None,
     ):  # fmt: skip
         self.num_frames, self.image_size, self.extractor, self.dense = num_frames, image_size, extractor, dense
-        self._buckets = tuple(buckets)
+        self._buckets, self._rules = tuple(buckets), rules
 
     def __call__(self, samples: Sequence[MediaSample]) -> Batch:
         """Returns a batch of the samples, padded to one of a few sizes."""
         if self.extractor is not None and self.extractor.over_time:
-            batch = self._video_features(self.extractor, samples, _padded_size(samples))
-            return self._with_durations(batch, samples)
-        batch = self.frames(samples)
+            batch = self._video_features(self.extractor, samples, self._padded_size(samples))
+            return self._place(self._with_durations(batch, samples))
+        batch = self._place(self.frames(samples))
         if self.extractor:
             batch["features"] = self.extractor(batch.pop("frames"), batch["frame_times"], batch["frame_mask"])
         return batch
@@ -51,7 +58,7 @@ class MediaBatcher:
     def frames(self, samples: Sequence[MediaSample]) -> Batch:
         """As `__call__`, with the frames that are the input of the extractor in place of its features."""
         num_frames = self.bucket(max(len(sample.frames) for sample in samples))
-        batch = empty_media(_padded_size(samples), num_frames, image_size=self.image_size, duration=self.dense)
+        batch = empty_media(self._padded_size(samples), num_frames, image_size=self.image_size, duration=self.dense)
         for row, sample in enumerate(samples):
             set_times(batch, row, sample.times)
             set_frames(batch, row, sample.frames)
@@ -62,6 +69,21 @@ class MediaBatcher:
         """Returns the number of frames of the smallest batch that holds a sample of so many frames, as evaluation
         chooses it."""
         return next((bucket for bucket in self._buckets if bucket >= num_frames), self.num_frames)
+
+    def _padded_size(self, samples: Sequence[MediaSample]) -> int:
+        size = next((size for size in _SIZES if size >= len(samples)), len(samples))
+        parts = self._rules.batch_parts if self._rules else 1
+        return -(-size // parts) * parts
+
+    def _place(self, batch: Batch) -> Batch:
+        """Puts the rows of a batch onto the devices that compute them."""
+        if self._rules is None:
+            return batch
+        size = len(batch["frame_mask"])
+        rows = self._rules.rows(size)
+        return cast(
+            Batch, to_device({name: value[rows] for name, value in model_inputs(batch).items()}, self._rules, size)
+        )
 
     def _with_durations(self, batch: Batch, samples: Sequence[MediaSample]) -> Batch:
         if self.dense:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -30,6 +31,7 @@ from capjax.decode.results import Caption, Event
 from capjax.metrics.messages import noting
 from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
+from capjax.parallel.sharding_rules import ShardingRules
 from capjax.plugins import import_plugins
 from capjax.predict.localize import LocalizedVideo, localize
 from capjax.predict.media_batch import FailedMedia, MediaBatch, MediaBatcher, batches_of_groups
@@ -82,8 +84,15 @@ class Predictor:
       derived: what other packages make of this model once, such as compiled programs, by its class.
     """
 
-    def __init__(self, workdir: str | Path, config: ConfigDict | None = None, **decode):
-        """Loads the model; `config` is that of the workdir, if it is loaded already."""
+    def __init__(self, workdir: str | Path, config: ConfigDict | None = None, *, mesh: Mesh | None = None, **decode):
+        """Loads the model.
+
+        Args:
+          workdir: folder of a training run.
+          config: that of the workdir, if it is loaded already.
+          mesh: the devices to use, see `capjax.parallel.mesh`; None: the first device.
+          **decode: decoding options that differ from the config's.
+        """
         self._workdir = files = Workdir(workdir)
         self.config: ConfigDict = files.config() if config is None else config
         self.languages = tuple(self.config.data.languages)
@@ -95,10 +104,13 @@ class Predictor:
         self._pure_model = files.pure_model(self.config, vocab=self._vocabulary.size)
         shapes = self._pure_model.shapes | self._pure_model.batch_stat_shapes
         check_weights(files.path, shapes, {**self._params, **self._batch_stats})
+        self._rules = ShardingRules(mesh, self.config.mesh.logical_axis_rules) if mesh is not None else None
+        if self._rules:
+            self._place_weights(self._rules, extractor)
         image_size = extractor.image_size if extractor else self.config.data.image_size
         num_frames = self.config.data.num_frames
         self._batch = MediaBatcher(
-            num_frames, image_size, extractor, dense=self.dense, buckets=self.config.data.buckets
+            num_frames, image_size, extractor, dense=self.dense, buckets=self.config.data.buckets, rules=self._rules
         )
         media = files.media()
         self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
@@ -111,6 +123,15 @@ class Predictor:
         self._generators: dict[tuple[str, bool], Generator] = {}
         self.derived: dict[type, Any] = {}
         self._generator(**decode)
+
+    def _place_weights(self, rules: ShardingRules, extractor: FrozenEncoder | None):
+        """Puts the weights onto the devices of a mesh."""
+        placed = rules.params(self._pure_model.shapes, self._pure_model.axes)
+        self._params = {name: jax.device_put(np.asarray(x), placed[name]) for name, x in self._params.items()}
+        self._batch_stats = _replicated(self._batch_stats, rules)
+        if extractor:
+            extractor.params = _replicated(extractor.params, rules)
+            extractor.batch_stats = _replicated(extractor.batch_stats, rules)
 
     def parts(self, **decode) -> Parts:
         """Returns the components of the model, with these decoding options.
@@ -144,7 +165,8 @@ class Predictor:
         if key not in self._generators:
             self._generators[key] = Generator(
                 self._pure_model, self._vocabulary, options, self.config.data, self._workdir.neighbors(options),
-                return_attention=attention, attribute_shares=self._workdir.attribute_shares(options, self.config),
+                rules=self._rules, xla_options=self.config.eval.xla_options, return_attention=attention,
+                attribute_shares=self._workdir.attribute_shares(options, self.config),
             )  # fmt: skip
         return self._generators[key]
 
@@ -317,6 +339,10 @@ class Predictor:
     watch = OldName("localize")
 
 
+def _replicated(weights: Arrays, rules: ShardingRules) -> Arrays:
+    return {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in weights.items()}
+
+
 def _choose(
     captions: dict[int, tuple[Caption, ...]], languages: Sequence[str], attribute_shares: AttributeShares,
     alternatives: bool,
@@ -355,12 +381,13 @@ def finds_events(config: ConfigDict) -> bool:
     return config.data.task == "dense"
 
 
-def load(workdir: str | Path, *, plugins: Sequence[str] = (), **decode) -> Predictor:
+def load(workdir: str | Path, *, plugins: Sequence[str] = (), mesh: Mesh | None = None, **decode) -> Predictor:
     """Loads the trained model of a workdir, with the weights of its best evaluation.
 
     Args:
       workdir: folder of a training run.
       plugins: modules to import first: those of the run's config that are not installed as entry points.
+      mesh: the devices to use, see `capjax.parallel.mesh`; None: the first device.
       **decode: decoding options that differ from the config's, such as `num_beams=1`.
 
     Raises:
@@ -369,4 +396,4 @@ def load(workdir: str | Path, *, plugins: Sequence[str] = (), **decode) -> Predi
     """
     import_plugins(plugins)
     with noting(f"the workdir {workdir}"):
-        return Predictor(workdir, **decode)
+        return Predictor(workdir, mesh=mesh, **decode)
