@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("capjax.commands.launch:train", "train the model of a config"),
     "eval": ("capjax.commands.launch:evaluate", "score a checkpoint, or an exported model"),
     "caption": ("capjax.commands.caption:main", "caption photos and videos"),
+    "bulk": ("capjax.commands.bulk:main", "caption large collections, in shards that a stopped job continues"),
     "explain": ("capjax.commands.explain:main", "show which parts of a photo or video each word was written from"),
     "export": ("capjax.commands.launch:export", "export a trained model as SavedModel and StableHLO"),
     "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),

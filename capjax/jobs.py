@@ -153,6 +153,16 @@ def run(
                 print(f"{name:8} {value:.4f}")
         return 0
 
+    return run_on_hosts(job, program)
+
+
+def run_on_hosts(job: Callable[[], int], program: str) -> int:
+    """Runs a job that may join others (`hosts.join`), leaves them at its end, and returns its exit status: see `run`.
+
+    Args:
+      job: returns the exit status.
+      program: name of the command, for messages.
+    """
     status, message = _run_guarded(job)
     if message:
         print(f"{program}: {message}", file=sys.stderr)

@@ -189,7 +189,7 @@ def test_a_workdir_whose_parts_are_of_two_runs_is_refused(tiny, tmp_path):
 def test_groups_are_captioned_as_each_alone_in_every_language(tiny, tmp_path, model):
     (tmp_path / "notes.jpg").write_text("no picture")
     paths = sorted(tiny.photos.glob("*.jpg"))
-    groups = [paths[:3], [], [tmp_path / "notes.jpg", *paths[3:8]], [lambda: model.read(paths[8])]]
+    groups = [paths[:3], [], [tmp_path / "notes.jpg", *paths[3:8]], [lambda: paths[8]]]
     results = list(model.caption_groups(iter(groups), ["en", "de"], batch_size=2))
     assert [len(group) for group in results] == [3, 0, 6, 1]
     for column, lang in enumerate(("en", "de")):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -12,6 +13,7 @@ from jaxtyping import Float32
 
 from capjax.data.media_formats import media_kind
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_source, to_jpeg
+from capjax.data.record import Record
 from capjax.data.transforms import pick_frames
 from capjax.data.video import VideoFile
 from capjax.data.windows import frames_by_window, sample_times
@@ -59,11 +61,15 @@ class MediaReader:
     max_frames: int
 
     def read(self, media) -> MediaSample:
-        """Reads a photo or a whole video, in any form that `photo_source` takes. Its content decides what it is.
+        """Reads a photo or a whole video, in any form that `photo_source` takes, or a `Record` with frames.
+
+        The content of a file decides whether it is a photo or a video.
 
         Raises:
           MediaError: The media cannot be read; the message names the file.
         """
+        if isinstance(media, Record):
+            return self._frames_of(media)
         try:
             source = photo_source(media)
             if isinstance(source, Path):
@@ -78,18 +84,17 @@ class MediaReader:
         except OSError as error:
             raise MediaError("missing_photo", f"{media} cannot be read: {error.strerror}") from error
 
+    def _frames_of(self, record: Record) -> MediaSample:
+        if not record.frames:
+            raise MediaError("no_frames", f"the record {record.id} has features and no frames")
+        picked = pick_frames(len(record.frames), self.max_frames)
+        return MediaSample(tuple(record.frames[index] for index in picked), record.frame_times[picked], record.duration)
+
     def _read_video(self, source: Path | bytes) -> MediaSample:
-        if isinstance(source, bytes):
-            with NamedTemporaryFile(prefix="capjax-") as file:
-                file.write(source)
-                file.flush()
-                try:
-                    return self._read_video(Path(file.name))
-                except MediaError as error:
-                    raise MediaError(error.kind, str(error).replace(file.name, "the video")) from error
-        video = VideoFile(source, threads=0)
-        (sample,) = self.read_windows(video, [(0.0, video.duration)])
-        return sample
+        with video_path(source) as path:
+            video = VideoFile(path, threads=0)
+            (sample,) = self.read_windows(video, [(0.0, video.duration)])
+            return sample
 
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.
@@ -127,3 +132,18 @@ class MediaReader:
         times = sample_times(start, end, self.fps)
         frames = video.group_by_frame(times)
         return times[[frames[i].start for i in pick_frames(len(frames), self.max_frames)]]
+
+
+@contextmanager
+def video_path(source: Path | bytes) -> Iterator[Path]:
+    """The path of a video; of the bytes of one, that of a temporary file, which errors do not name."""
+    if isinstance(source, Path):
+        yield source
+        return
+    with NamedTemporaryFile(prefix="capjax-") as file:
+        file.write(source)
+        file.flush()
+        try:
+            yield Path(file.name)
+        except MediaError as error:
+            raise MediaError(error.kind, str(error).replace(file.name, "the video")) from error

@@ -194,7 +194,7 @@ class Predictor:
 
         Args:
           media: photos and videos: paths, bytes of files, PIL images, or arrays of pixels, see
-            `capjax.data.photo.photo_source`.
+            `capjax.data.photo.photo_source`; or records with frames.
           lang: one of `languages`; None: the first.
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.
@@ -223,7 +223,7 @@ class Predictor:
         separately.
 
         Args:
-          groups: of media as `caption` takes them, or functions without arguments that return a `MediaSample` or raise
+          groups: of media as `caption` takes them, or functions without arguments that return one of these or raise
             MediaError.
           languages: of `languages`.
           batch_size, seed, alternatives, **decode: as in `caption`.
@@ -271,7 +271,7 @@ class Predictor:
                 group = {}
 
     def _read_or_call(self, media) -> MediaSample:
-        return media() if callable(media) else self.read(media)
+        return self.read(media() if callable(media) else media)
 
     def read(self, media) -> MediaSample:
         """Reads a photo or video in any form that `caption` takes, as a record would hold it.
@@ -284,20 +284,19 @@ class Predictor:
 
     # ---- Events in videos
 
-    def events(self, media: Iterable[str | Path], **options) -> list[LocalizedVideo]:
+    def events(self, media: Iterable, **options) -> list[LocalizedVideo]:
         """Returns the events of each video; `localize` as a list.
 
         Each result is a sequence of events in order of start. A video that cannot be read does not affect the others:
         its result has an `error` and no events.
 
         Args:
-          media: paths of videos.
-          **options: as `localize`.
+          media, **options: as `localize`.
         """
         return list(self.localize(media, **options))
 
     def localize(
-        self, media: Iterable[str | Path], *, lang: str | None = None, window: float | None = None,
+        self, media: Iterable, *, lang: str | None = None, window: float | None = None,
         overlap: float | None = None, batch_size: int = 8, seed: int = 0, attention: bool = False,
         progress: Callable[[float, float], None] | None = None, **decode,
     ) -> Iterator[LocalizedVideo]:  # fmt: skip
@@ -307,7 +306,7 @@ class Predictor:
         length.
 
         Args:
-          media: paths of videos.
+          media: paths of videos, their bytes, or records, see `capjax.predict.localize.localize`.
           lang: as in `caption`.
           window: seconds of a window; None: as in training.
           overlap: seconds that a window shares with the next; None: as in training.

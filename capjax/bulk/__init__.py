@@ -1,0 +1,1 @@
+"""Captions of large collections of media, in shards that a stopped job, with any number of processes, continues."""
