@@ -45,8 +45,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("--input", nargs="+", action="extend", required=True, metavar="INPUT", help="folders of photos and videos, lists of "
-        "paths (one a line, relative to the list), WebDataset tars, Parquet files, splits of datasets as "
+    add("--input", nargs="+", action="extend", required=True, help="folders of photos and videos, lists "
+        "of paths (one a line, relative to the list), WebDataset tars, Parquet files, splits of datasets as "
         "FOLDER@SPLIT, or single files; may be repeated")  # fmt: skip
     add("--output", required=True, metavar="DIR", help="folder of the shards; may be gs://BUCKET/FOLDER")
     add("--workdir", required=True, metavar="DIR", help="folder of a training run; may be gs://BUCKET/FOLDER")
