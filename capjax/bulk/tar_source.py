@@ -161,6 +161,9 @@ def _iterate(tar: tarfile.TarFile, headers: _HeaderFile) -> Iterator[_Member]:
         raise ValueError("the header of a member is damaged")
     if len(headers.last) < tarfile.BLOCKSIZE:
         raise ValueError("the mark of its end is missing")
+    while trailing := headers.read(2**20):  # to the end, where compressed files have their checksum
+        if trailing.strip(b"\0"):
+            raise ValueError("more data follow the mark of its end, as in tars that were joined")
 
 
 def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
