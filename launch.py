@@ -1,6 +1,7 @@
-"""Trains, evaluates, compiles or exports from a clone; `capjax train` and its siblings do the same.
+"""Trains, evaluates, compiles, exports or captions from a clone; `capjax train` and its siblings do the same.
 
 python launch.py --config configs/NAME.py[:arg] --workdir DIR --mode=train|eval|compile|export [--config.key=value ...]
+python launch.py --mode=bulk --workdir DIR --input ... --output DIR
 """
 
 import sys

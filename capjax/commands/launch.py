@@ -19,6 +19,10 @@ def main(argv: Sequence[str] | None = None, mode: str | None = None) -> int:
     Args:
       mode: one of MODES; None: the option --mode chooses it.
     """
+    if mode is None and (bulk_arguments := _bulk_arguments(argv)) is not None:
+        from capjax.commands import bulk
+
+        return bulk.main(bulk_arguments, "launch.py --mode=bulk")
     parser = _parser(mode)
     args, rest = parser.parse_known_args(argv)
     mode = mode or args.mode
@@ -46,6 +50,14 @@ train, evaluate, export, compile_ahead = (
 )  # fmt: skip
 
 
+def _bulk_arguments(argv: Sequence[str] | None) -> list[str] | None:
+    """The other arguments if the mode is bulk, which has arguments of its own; else None."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--mode")
+    args, others = parser.parse_known_args(argv)
+    return others if args.mode == "bulk" else None
+
+
 def _parser(mode: str | None) -> argparse.ArgumentParser:
     """The parser of launch.py, or of one mode, which has only the options of that mode."""
     parser = argparse.ArgumentParser(
@@ -59,7 +71,10 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run; may be gs://BUCKET/FOLDER")
     if mode is None:
-        parser.add_argument("--mode", choices=MODES, default="train")
+        parser.add_argument(
+            "--mode", choices=(*MODES, "bulk"), default="train", help="bulk has arguments of its own: launch.py "
+            "--mode=bulk --help",
+        )  # fmt: skip
     if mode in (None, "compile"):
         group = parser.add_argument_group("--mode=compile", "reports on the programs, in DIR/compile; needs "
             "no TPU. Memory is the TPU compiler's figure; times are experimental estimates")  # fmt: skip

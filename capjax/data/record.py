@@ -22,6 +22,8 @@ from capjax.files import read_json, storage_path
 
 # Beside the shards of a split: frames, seconds, words and captions of each record, used to make batches.
 SIZES_FILE = "sizes-{}.json"
+# Origins of a caption, see `RecordCaption`.
+ORIGINS = ("human", "machine-translated", "generated")
 SIZES = ("frames", "seconds", "words", "caption", "summary", "event")
 
 
@@ -36,7 +38,7 @@ class RecordCaption:
       kind: The task that it answers: `caption`, `event` or `summary`.
       set: Number of the annotation set of an event. The events that one annotator marked form a set (ActivityNet's
         val_1 and val_2 are two sets).
-      origin: `human`, `machine-translated` or `generated`.
+      origin: One of `ORIGINS`.
       source_lang: The language that it was translated from; empty if it is no translation, or unknown.
     """
 

@@ -131,7 +131,8 @@ def language(code: str) -> str:
 
 
 def make_caption(
-    text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0, kind: str = "caption"
+    text: object, lang: object, where: str, id: str = "", *, times: object = None, set: int = 0, kind: str = "caption",
+    origin: str = "human",
 ) -> RecordCaption | Problem:  # fmt: skip
     """A caption in which runs of whitespace are single spaces, or a Problem.
 
@@ -139,6 +140,7 @@ def make_caption(
       times: (start, end) in seconds of the event that the caption describes; None: the caption describes the whole.
       set: number of its annotation set.
       kind: kind of a caption without times.
+      origin: one of `ORIGINS` of capjax.data.record.
     """
     bad = partial(Problem, where=where, id=id, costs="caption")
     if not isinstance(text, str):
@@ -157,11 +159,11 @@ def make_caption(
     except ValueError as error:
         return bad("malformed", str(error))
     if times is None:
-        return RecordCaption(text, lang, kind=kind, set=set)
+        return RecordCaption(text, lang, kind=kind, set=set, origin=origin)
     if (event := interval(times)) is None:
         message = f"times should be [start, end] in seconds with 0 <= start < end, not {show_value(times)}"
         return bad("bad_times", message)
-    return RecordCaption(text, lang, *event, kind="event", set=set)
+    return RecordCaption(text, lang, *event, kind="event", set=set, origin=origin)
 
 
 def interval(times: object) -> tuple[float, float] | None:

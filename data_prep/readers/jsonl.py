@@ -10,6 +10,7 @@
     file_name or path of either, as in metadata.jsonl of Hugging Face; also `filename`, `file`, `path`
     captions  a list of texts, or of objects with text and lang; or `caption` (or `text`, `sentence`), a single one
     lang      (or `language`) language of captions without one (default: --lang)
+    origin    in the object of a caption: human (the default), machine-translated or generated
     split     train, val or test; without it, a hash of the name of the photo or video assigns one
     id        unique in the dataset (default: the name of the photo or video, and the clip)
     labels    objects in the photo: a list of {"name": "cat", "box": [x0, y0, x1, y1]}; the box is in fractions of the
@@ -30,7 +31,8 @@ and the line
 A null is like a missing key. Other keys are ignored; those that look meaningful are listed in report.json, and a
 probable misspelling (`captoins`) is bad input. A missing photo is bad input too; missing videos are listed in
 report.json and do not count as bad. If there are no JSON lines in the folder, but a metadata.jsonl in its folders
-`train`, `validation` or `test`, the folders are the splits.
+`train`, `validation` or `test`, the folders are the splits. --captions may be a folder that `capjax bulk` wrote, whose
+shards are read together: the media are in --input.
 """
 
 import difflib
@@ -43,11 +45,12 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from capjax.data.media_formats import KINDS_BY_SUFFIX
 from capjax.data.photo import MediaError, check_file
-from capjax.data.record import Label, RecordCaption, TranscriptSegment
+from capjax.data.record import ORIGINS, Label, RecordCaption, TranscriptSegment
 from capjax.metrics.json_types import Rule, Text, between, type_mismatch
 from capjax.metrics.messages import show_value
 from data_prep.readers.files import DEFAULT_FRACTIONS, add_fractions, json_lines, shown, split_by_hash
 from data_prep.readers.item import (
+    InputError,
     Item,
     ItemStream,
     Problem,
@@ -63,7 +66,9 @@ from data_prep.readers.registry import READERS, add_input
 from data_prep.readers.table import locate
 from data_prep.readers.values import Id, id_text, is_box
 
-_CAPTION_FIELDS = ("text", "lang", "start", "end", "set", "kind")
+_CAPTION_FIELDS = ("text", "lang", "origin")
+_VIDEO_CAPTION_FIELDS = (*_CAPTION_FIELDS, "start", "end", "set", "kind")
+_SEGMENT_FIELDS = ("text", "lang", "start", "end")
 _FIELDS = ("image", "file", "captions", "caption", "lang", "split", "id", "labels")
 _VIDEO_FIELDS = ("video", *_FIELDS[1:], "clip", "transcript", "start", "end")
 # Similar keys are misspellings.
@@ -106,7 +111,9 @@ class _Source:
 def add_arguments(parser):
     add_input(parser, "the folder with the photos or videos and a captions.jsonl, or that file itself")
     parser.add_argument("--videos", type=Path, metavar="DIR", help="folder of the videos, if it is another")
-    parser.add_argument("--captions", type=Path, metavar="FILE", help="the JSON lines, if they are elsewhere")
+    parser.add_argument(
+        "--captions", type=Path, metavar="FILE", help="the JSON lines, if they are elsewhere; or a folder of shards"
+    )
     parser.add_argument("--lang", default="en", help="language of captions without one (default: en)")
     add_fractions(parser)
 
@@ -132,7 +139,7 @@ def read(
                 yield row
             else:
                 yield from _item(row, location, source)
-        yield from source.ignored.problems(tuple(dict.fromkeys((*_KEYS, *_VIDEO_KEYS, *_CAPTION_FIELDS))))
+        yield from source.ignored.problems(tuple(dict.fromkeys((*_KEYS, *_VIDEO_KEYS, *_VIDEO_CAPTION_FIELDS))))
 
 
 def _files(input_dir: Path, captions: Path | None) -> list[tuple[Path, Path, str]]:
@@ -141,6 +148,11 @@ def _files(input_dir: Path, captions: Path | None) -> list[tuple[Path, Path, str
         files = [(path, standard_split(path.parent.name)) for path in sorted(input_dir.glob("*/metadata.jsonl"))]
         if by_split := [(path, input_dir, split) for path, split in files if split]:
             return sorted(by_split, key=lambda file: ("train", "val", "test").index(file[2]))
+    if captions is not None and captions.is_dir():
+        shards = sorted(captions.glob("captions-*-of-*.jsonl"))
+        if not shards or len(shards) != int(shards[0].stem.rpartition("-")[2]):
+            raise InputError(f"{captions}: not all shards of capjax bulk are in this folder; found {len(shards)}")
+        return [(path, input_dir, "") for path in shards]
     return [(*locate(input_dir, captions, ["captions.jsonl", "*.jsonl"]), "")]
 
 
@@ -259,11 +271,14 @@ def _caption(
 ) -> RecordCaption | Problem:
     row = sentence if isinstance(sentence, Mapping) else {"text": sentence}
     bad = partial(Problem, "malformed", where=where, id=id, costs="caption")
-    if is_video and (message := _misspelled_key(row, _CAPTION_FIELDS)):
+    if is_video and (message := _misspelled_key(row, _VIDEO_CAPTION_FIELDS)):
         return bad(message)
-    fields, other_keys = read_fields(row, _CAPTION_FIELDS if is_video else _CAPTION_FIELDS[:2])
+    fields, other_keys = read_fields(row, _VIDEO_CAPTION_FIELDS if is_video else _CAPTION_FIELDS)
     ignored.add(other_keys, where)
-    make = partial(make_caption, fields.get("text"), _lang(fields, lang), where, id)
+    origin = fields.get("origin", "human")
+    if origin not in ORIGINS:
+        return bad(f"origin should be one of {', '.join(ORIGINS)}, not {show_value(origin)}")
+    make = partial(make_caption, fields.get("text"), _lang(fields, lang), where, id, origin=origin)
     if not is_video:
         return make()
     has_times = "start" in fields or "end" in fields
@@ -280,7 +295,7 @@ def _transcript(rows: object, lang: object) -> tuple[TranscriptSegment, ...] | N
     """The transcript, or None if it does not have the documented form."""
     speech = []
     for row in rows if isinstance(rows, list) else [None]:
-        fields = read_fields(row, _CAPTION_FIELDS[:4])[0] if isinstance(row, Mapping) else {}
+        fields = read_fields(row, _SEGMENT_FIELDS)[0] if isinstance(row, Mapping) else {}
         times = fields.get("start"), fields.get("end")
         sentence = make_caption(fields.get("text"), _lang(fields, lang), "", times=times)
         if isinstance(sentence, Problem) or sentence.start is None or sentence.end is None:

@@ -2,6 +2,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import jax
 import pytest
 
 import capjax
@@ -18,16 +19,18 @@ def model(tiny):
 
 
 @pytest.fixture
-def run(tiny, tmp_path, monkeypatch, capsys):
-    """Runs `capjax bulk` with the tiny model -> (exit status, standard output, standard error)."""
+def run(tiny, tmp_path, monkeypatch, capsys, model):
+    """Runs `capjax bulk` with the tiny model, loaded once -> (exit status, standard output, standard error)."""
     from capjax import cli
 
+    monkeypatch.setattr("capjax.predict.Predictor", lambda *_, **__: model)
+
     one_device(monkeypatch)
-    monkeypatch.setattr("jax.local_devices", lambda *_: [None])  # one: the model stays on the first device
+    monkeypatch.setattr(jax, "local_devices", jax.devices)
     monkeypatch.setenv("CAPJAX_CACHE", str(tiny.path / "cache"))
 
-    def bulk(*args, output=tmp_path / "out", workdir=None):
-        status = cli.main(["bulk", "--workdir", str(workdir or tiny.trained()), "--output", str(output), *map(str, args)])
+    def bulk(*args, output=tmp_path / "out"):
+        status = cli.main(["bulk", "--workdir", str(tiny.trained()), "--output", str(output), *map(str, args)])
         done = capsys.readouterr()
         return status, done.out, done.err
 
