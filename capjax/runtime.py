@@ -47,6 +47,11 @@ def run_guarded(program: str, work: Callable[[], int]) -> int:
         return 1
 
 
+def available_cores() -> int:
+    """Returns the number of cores that this process may use, in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_only() -> bool:
     """Whether JAX will compute on the CPU, by choice or for lack of another device. Does not start JAX."""
     if platforms := os.environ.get("JAX_PLATFORMS"):

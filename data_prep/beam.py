@@ -10,10 +10,7 @@ finished shard has a report beside it, so that a stopped job resumes from the fi
 """
 
 import contextlib
-import difflib
 import os
-import re
-import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,75 +19,19 @@ from pathlib import Path
 try:
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
-    from apache_beam.options.pipeline_options import (
-        DirectOptions,
-        PipelineOptions,
-        StandardOptions,
-        TypeOptions,
-        WorkerOptions,
-    )
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.runners.runner import PipelineResult
 except ImportError as error:
     raise RuntimeError("--beam needs Apache Beam: pip install 'capjax[beam]'") from error
 
-from data_prep.pool import Stopped, available_cores
-from data_prep.readers.item import InputError
+from capjax.beam_options import LOCAL
+from data_prep.pool import Stopped
 from data_prep.shards import Shard, ShardReport, write_shard
 from data_prep.staging import StagedShard, StagingFolder
 
-_LOCAL = "DirectRunner"
-# Runners whose job servers have further options of their own.
-_WITH_JOB_SERVER = ("flink", "spark", "portable")
-# Options of runners that name a server; without a host and a port they mean this process.
-_ENDPOINTS = ("job_endpoint", "artifact_endpoint", "flink_master", "spark_rest_url")
-_CONNECT_TIMEOUT = 10.0  # seconds
 # Seconds between two checks for finished shards, and between a worker's checks whether to stop; with a staging folder
 # each check is a request.
 _PERIOD, _STAGE_PERIOD = 0.5, 10.0
-
-
-def make_options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options; without a runner, processes of this machine are used.
-
-    Raises:
-      InputError: Beam does not have an option, or no server answers at the address of a runner.
-    """
-    options = PipelineOptions(flags, pipeline_type_check=False)
-    runner = (options.view_as(StandardOptions).runner or _LOCAL).lower().removesuffix("runner")
-    all_options = options.get_all_options()
-    given = options.get_all_options(retain_unknown_options=True)
-    unknown = set(given) - set(all_options)
-    if unknown and runner not in _WITH_JOB_SERVER:
-        name = min(unknown)
-        close = difflib.get_close_matches(name, all_options, n=1)
-        raise InputError(f"--beam: Beam has no option --{name}" + (f"; did you mean --{close[0]}?" if close else ""))
-    if runner == "direct":
-        options.view_as(StandardOptions).runner = _LOCAL
-        # Without this, DirectRunner downloads a program to check triggers; our pipeline has none.
-        options.view_as(TypeOptions).allow_unsafe_triggers = True
-        direct, named = options.view_as(DirectOptions), {flag.split("=")[0] for flag in flags}
-        if "--direct_running_mode" not in named:
-            direct.direct_running_mode = "multi_processing"
-        if "--direct_num_workers" not in named:
-            direct.direct_num_workers = available_cores()
-        if "--default_sdk_harness_log_level" not in named:
-            options.view_as(WorkerOptions).default_sdk_harness_log_level = "ERROR"
-    for name in _ENDPOINTS:
-        _check_endpoint(name, given.get(name) or "")
-    return options
-
-
-def _check_endpoint(name: str, address: str):
-    """Connects once: Beam waits for minutes, and some runners forever, for a server that does not exist."""
-    match = re.fullmatch(r"(?:https?://)?([^\s:/\[\]]+):(\d+)/?", address)
-    if match is None:
-        return
-    try:
-        socket.create_connection((match[1], int(match[2])), timeout=_CONNECT_TIMEOUT).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--beam: nothing answers at --{name}={address} ({error}); is it running, and can this machine reach it?"
-        ) from error
 
 
 def make_shards_on_beam(
@@ -142,7 +83,7 @@ class _Job:
         self._error: Exception | None = None
         self._remove_stop_file()
         # The local runner returns when the job is done. Others return at once and handle signals, in the main thread.
-        local = options.view_as(StandardOptions).runner == _LOCAL
+        local = options.view_as(StandardOptions).runner == LOCAL
         try:
             pipeline = beam.Pipeline(options=options)
             (

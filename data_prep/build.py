@@ -36,11 +36,12 @@ from capjax.digests import write_digests
 from capjax.files import write_text
 from capjax.metrics.messages import describe_unforeseen, noting
 from capjax.metrics.writing import WriteError, write_errors_named
+from capjax.runtime import available_cores
 from data_prep.build_report import Report, TooMuchBad
 from data_prep.language_check import check_languages
 from data_prep.media import Storage
 from data_prep.plan import check_items, clear_stale, make_shards
-from data_prep.pool import available_cores, run
+from data_prep.pool import run
 from data_prep.readers.files import current_location
 from data_prep.readers.item import InputError, ItemStream
 from data_prep.readers.translations import Translations
@@ -116,7 +117,7 @@ class RecordBuilder(
             raise ValueError(f"workers = {workers} should be 1 or more")
         self._beam, self._stage = None, stage
         if beam is not None:
-            from data_prep.beam import make_options
+            from capjax.beam_options import make_options
 
             self._beam = make_options(beam)
         self.name, self.workers = name, workers

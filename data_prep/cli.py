@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capjax import plugins
+from capjax.beam_options import check_words
 from capjax.cli import run_guarded
 from capjax.files import local_path
 from capjax.metrics.messages import describe_unforeseen, noting
@@ -159,20 +160,8 @@ def _parse(name: str, words: Sequence[str]) -> argparse.Namespace:
         parser.error("--workers cannot be combined with --beam; use --beam --direct_num_workers=N")
     if args.stage and args.beam is None:
         parser.error("--stage needs --beam, and is written before it")
-    _check_beam(parser, args.beam or ())
+    check_words(parser, args.beam or ())
     return args
-
-
-def _check_beam(parser: argparse.ArgumentParser, words: Sequence[str]):
-    """Rejects words that are not options of Beam, which Beam itself would ignore."""
-    previous = "="
-    for word in words:
-        if not word.startswith("--") and ("=" in previous or not previous.startswith("--")):
-            parser.error(f"{word!r} after --beam is not an option of Beam; write --NAME=VALUE")
-        # Only our full names are rejected: an abbreviation may be an option of Beam.
-        if word.partition("=")[0] in parser._option_string_actions:
-            parser.error(f"{word} is not an option of Beam; write it before --beam")
-        previous = word
 
 
 def _guarded(name: str, work: Callable[[], int]) -> int:

@@ -20,11 +20,6 @@ class Stopped(Exception):
     """The parent asked the worker to stop."""
 
 
-def available_cores() -> int:
-    """Number of cores that this process may use; in a container this can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run(
     function: Callable, tasks: Sequence, workers: int, on_steps: Callable[[float], None],
     on_killed: Callable[[Any, float], Any] | None = None,

@@ -10,14 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom. Packages of one layer may import each other, but never in a circle.
 LAYERS = (
     ("_deprecated", "configs", "metrics", "text", "plugins", "registry", "config", "extras", "files", "digests",
-     "runtime", "pages"),
+     "runtime", "pages", "beam_options"),
     ("data", "parallel"),
     ("models",),
     ("decode",),
     ("workdir",),
     ("train", "evals"),
     ("predict",),
-    ("compile", "export", "compress", "explain", "analyze"),
+    ("compile", "export", "compress", "explain", "analyze", "bulk"),
     ("serve",),
     ("__main__", "cli", "commands", "jobs"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from capjax import plugins
+from capjax.beam_options import check_words, make_options
 from capjax.commands.media_arguments import printable
 from capjax.files import check_output, storage_path
 from capjax.metrics.messages import noting
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None, program: str = "capjax bulk") -> int
     from capjax.parallel import hosts
 
     def job() -> int:
-        if not args.part:
+        if not args.part and args.beam is None:
             hosts.join()
         return run(args, program)
 
@@ -55,6 +56,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "on one shard (default: 1024)")  # fmt: skip
     add("--part", metavar="I/N", help="caption the shards of process I of N (1/4, 2/4, ...), for processes that do not "
         "know of each other")  # fmt: skip
+    add("--beam", nargs=argparse.REMAINDER, metavar="OPTION", help="caption with Apache Beam. What follows are Beam's "
+        "own options, such as --runner=FlinkRunner; without any, the cores of this machine are used. Workers must see "
+        "inputs, workdir and output under the same paths")  # fmt: skip
     plugins.add_argument(parser)
     add = parser.add_argument_group("captions").add_argument
     add("--lang", action="append", metavar="LANG", help="language to write; may be repeated (default: the first "
@@ -84,30 +88,27 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace):
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             parser.error(f"--part {args.part}: expected I/N with I from 1 to N, such as 1/4")
         args.part = int(match[1]) - 1, int(match[2])
+    if args.beam is not None and args.part:
+        parser.error("--part cannot be combined with --beam")
+    check_words(parser, args.beam or ())
     if args.lang and len(set(args.lang)) < len(args.lang):
         parser.error("--lang: a language is given twice")
 
 
 def run(args, program: str) -> int:
     """Captions this process's shards of a job; returns the exit status."""
-    from tqdm import tqdm
-
-    from capjax.bulk.bulk_job import BulkJob
-    from capjax.parallel import hosts
-
+    beam_options = make_options(args.beam) if args.beam is not None else None
     job = _open(args, program)
     shards = _own_shards(job, args)
     total = sum(len(job.numbers(shard)) for shard in shards)
     start = time.monotonic()
     try:
-        with tqdm(total=total, unit=" media", disable=None if hosts.is_first() else True, smoothing=0.05) as bar:
+        if beam_options is not None:
+            from capjax.bulk.beam import run_on_beam
 
-            def on_item():
-                bar.update()
-                hosts.heartbeat(0, busy=True)
-
-            assert isinstance(job, BulkJob)
-            job.run(shards, on_item)
+            run_on_beam(job, shards, args.workdir, args.plugins, beam_options)
+        else:
+            _caption(job, shards, total)
     except KeyboardInterrupt:
         written = job.shards.count - len(job.shards.missing())
         print(
@@ -116,6 +117,20 @@ def run(args, program: str) -> int:
         )  # fmt: skip
         raise
     return _finish(job, args, total / (time.monotonic() - start))
+
+
+def _caption(job, shards: list[int], total: int):
+    from tqdm import tqdm
+
+    from capjax.parallel import hosts
+
+    with tqdm(total=total, unit=" media", disable=None if hosts.is_first() else True, smoothing=0.05) as bar:
+
+        def on_item():
+            bar.update()
+            hosts.heartbeat(0, busy=True)
+
+        job.run(shards, on_item)
 
 
 def _open(args, program: str):

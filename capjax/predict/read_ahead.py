@@ -1,10 +1,11 @@
 """Reading ahead: while the model computes, threads read what it needs next."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from capjax.runtime import available_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,7 +18,7 @@ _MAX_WAITING_BYTES = 2**30
 
 def num_readers() -> int:
     """Returns the number of threads that read media: one for each core that this process may use."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MAX_THREADS)
+    return min(available_cores(), _MAX_THREADS)
 
 
 def read_ahead(items: Iterable[T], read: Callable[[T], R], *, threads: int, ahead: int) -> Iterator[R]:

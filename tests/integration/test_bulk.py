@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_two_hosts_share_the_shards_and_the_loss_of_one_ends_both_until_they_are
     while len(shards(tmp_path / "out") if (tmp_path / "out").exists() else ()) < 3:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
-    children = open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 75, errors
