@@ -1,6 +1,7 @@
 """`capjax.load(workdir).caption(images)` says what evaluation said, wherever the workdir lies."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -231,3 +232,10 @@ def test_several_devices_caption_as_one_does(tiny, model, sizes):
     assert captions[0].error
     assert [caption.text for caption in captions[1:]] == [caption.text for caption in expected]
     np.testing.assert_allclose([c.score for c in captions[1:]], [c.score for c in expected], rtol=1e-4)
+
+
+def test_a_model_may_be_loaded_and_used_in_any_thread(tiny, model):
+    photo = tiny.photos / "000.jpg"
+    with ThreadPoolExecutor(1) as pool:
+        captions = pool.submit(lambda: capjax.load(tiny.trained()).caption([photo])).result()
+    assert captions == model.caption([photo])

@@ -4,6 +4,8 @@ The workers need capjax. They read the inputs and the workdir, and write shards,
 shared file system.
 """
 
+import functools
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,8 @@ from capjax.bulk.inputs import Inputs
 from capjax.bulk.shards import Shards
 from capjax.plugins import import_plugins
 from capjax.predict import Predictor
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,9 @@ class CaptionShards(beam.DoFn):
         self._workdir, self._plugins, self._options, self._shards = workdir, tuple(plugins), options, shards
 
     def setup(self):
-        """Loads the model."""
-        runtime.start()
-        import_plugins(self._plugins)
-        self._predictor = Predictor(self._workdir)
+        """Loads the model, unless another thread of this process has."""
+        with _loading:
+            self._predictor = _load(self._workdir, self._plugins)
 
     def process(self, task: _Task):
         """Writes a shard and yields its number."""
@@ -52,6 +55,13 @@ class CaptionShards(beam.DoFn):
             (rows,) = caption_groups(self._predictor, iter([media]), self._options)
             self._shards.write(task.shard, rows)
         yield task.shard
+
+
+@functools.cache
+def _load(workdir: str, plugins: tuple[str, ...]) -> Predictor:
+    runtime.start()
+    import_plugins(plugins)
+    return Predictor(workdir)
 
 
 def run_on_beam(job: BulkJob, shards: Sequence[int], workdir: str, plugins: Sequence[str], options: PipelineOptions):

@@ -109,6 +109,13 @@ def test_tutorial(page, folder):
     run(page, folder)
 
 
+def test_the_guide_to_large_collections(folder, tiny):
+    (folder / "runs").mkdir()
+    (folder / "runs/mine").symlink_to(tiny.trained())
+    run(ROOT / "docs/guides/bulk.md", folder)
+    assert (folder / "data/recaptioned/report.json").is_file()
+
+
 def test_the_readme_can_be_read_at_once():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
 
