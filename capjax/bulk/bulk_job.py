@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from capjax.bulk.inputs import Inputs
-from capjax.bulk.manifest import make_manifest, write_or_check
+from capjax.bulk.manifest import make_manifest
 from capjax.bulk.shards import Row, Shards, caption_row, events_row
 from capjax.bulk.source import MediaItem
+from capjax.parallel import hosts
 from capjax.predict import Predictor
 
 
@@ -64,13 +65,12 @@ class BulkJob:
             predictor.language(lang)
         return cls(predictor, inputs, options, Shards(output, -(-len(inputs) // shard_size), format), shard_size)
 
-    def check_manifest(self, workdir: Path):
-        """Writes the manifest of the job, or checks that the output folder has the same: see `write_or_check`."""
+    def manifest(self, workdir: Path) -> dict:
+        """Returns the manifest of the job; all processes of a job call it."""
         decode = self.predictor.parts(**self.options.decode).generator.options.to_dict()
         languages = self.options.languages or self.predictor.languages[:1]
         options = asdict(self.options) | {"languages": languages, "shard_size": self.shard_size, "decode": decode}
-        manifest = make_manifest(self.inputs, self.predictor, workdir, options, self.shards)
-        write_or_check(self.shards.folder, manifest)
+        return make_manifest(self.inputs, self.predictor, workdir, options, self.shards)
 
     def numbers(self, shard: int) -> range:
         """Returns the numbers of the media in a shard."""
@@ -86,7 +86,8 @@ class BulkJob:
         media = (item for item in self.inputs.items([self.numbers(shard) for shard in shards]))
         groups = (((item for _, item in group)) for _, group in itertools.groupby(media, key=lambda pair: pair[0]))
         for shard, rows in zip(shards, caption_groups(self.predictor, groups, self.options, on_item), strict=True):
-            self.shards.write(shard, rows)
+            if not self.predictor.spans_processes or hosts.is_first():
+                self.shards.write(shard, rows)
 
 
 def caption_groups(

@@ -135,12 +135,12 @@ def _caption(job, shards: list[int], total: int):
 
 def _open(args, program: str):
     """The job, with the manifest written or compared."""
-    import jax
 
     from capjax.bulk.bulk_job import BulkJob, BulkOptions
     from capjax.bulk.inputs import Inputs, open_sources
+    from capjax.bulk.manifest import write_or_check
     from capjax.parallel import hosts
-    from capjax.parallel.mesh import make_fitting_mesh
+    from capjax.parallel.mesh import make_prediction_mesh
     from capjax.predict import Predictor, finds_events
     from capjax.workdir.layout import Workdir
 
@@ -159,9 +159,7 @@ def _open(args, program: str):
             raise ValueError(f"--window and --overlap are for models that find events; see {args.workdir}/config.json")
         sources = open_sources(args.input, videos_only=dense, column=args.column, id_column=args.id_column, warn=warn)
         inputs = Inputs.of(sources, prefix_ids=args.prefix_ids)
-        devices = jax.local_devices()
-        mesh = make_fitting_mesh(config.mesh, devices) if len(devices) > 1 else None
-        predictor = Predictor(args.workdir, config, mesh=mesh)
+        predictor = Predictor(args.workdir, config, mesh=make_prediction_mesh(config.mesh))
     decode = {name: getattr(args, name) for name in ("num_beams", "max_len") if getattr(args, name) is not None}
     if args.num_beams:
         decode["method"] = "beam"
@@ -169,16 +167,17 @@ def _open(args, program: str):
         tuple(args.lang or ()), args.n, args.batch or (8 if dense else 32), args.seed, args.window, args.overlap, decode
     )
     job = BulkJob.open(predictor, inputs, output, options, shard_size=args.shard_size, format=args.format)
+    manifest = job.manifest(workdir.path)
     if hosts.is_first():
-        job.check_manifest(workdir.path)
+        write_or_check(output, manifest)
     hosts.sync("bulk manifest")
     if not hosts.is_first():
-        job.check_manifest(workdir.path)
+        write_or_check(output, manifest)
     return job
 
 
 def _own_shards(job, args) -> list[int]:
-    """The missing shards that this process captions."""
+    """The missing shards that this process captions: all, where processes compute batches together."""
     import jax
 
     from capjax.parallel import hosts
@@ -187,6 +186,8 @@ def _own_shards(job, args) -> list[int]:
         part, parts = args.part
         return [shard for shard in job.shards.missing() if shard % parts == part]
     missing = hosts.allgather_objects(job.shards.missing())[0]
+    if job.predictor.spans_processes:
+        return missing
     return missing[jax.process_index() :: jax.process_count()]
 
 
@@ -195,7 +196,8 @@ def _finish(job, args, rate: float) -> int:
     from capjax.parallel import hosts
 
     hosts.wait_for_all("bulk")
-    rate = sum(hosts.allgather_objects(rate))
+    rates = hosts.allgather_objects(rate)
+    rate = max(rates) if job.predictor.spans_processes else sum(rates)
     if not hosts.is_first():
         return 0
     if missing := job.shards.missing():

@@ -50,6 +50,22 @@ def make_mesh(sizes, devices=None) -> Mesh:
     return Mesh(device_array, AXES, axis_types=types)
 
 
+def spans_processes(mesh: Mesh | None) -> bool:
+    """Returns whether devices of a mesh belong to several processes, which then compute together."""
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def make_prediction_mesh(sizes) -> Mesh | None:
+    """Returns the mesh on which this process predicts with the model of a config; None: its only device.
+
+    It consists of the devices of this process, unless the config divides the weights over more.
+    """
+    devices = jax.local_devices()
+    if max(1, int(sizes.fsdp)) * max(1, int(sizes.tensor)) > len(devices):
+        devices = jax.devices()
+    return make_fitting_mesh(sizes, devices) if len(devices) > 1 else None
+
+
 def make_fitting_mesh(sizes, devices: Sequence) -> Mesh:
     """Returns a mesh of these devices whose sizes are close to those of a config: see `fitting_shape`."""
     slices = len({getattr(device, "slice_index", 0) for device in devices})

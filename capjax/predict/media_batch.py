@@ -18,7 +18,10 @@ from capjax.data.batch import (
 from capjax.data.media_reader import MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.transforms import pick_frames
+from capjax.metrics.messages import show_value
 from capjax.models.frozen_encoder import FrozenEncoder
+from capjax.parallel import hosts
+from capjax.parallel.mesh import spans_processes
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.predict.read_ahead import num_readers, read_ahead
 
@@ -69,6 +72,11 @@ class MediaBatcher:
         """Returns the number of frames of the smallest batch that holds a sample of so many frames, as evaluation
         chooses it."""
         return next((bucket for bucket in self._buckets if bucket >= num_frames), self.num_frames)
+
+    @property
+    def spans_processes(self) -> bool:
+        """Whether several processes compute a batch together."""
+        return self._rules is not None and spans_processes(self._rules.mesh)
 
     def _padded_size(self, samples: Sequence[MediaSample]) -> int:
         size = next((size for size in _SIZES if size >= len(samples)), len(samples))
@@ -140,6 +148,8 @@ def batches_of_groups(
     Threads read media and make the next batch while the caller uses a batch. Within a group, photos and videos are in
     batches of their own, and so are videos of different `MediaBatcher.bucket`s.
 
+    Where several processes compute batches together, all of them read all media, and must read the same.
+
     Args:
       read: Reads one of the media, or raises MediaError.
       batch_size: Largest number of media in a batch.
@@ -161,7 +171,30 @@ def batches_of_groups(
 
     items = (item for group in groups for item in itertools.chain(enumerate(group), [None]))
     results = read_ahead(items, read_one, threads=num_readers(), ahead=2 * batch_size)
-    return read_ahead(_in_batches(results, make_batch, batch_size), make, threads=1, ahead=1)
+    batches = _in_batches(results, make_batch, batch_size)
+    if make_batch.spans_processes:  # the processes must start their computations in one order: in one thread
+        return map(make, _checked_among_processes(batches))
+    return read_ahead(batches, make, threads=1, ahead=1)
+
+
+def _checked_among_processes(batches: Iterable[_Read]) -> Iterator[_Read]:
+    for batch in batches:
+        check_same_among_processes([batch.indices, str(batch.error or "")])
+        yield batch
+
+
+def check_same_among_processes(media: Any):
+    """Checks that all processes have read the same; otherwise some would wait for the others forever.
+
+    Raises:
+      ValueError: they have not.
+    """
+    for index, other in enumerate(hosts.allgather_objects(media)):
+        if other != media:
+            raise ValueError(
+                f"process {index} of the job has read other media than this one ({show_value(other)}, not "
+                f"{show_value(media)}); all must see the same inputs. The same command continues"
+            )
 
 
 def _in_batches(

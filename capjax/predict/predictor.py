@@ -34,7 +34,13 @@ from capjax.models.pure_model import Arrays, PureModel
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.plugins import import_plugins
 from capjax.predict.localize import LocalizedVideo, localize
-from capjax.predict.media_batch import FailedMedia, MediaBatch, MediaBatcher, batches_of_groups
+from capjax.predict.media_batch import (
+    FailedMedia,
+    MediaBatch,
+    MediaBatcher,
+    batches_of_groups,
+    check_same_among_processes,
+)
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
 from capjax.workdir.layout import Workdir
@@ -132,6 +138,11 @@ class Predictor:
         if extractor:
             extractor.params = _replicated(extractor.params, rules)
             extractor.batch_stats = _replicated(extractor.batch_stats, rules)
+
+    @property
+    def spans_processes(self) -> bool:
+        """Whether several processes compute each batch together. All of them then make the same calls."""
+        return self._batch.spans_processes
 
     def parts(self, **decode) -> Parts:
         """Returns the components of the model, with these decoding options.
@@ -330,6 +341,8 @@ class Predictor:
         windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
 
         def find_events(samples: list[MediaSample]) -> list[list[Event]]:
+            if self._batch.spans_processes:
+                check_same_among_processes([[sample.start, *sample.times.tolist()] for sample in samples])
             batch, key = self._batch(samples), jax.random.fold_in(jax.random.key(seed), next(batch_numbers))
             return generator.events(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
 

@@ -1,5 +1,6 @@
 """Bulk captioning as its own processes: killed at any moment, and on several hosts, it gives the rows of one go."""
 
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.kill_bulk import command, rows, run_killed, shards
-from tests.helpers.tiny_job import ROOT
+from tests.helpers.tiny_job import ROOT, copy
 
 LOCAL = ROOT / "launch/local.py"
 
@@ -21,8 +22,8 @@ def photos(tiny, tmp_path_factory):
     """A folder of 240 photos, one of them damaged."""
     folder = tmp_path_factory.mktemp("photos")
     for path in tiny.photos.glob("*.jpg"):
-        for copy in range(4):
-            (folder / f"{copy}_{path.name}").write_bytes(path.read_bytes())
+        for number in range(4):
+            (folder / f"{number}_{path.name}").write_bytes(path.read_bytes())
     (folder / "2_007.jpg").write_bytes((folder / "2_007.jpg").read_bytes()[:300])
     return folder
 
@@ -48,6 +49,14 @@ def same(output, alone):
     assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in alone.iterdir())
 
 
+def same_texts(output, alone):
+    """The scores may differ by rounding."""
+    texts = [
+        [(row["id"], [entry["text"] for entry in row["captions"]]) for row in rows(path)] for path in (output, alone)
+    ]
+    assert texts[0] == texts[1]
+
+
 @pytest.mark.slow
 def test_killed_ten_times_with_one_two_and_one_processes_it_writes_each_caption_once(tiny, arguments, alone, tmp_path):
     starts = run_killed(arguments, tmp_path / "out", kills=10, most=3, env=tiny.environment())
@@ -60,8 +69,8 @@ def start(tiny, arguments, tmp_path):
     """Starts the job on several processes that know of each other."""
     processes = []
 
-    def local(*more: str) -> subprocess.Popen:
-        options = ["--processes", "2", "--devices", "2", "--restarts", "0", "--", "--mode=bulk"]
+    def local(*more: str, devices: int = 2) -> subprocess.Popen:
+        options = ["--processes", "2", "--devices", str(devices), "--restarts", "0", "--", "--mode=bulk"]
         processes.append(
             subprocess.Popen(
                 [sys.executable, str(LOCAL), *options, *arguments, "--output", str(tmp_path / "out"), *more],
@@ -94,9 +103,20 @@ def test_two_hosts_share_the_shards_and_the_loss_of_one_ends_both_until_they_are
     out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert "240 media: 239 captioned, 1 failed" in out
-    assert [row["id"] for row in rows(tmp_path / "out")] == [row["id"] for row in rows(alone)]
-    texts = [[[entry["text"] for entry in row["captions"]] for row in rows(path)] for path in (tmp_path / "out", alone)]
-    assert texts[0] == texts[1]
+    same_texts(tmp_path / "out", alone)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_divided_over_hosts_captions_as_one_process_does(tiny, arguments, alone, start, tmp_path):
+    workdir = copy(tiny.trained(), tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["mesh"] |= {"data": 1, "tensor": 2, "fsdp": 4}
+    (workdir / "config.json").write_text(json.dumps(config))
+    process = start("--workdir", str(workdir), devices=4)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "240 media: 239 captioned, 1 failed" in out
+    same_texts(tmp_path / "out", alone)
 
 
 def test_processes_that_do_not_know_of_each_other_write_their_parts(tiny, arguments, alone, tmp_path):
