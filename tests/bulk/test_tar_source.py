@@ -108,3 +108,17 @@ def test_other_files_are_no_tars(tmp_path):
         path = tmp_path / str(number)
         path.write_bytes(data)
         assert not is_tar(path), data[:20]
+
+
+def test_tars_that_were_joined_are_refused_as_the_second_would_be_passed_over(tmp_path):
+    data = write_tar(tmp_path / "a.tar", numbered(3)).read_bytes()
+    (tmp_path / "joined.tar").write_bytes(data + data)
+    with pytest.raises(ValueError, match="joined.tar .*more data follow the mark of its end"):
+        TarSource.open("joined.tar", tmp_path / "joined.tar")
+
+
+def test_a_tar_that_changes_after_it_was_listed_is_an_error(tmp_path):
+    source = TarSource.open("a.tar", write_tar(tmp_path / "a.tar", numbered(5)))
+    write_tar(tmp_path / "a.tar", numbered(5)[3:])
+    with pytest.raises(ValueError, match="a.tar .*has been changed since it was listed"):
+        media(source, range(5))

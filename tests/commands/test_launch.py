@@ -134,3 +134,13 @@ def test_a_name_that_is_not_utf8_is_refused_before_anything_is_written(run, tmp_
     with pytest.raises(SystemExit, match="2"):
         run("--output", "caf\udce9", "--mode=export")
     assert not list(tmp_path.iterdir())
+
+
+def test_bulk_has_arguments_of_its_own(monkeypatch):
+    received = []
+    monkeypatch.setattr("capjax.commands.bulk.main", lambda *args: received.append(args) or 0)
+    assert launch.main(["--input", "a", "--mode=bulk", "--output", "b", "--workdir", "c"]) == 0
+    assert received == [(["--input", "a", "--output", "b", "--workdir", "c"], "launch.py --mode=bulk")]
+    with pytest.raises(SystemExit) as stop:
+        launch.main(["--mode=train", "--input", "a"])
+    assert stop.value.code == 2

@@ -228,3 +228,27 @@ def test_the_real_translations(shared_data):
     languages = [{caption.lang for caption in item.captions} for item in items]
     assert set.union(*languages) == {"en", "zh", "ar", "de", "fr", "cs"}
     assert all({"en", "zh", "ar"} <= known for known in languages)
+
+
+def test_captions_may_have_an_origin(tmp_path):
+    captions = ["A dog.", {"text": "A cat.", "origin": "generated", "score": -1.5}, {"text": "x", "origin": "robot"}]
+    (item,), (problem,) = jsonl(tmp_path, {"image": "a.jpg", "captions": captions})
+    assert item.captions == (RecordCaption("A dog.", "en"), RecordCaption("A cat.", "en", origin="generated"))
+    assert "origin should be one of human, machine-translated, generated, not 'robot'" in problem.message
+
+
+def test_the_shards_of_bulk_captioning_are_read_together_if_none_is_missing(tmp_path):
+    shards = tmp_path / "captions"
+    shards.mkdir()
+    for number in range(3):
+        row = {"id": str(number), "file_name": f"{number}.jpg", "captions": [{"text": f"dog {number}"}]}
+        (shards / f"captions-{number:05}-of-00003.jsonl").write_text(json.dumps(row) + "\n")
+    (shards / "failed.jsonl").write_text("{}\n")
+    items, problems = found("jsonl", tmp_path, captions=shards)
+    assert not problems
+    assert [(item.id, item.media, item.captions[0].text) for item in items] == [
+        (str(number), tmp_path / f"{number}.jpg", f"dog {number}") for number in range(3)
+    ]
+    (shards / "captions-00001-of-00003.jsonl").unlink()
+    with pytest.raises(InputError, match="not all shards of capjax bulk are in this folder; found 2"):
+        found("jsonl", tmp_path, captions=shards)
