@@ -257,7 +257,9 @@ class Generator:
         prefix = self.prefix(languages[0], batch["frame_mask"].shape[0])
         self.generate.lower(params, batch_stats, batch, prefix, jax.random.key(0)).compile()
 
-    def captions(self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None) -> list[Caption]:
+    def captions(
+        self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None, num_captions: int = 1
+    ) -> list[Caption]:  # fmt: skip
         """Returns the best caption of every row.
 
         Args:
@@ -266,12 +268,13 @@ class Generator:
           batch: device arrays as `Captioner.encode` takes them, or the result of `encode`.
           lang: the language to write.
           key: PRNG key of sampling.
+          num_captions: each caption carries as alternatives the next best of the search, up to this many in all.
 
         Raises:
           ValueError: the vocabulary has no such language.
         """
         if self.attribute_shares is None:
-            return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
+            return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch, num_captions)
         if "encoded" not in batch:
             batch = self.encode(params, batch_stats, batch)
         captions = self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
@@ -315,11 +318,13 @@ class Generator:
                 events[-1].append(in_event.caption(event.text, lang, score).at(event.start, event.end, score))
         return events
 
-    def _best(self, generated: Generated, lang: str, batch: Batch) -> list[Caption]:
+    def _best(self, generated: Generated, lang: str, batch: Batch, num_captions: int = 1) -> list[Caption]:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
         hypotheses = _written(generated), decoded.scores, decoded.lengths
-        if not self._needs_all_hypotheses:
+        if num_captions > 1:
+            hypotheses = hypotheses[0]._replace(attention=None), *hypotheses[1:]
+        elif not self._needs_all_hypotheses:
             hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
         written, scores, lengths = allgather(hypotheses)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
@@ -333,11 +338,14 @@ class Generator:
         def caption(row: int, i: int) -> Caption:
             return written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
 
-        if self.attribute_shares is None:
+        if self.attribute_shares is None and num_captions == 1:
             return [caption(row, i) for row, i in enumerate(best)]
-        hypotheses_of_rows = [
-            [caption(row, i) for i in np.flatnonzero(np.isfinite(own)).tolist()] for row, own in enumerate(scores)
-        ]
+        limit = None if self.attribute_shares else num_captions
+        # The chosen hypothesis, then the others from the best; a beam that never ended in a hypothesis has no score.
+        hypotheses_of_rows = []
+        for row, (chosen, own) in enumerate(zip(best.tolist(), scores, strict=True)):
+            order = [chosen, *(i for i in np.flatnonzero(np.isfinite(own)).tolist() if i != chosen)]
+            hypotheses_of_rows.append([caption(row, i) for i in order[:limit]])
         return [replace(best, alternatives=tuple(alternatives)) for best, *alternatives in hypotheses_of_rows]
 
     def _add_counterparts(

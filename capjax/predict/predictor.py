@@ -108,7 +108,8 @@ class Predictor:
         )
         self._generators: dict[tuple[str, bool], Generator] = {}
         self.derived: dict[type, Any] = {}
-        self._generator(**decode)
+        self._decode = decode
+        self._generator()
 
     def parts(self, **decode) -> Parts:
         """Returns the components of the model, with these decoding options.
@@ -125,7 +126,7 @@ class Predictor:
     def _generator(self, *, attention: bool = False, **decode) -> Generator:
         """The generator for these decoding options; each is made once."""
         options = ConfigDict(self.config.decode.to_dict())
-        for name, value in decode.items():
+        for name, value in (self._decode | decode).items():
             if new_name := OLD_NAMES.get(f"decode.{name}"):
                 new_name = new_name.removeprefix("decode.")
                 warnings.warn(f"the decoding option {name!r} is now {new_name!r}", DeprecationWarning, stacklevel=3)
@@ -161,7 +162,7 @@ class Predictor:
 
     def caption(
         self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0,
-        attention: bool = False, **decode,
+        attention: bool = False, num_captions: int = 1, **decode,
     ) -> list[Caption]:  # fmt: skip
         """Returns one caption (or summary, if the model was trained on summaries) per photo or video, in order.
 
@@ -175,7 +176,10 @@ class Predictor:
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.
           attention: return the attention with which each token was chosen, see `Caption`.
-          **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`.
+          num_captions: each caption carries the next best as `alternatives`, up to this many in all; at most the
+            number of beams or samples.
+          **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`; others are
+            those given to `load`, or else the config's.
 
         Raises:
           TypeError: `media` is one photo or video instead of several.
@@ -185,12 +189,15 @@ class Predictor:
             raise ValueError("this model was trained to find events in videos, not to caption wholes; use events()")
         _check_media(media, batch_size)
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
+        check_num_captions(num_captions, generator.options)
         captions: dict[int, Caption] = {}
         pending: dict[int, MediaSample] = {}
 
         def flush():
             batch, key = self._batch([*pending.values()]), jax.random.key(seed)
-            decoded = generator.captions(self._params, self._batch_stats, batch, lang, key=key)
+            decoded = generator.captions(
+                self._params, self._batch_stats, batch, lang, key=key, num_captions=num_captions
+            )
             captions.update(zip(pending, decoded, strict=False))  # the batch ends with padding
             pending.clear()
 
@@ -290,6 +297,16 @@ def _check_media(media, batch_size: int):
         raise TypeError(f"expected several photos or videos, such as a list; found one {type(media).__name__}")
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+
+
+def check_num_captions(num_captions: int, options: ConfigDict):
+    """Raises ValueError unless a search with these decoding options has this many captions of one item."""
+    largest = 1 if options.method == "greedy" or options.attribute_shares else options.num_beams
+    if not 1 <= num_captions <= largest:
+        raise ValueError(
+            f"{num_captions} captions per item: with method={options.method!r}, num_beams={options.num_beams} and "
+            f"attribute_shares={options.attribute_shares!r} there are 1 to {largest}"
+        )
 
 
 def finds_events(config: ConfigDict) -> bool:
