@@ -49,8 +49,19 @@ class _OpenVideo:
         return LocalizedVideo(self.duration, () if self.error else tuple(merge_windows(self.windows)), self.error)
 
 
+def open_windows(path: str | Path, reader: MediaReader, windows: WindowSettings) -> tuple[float, Iterator[MediaSample]]:
+    """Returns the duration of a video in seconds, and its windows, which are read one after another.
+
+    Raises:
+      MediaError: the file is not a video or cannot be read; also raised by the iterator.
+    """
+    _check_kind(Path(path))
+    file = VideoFile(Path(path), threads=0)
+    return file.duration, reader.read_windows(file, windows.split(file.duration))
+
+
 def localize(
-    media: Iterable[str | Path], reader: MediaReader, windows: WindowSettings,
+    media: Iterable[str | Path], open_video: Callable[[str | Path], tuple[float, Iterator[MediaSample]]],
     find_events: Callable[[list[MediaSample]], Sequence[list[Event]]], *, batch_size: int,
     progress: Callable[[float, float], None] | None = None,
 ) -> Iterator[LocalizedVideo]:  # fmt: skip
@@ -58,8 +69,7 @@ def localize(
 
     Args:
       media: paths of videos.
-      reader: reads the frames.
-      windows: how videos are divided.
+      open_video: returns the duration of a video in seconds, and its windows.
       find_events: returns the events of each window of a batch, with seconds from the start of the window.
       batch_size: largest number of windows in a batch, which may be of several videos.
       progress: called with the seconds of video read so far, and the total seconds of the files opened so far.
@@ -79,11 +89,9 @@ def localize(
         video = _OpenVideo()
         videos.append(video)
         try:
-            _check_kind(Path(path))
-            file = VideoFile(Path(path), threads=0)
-            video.duration = file.duration
-            before, seconds_opened = seconds_opened, seconds_opened + file.duration
-            for sample in reader.read_windows(file, windows.split(file.duration)):
+            video.duration, samples = open_video(path)
+            before, seconds_opened = seconds_opened, seconds_opened + video.duration
+            for sample in samples:
                 pending.append((video, sample))
                 video.pending += 1
                 if len(pending) == batch_size:

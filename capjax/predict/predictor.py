@@ -31,7 +31,7 @@ from capjax.metrics.messages import noting
 from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.plugins import import_plugins
-from capjax.predict.localize import LocalizedVideo, localize
+from capjax.predict.localize import LocalizedVideo, localize, open_windows
 from capjax.predict.media_batch import MediaBatcher
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
@@ -79,6 +79,7 @@ class Predictor:
       step: training step of the checkpoint.
       feature_shape: (rows, columns, channels) of the features that the model takes; None if it takes pictures.
       dense: the model finds events in videos; otherwise it captions whole photos and videos.
+      reader: reads photos and videos as the model's training data were read.
       derived: what other packages make of this model once, such as compiled programs, by its class.
     """
 
@@ -102,7 +103,7 @@ class Predictor:
         self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
         # An encoder over time sees all frames, and some of its features are picked.
         max_frames = sys.maxsize if extractor and extractor.over_time else num_frames
-        self._reader = MediaReader(self._picture, media.get("fps", _FPS), max_frames)
+        self.reader = MediaReader(self._picture, media.get("fps", _FPS), max_frames)
         self._windows = WindowSettings(
             media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
         )
@@ -194,11 +195,8 @@ class Predictor:
         pending: dict[int, MediaSample] = {}
 
         def flush():
-            batch, key = self._batch([*pending.values()]), jax.random.key(seed)
-            decoded = generator.captions(
-                self._params, self._batch_stats, batch, lang, key=key, num_captions=num_captions
-            )
-            captions.update(zip(pending, decoded, strict=False))  # the batch ends with padding
+            decoded = self._caption_samples(generator, [*pending.values()], lang, seed, num_captions)
+            captions.update(zip(pending, decoded, strict=True))
             pending.clear()
 
         for index, item in enumerate(media):
@@ -214,6 +212,24 @@ class Predictor:
             _choose(captions, lang, generator.attribute_shares)
         return [captions[index] for index in sorted(captions)]
 
+    def caption_samples(
+        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, num_captions: int = 1, **decode
+    ) -> list[Caption]:  # fmt: skip
+        """Returns the captions of one batch of photos or videos that were read already; arguments as in `caption`.
+
+        With `decode.attribute_shares`, captions carry the alternatives among which `caption` chooses.
+        """
+        return self._caption_samples(self._generator(**decode), samples, self.language(lang), seed, num_captions)
+
+    def _caption_samples(
+        self, generator: Generator, samples: Sequence[MediaSample], lang: str, seed: int, num_captions: int
+    ) -> list[Caption]:  # fmt: skip
+        decoded = generator.captions(
+            self._params, self._batch_stats, self._batch(samples), lang, key=jax.random.key(seed),
+            num_captions=num_captions,
+        )  # fmt: skip
+        return decoded[: len(samples)]  # the batch ends with padding
+
     def read(self, media) -> MediaSample:
         """Reads a photo or video in any form that `caption` takes, as a record would hold it.
 
@@ -221,7 +237,7 @@ class Predictor:
           MediaError: the photo or video cannot be read; the message names the file.
         """
         with noting(media if isinstance(media, str | Path) else f"a photo given as {type(media).__name__}"):
-            return self._reader.read(media)
+            return self.reader.read(media)
 
     # ---- Events in videos
 
@@ -267,14 +283,31 @@ class Predictor:
                 f"this model was trained on {self.config.data.task} (data.task), and finds no events; use caption()"
             )
         _check_media(media, batch_size)
+        find_events = self.event_finder(lang=lang, seed=seed, attention=attention, **decode)
+        windows = self.windows(window, overlap)
+
+        def open_video(path: str | Path) -> tuple[float, Iterator[MediaSample]]:
+            return open_windows(path, self.reader, windows)
+
+        return localize(media, open_video, find_events, batch_size=batch_size, progress=progress)
+
+    def windows(self, window: float | None = None, overlap: float | None = None) -> WindowSettings:
+        """Returns how videos are divided, with another length or overlap of windows if given; see `localize`."""
+        return self._windows.override(window, overlap)
+
+    def event_finder(
+        self, *, lang: str | None = None, seed: int = 0, attention: bool = False, **decode
+    ) -> Callable[[list[MediaSample]], list[list[Event]]]:  # fmt: skip
+        """Returns the function that finds the events of one batch of windows after another; arguments as in
+        `localize`."""
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
-        windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
+        batch_numbers = itertools.count()
 
         def find_events(samples: list[MediaSample]) -> list[list[Event]]:
             batch, key = self._batch(samples), jax.random.fold_in(jax.random.key(seed), next(batch_numbers))
             return generator.events(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
 
-        return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
+        return find_events
 
     watch = OldName("localize")
 
