@@ -1,0 +1,25 @@
+"""Runs the application with uvicorn."""
+
+import logging
+import sys
+
+import uvicorn
+
+from capjax.serve.app import ServerOptions, make_app
+from capjax.serve.gate import JsonLines
+
+
+def serve(options: ServerOptions, *, host: str, port: int, trusted_proxies: str, drain_seconds: int) -> int:
+    """Serves until SIGTERM or Ctrl-C, then answers the requests in progress; returns the exit status."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name in ("capjax", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+    app = make_app(options)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,
+        timeout_graceful_shutdown=drain_seconds, timeout_keep_alive=30, server_header=False,
+    )  # fmt: skip
+    uvicorn.Server(config).run()
+    return 1 if app.state.server.failure else 0
