@@ -17,6 +17,7 @@ _EXTRAS = {
     "sacrebleu": "sacrebleu", "apache_beam": "beam", "libtpu": "tpu", "wandb": "wandb", "mlflow": "mlflow",
     "gcsfs": "gcs", "matplotlib": "explain", "skimage": "explain", "yaml": "gke",
     "pillow_heif": "heic",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pebble", "prometheus_client", "pydantic"), "serve"),
 }  # fmt: skip
 # PACKAGE[EXTRAS]VERSIONS ; MARKERS
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?[^;]*;?(.*)")

@@ -1,6 +1,7 @@
 """`capjax.load(workdir).caption(images)` says what evaluation said, wherever the workdir lies."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,12 @@ def test_attention_is_returned_on_request_and_changes_nothing_else(tiny, model):
         assert (tokens, n) == (len(caption.tokens), 4)
         np.testing.assert_allclose(caption.attention.sum(-1), 1.0, atol=1e-5)
     assert plain[0].attention is None
+
+
+def test_a_model_can_be_loaded_and_used_in_any_thread(tiny, model):
+    photos = sorted(tiny.photos.glob("*.jpg"))[:3]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: capjax.load(tiny.trained()).caption(photos)).result() == model.caption(photos)
 
 
 def test_options_given_to_load_hold_for_every_caption(tiny, model):

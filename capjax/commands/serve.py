@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
         "run's config, such as num_beams=4; repeatable")  # fmt: skip
     add(
         "--beams",
+        dest="num_beams",
         type=int,
         nargs="+",
         default=[],
@@ -69,7 +70,7 @@ def run(args) -> int:
     if args.model and len(args.workdir) > 1:
         raise ValueError("--model goes with one --workdir")
     sources = tuple(
-        ModelSource(name, path, args.model, decode, tuple(args.beams), tuple(args.max_len))
+        ModelSource(name, path, args.model, decode, tuple(args.num_beams), tuple(args.max_len))
         for name, path in map(_named_workdir, args.workdir)
     )
     if len({source.name for source in sources}) < len(sources):

@@ -14,7 +14,7 @@ from capjax.data.media_formats import media_kind
 from capjax.data.photo import MediaError, MediaSettings, check_file, photo_source, to_jpeg
 from capjax.data.transforms import pick_frames
 from capjax.data.video import VideoFile
-from capjax.data.windows import frames_by_window, sample_times
+from capjax.data.windows import WindowSettings, frames_by_window, sample_times
 
 log = logging.getLogger("capjax")
 
@@ -90,6 +90,22 @@ class MediaReader:
         video = VideoFile(source, threads=0)
         (sample,) = self.read_windows(video, [(0.0, video.duration)])
         return sample
+
+    def open_windows(self, path: str | Path, windows: WindowSettings) -> tuple[float, Iterator[MediaSample]]:
+        """Returns the duration of a video in seconds, and its windows, which are read one after another.
+
+        Raises:
+          MediaError: The file is not a video or cannot be read; also raised by the iterator.
+        """
+        path = Path(path)
+        try:
+            kind = media_kind(path)
+        except OSError as error:
+            raise MediaError("missing_video", f"{path} cannot be read: {error.strerror}") from error
+        if kind == "photo":
+            raise MediaError("not_a_video", f"{path} is a photo; this model finds events in videos")
+        video = VideoFile(path, threads=0)
+        return video.duration, self.read_windows(video, windows.split(video.duration))
 
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.

@@ -17,7 +17,7 @@ One legend of axis names holds in all of capjax; modules repeat what they use of
   layers  layers, of stacked results
 """
 
-from flax import nnx
+import flax
 
 # Parameters have logical axis names, and otherwise a module with such names could be built under a mesh only.
-nnx.use_eager_sharding(False)
+flax.config.update("flax_always_shard_variable", False)

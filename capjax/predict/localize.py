@@ -5,11 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from capjax.data.media_formats import media_kind
-from capjax.data.media_reader import MediaReader, MediaSample
+from capjax.data.media_reader import MediaSample
 from capjax.data.photo import MediaError
-from capjax.data.video import VideoFile
-from capjax.data.windows import WindowSettings
 from capjax.decode.merge_windows import WindowEvents, merge_windows
 from capjax.decode.results import Event
 
@@ -47,17 +44,6 @@ class _OpenVideo:
 
     def result(self) -> LocalizedVideo:
         return LocalizedVideo(self.duration, () if self.error else tuple(merge_windows(self.windows)), self.error)
-
-
-def open_windows(path: str | Path, reader: MediaReader, windows: WindowSettings) -> tuple[float, Iterator[MediaSample]]:
-    """Returns the duration of a video in seconds, and its windows, which are read one after another.
-
-    Raises:
-      MediaError: the file is not a video or cannot be read; also raised by the iterator.
-    """
-    _check_kind(Path(path))
-    file = VideoFile(Path(path), threads=0)
-    return file.duration, reader.read_windows(file, windows.split(file.duration))
 
 
 def localize(
@@ -107,12 +93,3 @@ def localize(
     if pending:
         flush()
     yield from (video.result() for video in videos)
-
-
-def _check_kind(path: Path):
-    try:
-        kind = media_kind(path)
-    except OSError as error:
-        raise MediaError("missing_video", f"{path} cannot be read: {error.strerror}") from error
-    if kind == "photo":
-        raise MediaError("not_a_video", f"{path} is a photo; this model finds events in videos")

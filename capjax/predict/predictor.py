@@ -31,7 +31,7 @@ from capjax.metrics.messages import noting
 from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.plugins import import_plugins
-from capjax.predict.localize import LocalizedVideo, localize, open_windows
+from capjax.predict.localize import LocalizedVideo, localize
 from capjax.predict.media_batch import MediaBatcher
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
@@ -287,7 +287,7 @@ class Predictor:
         windows = self.windows(window, overlap)
 
         def open_video(path: str | Path) -> tuple[float, Iterator[MediaSample]]:
-            return open_windows(path, self.reader, windows)
+            return self.reader.open_windows(path, windows)
 
         return localize(media, open_video, find_events, batch_size=batch_size, progress=progress)
 

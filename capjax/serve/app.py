@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -63,8 +63,8 @@ def make_app(options: ServerOptions) -> FastAPI:
         await asyncio.to_thread(state.stop)
 
     app = FastAPI(
-        title="capjax", version=version(), lifespan=lifespan, root_path=options.root_path, docs_url=None, redoc_url=None,
-        openapi_url="/openapi.json",
+        title="capjax", version=version(), lifespan=lifespan, root_path=options.root_path, docs_url=None,
+        redoc_url=None,
     )  # fmt: skip
     app.state.server = state
     app.include_router(captions_api.make_router(models, state.captioner, settings))
@@ -75,8 +75,6 @@ def make_app(options: ServerOptions) -> FastAPI:
 
     @app.get("/readyz", tags=["operation"], summary="Whether models are loaded and compiled", responses={503: {}})
     async def readyz():
-        if state.failure:
-            return JSONResponse({"status": "failed"}, 503)
         ready = models.ready and not state.stopping
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
@@ -104,7 +102,8 @@ class _ServerState:
     """The threads and processes of a server, and the models that they run.
 
     Attributes:
-      failure: why the models could not be loaded.
+      failure: why the models could not be loaded; the server then stops.
+      on_failure: called when they could not.
       stopping: the server is shutting down.
     """
 
@@ -112,6 +111,7 @@ class _ServerState:
         self._options, self._models, self._metrics = options, models, metrics
         settings = options.settings
         self.failure: Exception | None = None
+        self.on_failure: Callable[[], None] = lambda: None
         self.stopping = False
         self._stop = threading.Event()
         self.thread = ModelThread(settings.max_queued, settings.batch_wait, metrics.on_batch)
@@ -134,11 +134,12 @@ class _ServerState:
 
     def _load(self):
         try:
+            self.workers.start()
             for source in self._options.sources:
                 self._put(ServedModel(source))
         except Exception as error:
             self.failure = error
-            log.exception("the models could not be loaded")
+            self.on_failure()
             return
         while self._options.reload_seconds and not self._stop.wait(self._options.reload_seconds):
             for model in self._models.all.values():

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from capjax.decode.results import Caption
 from capjax.serve.captioning import PhotoCaptioner, Timings, until_disconnected
@@ -68,7 +68,7 @@ class ModelDescription(BaseModel):
     step: int | None = None
     finds_events: bool | None = None
     languages: list[str] = []
-    beams: list[int] = []
+    num_beams: list[int] = Field(default=[], serialization_alias="beams")
     max_len: list[int] = []
 
 
@@ -127,8 +127,8 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         if model.dense:
             raise bad_request("finds_events", f"{model.source.name} finds events in videos; send one to /v1/videos")
         choice = model.choose(
-            lang=options.lang, num_beams=options.beams, max_len=options.max_len, seed=options.seed,
-            num_captions=options.n,
+            lang=options.lang, num_beams=options.num_beams, max_len=options.max_len, seed=options.seed,
+            num_captions=options.num_captions,
         )  # fmt: skip
         results = await until_disconnected(request, captioner.caption(photos, model, choice, timings))
         return CaptionsResponse(
@@ -138,18 +138,20 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
 
     @router.get("/v1/models", response_model=ModelList, responses=ERRORS, tags=["models"], summary="List models")
     async def list_models():
-        data = []
-        for source in models.sources:
-            model = models.all.get(source.name)
-            data.append(
-                ModelDescription(
-                    id=source.name, ready=True, step=model.step, finds_events=model.dense,
-                    languages=list(model.predictor.languages), beams=list(model.num_beams), max_len=list(model.max_len),
-                ) if model else ModelDescription(id=source.name, ready=False)
-            )  # fmt: skip
-        return ModelList(data=data)
+        return ModelList(
+            data=[_describe_choices(source.name, models.all.get(source.name)) for source in models.sources]
+        )
 
     return router
+
+
+def _describe_choices(name: str, model: ServedModel | None) -> ModelDescription:
+    if model is None:
+        return ModelDescription(id=name, ready=False)
+    return ModelDescription(
+        id=name, ready=True, step=model.step, finds_events=model.dense, languages=list(model.predictor.languages),
+        num_beams=list(model.num_beams), max_len=list(model.max_len),
+    )  # fmt: skip
 
 
 def describe(model: ServedModel) -> ModelBody:

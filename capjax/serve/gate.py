@@ -81,11 +81,9 @@ class Gate:
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
         except TimeoutError:
-            seconds = self._settings.request_seconds
-            error = ApiError(
-                503, "timeout", f"the request was not answered within {seconds:g} s", {"Retry-After": "10"}
-            )
-            await self._fail(error, exchange, scope, receive, send_with_id)
+            message = f"the request was not answered within {self._settings.request_seconds:g} s"
+            late = ApiError(503, "timeout", message, {"Retry-After": "10"})
+            await self._fail(late, exchange, scope, receive, send_with_id)
         except Exception:
             log.exception("request %s failed", exchange.request_id)
             message = f"an error in the server, which its log explains: {exchange.request_id}"

@@ -21,7 +21,6 @@ from capjax.data.media_formats import media_kind
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.windows import WindowSettings
-from capjax.predict.localize import open_windows
 from capjax.serve.settings import ServeSettings
 
 # What a process sends in place of a result: the kind and the message of a MediaError, whose pickle would lack one.
@@ -44,6 +43,10 @@ class MediaWorkers:
         self._photos = ProcessPool(
             settings.photo_workers, initializer=_limit, initargs=(settings.worker_bytes,), context=self._context
         )
+
+    def start(self):
+        """Starts the processes, which otherwise start with the first photo."""
+        self._photos.schedule(_limit, args=(self._settings.worker_bytes,)).result()
 
     def close(self):
         """Ends the processes."""
@@ -147,7 +150,7 @@ def _read_video(
     _limit(max_bytes)
     try:
         whole = WindowSettings(length=float("inf"), overlap=0.0)
-        duration, samples = open_windows(path, reader, windows or whole)
+        duration, samples = reader.open_windows(path, windows or whole)
         connection.send(duration)
         for sample in samples:
             connection.send(sample)

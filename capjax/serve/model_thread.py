@@ -142,7 +142,7 @@ class ModelThread:
                 work = self._work.popleft() if not turn_of_items else None
             if batch:
                 start = time.monotonic()
-                _resolve(batch, lambda: batch[0].program.run([each.item for each in batch]))
+                _resolve(batch)
                 seconds = time.monotonic() - start
                 self._item_seconds += 0.1 * (seconds / len(batch) - self._item_seconds)
                 self._on_batch(len(batch), seconds)
@@ -177,9 +177,9 @@ class ModelThread:
         return batch
 
 
-def _resolve(batch: Sequence[_Waiting], run: Callable[[], Sequence[Any]]):
+def _resolve(batch: Sequence[_Waiting]):
     try:
-        results = run()
+        results = batch[0].program.run([each.item for each in batch])
     except Exception as error:
         log.exception("a batch of %d failed", len(batch))
         for each in batch:

@@ -128,11 +128,11 @@ class ServedModel:
         return self.predictor.event_finder(lang=choice.lang, seed=choice.seed, **self._decode(choice))
 
     def _decode(self, choice: DecodeChoice) -> dict[str, Any]:
+        if choice.num_beams == self.num_beams[0]:
+            return {"max_len": choice.max_len}
         # A search with one beam is greedy, whichever method the config has; several beams need beam search.
-        default = choice.num_beams == self.num_beams[0]
-        method = {} if default else {"method": "greedy" if choice.num_beams == 1 else "beam"}
-        beams = {} if default else {"num_beams": choice.num_beams}
-        return {"max_len": choice.max_len, **beams, **method}
+        method = "greedy" if choice.num_beams == 1 else "beam"
+        return {"max_len": choice.max_len, "num_beams": choice.num_beams, "method": method}
 
     # ---- Compilation
 

@@ -10,7 +10,11 @@ from capjax.serve.gate import JsonLines
 
 
 def serve(options: ServerOptions, *, host: str, port: int, trusted_proxies: str, drain_seconds: int) -> int:
-    """Serves until SIGTERM or Ctrl-C, then answers the requests in progress; returns the exit status."""
+    """Serves until SIGTERM or Ctrl-C, then answers the requests in progress; returns the exit status.
+
+    Raises:
+      Exception: the models cannot be loaded.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("capjax", "uvicorn.error"):
@@ -21,5 +25,13 @@ def serve(options: ServerOptions, *, host: str, port: int, trusted_proxies: str,
         app, host=host, port=port, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=drain_seconds, timeout_keep_alive=30, server_header=False,
     )  # fmt: skip
-    uvicorn.Server(config).run()
-    return 1 if app.state.server.failure else 0
+    server, state = uvicorn.Server(config), app.state.server
+
+    def stop():
+        server.should_exit = True
+
+    state.on_failure = stop
+    server.run()
+    if state.failure:
+        raise state.failure
+    return 0

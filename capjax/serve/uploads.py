@@ -26,10 +26,14 @@ class CaptionOptions(BaseModel):
     lang: str | None = Field(
         None, max_length=40, description="Language of the captions, BCP-47; default: the model's first."
     )
-    beams: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="Hypotheses of the beam search, among those that the server has compiled; 1: greedy."
+    num_beams: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        alias="beams",
+        description="Hypotheses of the beam search, among those that the server has compiled; 1: greedy.",
     )
-    n: int = Field(1, ge=1, le=1000, description="Captions per photo, the best first; at most the number of beams.")
+    num_captions: int = Field(
+        1, alias="n", ge=1, le=1000, description="Captions per photo, the best first; at most the number of beams."
+    )
     max_len: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None, description="Largest number of tokens, among those that the server has compiled."
     )
@@ -69,7 +73,7 @@ async def read_photos(
     if len(photos) > settings.max_files:
         raise bad_request("too_many_files", f"{len(photos)} files; at most {settings.max_files} in a request")
     try:
-        options = CaptionOptions.model_validate({**query.model_dump(exclude_unset=True), **fields})
+        options = CaptionOptions.model_validate({**query.model_dump(by_alias=True, exclude_unset=True), **fields})
     except ValidationError as error:
         raise validation_error(error.errors()) from error
     return photos, options
