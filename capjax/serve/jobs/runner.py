@@ -29,7 +29,7 @@ _TIMEOUT = "the job was given up after {:.0f} s, the longest time for one; send 
 class JobRunner:
     """Runs the jobs of a store in threads of this process.
 
-    Each job runs in a thread of its own, which a supervising thread watches: it renews the lease, and gives a job up that
+    Each job runs in a thread of its own, which a supervising thread watches: it renews the lease, and ends a job that
     takes too long, although the thread of a handler that hangs cannot be stopped.
     """
 

@@ -57,10 +57,10 @@ _REMEDIES = {
 
 
 class SqliteJobStore(JobStore):
-    """A job store in a folder on a local disk: `jobs.sqlite`, and `spool/` with the media of each job that has not ended.
+    """A job store in a folder on a local disk: `jobs.sqlite`, and `spool/` with the media of jobs that have not ended.
 
-    Media become visible with the row of their job, never before they are complete. SQLite's write-ahead log needs shared
-    memory, so that the folder cannot be on a network file system.
+    Media become visible with the row of their job, never before they are complete. SQLite's write-ahead log needs
+    shared memory, so that the folder cannot be on a network file system.
     """
 
     def __init__(self, folder: Path | str, limits: JobLimits | None = None):
@@ -216,8 +216,8 @@ class SqliteJobStore(JobStore):
             if not _changed(db, "DELETE FROM uploads WHERE id = ?", (new.id,)):
                 raise stalled_upload(self.limits)
             db.execute(
-                "INSERT INTO jobs (id, owner, state, request, media_bytes, fingerprint, idempotency, created, position) "
-                "SELECT ?, ?, 'queued', ?, ?, ?, ?, ?, coalesce(max(position), 0) + 1 FROM jobs "
+                "INSERT INTO jobs (id, owner, state, request, media_bytes, fingerprint, idempotency, created, "
+                "position) SELECT ?, ?, 'queued', ?, ?, ?, ?, ?, coalesce(max(position), 0) + 1 FROM jobs "
                 "WHERE state IN ('queued', 'running')",
                 (new.id, new.owner, new.request, new.media_bytes, new.fingerprint, new.idempotency, now),
             )
@@ -257,8 +257,9 @@ class SqliteJobStore(JobStore):
                 given_up.append(row["id"])
             else:
                 db.execute(
-                    "UPDATE jobs SET state = 'queued', progress = 0, token = NULL, worker = NULL, lease_expires = NULL, "
-                    "position = (SELECT max(position) + 1 FROM jobs WHERE state IN ('queued', 'running')) WHERE id = ?",
+                    "UPDATE jobs SET state = 'queued', progress = 0, token = NULL, worker = NULL, "
+                    "lease_expires = NULL, position = "
+                    "(SELECT max(position) + 1 FROM jobs WHERE state IN ('queued', 'running')) WHERE id = ?",
                     (row["id"],),
                 )
         return given_up

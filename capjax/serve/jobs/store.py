@@ -142,8 +142,8 @@ class JobStore(ABC):
 
     @abstractmethod
     def renew(self, lease: Lease, progress: float, lease_seconds: float) -> bool:
-        """Extends a lease and stores the job's progress, from 0 to 1; returns False where the lease is lost and the worker
-        should stop."""
+        """Extends a lease and stores the job's progress, from 0 to 1; returns False where the lease is lost and the
+        worker should stop."""
 
     @abstractmethod
     def finish(
