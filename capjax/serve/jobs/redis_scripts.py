@@ -12,8 +12,9 @@ those that end jobs begin with one.
 
 PREFIX = "{capjax-jobs}:"
 
-_COMMON = """
-local P = '{capjax-jobs}:'
+_COMMON = (
+    f"local P = '{PREFIX}'"
+    + """
 local function job(id) return P .. 'job:' .. id end
 local function remove_media(id)
   redis.call('UNLINK', P .. 'media:' .. id)
@@ -39,6 +40,7 @@ end
 local function holds(id, token) return redis.call('HGET', job(id), 'token') == token end
 local function queue_is_full(max_queued) return redis.call('ZCARD', P .. 'queued') >= tonumber(max_queued) end
 """
+)
 
 # id, now, max_queued -> whether the queue has space.
 BEGIN_UPLOAD = """

@@ -187,9 +187,8 @@ class RedisJobStore(JobStore):
     def _fields(self, job_id: str) -> dict[str, str] | None:
         """The fields of a job that has not expired."""
         with self._errors_named():
-            fields = {
-                key.decode(): value.decode() for key, value in self._client.hgetall(f"{PREFIX}job:{job_id}").items()
-            }
+            items = self._client.hgetall(f"{PREFIX}job:{job_id}").items()
+        fields = {key.decode(): value.decode() for key, value in items}
         if not fields or ("expires" in fields and float(fields["expires"]) <= self._now()):
             return None
         return fields
@@ -200,9 +199,7 @@ class RedisJobStore(JobStore):
 
     def _run(self, script: str, *arguments: Any) -> Any:
         with self._errors_named():
-            return self._scripts[script](
-                args=[repr(value) if isinstance(value, float) else value for value in arguments]
-            )
+            return self._scripts[script](args=arguments)
 
     def _check_server(self):
         self._client.set(PREFIX + "version", _VERSION, nx=True)
@@ -219,9 +216,7 @@ class RedisJobStore(JobStore):
         if not info.get("aof_enabled"):
             log.warning("Redis at %s loses jobs when it restarts; set `appendonly yes`", self._name)
         if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
-            log.warning(
-                "Redis at %s removes jobs when its memory is full; set `maxmemory-policy noeviction`", self._name
-            )
+            log.warning("Redis at %s may remove jobs to save memory; set `maxmemory-policy noeviction`", self._name)
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
