@@ -244,7 +244,8 @@ class SqliteJobStore(JobStore):
         """Puts jobs whose lease expired at the end of the queue, or fails them; returns the ids of the latter."""
         given_up = []
         rows = db.execute(
-            "SELECT id, worker, attempts FROM jobs WHERE state = 'running' AND lease_expires <= ? ORDER BY position",
+            "SELECT id, worker, attempts FROM jobs WHERE state = 'running' AND lease_expires <= ? "
+            "ORDER BY lease_expires, id",
             (now,),
         ).fetchall()
         for row in rows:
