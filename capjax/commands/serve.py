@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         help="further numbers of beams that requests may choose",
     )
     add("--max-len", type=int, nargs="+", default=[], metavar="N", help="further lengths that requests may choose")
+    add("--jobs", metavar="DIR|URL", help="where jobs of long videos are kept: a folder, or redis://HOST:PORT/DB for "
+        "several servers (default: a folder of the cache, for each port)")  # fmt: skip
     plugins.add_argument(parser)
     add = parser.add_argument_group("access").add_argument
     add("--api-keys", type=Path, metavar="FILE", help="a name and a key in each line (default: no key is needed)")
@@ -60,6 +62,7 @@ def run(args) -> int:
 
     runtime.start()
     plugins.import_plugins(args.plugins)
+    from capjax.metrics.cache import cache_dir
     from capjax.serve.access import ApiKeys
     from capjax.serve.app import ServerOptions
     from capjax.serve.served_model import ModelSource
@@ -78,8 +81,10 @@ def run(args) -> int:
     keys = ApiKeys.read(args.api_keys) if args.api_keys else ApiKeys({})
     if not keys.required and args.host not in ("127.0.0.1", "localhost", "::1"):
         print("capjax serve: everyone who reaches this address may use the server; see --api-keys", file=sys.stderr)
+    settings = ServeSettings(rate=args.rate, max_queued=args.max_queue, max_requests=args.max_requests)
+    jobs = args.jobs or str(cache_dir() / "serve" / f"jobs-{args.port}")
     options = ServerOptions(
-        sources, ServeSettings(rate=args.rate, max_queued=args.max_queue, max_requests=args.max_requests), keys,
+        sources, jobs, settings, keys,
         args.allow_origin, args.root_path, args.reload_seconds,
     )  # fmt: skip
     logging.getLogger("capjax").propagate = False

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,18 +15,22 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
-from capjax.serve import captions_api
+from capjax.serve import captions_api, videos_api
 from capjax.serve.access import ApiKeys
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
 from capjax.serve.gate import Gate
+from capjax.serve.jobs import Job, JobLimits, JobRunner, open_store
 from capjax.serve.media_workers import MediaWorkers
 from capjax.serve.metrics import Metrics
 from capjax.serve.model_thread import ModelThread
 from capjax.serve.served_model import Models, ModelSource, ServedModel
 from capjax.serve.settings import ServeSettings
 from capjax.serve.uploads import validation_error
+from capjax.serve.video_captioning import VideoCaptioner
+from capjax.serve.videos_api import VideoOptions
 from capjax.workdir.checkpoint import find_checkpoint
 
 log = logging.getLogger("capjax.serve")
@@ -39,11 +45,13 @@ class ServerOptions:
       settings: limits.
       keys: API keys.
       allowed_origins: origins of other pages that may use the server.
+      jobs: where jobs are kept: a folder, or the URL of a Redis that several servers share.
       root_path: path under which a proxy serves it.
       reload_seconds: how often workdirs are searched for a new checkpoint; 0: never.
     """
 
     sources: tuple[ModelSource, ...]
+    jobs: str
     settings: ServeSettings = field(default_factory=ServeSettings)
     keys: ApiKeys = field(default_factory=lambda: ApiKeys({}))
     allowed_origins: Sequence[str] = ()
@@ -68,6 +76,7 @@ def make_app(options: ServerOptions) -> FastAPI:
     )  # fmt: skip
     app.state.server = state
     app.include_router(captions_api.make_router(models, state.captioner, settings))
+    app.include_router(videos_api.make_router(models, state.videos, state.jobs, settings, state.runner.wake))
 
     @app.get("/healthz", tags=["operation"], summary="Whether the process answers")
     async def healthz():
@@ -113,11 +122,17 @@ class _ServerState:
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.stopping = False
+        self._runs_jobs = False
         self._stop = threading.Event()
         self.thread = ModelThread(settings.max_queued, settings.batch_wait, metrics.on_batch)
         self.workers = MediaWorkers(settings, lambda kind: metrics.lost_workers.labels(kind).inc())
         self.captioner = PhotoCaptioner(self.workers, self.thread, metrics)
+        self.videos = VideoCaptioner(self.workers, self.thread, metrics)
+        limits = JobLimits(max_media_bytes=settings.max_video_bytes, max_spool_bytes=settings.max_spool_bytes)
+        self.jobs = open_store(options.jobs, limits)
+        self.runner = JobRunner(self.jobs, self._run_job, public_errors={MediaError: "media", ApiError: "request"})
         metrics.watch("capjax_queue_length", "Photos that wait for the model.", lambda: self.thread.queued)
+        metrics.watch("capjax_queued_jobs", "Jobs that wait.", self.jobs.queue_length)
         self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
 
     def start(self):
@@ -129,8 +144,11 @@ class _ServerState:
         self.stopping = True
         self._stop.set()
         self._loader.join()
+        if self._runs_jobs:
+            self.runner.stop(grace_seconds=0.0)
         self.thread.close()
         self.workers.close()
+        self.jobs.close()
 
     def _load(self):
         try:
@@ -141,9 +159,18 @@ class _ServerState:
             self.failure = error
             self.on_failure()
             return
+        self._runs_jobs = True
+        self.runner.start()
         while self._options.reload_seconds and not self._stop.wait(self._options.reload_seconds):
             for model in self._models.all.values():
                 self._reload(model)
+
+    def _run_job(self, job: Job, path: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+        options = VideoOptions.model_validate(job.request)
+        model = self._models.get(options.model)
+        choice = options.choose(model)
+        result = self.videos.caption(path, model, choice, progress=progress)
+        return {**result, "model": captions_api.describe(model).model_dump()}
 
     def _put(self, model: ServedModel):
         model.warm_up(lambda function: self.thread.run(function).result())

@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from capjax.data.photo import MediaError
 from capjax.decode.results import Caption
-from capjax.serve.errors import busy
+from capjax.serve.errors import ApiError, busy
 from capjax.serve.media_workers import MediaWorkers
 from capjax.serve.metrics import Metrics
-from capjax.serve.model_thread import ModelThread, QueueFull
+from capjax.serve.model_thread import ModelThread, PhotoQueueFull
 from capjax.serve.served_model import DecodeChoice, ServedModel
 from capjax.serve.uploads import Photo
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -44,7 +48,7 @@ class PhotoCaptioner:
         """
         try:
             self.thread.reserve(len(photos))
-        except QueueFull as error:
+        except PhotoQueueFull as error:
             raise busy("the queue is full", error.retry_seconds) from error
         # A group ends all of its tasks when one fails or the client has gone: nothing stays announced or queued.
         async with asyncio.TaskGroup() as group:
@@ -72,20 +76,26 @@ class PhotoCaptioner:
                 self.thread.release(1)
 
 
-async def until_disconnected(request: Request, work):
-    """Awaits `work`, and cancels it when the client has gone.
+async def until_disconnected(request: Request, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
+    """Returns the result of a coroutine, which is canceled when the client has gone or the time is over.
 
     Args:
       request: its body was read.
-      work: a coroutine.
+      work: the coroutine.
+      seconds: longest time.
+
+    Raises:
+      ApiError: the time is over.
     """
     task = asyncio.ensure_future(work)
     watcher = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, watcher), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and not watcher.done():
+            raise ApiError(503, "timeout", f"not answered within {seconds:g} s", {"Retry-After": "10"})
         if not task.done():
-            task.cancel()
-        return await task
+            raise ClientDisconnect
+        return task.result()
     finally:
         watcher.cancel()
         task.cancel()

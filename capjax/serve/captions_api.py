@@ -126,11 +126,10 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         model = models.get(options.model)
         if model.dense:
             raise bad_request("finds_events", f"{model.source.name} finds events in videos; send one to /v1/videos")
-        choice = model.choose(
-            lang=options.lang, num_beams=options.num_beams, max_len=options.max_len, seed=options.seed,
-            num_captions=options.num_captions,
-        )  # fmt: skip
-        results = await until_disconnected(request, captioner.caption(photos, model, choice, timings))
+        choice = options.choose(model)
+        results = await until_disconnected(
+            request, captioner.caption(photos, model, choice, timings), settings.request_seconds
+        )
         return CaptionsResponse(
             results=[result_of(each) for each in results], model=describe(model),
             timings=TimingsBody(read=timings.read, total=timings.total),

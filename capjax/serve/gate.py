@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from capjax.serve.access import ApiKeys, RateLimit, check_origin
@@ -77,13 +78,11 @@ class Gate:
         try:
             self._admit(scope, headers, exchange)
             limited = self._limited(receive, scope["path"], headers, exchange)
-            await asyncio.wait_for(self._app(scope, limited, send_with_id), self._settings.request_seconds)
+            await self._app(scope, limited, send_with_id)
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
-        except TimeoutError:
-            message = f"the request was not answered within {self._settings.request_seconds:g} s"
-            late = ApiError(503, "timeout", message, {"Retry-After": "10"})
-            await self._fail(late, exchange, scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
         except Exception:
             log.exception("request %s failed", exchange.request_id)
             message = f"an error in the server, which its log explains: {exchange.request_id}"
@@ -100,7 +99,7 @@ class Gate:
         if self._is_public(scope["path"]):
             return
         exchange.owner = self._keys.owner(headers)
-        scope["state"]["owner"] = exchange.owner
+        scope.setdefault("state", {})["owner"] = exchange.owner
         self._rates.check(exchange.owner or (scope.get("client") or ("",))[0])
         if self._in_progress > self._settings.max_requests:
             raise busy(f"more than {self._settings.max_requests} requests in progress", 1.0)
@@ -113,18 +112,19 @@ class Gate:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
             raise too_large
-        deadline = time.monotonic() + settings.body_seconds
+        start = time.monotonic()
         complete = False
 
         async def limited() -> Message:
             nonlocal complete
             if complete:  # only a disconnection follows
                 return await receive()
+            deadline = start + settings.body_seconds + exchange.received / settings.body_rate
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 raise ApiError(
-                    408, "slow_body", f"the body did not arrive within {settings.body_seconds:g} s"
+                    408, "slow_body", f"after {time.monotonic() - start:.0f} s the body was still incomplete"
                 ) from None
             exchange.received += len(message.get("body", b""))
             if exchange.received > limit:

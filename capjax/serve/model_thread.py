@@ -54,7 +54,7 @@ class _Waiting:
     since: float = field(default_factory=time.monotonic)
 
 
-class QueueFull(Exception):
+class PhotoQueueFull(Exception):
     """Too many items wait. `retry_seconds` is the time in which the queue becomes empty."""
 
     def __init__(self, retry_seconds: float):
@@ -91,11 +91,11 @@ class ModelThread:
         """Announces items, so that they find room when they have been decoded.
 
         Raises:
-          QueueFull: with these, too many would wait; none is announced.
+          PhotoQueueFull: with these, too many would wait; none is announced.
         """
         with self._changed:
             if self.queued + count > self._max_queued:
-                raise QueueFull(self.queued * self._item_seconds)
+                raise PhotoQueueFull(self.queued * self._item_seconds)
             self._reserved += count
 
     def release(self, count: int):

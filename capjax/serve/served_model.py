@@ -82,7 +82,10 @@ class ServedModel:
 
     # ---- What requests may choose
 
-    def choose(self, *, lang=None, num_beams=None, max_len=None, seed=0, num_captions=1) -> DecodeChoice:
+    def choose(
+        self, *, lang: str | None = None, num_beams: int | None = None, max_len: int | None = None, seed: int = 0,
+        num_captions: int = 1,
+    ) -> DecodeChoice:  # fmt: skip
         """Returns the options of a request; None is the model's default.
 
         Raises:

@@ -19,12 +19,15 @@ class ServeSettings:
       max_queued: photos that wait for the model; further requests are answered with 429.
       max_requests: requests in progress; further ones are answered with 429.
       rate: requests per minute of each API key, or of each address without keys; 0: not limited.
-      request_seconds: time in which a request is answered, reading its body included.
-      body_seconds: time in which the body of a request arrives.
+      request_seconds: time in which a request is answered once its body has arrived.
+      body_seconds: time in which the body of a request arrives, plus that which the body takes at `body_rate`.
+      body_rate: bytes per second, the slowest for large bodies.
       photo_seconds: time in which a photo is decoded.
       video_seconds: time in which a window of a video is decoded.
+      max_spool_bytes: videos of jobs that have not ended.
       worker_bytes: address space of a process that decodes media.
       photo_workers: processes that decode photos.
+      video_workers: videos of requests that are captioned at once; those of jobs are captioned one after another.
       batch_wait: seconds that a batch waits for photos that are being decoded.
     """
 
@@ -38,9 +41,12 @@ class ServeSettings:
     max_requests: int = 256
     rate: float = 0.0
     request_seconds: float = 120.0
-    body_seconds: float = 60.0
+    body_seconds: float = 30.0
+    body_rate: float = 64 * 1024.0
     photo_seconds: float = 15.0
     video_seconds: float = 60.0
+    max_spool_bytes: int = 4 * 2**30
     worker_bytes: int = 4 * 2**30
     photo_workers: int = 2
+    video_workers: int = 2
     batch_wait: float = 0.005

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from capjax.serve.errors import ApiError, bad_request
+from capjax.serve.served_model import DecodeChoice, ServedModel
 from capjax.serve.settings import ServeSettings
 
 _DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+-]+=[\w.+-]+)*;base64,", re.ASCII)
@@ -38,6 +39,13 @@ class CaptionOptions(BaseModel):
         None, description="Largest number of tokens, among those that the server has compiled."
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of a model that samples.")
+
+    def choose(self, model: ServedModel) -> DecodeChoice:
+        """Returns the decoding options; raises ApiError as `ServedModel.choose`."""
+        return model.choose(
+            lang=self.lang, num_beams=self.num_beams, max_len=self.max_len, seed=self.seed,
+            num_captions=self.num_captions,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
