@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from capjax import plugins
 
@@ -69,7 +70,7 @@ def run(args) -> int:
     from capjax.serve.server import serve
     from capjax.serve.settings import ServeSettings
 
-    decode = tuple(_decoding_option(each) for each in args.decode)
+    decode = tuple(decoding_option(each) for each in args.decode)
     if args.model and len(args.workdir) > 1:
         raise ValueError("--model goes with one --workdir")
     sources = tuple(
@@ -102,7 +103,8 @@ def _named_workdir(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _decoding_option(text: str):
+def decoding_option(text: str) -> tuple[str, Any]:
+    """Returns name and value of an option `NAME=VALUE`, checked as the setting of a config."""
     from capjax.config import default_config, with_overrides
 
     name, equals, _ = text.partition("=")

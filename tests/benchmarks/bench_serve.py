@@ -47,31 +47,6 @@ def run_process(args):
         print(time.perf_counter() - start, flush=True)
 
 
-def run_litserve(args):
-    import litserve
-
-    class Captions(litserve.LitAPI):
-        def setup(self, device):
-            import capjax
-
-            self.captioner = capjax.load(args.workdir, **DECODE)
-            for size in (1, 8, 32):
-                self.captioner.caption(_photos(args)[:size])
-
-        def decode_request(self, request):
-            return request["file"].file.read()
-
-        def predict(self, batch):
-            return [caption.text for caption in self.captioner.caption(batch)]
-
-        def encode_response(self, output):
-            return {"caption": output}
-
-    litserve.LitServer(Captions(max_batch_size=32, batch_timeout=0.005), accelerator="cpu").run(
-        port=PORTS["litserve"], generate_client_file=False, log_level="error"
-    )
-
-
 def run_saved_model(args):
     import tensorflow as tf
     import uvicorn
@@ -155,13 +130,14 @@ def measure(args) -> dict:
     names = [name for name in PORTS if name != "saved_model" or args.export]
     servers = {name: _start(args, name) for name in names if name != "capjax"}
     started = time.perf_counter()
-    servers["capjax"] = subprocess.Popen(_serve_command(args))
+    servers["capjax"] = subprocess.Popen(_serve_command(args), stderr=subprocess.DEVNULL)
     process = _start(args, "process", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        _wait(f"http://127.0.0.1:{PORTS['capjax']}/readyz")
+        _wait(servers["capjax"], f"http://127.0.0.1:{PORTS['capjax']}/readyz")
         ready_seconds = time.perf_counter() - started
         for name in names[1:]:
-            _wait(f"http://127.0.0.1:{PORTS[name]}/" + ("health" if name == "litserve" else "docs"))
+            path = "health" if name == "litserve" else "docs"
+            _wait(servers[name], f"http://127.0.0.1:{PORTS[name]}/{path}")
         assert process.stdout.readline().strip() == "ready"
         rounds = [_round(args, names, process, photos) for _ in range(args.rounds)]
     finally:
@@ -217,6 +193,9 @@ def _ask(process, number: int, batch_size: int) -> float:
 
 
 def _start(args, name: str, **pipes):
+    if name == "litserve":
+        script, port = Path(__file__).with_name("litserve_captions.py"), str(PORTS["litserve"])
+        return subprocess.Popen([sys.executable, script, args.workdir, args.photos, port, json.dumps(DECODE)])
     command = [sys.executable, __file__, "--run", name, "--workdir", str(args.workdir), "--photos", str(args.photos)]
     return subprocess.Popen([*command, *(["--export", str(args.export)] if args.export else [])], **pipes)
 
@@ -229,14 +208,15 @@ def _serve_command(args) -> list[str]:
     ]  # fmt: skip
 
 
-def _wait(url: str):
+def _wait(process: subprocess.Popen, url: str):
+    """Waits for a server to answer."""
     deadline = time.monotonic() + 300
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except OSError:
-            if time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
 
@@ -254,14 +234,13 @@ def main():
     parser.add_argument("--requests", type=int, default=512, help="requests of a round with 64 clients (default: 512)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--run", choices=("process", "litserve", "saved_model"), help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=("process", "saved_model"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.run != "litserve":
+    if args.run:
         from capjax import runtime
 
         runtime.start()
-    if args.run:
-        {"process": run_process, "litserve": run_litserve, "saved_model": run_saved_model}[args.run](args)
+        {"process": run_process, "saved_model": run_saved_model}[args.run](args)
         return
     result = measure(args)
     print(json.dumps(result["summary"], indent=1))
