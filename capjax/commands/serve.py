@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-requests", type=int, default=256, metavar="N", help="requests in progress (default: 256)")
     add("--reload-seconds", type=float, default=30.0, metavar="S", help="how often to look for a new checkpoint "
         "(default: 30; 0: never)")  # fmt: skip
+    add("--metrics-port", type=int, metavar="PORT", help="also serve /metrics at this port, without API keys, for a "
+        "network that clients cannot reach")  # fmt: skip
     add("--drain-seconds", type=int, default=30, metavar="S", help="time for requests in progress after SIGTERM "
         "(default: 30)")  # fmt: skip
     return parser
@@ -90,8 +92,9 @@ def run(args) -> int:
     )  # fmt: skip
     logging.getLogger("capjax").propagate = False
     return serve(
-        options, host=args.host, port=args.port, trusted_proxies=args.trust_proxy, drain_seconds=args.drain_seconds
-    )
+        options, host=args.host, port=args.port, trusted_proxies=args.trust_proxy, drain_seconds=args.drain_seconds,
+        metrics_port=args.metrics_port,
+    )  # fmt: skip
 
 
 def _named_workdir(text: str) -> tuple[str, Path]:

@@ -112,12 +112,13 @@ class _ServerState:
 
     Attributes:
       failure: why the models could not be loaded; the server then stops.
+      metrics: of the server.
       on_failure: called when they could not.
       stopping: the server is shutting down.
     """
 
     def __init__(self, options: ServerOptions, models: Models, metrics: Metrics):
-        self._options, self._models, self._metrics = options, models, metrics
+        self._options, self._models, self.metrics = options, models, metrics
         settings = options.settings
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
@@ -175,7 +176,7 @@ class _ServerState:
     def _put(self, model: ServedModel):
         model.warm_up(lambda function: self.thread.run(function).result())
         self._models.put(model)
-        self._metrics.model_step.labels(model.source.name).set(model.step)
+        self.metrics.model_step.labels(model.source.name).set(model.step)
         log.info("model %s is ready, step %d", model.source.name, model.step)
 
     def _reload(self, model: ServedModel):

@@ -9,8 +9,18 @@ from capjax.serve.app import ServerOptions, make_app
 from capjax.serve.gate import JsonLines
 
 
-def serve(options: ServerOptions, *, host: str, port: int, trusted_proxies: str, drain_seconds: int) -> int:
+def serve(
+    options: ServerOptions, *, host: str, port: int, trusted_proxies: str, drain_seconds: int,
+    metrics_port: int | None = None,
+) -> int:  # fmt: skip
     """Serves until SIGTERM or Ctrl-C, then answers the requests in progress; returns the exit status.
+
+    Args:
+      options: what is served.
+      host, port: where.
+      trusted_proxies: addresses of proxies whose X-Forwarded headers count, separated by commas.
+      drain_seconds: time for requests in progress.
+      metrics_port: a port of the metrics alone, without API keys.
 
     Raises:
       Exception: the models cannot be loaded.
@@ -31,6 +41,8 @@ def serve(options: ServerOptions, *, host: str, port: int, trusted_proxies: str,
         server.should_exit = True
 
     state.on_failure = stop
+    if metrics_port:
+        state.metrics.serve(host, metrics_port)
     server.run()
     if state.failure:
         raise state.failure

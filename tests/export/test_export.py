@@ -367,6 +367,37 @@ def test_every_signature_answers_its_warm_up_request(exported, name):
         assert len(out["caption"]) == 1
 
 
+def batching_message():
+    """BatchingParameters of tensorflow_serving/servables/tensorflow/session_bundle_config.proto, as far as is used."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching.proto", package="tensorflow.serving", syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"],
+    )  # fmt: skip
+    message = file.message_type.add(name="BatchingParameters")
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+    for number, name in enumerate(names, 1):
+        message.field.add(name=name, number=number, label=1, type=11, type_name=".google.protobuf.Int64Value")
+    message.field.add(name="allowed_batch_sizes", number=6, label=3, type=3)
+    pool = descriptor_pool.DescriptorPool()
+    wrappers = descriptor_pb2.FileDescriptorProto()
+    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
+    pool.Add(wrappers)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))()
+
+
+def test_photos_come_with_a_batching_configuration_and_what_cannot_be_joined_without(exported):
+    _, folder = exported("photo")
+    parameters = text_format.Parse((folder / "batching_params.pbtxt").read_text(), batching_message())
+    sizes = list(parameters.allowed_batch_sizes)
+    assert sizes == sorted(sizes) and sizes[-1] == parameters.max_batch_size.value  # as TensorFlow Serving demands
+    assert "batching_params.pbtxt" in (folder / "README.md").read_text()
+    for name in ("queries", "sample"):
+        _, folder = exported(name)
+        assert not (folder / "batching_params.pbtxt").exists()
+        assert "Leave `--enable_batching` out" in (folder / "README.md").read_text()
+
+
 def test_weights_are_variables_and_not_in_the_graph(exported):
     model, folder = exported("photo")
     parts = model.parts()
