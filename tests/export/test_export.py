@@ -31,6 +31,8 @@ from tests.helpers.tiny_videos import DENSE, TIMED, draw_workdir
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2  # noqa: E402
+
 from capjax.export import export_job, warmup  # noqa: E402
 from capjax.export.jpeg import decode_jpegs  # noqa: E402
 from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
