@@ -328,7 +328,7 @@ class SqliteJobStore(JobStore):
                 self._idle.append(db)
                 raise
             self._idle.append(db)
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        except sqlite3.DatabaseError as error:
             name = getattr(error, "sqlite_errorname", "")
             if name == "SQLITE_NOTADB":
                 raise StoreError(f"{self._path} is no SQLite file; choose another folder") from error
@@ -338,8 +338,12 @@ class SqliteJobStore(JobStore):
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # a committed job survives a power failure
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")  # a committed job survives a power failure
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
 
     @contextmanager
