@@ -120,23 +120,25 @@ def test_a_damaged_file_is_an_error_with_its_remedy(folder):
         SqliteJobStore(folder).claim("worker", 10)
 
 
-def _open_and_submit(folder, barrier):
-    barrier.wait()
-    store = SqliteJobStore(folder)
-    for n in range(5):
-        store.submit("", {"n": n}, [b"a"])
+def _open_and_submit(folders, barrier):
+    for folder in folders:
+        barrier.wait()
+        store = SqliteJobStore(folder)
+        for n in range(3):
+            store.submit("", {"n": n}, [b"a"])
+        store.close()
 
 
 def test_processes_may_create_a_store_at_the_same_time(folder):
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(6)
-    processes = [context.Process(target=_open_and_submit, args=(folder, barrier)) for _ in range(6)]
+    barrier, folders = context.Barrier(4), [folder / str(number) for number in range(20)]
+    processes = [context.Process(target=_open_and_submit, args=(folders, barrier)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * 6
-    assert SqliteJobStore(folder).queue_length() == 30
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [SqliteJobStore(folder).queue_length() for folder in folders] == [12] * 20
 
 
 def test_names_of_owners_and_keys_are_data(folder):
