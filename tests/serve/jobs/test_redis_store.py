@@ -70,13 +70,14 @@ def test_an_upload_during_which_redis_is_killed_is_no_job(server):
     store.submit("", {}, [bytes(3 * BLOCK_BYTES)])
 
 
-def test_a_redis_without_memory_refuses_jobs_and_still_ends_those_it_has(server):
+def test_a_redis_without_memory_refuses_jobs_and_still_ends_those_it_has(server, caplog):
     store = RedisJobStore(server.url)
     first, second, third = (store.submit("", {}, [bytes(BLOCK_BYTES)]) for _ in range(3))
     lost = store.claim("worker", 30)
     server.client.config_set("maxmemory", server.client.info()["used_memory"] - BLOCK_BYTES // 2)
-    with pytest.raises(QueueFull, match="maxmemory"):
+    with pytest.raises(QueueFull, match="space"):
         store.submit("", {}, [b"a"])
+    assert "has reached its maxmemory" in caplog.text
     assert store.renew(lost, 0.5, 30) and store.finish(lost, result={"a": 1})
     assert store.get(first.id, "").result == {"a": 1}
     server.client.config_set("maxmemory", server.client.info()["used_memory"] - BLOCK_BYTES // 2)

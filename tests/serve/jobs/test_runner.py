@@ -206,3 +206,19 @@ def test_a_runner_outlasts_a_store_that_is_away(open_jobs, start, monkeypatch):
     start(store, handler, lease_seconds=1)
     until(lambda: store.get(job.id, "").ended)
     assert store.get(job.id, "").result == {"a": 1} and all(calls.values())
+
+
+def test_an_error_that_nobody_expects_costs_no_worker(open_jobs, start, monkeypatch):
+    store = open_jobs()
+    finish, errors = store.finish, [KeyError("a bug")]
+
+    def failing_once(lease, **outcome):
+        if errors:
+            raise errors.pop()
+        return finish(lease, **outcome)
+
+    monkeypatch.setattr(store, "finish", failing_once)
+    jobs = [store.submit("", {}, [b"a"]) for _ in range(2)]
+    start(store, lambda job, path, progress: {"a": job.attempts}, lease_seconds=0.5)
+    until(lambda: all(store.get(job.id, "").ended for job in jobs))
+    assert sorted(store.get(job.id, "").result["a"] for job in jobs) == [1, 2]
