@@ -131,14 +131,14 @@ def _open_and_submit(folders, barrier):
 
 def test_processes_may_create_a_store_at_the_same_time(folder):
     context = multiprocessing.get_context("spawn")
-    barrier, folders = context.Barrier(4), [folder / str(number) for number in range(20)]
+    barrier, folders = context.Barrier(4), [folder / str(number) for number in range(10)]
     processes = [context.Process(target=_open_and_submit, args=(folders, barrier)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    assert [SqliteJobStore(folder).queue_length() for folder in folders] == [12] * 20
+    assert [SqliteJobStore(folder).queue_length() for folder in folders] == [12] * 10
 
 
 def test_names_of_owners_and_keys_are_data(folder):
