@@ -1,13 +1,19 @@
 """A Redis of a test's own, on a unix socket."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+
+# The path of a unix socket must be short: not the temporary folder of a test.
+_FOLDER = tempfile.gettempdir()
 
 
 class RedisServer:
@@ -16,7 +22,7 @@ class RedisServer:
     def __init__(self, *options: str):
         if shutil.which("redis-server") is None:
             pytest.skip("redis-server is not installed")
-        self.folder = Path(tempfile.mkdtemp(prefix="redis-"))  # the path of a unix socket must be short
+        self.folder = Path(tempfile.mkdtemp(prefix="redis-", dir=_FOLDER))
         self.url = f"unix://{self.folder}/socket"
         self._options = options
         self.client = redis.Redis.from_url(self.url)
@@ -41,6 +47,15 @@ class RedisServer:
     def kill(self):
         self._process.kill()
         self._process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within, it does not answer."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def close(self):
         self.client.close()

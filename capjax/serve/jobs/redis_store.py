@@ -26,6 +26,7 @@ log = logging.getLogger("capjax")
 
 _VERSION = b"1"
 _TEMPORARY = "capjax-jobs-"
+_NO_SPACE = "the uploads of waiting jobs take all space that is set aside for them"
 
 
 class RedisJobStore(JobStore):
@@ -147,7 +148,7 @@ class RedisJobStore(JobStore):
         for block in blocks:
             status = self._run("append", job_id, self._now(), block, self.limits.max_spool_bytes)
             if status == b"full":
-                raise QueueFull("the uploads of waiting jobs take all space that is set aside for them")
+                raise QueueFull(_NO_SPACE)
             if status == b"gone":
                 raise stalled_upload(self.limits)
 
@@ -223,7 +224,8 @@ class RedisJobStore(JobStore):
         try:
             yield
         except redis.OutOfMemoryError as error:
-            raise QueueFull("Redis has reached its maxmemory") from error
+            log.warning("Redis at %s has reached its maxmemory", self._name)
+            raise QueueFull(_NO_SPACE) from error
         except redis.AuthenticationError as error:
             raise StoreUnavailable(f"Redis at {self._name} refuses the user: {error}; correct its URL") from error
         except redis.RedisError as error:

@@ -103,16 +103,15 @@ class JobRunner:
         while not self._stopping.is_set():
             try:
                 self._purge_if_due()
-                lease = self._store.claim(worker, self._lease_seconds)
+                if lease := self._store.claim(worker, self._lease_seconds):
+                    self._run(lease)
+                    continue
             except Exception as error:
-                _log_store_error("looking for jobs", error)
+                _log_store_error("claiming or ending a job", error)
                 self._stopping.wait(_RETRY_SECONDS)
                 continue
-            if lease:
-                self._run(lease)
-            else:
-                self._wake.wait(self._poll_seconds)
-                self._wake.clear()
+            self._wake.wait(self._poll_seconds)
+            self._wake.clear()
 
     def _purge_if_due(self):
         if time.monotonic() >= self._next_purge:
@@ -216,5 +215,4 @@ def _error(kind: str, message: str) -> dict[str, str]:
 
 
 def _log_store_error(action: str, error: Exception):
-    expected = isinstance(error, StoreUnavailable)
-    log.warning("%s: %s", action, error, exc_info=None if expected else error)
+    log.warning("%s: %s", action, error, exc_info=None if isinstance(error, StoreUnavailable) else error)

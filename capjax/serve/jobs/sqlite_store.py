@@ -1,5 +1,6 @@
 """Jobs in an SQLite file with their media in a folder, for the processes of one machine."""
 
+import fcntl
 import json
 import logging
 import os
@@ -76,8 +77,15 @@ class SqliteJobStore(JobStore):
         self._idle: deque[sqlite3.Connection] = deque()
         with self._disk_errors(self._spool):
             self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)  # uploads are private
-        with self._transaction() as db:
-            self._create_or_check(db)
+        try:
+            with self._alone():
+                with self._transaction() as db:
+                    self._create_or_check(db)
+                with self._connection() as db:
+                    db.execute("PRAGMA journal_mode = WAL")
+        except BaseException:
+            self.close()
+            raise
 
     def queue_length(self) -> int:
         with self._connection() as db:
@@ -328,7 +336,7 @@ class SqliteJobStore(JobStore):
                 self._idle.append(db)
                 raise
             self._idle.append(db)
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+        except sqlite3.DatabaseError as error:
             name = getattr(error, "sqlite_errorname", "")
             if name == "SQLITE_NOTADB":
                 raise StoreError(f"{self._path} is no SQLite file; choose another folder") from error
@@ -338,9 +346,22 @@ class SqliteJobStore(JobStore):
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # a committed job survives a power failure
+        try:
+            db.execute("PRAGMA synchronous = FULL")  # a committed job survives a power failure
+        except sqlite3.Error:
+            db.close()
+            raise
         return db
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within, no other process opens the store: SQLite does not wait for others before it turns its log on."""
+        descriptor = os.open(self._spool, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _disk_errors(self, path: Path) -> Iterator[None]:
