@@ -131,7 +131,7 @@ class _ServerState:
         self.videos = VideoCaptioner(self.workers, self.thread, metrics)
         limits = JobLimits(max_media_bytes=settings.max_video_bytes, max_spool_bytes=settings.max_spool_bytes)
         self.jobs = open_store(options.jobs, limits)
-        self.runner = JobRunner(self.jobs, self._run_job, public_errors={MediaError: "media", ApiError: "request"})
+        self.runner = JobRunner(self.jobs, self._run_job, public_kind=_public_kind)
         metrics.watch("capjax_queue_length", "Photos that wait for the model.", lambda: self.thread.queued)
         metrics.watch("capjax_queued_jobs", "Jobs that wait.", self.jobs.queue_length)
         self._loader = threading.Thread(target=self._load, name="loader", daemon=True)
@@ -188,6 +188,10 @@ class _ServerState:
                 self._put(ServedModel(source))
         except Exception as error:
             log.warning("model %s: the new checkpoint cannot be used, the old one stays: %s", source.name, error)
+
+
+def _public_kind(error: BaseException) -> str | None:
+    return error.kind if isinstance(error, MediaError | ApiError) else None
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -1,8 +1,12 @@
 """Metrics of a server for Prometheus."""
 
+import logging
+import math
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
+
+log = logging.getLogger("capjax.serve")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -34,8 +38,16 @@ class Metrics:
         self.model_step = Gauge("capjax_model_step", "Training step of the checkpoint.", ("model",), registry=registry)
 
     def watch(self, name: str, description: str, value: Callable[[], float]):
-        """Adds a metric whose value is asked for when the metrics are read."""
-        Gauge(name, description, registry=self._registry).set_function(value)
+        """Adds a metric whose value is asked for when the metrics are read; not a number while that fails."""
+
+        def value_or_nan() -> float:
+            try:
+                return value()
+            except Exception as error:
+                log.warning("metric %s: %s", name, error)
+                return math.nan
+
+        Gauge(name, description, registry=self._registry).set_function(value_or_nan)
 
     def on_batch(self, items: int, seconds: float):
         """Counts a batch of the model."""

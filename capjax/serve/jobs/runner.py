@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class JobRunner:
         lease_seconds: float = 30.0,
         max_seconds: float = 3600.0,
         poll_seconds: float = 0.5,
-        public_errors: Mapping[type[Exception], str] | None = None,
+        public_kind: Callable[[BaseException], str | None] = lambda error: None,
     ):
         """Creates a runner; `start` starts it.
 
@@ -53,15 +53,15 @@ class JobRunner:
           lease_seconds: a job whose process was killed is claimed again after this time.
           max_seconds: a job that takes longer fails with the kind `timeout`.
           poll_seconds: how often the store is asked for jobs. Jobs of this process start at once after `wake`.
-          public_errors: kinds of the exceptions of the handler whose messages clients may read. Others are logged, and
-            clients read that there was an internal error.
+          public_kind: returns the kind of an exception of the handler whose message clients may read. For others it
+            returns None: they are logged, and clients read that there was an internal error.
         """
         self._store = store
         self._handler = handler
         self._lease_seconds = lease_seconds
         self._max_seconds = max_seconds
         self._poll_seconds = poll_seconds
-        self._public_errors = dict(public_errors or {})
+        self._public_kind = public_kind
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._release_running = threading.Event()
@@ -152,8 +152,7 @@ class JobRunner:
         elif error is None:
             self._record(lease, self._store.finish, result=attempt.result)
         else:
-            kind = next((kind for type_, kind in self._public_errors.items() if isinstance(error, type_)), None)
-            if kind:
+            if kind := self._public_kind(error):
                 message = str(error).replace(attempt.path, "the file")
             else:
                 kind, message = "internal", "the job failed because of an error in the server, which its log explains"

@@ -109,7 +109,7 @@ def test_clients_read_public_errors_without_paths_and_no_others(open_jobs, start
 
     public, internal = (store.submit("", {"public": value}, [b"a"]) for value in (True, False))
     with caplog.at_level(logging.ERROR, "capjax"):
-        start(store, handler, public_errors={ValueError: "media"})
+        start(store, handler, public_kind=lambda error: "media" if isinstance(error, ValueError) else None)
         until(lambda: store.get(internal.id, "").ended)
         until(lambda: caplog.records)
     assert store.get(public.id, "").error == {"kind": "media", "message": "the file is damaged"}
