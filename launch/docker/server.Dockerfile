@@ -29,7 +29,7 @@ RUN useradd --create-home --uid 1000 capjax && mkdir /cache /model && chown 1000
 USER 1000:1000
 VOLUME /cache
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --start-interval=2s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 ENTRYPOINT ["capjax", "serve", "--host", "0.0.0.0", "--port", "8000"]
 CMD ["--workdir", "captions=/model"]
