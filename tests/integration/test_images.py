@@ -114,7 +114,8 @@ def test_training_resumes_in_a_second_container(container, tmp_path):
     arguments = [
         "--config", "configs/shapes.py", "--workdir", "/runs/shapes", "--config.data.train=/runs/data@train",
         "--config.data.eval=/runs/data@val", "--config.data.vocabulary=/runs/data.model",
-        "--config.checkpoint.every=10", "--config.train.eval_every=20", "--config.train.log_every=1", "--config.train.batch_size=4",
+        "--config.checkpoint.every=10", "--config.train.eval_every=20", "--config.train.log_every=1",
+        "--config.train.batch_size=4",
         "--config.eval.limit=8", "--config.train.tensorboard=false",
     ]  # fmt: skip
     docker("run", "--rm", *mount, image, *arguments, "--config.train.steps=20", seconds=1800)
