@@ -14,7 +14,7 @@ SCALE, ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some detail in the brightness, as in a photo."""
+    """Smooth colors with some detail in the brightness, as in a photo."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
     fine = Image.fromarray(rng.integers(0, 256, (36, 48), dtype=np.uint8)).convert("RGB")
@@ -83,7 +83,7 @@ def test_every_kind_of_jpeg_is_read(options):
     assert difference(view(jpeg, 96), exact(jpeg, 96)) < 2.5
 
 
-def test_grey_becomes_three_equal_channels():
+def test_gray_becomes_three_equal_channels():
     seen = view(to_jpeg(picture(200, 300).convert("L")), 96)
     assert seen.shape == (96, 96, 3)
     assert (seen == seen[..., :1]).all()

@@ -160,7 +160,7 @@ def test_a_frame_gives_the_same_bytes_each_time(tmp_path, turn):
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p", "gray"])
-def test_ten_bits_and_other_colours_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
+def test_ten_bits_and_other_colors_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
     video = VideoFile(write_video(tmp_path / "a.mkv", FIFTH[:3], codec="ffv1", pix_fmt=pix_fmt, options={}))
     shown = next(video.frames_at([0.08]))
     picture = numbered(2)

@@ -143,10 +143,10 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
     rng = np.random.default_rng(max_len)
     liked = np.zeros(pieces.size)
     liked[times.ids], liked[pieces.blank_ids], liked[EOS] = 3.0, 2.0, 2.0
-    favour = jnp.asarray(rng.normal(size=(b, 4, pieces.size)) * 2 + liked, jnp.float32)
+    favored = jnp.asarray(rng.normal(size=(b, 4, pieces.size)) * 2 + liked, jnp.float32)
 
     def step_fn(tokens, index, state):
-        return favour[jnp.arange(b)[:, None], (index + tokens) % 4], state
+        return favored[jnp.arange(b)[:, None], (index + tokens) % 4], state
 
     grammar = EventGrammar(times, pieces.size, P, max_len)
     found = jax.jit(

@@ -192,7 +192,7 @@ PHRASES = {
     ),
     "zh": (r"(.色(?:圆形|方块|三角形|星星|菱形))", r"[红蓝绿黄黑紫]色\w+"),
 }
-# What becomes a colour agrees with it too.
+# What becomes a color agrees with it too.
 BECOMES = {
     "fr": (r"étoile \w+ (?:change de couleur et )?devient ((?!visible)\w+)", "rouge|bleue|verte|jaune|noire|violette"),
     "es": (r"estrella \w+ (?:se vuelve|se pone|pasa a ser) (roj\w|amarill\w|negr\w|morad\w)", r"\w+a"),
@@ -200,7 +200,7 @@ BECOMES = {
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_articles_and_colours_agree_with_what_they_are_said_of(lang):
+def test_articles_and_colors_agree_with_what_they_are_said_of(lang):
     found = 0
     for scene in SCENES:
         for text in [*captions(scene, lang, PARAPHRASES), *summaries(scene, lang, PARAPHRASES)]:

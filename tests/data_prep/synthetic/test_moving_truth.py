@@ -26,7 +26,7 @@ def test_captions_of_events_are_true_of_their_own_event_by_its_kind():
     found = truth(rows, "en", 0)
     assert all(right == total for right, total in found.values())
     assert sum(total for _, total in found.values()) == len(rows)
-    assert set(found) <= {"move", "bounce", "shrink", "grow", "turn", "appear", "leave", "colour"}
+    assert set(found) <= {"move", "bounce", "shrink", "grow", "turn", "appear", "leave", "color"}
 
 
 def test_the_caption_of_another_event_is_false():
