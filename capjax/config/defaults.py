@@ -56,7 +56,7 @@ _DATA = Group(
         False, "Permute the frames of a video but keep the times in order: an ablation that shows the use of time."
     ),
     image_size=Setting(224, "Height and width in pixels of the encoder's input.", positive),
-    features=Setting(False, "Read features extracted by `python -m data_prep features` in place of pixels."),
+    features=Setting(False, "Read features extracted by `capjax prepare features` in place of pixels."),
     crop_scale=Setting((0.5, 1.0), "Range of a training crop's area, relative to the image. (1, 1): no crop."),
     crop_aspect=Setting((0.75, 1.333), "Range of a training crop's aspect ratio, width / height."),
     flip=Setting(False, "Flip training images horizontally. Off by default, since captions mention left and right."),

@@ -208,7 +208,7 @@ def test_features_are_a_view_of_what_was_read():
 
 
 def test_no_dataset_is_a_clear_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="python -m data_prep"):
+    with pytest.raises(FileNotFoundError, match="capjax prepare"):
         RecordSource(tmp_path, "train")
 
 

@@ -1,4 +1,4 @@
-"""`python -m data_prep`."""
+"""`capjax prepare`."""
 
 import json
 import subprocess

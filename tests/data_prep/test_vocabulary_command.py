@@ -1,4 +1,4 @@
-"""`python -m data_prep vocabulary`: a dataset's captions to a vocabulary."""
+"""`capjax prepare vocabulary`: a dataset's captions to a vocabulary."""
 
 import pytest
 
