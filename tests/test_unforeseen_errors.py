@@ -1,4 +1,4 @@
-"""Errors that no message was written for end with a line that names what was being processed; Ctrl-C is no such error."""
+"""An unforeseen error ends with a line that names what was being processed. Ctrl-C is none."""
 
 import subprocess
 import sys

@@ -74,6 +74,13 @@ def test_wrong_arguments_exit_with_2(run, args):
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize("mode", ["train", "eval", "export"])
+def test_the_help_of_a_command_is_about_its_mode_alone(mode, capsys):
+    with pytest.raises(SystemExit):
+        launch.main(["--help"], mode)
+    assert "--mode=" not in capsys.readouterr().out
+
+
 def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
     seen = []
     monkeypatch.setattr(jobs, "run", lambda *args, **more: seen.append((*args, more)) or 0)

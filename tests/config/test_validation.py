@@ -42,6 +42,7 @@ from capjax.config import ConfigError, default_config, from_json, to_json, with_
         ("data.crop_aspect=(2.0, 1.0)", "the least and the largest ratio"),
         ("data.crop_aspect=('a', 'b')", "the least and the largest ratio"),
         ("decode.temperature=-0.1", "0 or more"),
+        ("train.profile=(900, 1001)", r"train.profile = \(900, 1001\): training ends with step 1000"),
         ("decode.top_p=0.0", "decode.top_p = 0.0: expected a share: above 0"),
     ],
 )
