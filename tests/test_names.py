@@ -133,7 +133,7 @@ def test_a_replaced_config_key_is_gone(key):
 @pytest.mark.parametrize("name", VAGUE)
 def test_local_variables_say_what_they_hold(name):
     users = []
-    for part in ("capjax", "data_prep", "launch"):
+    for part in TREES:
         for path in sources(part):
             stored = (
                 node.id

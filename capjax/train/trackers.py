@@ -57,7 +57,7 @@ class BackgroundTracker:
             if isinstance(error, OSError) and error.errno:  # of a file
                 raise
             raise ConfigError(
-                f"train.trackers: {self.name} cannot be used: {str(error).strip(" .")}. Correct this, or leave it out"
+                f"train.trackers: {self.name} cannot be used: {str(error).strip(' .')}. Correct this, or leave it out"
             ) from error
 
     def wait(self):

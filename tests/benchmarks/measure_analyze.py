@@ -235,14 +235,14 @@ def measure(
     texts = [write(text) for text in texts]
     sets = {number: [write(text) for text in case.references[:references]] for number, case in enumerate(cases)}
     objects = {number: case.objects for number, case in enumerate(cases)} if labels else None
-    found = find_errors(dict(enumerate(texts)), sets, labels=objects)
+    errors = find_errors(dict(enumerate(texts)), sets, labels=objects)
     planted, reported, right, lines = Counter(kinds), Counter[str](), Counter[str](), []
     for number, kind in enumerate(kinds):
-        named = {finding.kind for finding in found.findings[number]}
+        named = {finding.kind for finding in errors.findings[number]}
         reported.update(named)
         right[kind] += kind in named
         if (kind and kind not in named) or named - {kind}:
-            reasons = "; ".join(f"{f.kind}: {f.reason}" for f in found.findings[number])
+            reasons = "; ".join(f"{f.kind}: {f.reason}" for f in errors.findings[number])
             lines.append(f"{kind or 'none'} | {texts[number]} | was: {cases[number].caption} | {reasons}")
     rates = {kind: (right[kind] / max(planted[kind], 1), right[kind] / max(reported[kind], 1)) for kind in KINDS}
     return rates, lines

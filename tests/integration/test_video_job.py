@@ -43,9 +43,9 @@ def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, caps
     assert jobs.run("train", DEFAULT_CONFIG, str(tmp_path / "run"), settings) == 0
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["signatures"]["en"]["CIDEr"].endswith("|videos:7/8"), "one is gone, two are clips of one file"
-    told = predictions(tmp_path / "run")
-    assert len(told) == 7
-    assert all(id.partition(".")[0] in text for id, text in told.items()), told
+    captions = predictions(tmp_path / "run")
+    assert len(captions) == 7
+    assert all(id.partition(".")[0] in text for id, text in captions.items()), captions
     capsys.readouterr()
     names = ["red", "black", "white"]
     files = [str(tmp_path / f"{name}.avi") for name in names]

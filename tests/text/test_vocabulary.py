@@ -172,7 +172,7 @@ def foreign(**options) -> bytes:
 )
 def test_models_made_for_something_else_are_refused(options, told):
     with pytest.raises(
-        VocabularyError, match=f"their.model is a SentencePiece model, but.*{told}.*data_prep vocabulary"
+        VocabularyError, match=f"their.model is a SentencePiece model, but.*{told}.*capjax prepare vocabulary"
     ):
         Vocabulary(foreign(**options), "their.model")
 

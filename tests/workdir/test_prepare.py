@@ -79,7 +79,7 @@ def test_a_missing_vocabulary_is_explained(tiny, tmp_path):
 
 
 def test_features_without_an_encoder_are_explained(tiny, tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no features.*data_prep features"):
+    with pytest.raises(FileNotFoundError, match="has no features.*capjax prepare features"):
         prepared(tmp_path, tiny.config("data.features=true"))
 
 

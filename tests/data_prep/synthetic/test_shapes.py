@@ -37,9 +37,9 @@ def distance(first: Thing, second: Thing) -> float:
 
 
 def of_kind(*kinds: str):
-    found = [scene for scene in SCENES if scene.message.kind in kinds]
-    assert len(found) >= 10 * len(kinds)
-    return found
+    scenes = [scene for scene in SCENES if scene.message.kind in kinds]
+    assert len(scenes) >= 10 * len(kinds)
+    return scenes
 
 
 def test_boxes_bound_the_drawn_pixels():
@@ -60,9 +60,9 @@ def test_a_thing_has_the_color_it_is_said_to_have():
     for scene in SCENES[:60]:
         picture = np.asarray(draw(scene, 64)).astype(float)
         for thing in scene.things:
-            seen = picture[int(thing.y * 64), int(thing.x * 64)]
-            nearest = min(COLORS, key=lambda name: np.abs(seen - COLORS[name]).sum())
-            assert nearest == thing.color, (scene.seed, thing, seen)
+            pixel = picture[int(thing.y * 64), int(thing.x * 64)]
+            nearest = min(COLORS, key=lambda name: np.abs(pixel - COLORS[name]).sum())
+            assert nearest == thing.color, (scene.seed, thing, pixel)
 
 
 def test_everything_lies_wholly_inside_the_picture():

@@ -141,13 +141,13 @@ def test_an_unknown_language_or_too_many_captions_are_refused():
 @ALL
 def test_false_captions_score_clearly_below_true_ones(lang):
     """A caption of each scene against the others, and the same with the things exchanged."""
-    told = [captions(scene, lang, 5) for scene in SCENES]
+    true_captions = [captions(scene, lang, 5) for scene in SCENES]
     false = [captions(exchanged(scene), lang, 5) for scene in SCENES]
     ordered = np.array([scene.message.kind in ("left", "above", "row") for scene in SCENES])
 
     def cider(sentences):
-        references = {i: texts[1:] for i, texts in enumerate(told)}
+        references = {i: texts[1:] for i, texts in enumerate(true_captions)}
         predictions = {i: texts[0] for i, texts in enumerate(sentences)}
         return np.array(score(predictions, references, lang=lang).items["CIDEr-D"])[ordered].mean()
 
-    assert cider(false) < 0.78 * cider(told)
+    assert cider(false) < 0.78 * cider(true_captions)

@@ -95,10 +95,10 @@ def test_captions_of_an_event_are_those_of_the_photo_that_is_shown(items, photos
         shown = [label.name.removeprefix("photo:") for label in item.labels]
         for photo, (start, end) in zip(shown, event_times(item), strict=True):
             own = {(c.lang, c.text) for c in texts[photo]}
-            told = [c for c in item.captions if (c.start, c.end) == (start, end)]
-            assert told
-            assert {(c.lang, c.text) for c in told} <= own
-            assert all(c.text.startswith(f"{c.lang} {c.set} of") for c in told)
+            captions = [c for c in item.captions if (c.start, c.end) == (start, end)]
+            assert captions
+            assert {(c.lang, c.text) for c in captions} <= own
+            assert all(c.text.startswith(f"{c.lang} {c.set} of") for c in captions)
         sets = {(c.lang, c.set) for c in item.captions}
         assert all(sum((c.lang, c.set) == one for c in item.captions) == len(shown) for one in sets)
 
