@@ -70,7 +70,7 @@ CONFIG_KEYS = [
 VAGUE = ("found", "told", "there", "known", "seen", "here")
 # British spelling, as a part of an identifier.
 BRITISH = re.compile(
-    r"behaviour|cancelled|centre|colour|favour|grey|labell|modell|neighbour|(initial|material|normal|optim|random|quant)is",
+    r"behaviour|cancelled|centre|colour|favour|grey|(label|model)l(ed|ing)|neighbour|(initial|material|normal|optim|random|quant)is",
     re.IGNORECASE,
 )
 # These read the old names in order to translate them.
