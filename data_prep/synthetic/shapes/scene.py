@@ -105,9 +105,8 @@ def contact_distance(first: Thing, second: Thing) -> float:
 
 
 def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
-    """float [r, 2]: leftmost and rightmost x of the outline, relative to its center, at each y in `rows` [r]; NaN if
-    the
-    row does not meet it."""
+    """float [r, 2]: leftmost and rightmost x of the outline, relative to its center, at each y in `rows` [r]; NaN
+    where the row does not meet it."""
     corners = outline(thing.shape) * thing.size
     step = np.roll(corners, -1, axis=0) - corners
     # Intersection of the line through each edge [k] with each row [r]; an edge along a row meets it in its neighbors.
