@@ -109,14 +109,14 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
         for lang in model.languages:
             args = (parts.params, parts.batch_stats, inputs, lang)
             if model.dense:
-                wanted, found = (each.events(*args, key=key) for each in (parts.generator, served))
-                assert [[e.text for e in row] for row in found] == [[e.text for e in row] for row in wanted]
-                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (found, wanted)]]
+                wanted, actual = (each.events(*args, key=key) for each in (parts.generator, served))
+                assert [[e.text for e in row] for row in actual] == [[e.text for e in row] for row in wanted]
+                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (actual, wanted)]]
                 said |= {e.text for row in wanted for e in row}
             else:
-                wanted, found = (each.captions(*args, key=key) for each in (parts.generator, served))
-                assert texts(found) == texts(wanted)
-                scores = [([caption.score for caption in found], [caption.score for caption in wanted])]
+                wanted, actual = (each.captions(*args, key=key) for each in (parts.generator, served))
+                assert texts(actual) == texts(wanted)
+                scores = [([caption.score for caption in actual], [caption.score for caption in wanted])]
                 said |= set(texts(wanted))
             for ours, theirs in scores:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -273,7 +273,7 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
     n = max(map(len, clips))
     frames = [[*clip, *[b""] * (n - len(clip))] for clip in clips]
     times = np.stack([np.pad(each, (0, n - len(each))) for each in times])
-    found = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
+    answer = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
     pixel_batch = decode_jpegs(tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, allow_empty=True)[
         0
     ].numpy()
@@ -289,16 +289,16 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
             batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
     parts = model.parts()
     wanted = parts.generator.captions(parts.params, parts.batch_stats, batch, "en")
-    assert [text.decode() for text in found["caption"]] == texts(wanted)
-    np.testing.assert_allclose(found["score"], [caption.score for caption in wanted], rtol=1e-4, atol=1e-5)
+    assert [text.decode() for text in answer["caption"]] == texts(wanted)
+    np.testing.assert_allclose(answer["score"], [caption.score for caption in wanted], rtol=1e-4, atol=1e-5)
 
 
 def test_a_video_without_a_frame_has_no_caption(exported):
     frame = exported.videos.source()[0].frames[0]
     video = signature(exported("video")[1], "video")
-    found = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
+    answer = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
     alone = video(frames_bytes=[[frame]], frame_times=[[0]], lang=["de"])
-    assert found["caption"] == [b"", *alone["caption"]] and found["error"] == [b"no frame", b""]
+    assert answer["caption"] == [b"", *alone["caption"]] and answer["error"] == [b"no frame", b""]
 
 
 _WITHOUT = """
