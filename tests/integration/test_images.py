@@ -108,7 +108,7 @@ def test_training_resumes_in_a_second_container(container, tmp_path):
     mount = ("--volume", f"{runs}:/runs")
     for command in (
         ["shapes", "--output", "/runs/data", "--count", "200"],
-        ["vocabulary", "--input", "/runs/data", "--output", "/runs/data.model", "--size", "100"],
+        ["vocabulary", "--input", "/runs/data", "--output", "/runs/data.model", "--size", "800"],
     ):
         docker("run", "--rm", *mount, "--entrypoint", "capjax", image, "prepare", *command, seconds=600)
     arguments = [
