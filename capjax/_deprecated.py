@@ -121,6 +121,7 @@ NAMES = {
     "capjax.train.report.read_metrics": "capjax.workdir.metrics_log.read_metrics",
     "capjax.watch.Watched": "capjax.predict.localize.LocalizedVideo",
     "capjax.watch.watch": "capjax.predict.localize.localize",
+    "data_prep.shapes.scene.COLOURS": "data_prep.synthetic.shapes.scene.COLORS",
 }
 _MODULES_WITH_OLD_NAMES = {path.rpartition(".")[0] for path in NAMES}
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": ("capjax.commands.explain:main", "show which parts of a photo or video each word was written from"),
     "export": ("capjax.commands.launch:export", "export a trained model as SavedModel and StableHLO"),
     "compile": ("capjax.commands.launch:compile_ahead", "compile the programs of a config for a TPU slice"),
+    "serve": ("capjax.commands.serve:main", "caption photos and videos over HTTP"),
     "score": ("capjax.commands.score:main", "score predictions against references"),
     "analyze": ("capjax.commands.analyze:main", "find errors and bias in predictions, and write a page about them"),
     "import": ("capjax.commands.import_weights:main", "convert published weights of the object detector"),

@@ -16,7 +16,8 @@ _EXTRAS = {
     "clu": "tensorboard", "tensorboard": "tensorboard", "tensorflow": "export", "pycocoevalcap": "meteor",
     "sacrebleu": "sacrebleu", "apache_beam": "beam", "libtpu": "tpu", "wandb": "wandb", "mlflow": "mlflow",
     "gcsfs": "gcs", "matplotlib": "explain", "skimage": "explain", "yaml": "gke",
-    "pillow_heif": "heic", "pyarrow": "parquet",
+    "pillow_heif": "heic", "redis": "redis", "pyarrow": "parquet",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pebble", "prometheus_client", "pydantic"), "serve"),
 }  # fmt: skip
 # PACKAGE[EXTRAS]VERSIONS ; MARKERS
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[([\w,-]+)\])?[^;]*;?(.*)")

@@ -1,11 +1,13 @@
 """Setup of every command: errors in one line, logging, JAX's compilation cache, memory that is kept between steps."""
 
+import _thread
 import ctypes
 import importlib.metadata
 import importlib.util
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,8 @@ def run_guarded(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        if _was_interrupted(error):
+            return 130
         traceback.print_exc()
         print(f"{program}: {describe_unforeseen(error)}", file=sys.stderr)
         return 1
@@ -50,6 +54,13 @@ def run_guarded(program: str, work: Callable[[], int]) -> int:
 def available_cores() -> int:
     """Returns the number of cores that this process may use, in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error follows from Ctrl-C, which compiled modules that are being imported turn into an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def cpu_only() -> bool:
@@ -90,12 +101,17 @@ def keep_memory(*, training: bool):
 
 
 def _print_unraisable(unraisable: "sys.UnraisableHookArgs"):
-    """Prints an error that could not be raised, but for TensorStore's of event loops that Orbax closed.
+    """Prints an error that could not be raised, but for two kinds.
 
-    When one of several reads or writes fails, Orbax raises its error and closes the loop. TensorStore still reports the
-    others to the loop, and fails for each.
+    When one of several reads or writes fails, Orbax raises its error and closes the event loop. TensorStore still
+    reports the others to the loop, and fails for each. And a Ctrl-C that arrives in a callback of the garbage
+    collector, of which JAX has one, would be lost: it is repeated after the callback.
     """
-    if str(unraisable.exc_value) != "Event loop is closed":
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        repeat = threading.Timer(0.05, _thread.interrupt_main)
+        repeat.daemon = True
+        repeat.start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 

@@ -1,8 +1,8 @@
 """Flickr8k, on features of a frozen EfficientNet-Lite0; trains in minutes on two CPU cores.
 
-    python -m data_prep flickr8k --input DOWNLOAD --output data/flickr8k
-    python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
-    python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 \\
+    capjax prepare flickr8k --input DOWNLOAD --output data/flickr8k
+    capjax prepare vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
+    capjax prepare features --input data/flickr8k --output data/flickr8k_lite0 \\
         --encoder efficientnet_lite0 --views 12 --flips
     python launch.py --config configs/flickr8k.py --workdir runs/flickr8k
 

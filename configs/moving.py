@@ -1,7 +1,7 @@
 """Captions of clips of the generated videos, from scratch in minutes: any video encoder with any decoder.
 
-    python -m data_prep moving --count 3000 --languages en --fps 5 --clips events --output data/events
-    python -m data_prep vocabulary --input data/events --output data/events.model --size 450
+    capjax prepare moving --count 3000 --languages en --fps 5 --clips events --output data/events
+    capjax prepare vocabulary --input data/events --output data/events.model --size 450
     python launch.py --config configs/moving.py:i3d,lstm --workdir runs/moving
 
 The argument is ENCODER,DECODER: i3d, convlstm, video_vit or frames (each frame alone, then attention over time), and

@@ -1,7 +1,7 @@
 """Dense captions of the generated videos, from scratch: every event with its start and end.
 
-    python -m data_prep moving --count 8000 --languages en --fps 5 --output data/moving
-    python -m data_prep vocabulary --input data/moving --output data/moving.model --size 800 --time-tokens 101
+    capjax prepare moving --count 8000 --languages en --fps 5 --output data/moving
+    capjax prepare vocabulary --input data/moving --output data/moving.model --size 800 --time-tokens 101
     python launch.py --config configs/moving_dense.py:queries --workdir runs/moving ...
 
 With the argument `queries`, event queries find the events (as in PDVC); with `text`, the decoder writes their times

@@ -1,8 +1,8 @@
 """MSVD, on features of a frozen EfficientNet-Lite0 for up to 16 frames of a clip; trains in minutes on two CPU cores.
 
-    python -m data_prep msvd --input DOWNLOAD --output data/msvd
-    python -m data_prep vocabulary --input data/msvd --output data/msvd.model --size 4000 --lowercase --languages en
-    python -m data_prep features --input data/msvd --output data/msvd_lite0 --encoder efficientnet_lite0
+    capjax prepare msvd --input DOWNLOAD --output data/msvd
+    capjax prepare vocabulary --input data/msvd --output data/msvd.model --size 4000 --lowercase --languages en
+    capjax prepare features --input data/msvd --output data/msvd_lite0 --encoder efficientnet_lite0
     python launch.py --config configs/msvd.py --workdir runs/msvd
 
 With the argument `few` (configs/msvd.py:few) it overfits a handful of clips, as a trial of the whole pipeline.

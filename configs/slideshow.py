@@ -1,8 +1,8 @@
 """Slideshows: videos of photos, each with its own caption, on features of a frozen EfficientNet-Lite0.
 
-python -m data_prep slideshow --input data/flickr8k --output data/slides --shown 6 --fps 1
-python -m data_prep vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
-python -m data_prep features --input data/slides --output data/slides_lite0 --encoder efficientnet_lite0
+capjax prepare slideshow --input data/flickr8k --output data/slides --shown 6 --fps 1
+capjax prepare vocabulary --input data/flickr8k --output data/flickr8k.model --size 1500 --lowercase
+capjax prepare features --input data/slides --output data/slides_lite0 --encoder efficientnet_lite0
 python launch.py --config configs/slideshow.py --workdir runs/slides
 """
 

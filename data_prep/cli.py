@@ -1,8 +1,8 @@
 """Prepares datasets from media and annotations: `capjax prepare NAME --input DIR --output DIR`.
 
-python -m data_prep flickr8k --input downloads/flickr8k --output data/flickr8k
-python -m data_prep jsonl --input my_photos --output data/mine
-python -m data_prep NAME --help
+capjax prepare flickr8k --input downloads/flickr8k --output data/flickr8k
+capjax prepare jsonl --input my_photos --output data/mine
+capjax prepare NAME --help
 """
 
 import argparse
@@ -52,7 +52,7 @@ def _run(name: str, words: list[str]) -> int:
         return job.run(parser.parse_args(words))
     if name not in READERS:
         hint = nearest(name, [*READERS.names(), *_JOBS])
-        print(f"python -m data_prep: unknown name {name!r}: {hint}", file=sys.stderr)
+        print(f"capjax prepare: unknown name {name!r}: {hint}", file=sys.stderr)
         return 2
     return _build(name, _parse(name, words))
 
@@ -68,7 +68,7 @@ def _overview() -> str:
 
 def _parser(name: str, description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m data_prep {name}",
+        prog=f"capjax prepare {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -181,7 +181,7 @@ def _guarded(name: str, work: Callable[[], int]) -> int:
         except Exception as error:
             raise ValueError(describe_unforeseen(error)) from error
 
-    return run_guarded(f"python -m data_prep {name}", run)
+    return run_guarded(f"capjax prepare {name}", run)
 
 
 def _build(name: str, args: argparse.Namespace) -> int:

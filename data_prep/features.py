@@ -1,7 +1,7 @@
 """Adds the features of a frozen encoder to a dataset, so that training need not compute them.
 
-python -m data_prep features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
-python -m data_prep features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit.pth --views 8
+capjax prepare features --input data/flickr8k --output data/flickr8k_lite0 --encoder efficientnet_lite0
+capjax prepare features --input data/mine --output data/mine_vit --encoder vit_s16 --weights vit.pth --views 8
 
 An encoder over time, such as i3d, sees --clip frames of a video together. Several frames then give one feature grid,
 and the times of the record are those of the grids.

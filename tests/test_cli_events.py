@@ -71,12 +71,12 @@ def test_json_is_one_object_a_video(caption, videos, wanted):
     for row, events in zip(rows, wanted, strict=True):
         assert set(row) == {"path", "lang", "duration", "events"}
         assert row["lang"] == "en"
-        for told, event in zip(row["events"], events, strict=True):
-            assert set(told) == {"start", "end", "caption", "score"}
-            assert told["caption"] == event.text
-            assert 0 <= told["start"] < told["end"] <= row["duration"]
-            assert told["start"] == pytest.approx(event.start, abs=1e-3)
-            assert 0 < told["score"] < 1
+        for row_event, event in zip(row["events"], events, strict=True):
+            assert set(row_event) == {"start", "end", "caption", "score"}
+            assert row_event["caption"] == event.text
+            assert 0 <= row_event["start"] < row_event["end"] <= row["duration"]
+            assert row_event["start"] == pytest.approx(event.start, abs=1e-3)
+            assert 0 < row_event["score"] < 1
 
 
 def test_a_video_that_cannot_be_read_is_named_and_the_others_are_told(caption, videos, tmp_path):

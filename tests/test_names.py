@@ -68,6 +68,11 @@ CONFIG_KEYS = [
 ]  # fmt: skip
 # Local variables that do not say what they hold.
 VAGUE = ("found", "told", "there", "known", "seen", "here")
+# British spelling, as a part of an identifier.
+BRITISH = re.compile(
+    r"behaviour|cancelled|centre|colour|favour|grey|(label|model)l(ed|ing)|neighbour|(initial|material|normal|optim|random|quant)is",
+    re.IGNORECASE,
+)
 # These read the old names in order to translate them.
 TRANSLATORS = (
     "capjax/config/aliases.py",
@@ -128,7 +133,7 @@ def test_a_replaced_config_key_is_gone(key):
 @pytest.mark.parametrize("name", VAGUE)
 def test_local_variables_say_what_they_hold(name):
     users = []
-    for part in ("capjax", "data_prep", "launch"):
+    for part in TREES:
         for path in sources(part):
             stored = (
                 node.id
@@ -138,6 +143,14 @@ def test_local_variables_say_what_they_hold(name):
             if name in stored:
                 users.append(str(path.relative_to(ROOT)))
     assert not users
+
+
+def test_identifiers_have_american_spelling():
+    """As those of JAX have."""
+    british = {
+        (str(path.relative_to(ROOT)), name) for path in sources() for name in identifiers(path) if BRITISH.search(name)
+    }
+    assert not british
 
 
 @pytest.mark.parametrize("word", ["floor", "room", "door"])

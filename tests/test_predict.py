@@ -149,6 +149,34 @@ def test_attention_is_returned_on_request_and_changes_nothing_else(tiny, model):
     assert plain[0].attention is None
 
 
+def test_a_model_can_be_loaded_and_used_in_any_thread(tiny, model):
+    photos = sorted(tiny.photos.glob("*.jpg"))[:3]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: capjax.load(tiny.trained()).caption(photos)).result() == model.caption(photos)
+
+
+def test_options_given_to_load_hold_for_every_caption(tiny, model):
+    photos = sorted(tiny.photos.glob("*.jpg"))[:3]
+    loaded = capjax.load(tiny.trained(), num_beams=1, max_len=1)
+    assert loaded.caption(photos) == model.caption(photos, num_beams=1, max_len=1) != model.caption(photos)
+    assert loaded.caption(photos, max_len=8) == model.caption(photos, num_beams=1)
+
+
+def test_the_next_best_captions_follow_the_best_in_the_order_of_their_scores(tiny, model):
+    photos = sorted(tiny.photos.glob("*.jpg"))[:3]
+    for best, caption in zip(model.caption(photos), model.caption(photos, num_captions=2), strict=True):
+        assert caption == best and best.alternatives == ()
+        (second,) = caption.alternatives
+        assert second.text != caption.text and second.score <= caption.score and second.lang == caption.lang
+        assert sum(second.token_log_probs) < 0 and second.alternatives == ()
+
+
+def test_more_captions_than_hypotheses_are_refused(tiny, model):
+    for number, options in ((3, {}), (0, {}), (2, {"method": "greedy"})):
+        with pytest.raises(ValueError, match=f"{number} captions per item"):
+            model.caption([tiny.photos / "000.jpg"], num_captions=number, **options)
+
+
 def test_old_names_of_decoding_options_warn(tiny, model):
     photo = [tiny.photos / "000.jpg"]
     with pytest.warns(DeprecationWarning, match="'beams' is now 'num_beams'"):
@@ -210,17 +238,6 @@ def test_photos_and_videos_are_batched_separately(tiny, tmp_path, model, monkeyp
     captions = model.caption(media)
     assert batches == [3, 1]
     assert [caption.text for caption in captions] == [model.caption([each])[0].text for each in media]
-
-
-def test_alternatives_are_the_other_hypotheses_best_first(tiny, model):
-    paths = sorted(tiny.photos.glob("*.jpg"))[:6]
-    plain, captions = model.caption(paths, num_beams=4), model.caption(paths, num_beams=4, alternatives=True)
-    assert captions == plain
-    for caption in captions:
-        scores = [caption.score, *(own.score for own in caption.alternatives)]
-        assert scores == sorted(scores, reverse=True) and len(scores) == 4
-        assert all(own.lang == caption.lang and not own.alternatives for own in caption.alternatives)
-    assert not any(caption.alternatives for caption in plain)
 
 
 @pytest.mark.parametrize("sizes", [{"data": -1}, {"data": -1, "fsdp": 2, "tensor": 2}])

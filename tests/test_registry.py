@@ -8,11 +8,11 @@ def test_names_make_objects_with_their_defaults():
 
     @things.register("big", size=3)
     @things.register("small", size=1)
-    def make(size, colour="red"):
-        return size, colour
+    def make(size, color="red"):
+        return size, color
 
     assert things.make("big") == (3, "red")
-    assert things.make("small", colour="blue") == (1, "blue")
+    assert things.make("small", color="blue") == (1, "blue")
     assert things.names() == ["big", "small"]
 
 

@@ -1,4 +1,7 @@
-"""An error that no message was written for ends with a line that names the file or item that was being processed."""
+"""An unforeseen error ends with a line that names what was being processed. Ctrl-C is none."""
+
+import subprocess
+import sys
 
 import pytest
 
@@ -40,3 +43,36 @@ def test_a_photo_is_named(tiny, capsys, monkeypatch):
     photo = str(tiny.photos / "000.jpg")
     assert main(["caption", "--workdir", str(tiny.trained()), photo]) == 1
     assert photo in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_during_an_import_is_an_interruption(capsys):
+    def work():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:  # as pybind11 does
+            raise ImportError("Encountered an error while initializing the extension.") from interrupt
+
+    assert run_guarded("capjax train", work) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_in_a_callback_of_the_garbage_collector_is_not_lost():
+    script = """
+import gc, sys, time
+from capjax import runtime
+
+def interrupt(*args):
+    gc.callbacks.remove(interrupt)
+    raise KeyboardInterrupt
+
+def work():
+    gc.callbacks.append(interrupt)
+    gc.collect()
+    time.sleep(20)
+    return 0
+
+runtime.start()
+sys.exit(runtime.run_guarded("capjax caption", work))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -45,12 +45,11 @@ def find_errors(
 
     Args:
       captions: {id: caption}.
-      references: {id: captions by people}, of the same ids.
+      references: {id: captions by people}, with the same ids.
       lang: language that the captions should have.
-      labels: {id: objects in the picture}; by default, and of ids that it does not have, the agreement of the
-        references decides.
-      scores: {id: {category: highest score}} of the detector that made the labels; None of labels of people.
-      lexicon: of English; by default with the categories of the labels.
+      labels: {id: objects in the picture}. Where an id has none, objects are judged by the agreement of the references.
+      scores: {id: {category: highest score}} of the detector that made the labels; None for labels by people.
+      lexicon: English words; by default those of capjax and the categories of the labels.
     """
     if not is_english(lang):
         checker = FormChecker(lang, captions, references)

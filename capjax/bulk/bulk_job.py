@@ -13,6 +13,7 @@ from capjax.bulk.shards import Row, Shards, caption_row, events_row
 from capjax.bulk.source import MediaItem
 from capjax.parallel import hosts
 from capjax.predict import Predictor
+from capjax.predict.predictor import check_num_captions
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ class BulkJob:
         cls, predictor: Predictor, inputs: Inputs, output: Path, options: BulkOptions, *, shard_size: int, format: str
     ) -> "BulkJob":
         decode = predictor.parts(**options.decode).generator.options
-        hypotheses = 1 if decode.method == "greedy" else decode.num_beams
-        if options.count > hypotheses:
-            raise ValueError(f"{options.count} captions of a search that keeps {hypotheses}; set num_beams to more")
+        check_num_captions(options.count, decode)
         if predictor.dense and (options.count > 1 or len(options.languages) > 1):
             raise ValueError("a model that finds events writes one caption for each, in one language at a time")
         for lang in options.languages:
@@ -119,7 +118,7 @@ def caption_groups(
             yield [events_row(item, video) for item, video in zip(taken.popleft(), videos, strict=True)]
         return
     results = predictor.caption_groups(
-        media(), languages, batch_size=options.batch_size, seed=options.seed, alternatives=options.count > 1,
+        media(), languages, batch_size=options.batch_size, seed=options.seed, num_captions=options.count,
         **options.decode,
     )  # fmt: skip
     for captions in results:

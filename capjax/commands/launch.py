@@ -4,9 +4,16 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 
-MODES = ("train", "eval", "compile", "export")
+# Mode -> what it does.
+_DESCRIPTIONS = {
+    "train": "Trains the model of a config; the same command continues a run.",
+    "eval": "Scores a checkpoint of a run, or an exported model.",
+    "compile": "Compiles the programs of a config for a TPU slice, without a TPU.",
+    "export": "Exports a trained model as SavedModel and StableHLO.",
+}
+MODES = tuple(_DESCRIPTIONS)
 _EPILOG = """\
-Any setting can be given as --config.KEY=VALUE; capjax/config/defaults.py lists them.
+Any setting can be given as --config.KEY=VALUE; the config reference of the documentation lists them.
 
 Exit status: 0: done. 1: an error. 2: wrong arguments. 143 or 130: stopped by SIGTERM or Ctrl-C; training has saved, and
 the same command continues it. 70: an unforeseen error after the first step. 75: another process of the job was lost;
@@ -63,8 +70,14 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"capjax {mode}" if mode else "launch.py", allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_EPILOG,
-        description="Trains or evaluates the model of a config, compiles it for a TPU slice, or exports a trained one.",
+        description=_DESCRIPTIONS[mode] if mode else
+        "Trains or evaluates the model of a config, compiles it for a TPU slice, or exports a trained one.",
     )  # fmt: skip
+
+    def of(name: str) -> str:
+        """The mode that an option goes with, in the help of a command that has all modes."""
+        return "" if mode else f"--mode={name}: "
+
     parser.set_defaults(topology=[], sweep=False, batches=[], model=None, checkpoint="", output=None)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:ARG]", help="a config file, or the name of a config such as shapes"
@@ -85,13 +98,15 @@ def _parser(mode: str | None) -> argparse.ArgumentParser:
         group.add_argument("--sweep", action="store_true", help="compile for all meshes, and report the best")
         group.add_argument("--batches", type=int, nargs="+", metavar="N", help="batch sizes to sweep over")
     if mode in (None, "eval"):
-        parser.add_argument("--model", metavar="DIR", help="--mode=eval: a SavedModel to score, not the checkpoint")
+        parser.add_argument("--model", metavar="DIR", help=of("eval") + "a SavedModel to score, not the checkpoint")
         parser.add_argument(
-            "--checkpoint", metavar="STEP|best|PATH", help="--mode=eval: the checkpoint to score (default: best)"
+            "--checkpoint", metavar="STEP|best|PATH", help=of("eval") + "the checkpoint to score (default: best)"
         )
     if mode in (None, "export", "eval"):
-        parser.add_argument("--output", metavar="DIR", help="--mode=export: folder to write (default: WORKDIR/export); "
-            "--mode=eval: folder of predictions and scores (default: in the workdir)")  # fmt: skip
+        defaults = {"export": "folder to write (default: WORKDIR/export)",
+                    "eval": "folder of predictions and scores (default: in the workdir)"}  # fmt: skip
+        texts = [defaults[mode]] if mode else [of(name) + text for name, text in defaults.items()]
+        parser.add_argument("--output", metavar="DIR", help="; ".join(texts))
     return parser
 
 

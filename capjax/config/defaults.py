@@ -11,11 +11,16 @@ from ml_collections import ConfigDict
 from capjax.config.settings import (
     Group,
     Setting,
+    area_range,
     choice,
     fraction,
+    multipliers,
     non_empty,
     non_negative,
+    patterns,
     positive,
+    positive_share,
+    ratio_range,
     registered,
     share,
     word_groups,
@@ -56,9 +61,11 @@ _DATA = Group(
         False, "Permute the frames of a video but keep the times in order: an ablation that shows the use of time."
     ),
     image_size=Setting(224, "Height and width in pixels of the encoder's input.", positive),
-    features=Setting(False, "Read features extracted by `python -m data_prep features` in place of pixels."),
-    crop_scale=Setting((0.5, 1.0), "Range of a training crop's area, relative to the image. (1, 1): no crop."),
-    crop_aspect=Setting((0.75, 1.333), "Range of a training crop's aspect ratio, width / height."),
+    features=Setting(False, "Read features extracted by `capjax prepare features` in place of pixels."),
+    crop_scale=Setting(
+        (0.5, 1.0), "Range of a training crop's area, relative to the image. (1, 1): no crop.", area_range
+    ),
+    crop_aspect=Setting((0.75, 1.333), "Range of a training crop's aspect ratio, width / height.", ratio_range),
     flip=Setting(False, "Flip training images horizontally. Off by default, since captions mention left and right."),
     target_len=Setting(40, "Maximum number of tokens of a target, with prefix and end.", positive),
     buckets=Setting(
@@ -133,29 +140,31 @@ _OPTIMIZER = Group(
         "adamw", "Optimizer: adam, adamw, adafactor, lion, muon, or one of a plug-in.",
         registered("optimizer", "adam", "adamw", "adafactor", "lion", "muon"),
     ),
-    learning_rate=Setting(1e-3, "Peak learning rate."),
+    learning_rate=Setting(1e-3, "Peak learning rate.", non_negative),
     schedule=Setting(
         "cosine", "Learning rate after the warmup: cosine, linear, rsqrt or constant.",
         choice("cosine", "linear", "rsqrt", "constant"),
     ),
     warmup_steps=Setting(0, "Steps of linear warmup.", non_negative),
-    end_factor=Setting(0.0, "Learning rate at the last step of cosine and linear, relative to the peak."),
-    b1=Setting(0.9, "Decay rate of the first moment."),
-    b2=Setting(0.999, "Decay rate of the second moment."),
-    weight_decay=Setting(0.0, "Weight decay."),
+    end_factor=Setting(0.0, "Learning rate at the last step of cosine and linear, relative to the peak.", non_negative),
+    b1=Setting(0.9, "Decay rate of the first moment.", fraction),
+    b2=Setting(0.999, "Decay rate of the second moment.", fraction),
+    weight_decay=Setting(0.0, "Weight decay.", non_negative),
     no_decay=Setting(
         ("bias$", "scale$", "position", "table$"),
         "Regular expressions: parameters whose names match have no weight decay.",
+        patterns,
     ),
-    clip_norm=Setting(1.0, "Maximum norm of the whole gradient. 0: no clipping."),
+    clip_norm=Setting(1.0, "Maximum norm of the whole gradient. 0: no clipping.", non_negative),
     lr_multipliers=Setting(
         (),
         'Factors on the learning rate by regular expression, such as (("^encoders/vision/", 0.1),). The first match '
         "counts.",
+        multipliers,
     ),
     freeze=Setting(
         (), "Regular expressions: parameters whose names match are not trained. A batch norm that is frozen entirely "
-        "normalizes by its running statistics and does not update them.",
+        "normalizes by its running statistics and does not update them.", patterns,
     ),
 )  # fmt: skip
 
@@ -174,16 +183,17 @@ _TRAIN = Group(
         fraction,
     ),
     label_smoothing=Setting(0.0, "Label smoothing.", fraction),
-    doubly_stochastic=Setting(0.0, "Weight of the attention penalty of Xu et al. (2015)."),
+    doubly_stochastic=Setting(0.0, "Weight of the attention penalty of Xu et al. (2015).", non_negative),
     events=Group(
         "Weights of the loss terms of event queries, relative to the captions' loss.",
-        distance=Setting(5.0, "L1 distance of start and end, relative to the duration."),
-        overlap=Setting(2.0, "Generalized temporal IoU."),
-        pointer=Setting(1.0, "Cross-entropy against the frames next to start and end."),
-        confidence=Setting(2.0, "Binary cross-entropy of whether a query is an event."),
-        count=Setting(0.5, "Cross-entropy of the number of events."),
+        distance=Setting(5.0, "L1 distance of start and end, relative to the duration.", non_negative),
+        overlap=Setting(2.0, "Generalized temporal IoU.", non_negative),
+        pointer=Setting(1.0, "Cross-entropy against the frames next to start and end.", non_negative),
+        confidence=Setting(2.0, "Binary cross-entropy of whether a query is an event.", non_negative),
+        count=Setting(0.5, "Cross-entropy of the number of events.", non_negative),
         frames=Setting(
-            2.0, "Binary cross-entropy, for each frame, of whether it lies in an event, is a start, or is an end."
+            2.0, "Binary cross-entropy, for each frame, of whether it lies in an event, is a start, or is an end.",
+            non_negative,
         ),
     ),
     loss_terms=Setting(
@@ -260,9 +270,9 @@ _DECODE = Group(
         choice("", "training", "equal"),
     ),
     share_margin=Setting(0.01, "Largest deviation from these shares.", fraction),
-    temperature=Setting(1.0, "Temperature of sampling."),
+    temperature=Setting(1.0, "Temperature of sampling. 0: the most probable token.", non_negative),
     top_k=Setting(0, "Sample from this many most probable tokens. 0: from all.", non_negative),
-    top_p=Setting(1.0, "Sample from the most probable tokens whose probabilities reach this sum."),
+    top_p=Setting(1.0, "Sample from the most probable tokens whose probabilities reach this sum.", positive_share),
 )  # fmt: skip
 
 _EVAL = Group(
@@ -323,7 +333,7 @@ ROOT = Group(
         "Run to take initial weights from: WORKDIR (its best checkpoint), WORKDIR@best or WORKDIR@STEP. Empty: "
         "`model.encoder.weights`, and random values.",
     ),
-    init_patterns=Setting((), "Regular expressions: parameters to take from `init`. Empty: all that fit."),
+    init_patterns=Setting((), "Regular expressions: parameters to take from `init`. Empty: all that fit.", patterns),
     data=_DATA,
     model=_MODEL,
     optimizer=_OPTIMIZER,

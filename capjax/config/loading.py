@@ -36,6 +36,8 @@ def load(source: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """
     name, _, arg = source.partition(":")
     path = find(name)
+    if path.suffix == ".json":
+        raise ConfigError(f"{path} is no config file, which is Python; give the --config that the run was started with")
     return _apply(overrides, complete(_call(path, arg), str(path)), source, path.parent)
 
 

@@ -1,5 +1,6 @@
 """Building blocks of `capjax.config.defaults`: a setting with its default, meaning and check, and a group of them."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -64,10 +65,39 @@ def _are_word_groups(value) -> bool:
 word_groups = Check(
     _are_word_groups, 'groups of words, none of them in two groups, such as (("man", "men"), ("woman", "women"))'
 )
+
+
+def _is_range(value, most: float = float("inf")) -> bool:
+    numbers = all(isinstance(bound, (int, float)) for bound in value)
+    return numbers and len(value) == 2 and 0 < value[0] <= value[1] <= most
+
+
+def _is_pattern(value) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except re.error:
+        return False
+
+
+def _is_multiplier(pair) -> bool:
+    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+    return is_pair and _is_pattern(pair[0]) and isinstance(pair[1], (int, float))
+
+
+area_range = Check(lambda value: _is_range(value, 1.0), "the least and the largest share, such as (0.5, 1.0)")
+ratio_range = Check(_is_range, "the least and the largest ratio, such as (0.75, 1.333)")
+patterns = Check(
+    lambda value: all(map(_is_pattern, value)), 'valid regular expressions, such as ("^encoders/", "bias$")'
+)
+multipliers = Check(
+    lambda value: all(map(_is_multiplier, value)),
+    'pairs of a valid regular expression and a factor, such as (("^encoders/vision/", 0.1),)',
+)
 positive = Check(lambda value: value >= 1, "1 or more")
 non_negative = Check(lambda value: value >= 0, "0 or more")
 fraction = Check(lambda value: 0.0 <= value < 1.0, "a fraction: at least 0 and below 1")
 share = Check(lambda value: 0.0 <= value <= 1.0, "a share: from 0 to 1")
+positive_share = Check(lambda value: 0.0 < value <= 1.0, "a share: above 0 and at most 1")
 non_empty = Check(bool, "at least one element")
 
 

@@ -34,16 +34,18 @@ def check(config: ConfigDict):
     for name, weight in values["train.loss_terms"].items():
         if not isinstance(weight, (int, float)):
             raise ConfigError(f"train.loss_terms.{name} = {weight!r}: expected a number, the weight of the term")
-    _check_profile(values["train.profile"])
+    _check_profile(values["train.profile"], values["train.steps"])
     _check_mitigation(values)
     _check_scores(values)
     _check_buckets(values["data.buckets"], values["data.num_frames"])
     _check_curriculum(values)
 
 
-def _check_profile(steps: tuple):
+def _check_profile(steps: tuple, train_steps: int):
     if steps and not (len(steps) == 2 and all(type(step) is int for step in steps) and 1 <= steps[0] <= steps[1]):
         raise ConfigError(f"train.profile = {steps!r}: expected the first and last step to trace: (100, 105)")
+    if steps and steps[1] > train_steps:
+        raise ConfigError(f"train.profile = {steps!r}: training ends with step {train_steps} (train.steps)")
 
 
 def _check_mitigation(values: dict):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core.read_only_builder import ReadOnlyBuilder
 
 # What to do about a damaged file, for messages.
-REMEDY = "copy the dataset again, or write it again with the same `python -m data_prep` command and --overwrite"
+REMEDY = "copy the dataset again, or write it again with the same `capjax prepare` command and --overwrite"
 # The files of metadata that every dataset has.
 _METADATA = ("dataset_info.json", "features.json")
 
@@ -64,7 +64,7 @@ def open_dataset(folder: Path) -> "ReadOnlyBuilder":
     if not (folder / "dataset_info.json").is_file():
         raise FileNotFoundError(
             f"{folder}: no dataset here (dataset_info.json is missing). "
-            "Write one with `python -m data_prep NAME --input ... --output ...`."
+            "Write one with `capjax prepare NAME --input ... --output ...`."
         )
     if digests.read_digests(folder) is None:
         digests.warn_without_digests(folder)

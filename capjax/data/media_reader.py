@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -16,7 +16,7 @@ from capjax.data.photo import MediaError, MediaSettings, check_file, photo_sourc
 from capjax.data.record import Record
 from capjax.data.transforms import pick_frames
 from capjax.data.video import VideoFile
-from capjax.data.windows import frames_by_window, sample_times
+from capjax.data.windows import WindowSettings, frames_by_window, sample_times
 
 log = logging.getLogger("capjax")
 
@@ -96,6 +96,34 @@ class MediaReader:
             (sample,) = self.read_windows(video, [(0.0, video.duration)])
             return sample
 
+    def open_windows(self, media, windows: WindowSettings) -> tuple[float, Iterator[MediaSample]]:
+        """Returns the duration of a video in seconds, and its windows, which are read one after another.
+
+        Args:
+          media: The path of a video, its bytes, or a `Record` of one, which is one window.
+          windows: How videos are divided.
+
+        Raises:
+          MediaError: The file is not a video or cannot be read; also raised by the iterator.
+        """
+        if isinstance(media, Record):
+            _check_is_video("video" if media.duration else "photo", f"the record {media.id}")
+            return media.duration, iter([self._frames_of(media)])
+        source = media if isinstance(media, bytes) else Path(media)
+        name = "the file" if isinstance(source, bytes) else source
+        try:
+            _check_is_video(media_kind(source), name)
+        except OSError as error:
+            raise MediaError("missing_video", f"{name} cannot be read: {error.strerror}") from error
+        opened = ExitStack()  # closes a temporary file at the end of the windows, or when they are given up
+        video = VideoFile(opened.enter_context(video_path(source)), threads=0)
+
+        def samples() -> Iterator[MediaSample]:
+            with opened:
+                yield from self.read_windows(video, windows.split(video.duration))
+
+        return video.duration, samples()
+
     def read_windows(self, video: VideoFile, windows: Sequence[tuple[float, float]]) -> Iterator[MediaSample]:
         """Yields windows of a video, skipping those in which no frame can be decoded.
 
@@ -132,6 +160,11 @@ class MediaReader:
         times = sample_times(start, end, self.fps)
         frames = video.group_by_frame(times)
         return times[[frames[i].start for i in pick_frames(len(frames), self.max_frames)]]
+
+
+def _check_is_video(kind: str | None, name: object):
+    if kind == "photo":
+        raise MediaError("not_a_video", f"{name} is a photo; this model finds events in videos")
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _require_sizes(source, setting: str, where: str) -> dict[str, np.ndarray]:
         split = where.rpartition("@")[2]
         raise DataError(
             f"{where} has no {SIZES_FILE.format(split)}, which {setting} needs: it was written before record sizes "
-            "were stored. Write it again with the same `python -m data_prep` command and --overwrite"
+            "were stored. Write it again with the same `capjax prepare` command and --overwrite"
         )
     return sizes
 
@@ -134,7 +134,7 @@ class _Loader:
         if features is None:
             raise DataError(
                 f"{self.sources[0]!r} has no features, but data.features is set; "
-                "make them with `python -m data_prep features`"
+                "make them with `capjax prepare features`"
             )
         return features.shape[2:]
 

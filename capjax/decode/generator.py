@@ -258,8 +258,8 @@ class Generator:
         self.generate.lower(params, batch_stats, batch, prefix, jax.random.key(0)).compile()
 
     def captions(
-        self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None, alternatives: bool = False
-    ) -> list[Caption]:
+        self, params: Arrays, batch_stats: Arrays, batch: Batch, lang: str, *, key=None, num_captions: int = 1
+    ) -> list[Caption]:  # fmt: skip
         """Returns the best caption of every row.
 
         Args:
@@ -268,16 +268,13 @@ class Generator:
           batch: device arrays as `Captioner.encode` takes them, or the result of `encode`.
           lang: the language to write.
           key: PRNG key of sampling.
-          alternatives: return the other hypotheses with the best, see `Caption`.
+          num_captions: each caption carries as alternatives the next best of the search, up to this many in all.
 
         Raises:
-          ValueError: the vocabulary has no such language, or attention is returned of the best hypotheses alone.
+          ValueError: the vocabulary has no such language.
         """
-        if alternatives and self._return_attention and not self._needs_all_hypotheses:
-            raise ValueError("attention and alternatives cannot be returned by one search")
         if self.attribute_shares is None:
-            generated = self._decode(params, batch_stats, batch, lang, key)
-            return self._best(generated, lang, batch, alternatives=alternatives)
+            return self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch, num_captions)
         if "encoded" not in batch:
             batch = self.encode(params, batch_stats, batch)
         captions = self._best(self._decode(params, batch_stats, batch, lang, key), lang, batch)
@@ -321,11 +318,13 @@ class Generator:
                 events[-1].append(in_event.caption(event.text, lang, score).at(event.start, event.end, score))
         return events
 
-    def _best(self, generated: Generated, lang: str, batch: Batch, *, alternatives: bool = False) -> list[Caption]:
+    def _best(self, generated: Generated, lang: str, batch: Batch, num_captions: int = 1) -> list[Caption]:
         """The best caption of every row; where queries find events, of every event of every row."""
         decoded = generated.decoded
         hypotheses = _written(generated), decoded.scores, decoded.lengths
-        if not self._needs_all_hypotheses and not alternatives:
+        if num_captions > 1:
+            hypotheses = hypotheses[0]._replace(attention=None), *hypotheses[1:]
+        elif not self._needs_all_hypotheses:
             hypotheses = jax.tree.map(lambda x: x[:, :1], hypotheses)
         written, scores, lengths = allgather(hypotheses)
         texts = [[self.vocabulary.decode(row.tolist()) for row in rows] for rows in written.tokens]
@@ -339,16 +338,15 @@ class Generator:
         def caption(row: int, i: int) -> Caption:
             return written.take(row, i, slice(lengths[row, i])).caption(texts[row][i], lang, float(scores[row, i]))
 
-        if self.attribute_shares is None and not alternatives:
+        if self.attribute_shares is None and num_captions == 1:
             return [caption(row, i) for row, i in enumerate(best)]
-        if self.attribute_shares is not None:  # it chooses among the hypotheses as the search ranks them
-            best = np.zeros(len(texts), int)
-        captions = []
-        for row, own in enumerate(scores):
-            ranks = [rank for rank in np.flatnonzero(np.isfinite(own)).tolist() if rank != best[row]]
-            alternatives_of_row = tuple(caption(row, rank) for rank in ranks)
-            captions.append(replace(caption(row, best[row]), alternatives=alternatives_of_row))
-        return captions
+        limit = None if self.attribute_shares else num_captions
+        # The chosen hypothesis, then the others from the best; a beam that never ended in a hypothesis has no score.
+        hypotheses_of_rows = []
+        for row, (chosen, own) in enumerate(zip(best.tolist(), scores, strict=True)):
+            order = [chosen, *(i for i in np.flatnonzero(np.isfinite(own)).tolist() if i != chosen)]
+            hypotheses_of_rows.append([caption(row, i) for i in order[:limit]])
+        return [replace(best, alternatives=tuple(alternatives)) for best, *alternatives in hypotheses_of_rows]
 
     def _add_counterparts(
         self, params, batch_stats, encoded: Encoded, captions: list[Caption], lang: str

@@ -23,7 +23,8 @@ class Caption:
       attention: the cross-attention over the n memory positions with which each token was chosen; None unless
         requested.
       error: why the photo or video could not be read, or None.
-      alternatives: the other hypotheses of the search, best first; empty unless requested.
+      alternatives: the next best captions, where several were requested; in decoding with `decode.attribute_shares`,
+        the captions among which it chooses.
     """
 
     text: str

@@ -90,7 +90,7 @@ class Geometry:
         return by_row @ map.astype(np.float32) @ by_column.T
 
     def peak(self, map: Float32[np.ndarray, "rows columns"]) -> tuple[float, float]:
-        """Returns x and y, in pixels, of the largest value of `resample`; of an area of that value, of its middle."""
+        """Returns x and y, in pixels, of the largest value of `resample`, or of the middle of the area that has it."""
         centers = self.centers(*map.shape)
         # Between these points, the centers of cells as far as they lie in the picture, values are bilinear.
         x, y = (np.clip(each, 0, size) for each, size in zip(centers, (self.width, self.height), strict=True))
@@ -116,7 +116,7 @@ def _interpolation(
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """The maps of one method for every word of a caption, and for the whole caption; of some methods for that alone.
+    """The maps of one method: for every word of a caption and for the whole caption, or for the whole caption alone.
 
     Attributes:
       values: the maps; of methods with a sign, negative where the picture speaks against the word.
@@ -168,7 +168,7 @@ class Explanation:
         return len(self.frames) > 1 or self.event is not None
 
     def map(self, method: str, word: str | int | None = None) -> HeatMaps:
-        """Returns the maps of a method for one word, or for the whole caption (None): those with one target.
+        """Returns the maps of a method with one target: a word, or the whole caption (None).
 
         Args:
           word: as it is written, in any case, of which the first is taken; or its number.

@@ -41,10 +41,10 @@ class _WordMaps(NamedTuple):
 def gradcam(model: CaptionModel, batch: CaptionedBatch, options: Options) -> list[HeatMaps]:
     """Maps of the activations that raise the log-probability of each word.
 
-    The value of a cell is the sum over channels of activation times gradient, of either sign. Two things differ from
-    Grad-CAM of classifiers besides. The gradient is not averaged over cells first (as in HiResCAM, Draelos & Carin
-    2020), because a decoder that attends treats cells differently. And attention weights and the scale of layer norms
-    are constants in the gradient, see `capjax.models.gradients.weights_held`.
+    The value of a cell is the sum over channels of activation times gradient, of either sign. It differs from
+    Grad-CAM of classifiers in two more ways. The gradient is not averaged over cells first (as in HiResCAM, Draelos &
+    Carin 2020), because a decoder that attends treats cells differently. And attention weights and the scale of layer
+    norms are constants in the gradient, see `capjax.models.gradients.weights_held`.
 
     Raises:
       ValueError: the encoder has no such layer; the message lists those that there are.

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from capjax.data.photo import MAX_FILE_BYTES, MAX_PIXELS
 from capjax.evals.evaluate import ScoresJson
+from capjax.export.batching import BATCHING_FILE, batching_parameters
 from capjax.files import read_json
 from capjax.workdir.layout import Workdir
 
@@ -132,7 +133,12 @@ def _serving(metadata: Mapping, config: ConfigDict) -> list[str]:
         "curl http://localhost:8501/v1/models/captioner:predict -d "
         f"'{{\"instances\": [{body}]}}'", "```", "",
         "Each batch size is compiled at its first request; the warm-up requests in `assets.extra` compile a batch of 1 "
-        "when the model is loaded. With batching, set few `allowed_batch_sizes`.", "",
+        "when the model is loaded." + (
+            f" To caption the photos of several requests together, add `--enable_batching "
+            f"--batching_parameters_file=/models/captioner/1/{BATCHING_FILE}` after the image."
+            if batching_parameters(metadata, config)
+            else " Leave `--enable_batching` out: inputs of two requests cannot be joined, as their shapes differ."
+        ), "",
     ]  # fmt: skip
 
 

@@ -93,6 +93,7 @@ def run(config: ConfigDict, workdir: Path, output: str | Path | None = None) -> 
 def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: Path):
     """Writes an export into an empty folder. `config` is the model's, with the decoding options of the export."""
     from capjax.export import card, saved_model, stablehlo
+    from capjax.export.batching import BATCHING_FILE, batching_parameters
     from capjax.export.jax_programs import make_export_model
 
     model = make_export_model(predictor, config.decode.to_dict())
@@ -108,6 +109,8 @@ def write(predictor: Predictor, config: ConfigDict, files: Workdir, directory: P
         "parameters": sum(int(value.size) for value in model.weights.values()),
         "external_data": files.external_data(config),
     }
+    if parameters := batching_parameters(metadata, config):
+        (directory / BATCHING_FILE).write_text(parameters)
     (directory / "config.json").write_text(config_lib.to_json(config))
     write_bytes(directory / "vocabulary.model", files.vocabulary_path.read_bytes())
     (directory / METADATA_FILE).write_text(json.dumps(metadata, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """CHAIR: how often captions name objects that the image does not show.
 
-Rohrbach et al., "Object hallucination in image captioning" (2018). An image shows its labelled objects and those that
+Rohrbach et al., "Object hallucination in image captioning" (2018). An image shows its labeled objects and those that
 its reference captions name. CHAIRi is the share of mentioned objects that are hallucinated, CHAIRs the share of
 captions with at least one hallucinated object.
 """

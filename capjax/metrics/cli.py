@@ -239,10 +239,10 @@ def _captions(options) -> dict:
     if counts["extra"]:
         report["warnings"].append(f"{counts['extra']} predictions of other items were left out")
     if options.baseline:
-        other_predictions, others_references, _ = read_predictions(options.baseline)
-        if list(others_references) != list(references):
+        baseline_predictions, baseline_references, _ = read_predictions(options.baseline)
+        if list(baseline_references) != list(references):
             raise ValueError(f"{options.baseline} has predictions for other items than {options.predictions}")
-        baseline = score(other_predictions, references, lang=options.lang, metrics=metrics, idf=idf)
+        baseline = score(baseline_predictions, references, lang=options.lang, metrics=metrics, idf=idf)
         report["baseline"] = baseline.corpus
         report["comparison"] = _compare(scores, baseline, options)
     if options.bootstrap:

@@ -134,7 +134,7 @@ class PairScorer:
 
     Attributes:
       metric: the metric, and `row`, the row of its `pair_scores`.
-      table: the sentences that videos have the numbers of.
+      table: all sentences, which videos refer to by number.
       swapped: whether the annotated sentences are the metric's hypotheses, as in the published program.
     """
 

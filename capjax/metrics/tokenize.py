@@ -74,7 +74,7 @@ def tokenizer_for(lang: str) -> Tokenizer:
 
 
 def tokenizer_name(lang: str) -> str:
-    """Returns the name of `tokenizer_for(lang)` in signatures; the same name means the same words. Raises alike."""
+    """Returns the name of `tokenizer_for(lang)` in signatures: the same name means the same words. Raises alike."""
     if is_english(lang):
         return "ptb-3.4.1"
     from icu4py import icu_version

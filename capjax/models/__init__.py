@@ -19,6 +19,5 @@ One legend of axis names holds in all of capjax; modules repeat what they use of
 
 import flax
 
-# Parameters have logical axis names, and otherwise a module with such names could be built under a mesh only. This is
-# the default of all threads; `nnx.use_eager_sharding` would set that of this one.
+# Parameters have logical axis names, and otherwise a module with such names could be built under a mesh only.
 flax.config.update("flax_always_shard_variable", False)

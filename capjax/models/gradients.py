@@ -21,8 +21,8 @@ def plain_gradients() -> Iterator[None]:
     """Within this context models are traced without hand-written gradients.
 
     Needed for `jax.jvp`, `jax.jacfwd` and second derivatives, whose values equal those of the hand-written gradients up
-    to rounding, at the price of speed. A program that `jax.jit` traced outside the context stays as it is: create the
-    jitted function for use within the context anew.
+    to rounding, at the price of speed. A program that `jax.jit` traced outside the context stays as it is: call
+    `jax.jit` again for a function to use within the context.
 
     >>> with plain_gradients():
     ...     jax.jvp(lambda images: jax.nn.logsumexp(model(images)), (images,), (direction,))
@@ -39,8 +39,9 @@ _HOLD: ContextVar[bool] = ContextVar("weights_held", default=False)
 
 @contextmanager
 def weights_held() -> Iterator[None]:
-    """Within this context models are traced with attention weights and the scale of layer norms held constant in
-    gradients, whose values are otherwise the same.
+    """Within this context the gradients of models treat attention weights and the scale of layer norms as constants.
+
+    The outputs of models stay the same.
 
     Activation times gradient then is the contribution of an activation to the output, through what was attended to
     rather than through where it was attended (Ali et al. 2022, "XAI for Transformers: Better Explanations through

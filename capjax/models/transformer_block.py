@@ -19,7 +19,7 @@ def make_blocks(owner: str, count: int, width: int, heads: int, mlp_ratio: float
     """`count` blocks as one TransformerBlock with stacked parameters, for `scan`.
 
     Args:
-      owner: the module that the blocks are of, for error messages.
+      owner: name of the module that has the blocks, for error messages.
       **options: of TransformerBlock.
 
     Raises:

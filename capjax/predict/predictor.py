@@ -87,6 +87,7 @@ class Predictor:
       step: training step of the checkpoint.
       feature_shape: (rows, columns, channels) of the features that the model takes; None if it takes pictures.
       dense: the model finds events in videos; otherwise it captions whole photos and videos.
+      reader: reads photos and videos as the model's training data were read.
       derived: what other packages make of this model once, such as compiled programs, by its class.
     """
 
@@ -122,13 +123,14 @@ class Predictor:
         self._picture = MediaSettings(media.get("short_side", max(256, image_size)), media.get("quality", 95))
         # An encoder over time sees all frames, and some of its features are picked.
         max_frames = sys.maxsize if extractor and extractor.over_time else num_frames
-        self._reader = MediaReader(self._picture, media.get("fps", _FPS), max_frames)
+        self.reader = MediaReader(self._picture, media.get("fps", _FPS), max_frames)
         self._windows = WindowSettings(
             media.get("window", _WINDOW), media.get("overlap", _OVERLAP), media.get("longest", 0.0)
         )
         self._generators: dict[tuple[str, bool], Generator] = {}
         self.derived: dict[type, Any] = {}
-        self._generator(**decode)
+        self._decode = decode
+        self._generator()
 
     def _place_weights(self, rules: ShardingRules, extractor: FrozenEncoder | None):
         """Puts the weights onto the devices of a mesh."""
@@ -159,7 +161,7 @@ class Predictor:
     def _generator(self, *, attention: bool = False, **decode) -> Generator:
         """The generator for these decoding options; each is made once."""
         options = ConfigDict(self.config.decode.to_dict())
-        for name, value in decode.items():
+        for name, value in (self._decode | decode).items():
             if new_name := OLD_NAMES.get(f"decode.{name}"):
                 new_name = new_name.removeprefix("decode.")
                 warnings.warn(f"the decoding option {name!r} is now {new_name!r}", DeprecationWarning, stacklevel=3)
@@ -196,7 +198,7 @@ class Predictor:
 
     def caption(
         self, media: Iterable, *, lang: str | None = None, batch_size: int = 32, seed: int = 0,
-        attention: bool = False, alternatives: bool = False, **decode,
+        attention: bool = False, num_captions: int = 1, **decode,
     ) -> list[Caption]:  # fmt: skip
         """Returns one caption (or summary, if the model was trained on summaries) per photo or video, in order.
 
@@ -210,8 +212,10 @@ class Predictor:
           batch_size: largest number of photos or videos in a batch.
           seed: seed of sampling.
           attention: return the attention with which each token was chosen, see `Caption`.
-          alternatives: return the other hypotheses of the search, see `Caption`.
-          **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`.
+          num_captions: each caption carries the next best as `alternatives`, up to this many in all; at most the
+            number of beams or samples.
+          **decode: decoding options of this call, such as `num_beams=1` or `method="sample", max_len=20`; others are
+            those given to `load`, or else the config's.
 
         Raises:
           TypeError: `media` is one photo or video instead of several.
@@ -220,12 +224,13 @@ class Predictor:
         self._check_captions(batch_size)
         _check_media(media)
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
-        (captions,) = self._caption_groups([media], [lang], generator, batch_size, seed, alternatives)
+        check_num_captions(num_captions, generator.options)
+        (captions,) = self._caption_groups([media], [lang], generator, batch_size, seed, num_captions)
         return [caption for (caption,) in captions]
 
     def caption_groups(
         self, groups: Iterable[Iterable], languages: Sequence[str], *, batch_size: int = 32, seed: int = 0,
-        alternatives: bool = False, **decode,
+        num_captions: int = 1, **decode,
     ) -> Iterator[list[tuple[Caption, ...]]]:  # fmt: skip
         """Yields for each group of media the captions of each photo or video, one in each language.
 
@@ -237,14 +242,15 @@ class Predictor:
           groups: of media as `caption` takes them, or functions without arguments that return one of these or raise
             MediaError.
           languages: of `languages`.
-          batch_size, seed, alternatives, **decode: as in `caption`.
+          batch_size, seed, num_captions, **decode: as in `caption`.
 
         Raises:
           ValueError: as in `caption`.
         """
         self._check_captions(batch_size)
         languages, generator = [self.language(lang) for lang in languages], self._generator(**decode)
-        return self._caption_groups(groups, languages, generator, batch_size, seed, alternatives)
+        check_num_captions(num_captions, generator.options)
+        return self._caption_groups(groups, languages, generator, batch_size, seed, num_captions)
 
     def _check_captions(self, batch_size: int):
         _check_batch_size(batch_size)
@@ -253,7 +259,7 @@ class Predictor:
 
     def _caption_groups(
         self, groups: Iterable[Iterable], languages: Sequence[str], generator: Generator, batch_size: int, seed: int,
-        alternatives: bool,
+        num_captions: int,
     ) -> Iterator[list[tuple[Caption, ...]]]:  # fmt: skip
         """See `caption_groups`."""
 
@@ -263,7 +269,7 @@ class Predictor:
                 inputs = generator.encode(self._params, self._batch_stats, inputs)
             by_language = [
                 generator.captions(
-                    self._params, self._batch_stats, inputs, lang, key=jax.random.key(seed), alternatives=alternatives
+                    self._params, self._batch_stats, inputs, lang, key=jax.random.key(seed), num_captions=num_captions
                 )
                 for lang in languages
             ]
@@ -277,12 +283,30 @@ class Predictor:
                 group[result.index] = tuple(Caption.failed(result.error, lang) for lang in languages)
             else:
                 if generator.attribute_shares:
-                    _choose(group, languages, generator.attribute_shares, alternatives)
+                    _choose(group, languages, generator.attribute_shares)
                 yield [group[index] for index in sorted(group)]
                 group = {}
 
     def _read_or_call(self, media) -> MediaSample:
         return self.read(media() if callable(media) else media)
+
+    def caption_samples(
+        self, samples: Sequence[MediaSample], *, lang: str | None = None, seed: int = 0, num_captions: int = 1, **decode
+    ) -> list[Caption]:  # fmt: skip
+        """Returns the captions of one batch of photos or videos that were read already; arguments as in `caption`.
+
+        With `decode.attribute_shares`, captions carry the alternatives among which `caption` chooses.
+        """
+        return self._caption_samples(self._generator(**decode), samples, self.language(lang), seed, num_captions)
+
+    def _caption_samples(
+        self, generator: Generator, samples: Sequence[MediaSample], lang: str, seed: int, num_captions: int
+    ) -> list[Caption]:  # fmt: skip
+        decoded = generator.captions(
+            self._params, self._batch_stats, self._batch(samples), lang, key=jax.random.key(seed),
+            num_captions=num_captions,
+        )  # fmt: skip
+        return decoded[: len(samples)]  # the batch ends with padding
 
     def read(self, media) -> MediaSample:
         """Reads a photo or video in any form that `caption` takes, as a record would hold it.
@@ -291,7 +315,7 @@ class Predictor:
           MediaError: the photo or video cannot be read; the message names the file.
         """
         with noting(media if isinstance(media, str | Path) else f"a photo given as {type(media).__name__}"):
-            return self._reader.read(media)
+            return self.reader.read(media)
 
     # ---- Events in videos
 
@@ -337,16 +361,33 @@ class Predictor:
             )
         _check_batch_size(batch_size)
         _check_media(media)
+        find_events = self.event_finder(lang=lang, seed=seed, attention=attention, **decode)
+        windows = self.windows(window, overlap)
+
+        def open_video(video) -> tuple[float, Iterator[MediaSample]]:
+            return self.reader.open_windows(video, windows)
+
+        return localize(media, open_video, find_events, batch_size=batch_size, progress=progress)
+
+    def windows(self, window: float | None = None, overlap: float | None = None) -> WindowSettings:
+        """Returns how videos are divided, with another length or overlap of windows if given; see `localize`."""
+        return self._windows.override(window, overlap)
+
+    def event_finder(
+        self, *, lang: str | None = None, seed: int = 0, attention: bool = False, **decode
+    ) -> Callable[[list[MediaSample]], list[list[Event]]]:  # fmt: skip
+        """Returns the function that finds the events of one batch of windows after another; arguments as in
+        `localize`."""
         lang, generator = self.language(lang), self._generator(attention=attention, **decode)
-        windows, batch_numbers = self._windows.override(window, overlap), itertools.count()
+        batch_numbers = itertools.count()
 
         def find_events(samples: list[MediaSample]) -> list[list[Event]]:
-            if self._batch.spans_processes:
+            if self.spans_processes:
                 check_same_among_processes([[sample.start, *sample.times.tolist()] for sample in samples])
             batch, key = self._batch(samples), jax.random.fold_in(jax.random.key(seed), next(batch_numbers))
             return generator.events(self._params, self._batch_stats, batch, lang, key=key)[: len(samples)]
 
-        return localize(media, self._reader, windows, find_events, batch_size=batch_size, progress=progress)
+        return find_events
 
     watch = OldName("localize")
 
@@ -355,22 +396,14 @@ def _replicated(weights: Arrays, rules: ShardingRules) -> Arrays:
     return {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in weights.items()}
 
 
-def _choose(
-    captions: dict[int, tuple[Caption, ...]], languages: Sequence[str], attribute_shares: AttributeShares,
-    alternatives: bool,
-):  # fmt: skip
+def _choose(captions: dict[int, tuple[Caption, ...]], languages: Sequence[str], attribute_shares: AttributeShares):
     """Replaces captions by those of their alternatives that satisfy the constraint, in each language."""
     indices = [index for index in sorted(captions) if not captions[index][0].error]
     chosen: list[list[Caption]] = []
     for column, lang in enumerate(languages):
         hypotheses = [(captions[index][column], *captions[index][column].alternatives) for index in indices]
         best = attribute_shares.choose([[(own.text, own.score) for own in row] for row in hypotheses], lang)
-        chosen.append(
-            [
-                replace(row[number], alternatives=(*row[:number], *row[number + 1 :]) if alternatives else ())
-                for row, number in zip(hypotheses, best, strict=True)
-            ]
-        )
+        chosen.append([replace(row[number], alternatives=()) for row, number in zip(hypotheses, best, strict=True)])
     captions.update(zip(indices, zip(*chosen, strict=True), strict=True))
 
 
@@ -386,6 +419,16 @@ def _check_media(media):
 def _check_batch_size(batch_size: int):
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: expected 1 or more")
+
+
+def check_num_captions(num_captions: int, options: ConfigDict):
+    """Raises ValueError unless a search with these decoding options has this many captions of one item."""
+    largest = 1 if options.method == "greedy" or options.attribute_shares else options.num_beams
+    if not 1 <= num_captions <= largest:
+        raise ValueError(
+            f"{num_captions} captions per item: with method={options.method!r}, num_beams={options.num_beams} and "
+            f"attribute_shares={options.attribute_shares!r} there are 1 to {largest}"
+        )
 
 
 def finds_events(config: ConfigDict) -> bool:

@@ -34,7 +34,7 @@ class TimeTokens:
         if vocabulary.num_time_tokens < bins:
             raise VocabularyError(
                 f"the vocabulary has {vocabulary.num_time_tokens} time tokens, but data.time_bins asks for {bins}; "
-                f"make one with `python -m data_prep vocabulary --time-tokens {bins}`"
+                f"make one with `capjax prepare vocabulary --time-tokens {bins}`"
             )
         self.vocabulary, self.bins = vocabulary, bins
         self.ids = [vocabulary.time_id(i) for i in range(bins)]

@@ -35,7 +35,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _PROBE = "\uff21b\u2460\ufb01 \u00c9e\u0301 \u4e00\U0001f600"
 _UNLIMITED = 1 << 21  # more tokens than Unicode has characters
 _MAKE = (
-    "make one with `python -m data_prep vocabulary --input DATASET --output FILE`, or copy again the one that the "
+    "make one with `capjax prepare vocabulary --input DATASET --output FILE`, or copy again the one that the "
     "model was trained with"
 )
 

@@ -33,7 +33,7 @@ class EstimateCost(Hook):
             run.reporter.say(
                 f"about {seconds:.2g} s a step on this CPU, {duration(steps * seconds)} for {steps:,} steps. On an "
                 "accelerator this takes minutes to hours. Without one, extract the features of a pretrained encoder "
-                "once, with `python -m data_prep features`, and train on them, as configs/flickr8k.py does"
+                "once, with `capjax prepare features`, and train on them, as configs/flickr8k.py does"
             )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from capjax.train.trackers import Tracker
+from capjax.train.trackers import BackgroundTracker
 from capjax.workdir.metrics_log import MetricsLog
 
 
@@ -20,12 +20,23 @@ class Reporter:
       trackers: receive the same values as metrics.jsonl.
     """
 
-    def __init__(self, path: Path, *, start: int, steps: int, batch_size: int, trackers: Sequence[Tracker] = ()):
+    def __init__(
+        self, path: Path, *, start: int, steps: int, batch_size: int, trackers: Sequence[BackgroundTracker] = ()
+    ):
         self._log = MetricsLog(path, start=start)
         self._steps, self._batch_size, self._trackers = steps, batch_size, trackers
         self._bar = tqdm(
             total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None, file=sys.stderr, leave=True
         )
+
+    def wait_for_trackers(self):
+        """Waits until all trackers can be used; raises the error of one that cannot.
+
+        Except for TensorBoard, which needs no server, and whose packages take seconds to import.
+        """
+        for tracker in self._trackers:
+            if tracker.name != "tensorboard":
+                tracker.wait()
 
     def advance(self, step: int):
         """Moves the progress bar to a step."""
@@ -76,4 +87,4 @@ class SilentReporter:
     def _ignore(self, *values):
         pass
 
-    advance = exclude = metrics = scores = say = close = _ignore
+    wait_for_trackers = advance = exclude = metrics = scores = say = close = _ignore

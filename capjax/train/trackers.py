@@ -40,14 +40,30 @@ class BackgroundTracker:
 
     Args:
       make: makes the tracker.
+      name: of the tracker, for messages.
       folder: where it writes its files, for messages.
     """
 
-    def __init__(self, make: Callable[[], Tracker], folder: object = "a tracker's file"):
-        self._folder = folder
+    def __init__(self, make: Callable[[], Tracker], name: str = "tracker", folder: object = "a tracker's file"):
+        self._make, self.name, self._folder = make, name, folder
         self._thread = ThreadPoolExecutor(1, "tracker")
-        self._tracker: Future = self._thread.submit(make)
+        self._tracker: Future = self._thread.submit(self._start)
         self._written: Future = self._tracker
+
+    def _start(self) -> Tracker:
+        try:
+            return self._make()
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno:  # of a file
+                raise
+            raise ConfigError(
+                f"train.trackers: {self.name} cannot be used: {str(error).strip(' .')}. Correct this, or leave it out"
+            ) from error
+
+    def wait(self):
+        """Waits until the tracker can be used; raises its error if it cannot."""
+        with write_errors_named(self._folder):
+            self._tracker.result()
 
     def write(self, step: int, values: dict[str, float]):
         if self._written.done():
@@ -92,7 +108,7 @@ def make_trackers(workdir: Path, config: ConfigDict) -> list[BackgroundTracker]:
         names["tensorboard"] = None
     elif config.train.tensorboard:
         log.info("no TensorBoard files: run `pip install 'capjax[tensorboard]'`; metrics.jsonl has the same values")
-    return [BackgroundTracker(partial(TRACKERS.get(name), workdir, config), workdir / name) for name in names]
+    return [BackgroundTracker(partial(TRACKERS.get(name), workdir, config), name, workdir / name) for name in names]
 
 
 def _is_installed(name: str) -> bool:

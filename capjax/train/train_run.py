@@ -101,6 +101,8 @@ class TrainRun:
         what = "the training step" + (" for another batch shape" if self._compiled else "")
         with self.excluded(), self.exit_on_signal(), announced(self.reporter.say, what):
             self.programs.step_fn.lower(self.state, inputs).compile()
+        with self.excluded(), self.exit_on_signal():
+            self.reporter.wait_for_trackers()
         self._compiled.add(_shapes(inputs))
 
     def advance(self, inputs: dict[str, jax.Array]):

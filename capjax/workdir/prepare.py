@@ -127,7 +127,7 @@ def _remove_earlier_start(workdir: Workdir):
 def _copy_vocabulary(workdir: Workdir, config: ConfigDict):
     if not config.data.vocabulary:
         raise ConfigError(
-            "data.vocabulary is empty; make one with `python -m data_prep vocabulary --input DATASET "
+            "data.vocabulary is empty; make one with `capjax prepare vocabulary --input DATASET "
             "--output vocabulary.model` and pass --config.data.vocabulary=vocabulary.model"
         )
     Vocabulary.load(config.data.vocabulary)  # raises for a file that is none
@@ -159,7 +159,7 @@ def _encoder_json(dataset: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"{dataset} has no features ({path} is missing), but data.features is set; "
-            "make them with `python -m data_prep features --input DATASET --output NEW --encoder NAME`"
+            "make them with `capjax prepare features --input DATASET --output NEW --encoder NAME`"
         )
     return path
 

@@ -46,7 +46,7 @@ def _items(count: int, seed: int, size: int, languages: Sequence[str], paraphras
             media=MovingVideo(scene, size),
             split=generated.split_of(index),
             captions=tuple(caption for lang in languages for caption in _captions(scene, lang, paraphrases)),
-            labels=tuple(Label(f"{thing.colour} {thing.shape}") for thing in scene.things),
+            labels=tuple(Label(f"{thing.color} {thing.shape}") for thing in scene.things),
             where=f"scene {index}",
             name=f"{name}.mp4",
             video=True,

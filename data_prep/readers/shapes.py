@@ -48,7 +48,7 @@ def read(
             captions=tuple(
                 RecordCaption(text, lang) for lang in languages for text in captions(scene, lang, paraphrases)
             ),
-            labels=tuple(Label(f"{thing.colour} {thing.shape}", thing.box()) for thing in scene.things),
+            labels=tuple(Label(f"{thing.color} {thing.shape}", thing.box()) for thing in scene.things),
             where=f"scene {index}",
             name=f"{name}.jpg",
         )

@@ -12,12 +12,17 @@ python launch/gke/make.py train --name pod --image IMAGE --topology v5e:16x16 --
 python launch/gke/make.py train --name gpus --image IMAGE --nodes 4 --gpus 8 --gpu-type nvidia-h100-80gb \\
     --bucket my-bucket:/runs --service-account trainer --secret-env WANDB_API_KEY=wandb:key -- ...
 python launch/gke/make.py serve --name captions --image IMAGE | kubectl apply -f -
+python launch/gke/make.py server --name captions --image IMAGE --bucket my-bucket:/models --api-keys keys \\
+    -- --workdir /models/mine | kubectl apply -f -
 
 `train` makes a JobSet (jobset.x-k8s.io/v1alpha2, which must be installed in the cluster): one pod per host, one child
 job per slice. It restarts as a whole when launch.py was stopped, crashed or lost a host, and resumes from the last
 checkpoint; exit statuses 1 (an error, or a failure before the first step) and 2 (wrong arguments) end it. With --queue
 it waits until Kueue admits it. `serve` makes a Deployment and a Service for an image from
-launch/docker/serving.Dockerfile.
+launch/docker/serving.Dockerfile. `server` makes those of `capjax serve` for an image from
+launch/docker/server.Dockerfile, with an autoscaler, a disruption budget, a network policy and, with --redis, a Redis
+that keeps the jobs of all replicas; arguments of `capjax serve` follow --. The autoscaler reads the metric
+capjax_queue_length, which an adapter for Prometheus provides in the cluster; pods serve it at port 9000.
 
 A --claim is a PersistentVolumeClaim that all pods can write, a --bucket a Cloud Storage bucket, mounted with GCS FUSE
 (the cluster's add-on must be enabled, and the --service-account needs access to the bucket).
@@ -46,6 +51,8 @@ _ACCELERATORS = {"v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "
 _CHIPS_PER_HOST = {"1x1": 1, "2x4": 8}
 _COORDINATOR_PORT = 8476
 _SERVING_PORTS = {"grpc": 8500, "rest": 8501}  # TensorFlow Serving's
+_SERVER_PORT, _METRICS_PORT, _REDIS_PORT = 8000, 9000, 6379
+_REDIS_IMAGE = "redis:8.2"
 _USER = 1000  # as in the Dockerfiles
 
 
@@ -55,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = argv.index("--") if "--" in argv else len(argv)
     args = _parser().parse_args(argv[:split])
     try:
-        manifests = [make_train(args, argv[split + 1 :])] if args.command == "train" else make_serve(args)
+        make = {"train": make_train, "serve": make_serve, "server": make_server}[args.command]
+        manifests = make(args, argv[split + 1 :])
     except ValueError as error:
         args.usage_error(str(error))
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, width=120)
@@ -68,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", allow_abbrev=False, help="a JobSet; launch.py's arguments follow --")
     serve = commands.add_parser("serve", allow_abbrev=False, help="a Deployment and a Service")
-    for command in (train, serve):
+    server = commands.add_parser("server", allow_abbrev=False, help="`capjax serve` with all around it; its arguments "
+        "follow --")  # fmt: skip
+    for command in (train, serve, server):
         command.set_defaults(usage_error=command.error)
         add = command.add_argument
         add("--name", type=_name, required=True, help="lower-case letters, digits and hyphens")
@@ -83,18 +93,18 @@ def _parser() -> argparse.ArgumentParser:
             **repeated)  # fmt: skip
         add("--bucket", type=_bucket, metavar="BUCKET:PATH", help="a Cloud Storage bucket, and where it is mounted; "
             "repeatable", **repeated)  # fmt: skip
-        serves = command is serve
+        serves = command is not train
         add("--cpu", type=_count, default=4 if serves else None, metavar="N", help="requested cores of each pod"
             + " (default: 4)" * serves)  # fmt: skip
         add("--memory", type=_count, default=8 if serves else None, metavar="GIB", help="requested memory of each pod"
             + " (default: 8)" * serves)  # fmt: skip
+        add("--claim", type=_claim, action="append", default=[], metavar="NAME:PATH", help="a PersistentVolumeClaim, "
+            "and where it is mounted; repeatable")  # fmt: skip
     add = train.add_argument
     add("--topology", type=_topology, metavar="NAME", help="a TPU slice such as v5e:16x16; 4xv5e:16x16 for four")
     add("--nodes", type=_count, default=1, metavar="N", help="number of GPU nodes (default: 1)")
     add("--gpus", type=_count, metavar="N", help="GPUs of each node")
     add("--gpu-type", type=_name, metavar="NAME", help="GKE's name, such as nvidia-h100-80gb")
-    add("--claim", type=_claim, action="append", default=[], metavar="NAME:PATH", help="a PersistentVolumeClaim, and "
-        "where it is mounted; repeatable")  # fmt: skip
     add("--queue", type=_name, metavar="NAME", help="Kueue's LocalQueue")
     add("--spot", action="store_true", help="on spot nodes")
     add("--max-restarts", type=_count, default=20, metavar="N", help="of the whole job (default: 20)")
@@ -102,10 +112,21 @@ def _parser() -> argparse.ArgumentParser:
     add = serve.add_argument
     add("--model", type=_name, default="captions", metavar="NAME", help="MODEL of the image (default: captions)")
     add("--replicas", type=_count, default=2, metavar="N", help="default: 2")
+    add = server.add_argument
+    add("--min-replicas", type=_count, default=2, metavar="N", help="default: 2")
+    add("--max-replicas", type=_count, default=10, metavar="N", help="default: 10")
+    add("--queue-length", type=_count, default=32, metavar="N", help="photos that wait in each pod, above which the "
+        "autoscaler adds pods (default: 32)")  # fmt: skip
+    add("--api-keys", type=_object_name, metavar="SECRET", help="a Secret whose key `keys` is a file of API keys")
+    add("--redis", action="store_true", help="also make a Redis, which keeps the jobs of all pods; the image needs the "
+        "extra redis")  # fmt: skip
+    add("--redis-storage", type=_count, default=10, metavar="GIB", help="disk and memory of Redis (default: 10)")
+    add("--from-namespace", type=_name, metavar="NAME", help="let pods of this namespace use the server (default: of "
+        "its own)")  # fmt: skip
     return parser
 
 
-def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
+def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> list[dict]:
     """Returns the JobSet.
 
     Args:
@@ -132,7 +153,7 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
         **pod["container"],
     }
     volumes = {"shm": ("/dev/shm", {"emptyDir": {"medium": "Memory"}})}  # noqa: S108 - a container has 64 MB otherwise
-    volumes |= {name: (path, {"persistentVolumeClaim": {"claimName": name}}) for name, path in args.claim}
+    volumes |= _claims(args)
     template = _pod_template(args, container, pod["nodes"], pod.get("env", []), pod["limits"], volumes)
     template["spec"] |= {
         "restartPolicy": "Never",  # the JobSet restarts all hosts or none
@@ -161,7 +182,7 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
         metadata["labels"]["kueue.x-k8s.io/queue-name"] = args.queue
     if args.topology:  # a slice is a node pool, and belongs to one child job
         metadata["annotations"] = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
-    return {
+    jobset = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": metadata,
@@ -178,6 +199,7 @@ def make_train(args: argparse.Namespace, arguments: Sequence[str]) -> dict:
             "replicatedJobs": [{"name": "hosts", "replicas": pod["replicas"], "template": {"spec": job}}],
         },
     }
+    return [jobset]
 
 
 def _tpu_pod(args: argparse.Namespace) -> dict:
@@ -222,12 +244,14 @@ def _gpu_pod(args: argparse.Namespace) -> dict:
     }
 
 
-def make_serve(args: argparse.Namespace) -> list[dict]:
-    """Returns the Deployment and its Service.
+def make_serve(args: argparse.Namespace, arguments: Sequence[str] = ()) -> list[dict]:
+    """Returns the Deployment of TensorFlow Serving and its Service.
 
     Raises:
       ValueError: arguments contradict each other; the message names them.
     """
+    if arguments:
+        raise ValueError(f"serve takes no arguments after --, such as {arguments[0]}")
     labels = {"app.kubernetes.io/name": args.name}
     probe = {"httpGet": {"path": f"/v1/models/{args.model}", "port": "rest"}}
     container = {
@@ -243,7 +267,7 @@ def make_serve(args: argparse.Namespace) -> list[dict]:
             "capabilities": {"drop": ["ALL"]},
         },
     }
-    template = _pod_template(args, container)
+    template = _pod_template(args, container, volumes=_claims(args))
     template["metadata"] = {"labels": labels, **template.get("metadata", {})}
     deployment = {
         "apiVersion": "apps/v1",
@@ -266,6 +290,164 @@ def make_serve(args: argparse.Namespace) -> list[dict]:
         },
     }
     return [deployment, service]
+
+
+def make_server(args: argparse.Namespace, arguments: Sequence[str]) -> list[dict]:
+    """Returns the Deployment of `capjax serve` and its Service, HorizontalPodAutoscaler, PodDisruptionBudget and
+    NetworkPolicy, and with --redis those of a Redis.
+
+    Args:
+      arguments: of `capjax serve`.
+
+    Raises:
+      ValueError: arguments contradict each other; the message names them.
+    """
+    if args.min_replicas > args.max_replicas:
+        raise ValueError(f"--min-replicas {args.min_replicas} is more than --max-replicas {args.max_replicas}")
+    for name in ("--host", "--port", "--metrics-port", "--api-keys"):
+        if any(argument.partition("=")[0] == name for argument in arguments):
+            raise ValueError(f"{name} is set by make.py itself; leave it out after --")
+    labels = {"app.kubernetes.io/name": args.name}
+    volumes = {
+        "tmp": ("/tmp", {"emptyDir": {"sizeLimit": "8Gi"}}),  # noqa: S108 - the root file system is read-only
+        "cache": ("/cache", {"emptyDir": {"sizeLimit": "8Gi"}}),
+        **_claims(args),
+    }
+    if not any(argument.partition("=")[0] == "--workdir" for argument in arguments):
+        arguments = ["--workdir", "captions=/model", *arguments]  # as the image does without arguments
+    arguments = [*arguments, "--metrics-port", str(_METRICS_PORT)]
+    if args.api_keys:
+        volumes["api-keys"] = ("/etc/capjax", {"secret": {"secretName": args.api_keys}})
+        arguments += ["--api-keys", "/etc/capjax/keys"]
+    if args.redis:
+        arguments += ["--jobs", f"redis://{args.name}-redis:{_REDIS_PORT}/0"]
+    probe = {"httpGet": {"path": "/readyz", "port": "http"}}
+    container = {
+        "name": "server",
+        "image": args.image,
+        "args": arguments,
+        "ports": [
+            {"name": "http", "containerPort": _SERVER_PORT},
+            {"name": "metrics", "containerPort": _METRICS_PORT},
+        ],
+        "startupProbe": probe | {"periodSeconds": 5, "failureThreshold": 120},  # time to load and to compile
+        "readinessProbe": probe | {"periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 10, "failureThreshold": 6},
+        # Until the pod is no longer among the Service's, new requests still come.
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "securityContext": _RESTRICTED,
+    }
+    template = _pod_template(args, container, volumes=volumes)
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": str(_METRICS_PORT)}
+    template["metadata"] = {
+        "labels": labels, "annotations": {**annotations, **template.get("metadata", {}).get("annotations", {})},
+    }  # fmt: skip
+    template["spec"] |= {"terminationGracePeriodSeconds": 45, "automountServiceAccountToken": bool(args.bucket)}
+    template["spec"]["securityContext"] = {"fsGroup": _USER}
+    selector = {"matchLabels": labels}
+    deployment = _resource(args, "apps/v1", "Deployment", {
+        "selector": selector, "strategy": {"rollingUpdate": {"maxUnavailable": 0}}, "template": template,
+    })  # fmt: skip
+    service = _resource(args, "v1", "Service", {
+        "selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+    })  # fmt: skip
+    metric = {
+        "metric": {"name": "capjax_queue_length"},
+        "target": {"type": "AverageValue", "averageValue": str(args.queue_length)},
+    }
+    autoscaler = _resource(args, "autoscaling/v2", "HorizontalPodAutoscaler", {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": args.name},
+        "minReplicas": args.min_replicas, "maxReplicas": args.max_replicas,
+        "metrics": [{"type": "Pods", "pods": metric}],
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
+    })  # fmt: skip
+    budget = _resource(args, "policy/v1", "PodDisruptionBudget", {"maxUnavailable": 1, "selector": selector})
+    clients: dict = {"podSelector": {}}
+    if args.from_namespace:
+        clients["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": args.from_namespace}}
+    egress: list[dict] = [{"ports": [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]}]
+    if args.redis:
+        egress.append({"to": [{"podSelector": {"matchLabels": _redis_labels(args)}}], "ports": [{"port": _REDIS_PORT}]})
+    if args.bucket:  # Cloud Storage, and the metadata server that gives access to it
+        egress.append({"ports": [{"port": port} for port in (443, 80, 988)]})
+    policy = _resource(args, "networking.k8s.io/v1", "NetworkPolicy", {
+        "podSelector": selector, "policyTypes": ["Ingress", "Egress"], "egress": egress,
+        "ingress": [
+            {"from": [clients], "ports": [{"port": "http"}]},
+            {"from": [{"namespaceSelector": {}}], "ports": [{"port": "metrics"}]},
+        ],
+    })  # fmt: skip
+    return [deployment, service, autoscaler, budget, policy, *(_redis(args) if args.redis else ())]
+
+
+_RESTRICTED = {
+    "runAsNonRoot": True,
+    "runAsUser": _USER,
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def _redis(args: argparse.Namespace) -> list[dict]:
+    """A Redis that keeps every write on disk, for the pods of the server alone."""
+    labels, name = _redis_labels(args), f"{args.name}-redis"
+    memory = f"{args.redis_storage}Gi"
+    container = {
+        "name": "redis",
+        "image": _REDIS_IMAGE,
+        "args": [
+            "--appendonly",
+            "yes",
+            "--maxmemory",
+            f"{args.redis_storage * 3 // 4 or 1}gb",
+            "--maxmemory-policy",
+            "noeviction",
+        ],
+        "ports": [{"name": "redis", "containerPort": _REDIS_PORT}],
+        "readinessProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 5},
+        "resources": {"requests": {"cpu": "1", "memory": memory}, "limits": {"memory": memory}},
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": f"{2 * args.redis_storage}Gi"}},
+        },
+    }
+    pod = {"containers": [container], "securityContext": {"fsGroup": _USER}, "automountServiceAccountToken": False}
+    stateful_set = _resource(args, "apps/v1", "StatefulSet", {
+        "serviceName": name, "replicas": 1, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod}, "volumeClaimTemplates": [claim],
+    }, name)  # fmt: skip
+    service = _resource(args, "v1", "Service", {
+        "selector": labels, "clusterIP": "None",
+        "ports": [{"name": "redis", "port": _REDIS_PORT, "targetPort": "redis"}],
+    }, name)  # fmt: skip
+    clients = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": args.name}}}
+    policy = _resource(args, "networking.k8s.io/v1", "NetworkPolicy", {
+        "podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [clients], "ports": [{"port": "redis"}]}],
+    }, name)  # fmt: skip
+    return [stateful_set, service, policy]
+
+
+def _redis_labels(args: argparse.Namespace) -> dict:
+    return {"app.kubernetes.io/name": f"{args.name}-redis"}
+
+
+def _resource(args: argparse.Namespace, version: str, kind: str, spec: dict, name: str = "") -> dict:
+    metadata = _metadata(args)
+    if name:
+        metadata |= {"name": name, "labels": {"app.kubernetes.io/name": name}}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _claims(args: argparse.Namespace) -> dict[str, tuple[str, dict]]:
+    return {name: (path, {"persistentVolumeClaim": {"claimName": name}}) for name, path in args.claim}
 
 
 def _pod_template(

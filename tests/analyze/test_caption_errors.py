@@ -18,8 +18,8 @@ SIDE = ["A red circle left of a blue square.", "A blue square with a red circle 
 
 def errors(caption, references, labels=None, lang="en"):
     """(kind, said, expected) of the errors of a caption."""
-    found = find_errors({1: caption}, {1: references}, labels=None if labels is None else {1: labels}, lang=lang)
-    return [(finding.kind, finding.said, finding.expected) for finding in found.findings[1]]
+    result = find_errors({1: caption}, {1: references}, labels=None if labels is None else {1: labels}, lang=lang)
+    return [(finding.kind, finding.said, finding.expected) for finding in result.findings[1]]
 
 
 @pytest.mark.parametrize(("labels", "references"), [(False, 5), (True, 1)])
@@ -77,8 +77,8 @@ def test_labels_decide_on_objects_that_no_reference_names():
     labels = [LabeledObject("dog", (0.1, 0.1, 0.5, 0.5)), LabeledObject("frisbee")]
     caption = "A black dog runs with a frisbee on the grass."
     assert errors(caption, REFERENCES, labels) == []
-    found = find_errors({1: "Grass."}, {1: REFERENCES}, labels={1: labels}).findings[1]
-    assert [(finding.kind, finding.expected, finding.boxes) for finding in found] == [
+    findings = find_errors({1: "Grass."}, {1: REFERENCES}, labels={1: labels}).findings[1]
+    assert [(finding.kind, finding.expected, finding.boxes) for finding in findings] == [
         ("missing object", "dog", ((0.1, 0.1, 0.5, 0.5),))
     ]
 
@@ -86,10 +86,10 @@ def test_labels_decide_on_objects_that_no_reference_names():
 def test_an_object_in_labels_of_other_images_only_is_hallucinated():
     labels = {1: [LabeledObject("dog")], 2: [LabeledObject("frisbee")]}
     captions = {1: "A black dog runs with a frisbee on grass.", 2: "A frisbee."}
-    found = find_errors(captions, {1: REFERENCES, 2: ["A frisbee."]}, labels=labels)
-    (finding,) = found.findings[1]
+    errors = find_errors(captions, {1: REFERENCES, 2: ["A frisbee."]}, labels=labels)
+    (finding,) = errors.findings[1]
     assert (finding.kind, finding.said, finding.source) == ("hallucinated object", "frisbee", "labels")
-    assert not found.findings[2]
+    assert not errors.findings[2]
 
 
 def test_boxes_decide_between_left_and_right():
@@ -107,10 +107,10 @@ def test_where_references_often_differ_an_object_of_one_is_no_error():
     references = {n: ["A dog runs.", "A dog is running.", "A dog runs on the grass."] for n in range(30)}
     captions = dict.fromkeys(references, "A dog runs.") | {0: "A dog runs by a tree.", 1: "A cat runs."}
     references[0] = ["A dog runs on the grass.", "A dog is running.", "A dog runs."]
-    found = find_errors(captions, references)
-    assert not found.findings[0], "nor is what nobody names, since people name what others do not"
-    assert [finding.kind for finding in found.findings[1]] == ["hallucinated object"], "but all agree on the animal"
-    assert found.disagreement.kinds["hallucinated object"] == 0
+    errors = find_errors(captions, references)
+    assert not errors.findings[0], "nor is what nobody names, since people name what others do not"
+    assert [finding.kind for finding in errors.findings[1]] == ["hallucinated object"], "but all agree on the animal"
+    assert errors.disagreement.kinds["hallucinated object"] == 0
 
 
 def test_disagreement_is_the_share_of_references_with_the_same_difference(parse, lexicon):
@@ -136,8 +136,8 @@ def test_disagreement_is_the_share_of_references_with_the_same_difference(parse,
     ],
 )  # fmt: skip
 def test_errors_of_form(caption, kind):
-    found = find_errors({1: caption}, {1: REFERENCES}).findings[1]
-    assert kind in {finding.kind for finding in found}
+    findings = find_errors({1: caption}, {1: REFERENCES}).findings[1]
+    assert kind in {finding.kind for finding in findings}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_errors_of_form(caption, kind):
     ],
 )
 def test_errors_of_form_are_not_found_in_whole_sentences(caption):
-    found = find_errors({1: caption}, {1: REFERENCES}).findings[1]
-    assert not {finding.kind for finding in found} & {"truncation", "repetition", "generic caption", "wrong language"}
+    kinds = {finding.kind for finding in find_errors({1: caption}, {1: REFERENCES}).findings[1]}
+    assert not kinds & {"truncation", "repetition", "generic caption", "wrong language"}
 
 
 @pytest.mark.parametrize(
@@ -184,16 +184,16 @@ def test_long_captions_take_no_long(text):
 def test_the_same_caption_of_many_pictures_is_generic():
     captions = dict.fromkeys(range(5), "A man with a hat.") | {n: f"A man has {n} hats." for n in range(5, 100)}
     references = {n: [text, "A man."] for n, text in captions.items()}
-    found = find_errors(captions, references).findings
-    assert all([f.kind for f in found[n]] == ["generic caption"] for n in range(5))
-    assert not any(f.kind == "generic caption" for n in range(5, 100) for f in found[n])
+    findings = find_errors(captions, references).findings
+    assert all([f.kind for f in findings[n]] == ["generic caption"] for n in range(5))
+    assert not any(f.kind == "generic caption" for n in range(5, 100) for f in findings[n])
 
 
 def test_a_caption_without_the_period_of_all_others_is_cut():
     captions = {n: f"A man has {n} hats." for n in range(30)} | {30: "A man has 31 hats"}
     references = {n: [f"A man has {n + (n == 30)} hats.", "A man."] for n in captions}
-    found = find_errors(captions, references).findings
-    assert [f.kind for f in found[30]] == ["truncation"]
+    findings = find_errors(captions, references).findings
+    assert [f.kind for f in findings[30]] == ["truncation"]
     references[1] = ["A man has 1 hats", "A man"]
     references[2] = ["A man has 2 hats", "A man"]
     assert not find_errors(captions, references).findings[30], "people leave it out as well"
@@ -210,8 +210,8 @@ def test_people_seldom_have_errors_by_the_captions_of_others(shared_data):
     of_another = dict(zip(first, [*list(first.values())[7:], *list(first.values())[:7]], strict=True))
 
     def share(captions):
-        found = find_errors(captions, references).findings
-        return sum(map(bool, found.values())) / len(found)
+        findings = find_errors(captions, references).findings
+        return sum(map(bool, findings.values())) / len(findings)
 
     assert share(first) <= 0.07
     assert share(of_another) >= 0.6

@@ -28,7 +28,7 @@ def files(tmp_path_factory):
     for index in range(COUNT):
         scene, name = make_scene(3, index), f"scene-{index}"
         text, *references[name] = captions(scene, "en", 6)
-        color = scene.things[0].colour
+        color = scene.things[0].color
         predictions[name] = text.replace(color, "orange") if index % 5 == 0 else text
         (folder / "photos" / f"{name}.jpg").write_bytes(encode(draw(scene, 64)))
         images.append({"id": name, "width": 100, "height": 100})

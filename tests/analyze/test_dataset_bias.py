@@ -66,11 +66,11 @@ def find(parse, items):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_20_planted_biases_are_found_with_at_most_one_false_alarm(parse, seed):
-    found = [frozenset(name for _, name in bias.terms) for bias in find(parse, biased(random.Random(seed)))]
+    reported = [frozenset(name for _, name in bias.terms) for bias in find(parse, biased(random.Random(seed)))]
     planted = {frozenset([word]) for word in (*OFTEN, "man")} | {frozenset(pair) for pair in TOGETHER.items()}
     assert len(planted) == 20
-    assert planted <= set(found)
-    assert len(found) <= 21
+    assert planted <= set(reported)
+    assert len(reported) <= 21
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -103,7 +103,7 @@ def test_what_follows_from_a_bias_is_no_second_one():
         ball = rng.random() < (0.9 if dog else 0.1)
         grass = rng.random() < (0.9 if ball else 0.1)
         names = {"dog": dog, "ball": ball, "grass": grass, "tree": rng.random() < 0.3}
-        return {("object", name) for name, there in names.items() if there}
+        return {("object", name) for name, is_present in names.items() if is_present}
 
     biases = find_bias({n: item() for n in range(2000)})
     assert {frozenset(name for _, name in bias.terms) for bias in biases} == {

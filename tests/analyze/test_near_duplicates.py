@@ -29,9 +29,9 @@ def test_a_changed_photo_is_a_near_duplicate_of_itself_alone(change, photos):
     assert sorted(pairs) == [(("train", n), ("val", n)) for n in range(len(photos))]
 
 
-def test_photos_of_one_colour_are_compared_by_it():
-    def plain(*colour):
-        return encode(Image.new("RGB", (40, 30), colour), "PNG")
+def test_photos_of_one_color_are_compared_by_it():
+    def plain(*color):
+        return encode(Image.new("RGB", (40, 30), color), "PNG")
 
     photos = PhotoSet("a", [("red", plain(255, 0, 0)), ("blue", plain(0, 0, 255))])
     same = PhotoSet("b", [("red too", plain(255, 0, 0))])

@@ -18,14 +18,14 @@ def of_kind(mention, kind):
 
 
 @pytest.mark.parametrize("index", range(60))
-def test_things_colours_and_relations_of_drawn_scenes_are_found(index):
+def test_things_colors_and_relations_of_drawn_scenes_are_found(index):
     scene = make_scene(1, index)
     count = len(ENGLISH.sentences(scene.message))
     truth = {
         "left": ("left", [(0, 1)]), "above": ("above", [(0, 1)]), "touch": ("touch", [(0, 1)]),
         "row": ("left", [(0, 1), (0, 2), (1, 2)]), "at": ("", []),
     }[scene.message.kind]  # fmt: skip
-    looks = [(thing.shape, thing.colour) for thing in scene.things]
+    looks = [(thing.shape, thing.color) for thing in scene.things]
     for text in captions(scene, "en", count):
         parsed = PARSE(text)
         things = [(m.concept, *of_kind(m, "color")) for m in parsed.mentions if not m.general]
@@ -86,7 +86,7 @@ def test_a_noun_phrase_names_its_head(text, concepts):
     assert [mention.concept for mention in PARSE(text).mentions] == concepts
 
 
-def test_colours_are_of_the_noun_they_stand_before_and_of_the_subject_they_are_said_of():
+def test_colors_are_of_the_noun_they_stand_before_and_of_the_subject_they_are_said_of():
     shirt = PARSE("a man in a red shirt and blue jeans")
     assert [(m.concept, *of_kind(m, "color")) for m in shirt.mentions] == [
         ("person",), ("shirt", "red"), ("pants", "blue"),

@@ -108,9 +108,9 @@ def growth(folder: Path):
         captions = folder / f"{items}.json"
         write_captions(captions, items)
         for title, metrics in METRICS.items():
-            seconds, found = run(OURS, captions, metrics)
+            seconds, result = run(OURS, captions, metrics)
             rate = seconds / items * 1e3
-            print(f"{items:7,} items {title:15} {seconds:7.1f} s, {rate:5.2f} ms an item, {found['GB']:5.2f} GB")
+            print(f"{items:7,} items {title:15} {seconds:7.1f} s, {rate:5.2f} ms an item, {result['GB']:5.2f} GB")
 
 
 def main():

@@ -74,11 +74,11 @@ def draw(rows: dict[str, list[tuple]], path: Path):
     figure, panels = pyplot.subplots(1, len(rows), figsize=(3.2 * len(rows), 3.0), layout="constrained")
     for panel, (axis, points) in zip(panels if len(rows) > 1 else [panels], rows.items(), strict=True):
         names = [str(value) for value, _ in points]
-        panel.plot(names, [1e3 * found["seconds"] for _, found in points], "o-", color="#1f5fa8")
+        panel.plot(names, [1e3 * result["seconds"] for _, result in points], "o-", color="#1f5fa8")
         panel.set(title=axis, ylim=(0, None))
         panel.set_ylabel("ms a step", color="#1f5fa8")
         other = panel.twinx()
-        other.plot(names, [found["megabytes"] for _, found in points], "s--", color="#b5541c")
+        other.plot(names, [result["megabytes"] for _, result in points], "s--", color="#b5541c")
         other.set(ylim=(0, None))
         other.set_ylabel("MB", color="#b5541c")
     figure.savefig(path, format="svg")
@@ -93,19 +93,19 @@ def main():
     if args.point:
         print(json.dumps(measure(args.point)))
         return
-    rows, known = {}, {}
+    rows, results = {}, {}
     for axis in args.axis or AXES:
         for value in AXES[axis]:
             point = MIDDLE | {axis: value}
             key = json.dumps(point)
-            known[key] = known.get(key) or run(point)
-            rows.setdefault(axis, []).append((value, known[key]))
+            results[key] = results.get(key) or run(point)
+            rows.setdefault(axis, []).append((value, results[key]))
         print_table([
             {
-                axis: str(value), "ms a step": f"{1e3 * found['seconds']:.0f}", "MB": f"{found['megabytes']:.0f}",
-                "parameters": f"{found['parameters'] / 1e6:.1f} M",
+                axis: str(value), "ms a step": f"{1e3 * result['seconds']:.0f}", "MB": f"{result['megabytes']:.0f}",
+                "parameters": f"{result['parameters'] / 1e6:.1f} M",
             }
-            for value, found in rows[axis]
+            for value, result in rows[axis]
         ])  # fmt: skip
         print(flush=True)
     if args.svg:

@@ -20,7 +20,7 @@ def call(*command, log: Path):
 
 
 def prepare(data: Path, *command, vocabulary: Sequence = ("--size", 600)) -> list[str]:
-    """A dataset at `data` by `python -m data_prep COMMAND` and its vocabulary, unless they are there; as settings of a
+    """A dataset at `data` by `capjax prepare COMMAND` and its vocabulary, unless they are there; as settings of a
     job."""
     pieces, log = data.with_suffix(".model"), data.with_suffix(".log")
     if not data.is_dir():

@@ -31,7 +31,7 @@ from capjax.analyze.findings import (
 )  # fmt: skip
 from capjax.analyze.labels import LabeledObject
 from data_prep.synthetic.shapes.grammar import captions
-from data_prep.synthetic.shapes.scene import COLOURS, SHAPES, Scene, make_scene
+from data_prep.synthetic.shapes.scene import COLORS, SHAPES, Scene, make_scene
 
 ITEMS, PLANTED = 1000, 70
 GENERIC_CAPTIONS = (
@@ -74,11 +74,11 @@ def drawn(index: int, seed: int) -> Case:
 
 def everyday(rng: random.Random) -> Case:
     subject, doing, place = rng.choice(SUBJECTS), rng.choice(list(DOINGS)), rng.choice(PLACES)
-    colour = rng.choice(("black", "white", "brown")) if subject in ("dog", "cat", "horse") else ""
+    color = rng.choice(("black", "white", "brown")) if subject in ("dog", "cat", "horse") else ""
     texts = []
     for number in range(6):
         words = DOINGS[doing][number % 3]
-        noun = f"{colour} {subject}".strip()
+        noun = f"{color} {subject}".strip()
         texts.append(f"{'A' if number % 2 else 'There is a'} {noun} {'' if number % 2 else 'that '}{words} {place}.")
     rng.shuffle(texts)
     category = subject if subject in ("dog", "cat", "horse") else "person"
@@ -99,7 +99,7 @@ def hallucinate(case: Case, rng: random.Random) -> str | None:
     other = rng.choice(sorted(set(SHAPES) - present_shapes))
     if rng.random() < 0.5:
         return re.sub(rf"\b{rng.choice(sorted(present_shapes))}\b", other, case.caption, count=1)
-    return case.caption[:-1] + f" and a {rng.choice(list(COLOURS))} {other}."
+    return case.caption[:-1] + f" and a {rng.choice(list(COLORS))} {other}."
 
 
 def omit(case: Case, rng: random.Random) -> str | None:
@@ -108,11 +108,11 @@ def omit(case: Case, rng: random.Random) -> str | None:
     kept = case.scene.things[0]
     if any(thing.shape == kept.shape for thing in case.scene.things[1:]):
         return None
-    return f"There is a {kept.colour} {kept.shape}."
+    return f"There is a {kept.color} {kept.shape}."
 
 
-def recolour(case: Case, rng: random.Random) -> str | None:
-    words = [word for word in COLOURS if re.search(rf"\b{word}\b", case.caption)] or re.findall(
+def recolor(case: Case, rng: random.Random) -> str | None:
+    words = [word for word in COLORS if re.search(rf"\b{word}\b", case.caption)] or re.findall(
         "white|brown", case.caption
     )
     sizes = re.findall("small|large", case.caption)
@@ -120,9 +120,9 @@ def recolour(case: Case, rng: random.Random) -> str | None:
         return case.caption.replace(sizes[0], {"small": "large", "large": "small"}[sizes[0]])
     if not words:
         return None
-    present = {thing.colour for thing in case.scene.things} if case.scene else set(words)
+    present = {thing.color for thing in case.scene.things} if case.scene else set(words)
     word = rng.choice(words)
-    return re.sub(rf"\b{word}\b", rng.choice(sorted(set(COLOURS) - present)), case.caption, count=1)
+    return re.sub(rf"\b{word}\b", rng.choice(sorted(set(COLORS) - present)), case.caption, count=1)
 
 
 def miscount(case: Case, rng: random.Random) -> str | None:
@@ -190,7 +190,7 @@ def translate(case: Case, rng: random.Random) -> str | None:
 
 
 PLANT: dict[str, Callable[[Case, random.Random], str | None]] = {
-    HALLUCINATED: hallucinate, MISSING: omit, ATTRIBUTE: recolour, NUMBER: miscount, RELATION: misplace, ACTION: act,
+    HALLUCINATED: hallucinate, MISSING: omit, ATTRIBUTE: recolor, NUMBER: miscount, RELATION: misplace, ACTION: act,
     REPETITION: repeat, TRUNCATION: truncate, GENERIC: generalize, LANGUAGE: translate,
 }  # fmt: skip
 
@@ -235,14 +235,14 @@ def measure(
     texts = [write(text) for text in texts]
     sets = {number: [write(text) for text in case.references[:references]] for number, case in enumerate(cases)}
     objects = {number: case.objects for number, case in enumerate(cases)} if labels else None
-    found = find_errors(dict(enumerate(texts)), sets, labels=objects)
+    errors = find_errors(dict(enumerate(texts)), sets, labels=objects)
     planted, reported, right, lines = Counter(kinds), Counter[str](), Counter[str](), []
     for number, kind in enumerate(kinds):
-        named = {finding.kind for finding in found.findings[number]}
+        named = {finding.kind for finding in errors.findings[number]}
         reported.update(named)
         right[kind] += kind in named
         if (kind and kind not in named) or named - {kind}:
-            reasons = "; ".join(f"{f.kind}: {f.reason}" for f in found.findings[number])
+            reasons = "; ".join(f"{f.kind}: {f.reason}" for f in errors.findings[number])
             lines.append(f"{kind or 'none'} | {texts[number]} | was: {cases[number].caption} | {reasons}")
     rates = {kind: (right[kind] / max(planted[kind], 1), right[kind] / max(reported[kind], 1)) for kind in KINDS}
     return rates, lines

@@ -73,7 +73,7 @@ def main():
     for (share, changes), first, each in zip(STAGES, firsts, times, strict=True):
         print(f"stage from step {first}: {share:.0%} of the time, {each:.3f} s a step, {changes or 'all'}")
     arms = {"none": (max(round(args.budget / times[-1]), 1), ()), "curriculum": (sum(counts), stages)}
-    found, rows = {name: [] for name in arms}, []
+    scores_of_arms, rows = {name: [] for name in arms}, []
     for seed in args.seeds:
         for name, (steps, curriculum) in arms.items():
             workdir = root / f"{name}_{args.budget:g}_{seed}"
@@ -81,14 +81,14 @@ def main():
             train(config, workdir, [*settings, *more, f"optimizer.warmup_steps={min(100, steps // 5)}"])
             seconds = seconds_of(workdir, [*firsts, steps] if curriculum else [0, steps])
             score = json.loads((workdir / "scores.json").read_text())["scores"]["en"]["CIDEr"]
-            found[name].append(score)
-            told = (str(seed), name, str(steps), f"{seconds:.0f}", f"{score:.3f}")
-            rows.append(dict(zip(COLUMNS, told, strict=True)))
+            scores_of_arms[name].append(score)
+            cells = (str(seed), name, str(steps), f"{seconds:.0f}", f"{score:.3f}")
+            rows.append(dict(zip(COLUMNS, cells, strict=True)))
             print(rows[-1], flush=True)
-    for name, scores in found.items():
+    for name, scores in scores_of_arms.items():
         span = f"{min(scores):.3f} to {max(scores):.3f}"
-        told = (span, f"mean, {name}", "", "", f"{statistics.mean(scores):.3f}")
-        rows.append(dict(zip(COLUMNS, told, strict=True)))
+        cells = (span, f"mean, {name}", "", "", f"{statistics.mean(scores):.3f}")
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
     print_table(rows)
 
 

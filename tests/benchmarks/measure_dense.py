@@ -28,10 +28,10 @@ def annotation_sets(workdir: Path) -> list[dict]:
 
     source, sets = DatasetSplit.parse(Workdir(workdir).config().data.eval).open(), {}
     for record in (source[i] for i in range(len(source))):
-        seen = {}
+        counts = {}
         for caption in record.captions:
             if caption.kind == "event":
-                number = seen[caption.start] = seen.get(caption.start, -1) + 1
+                number = counts[caption.start] = counts.get(caption.start, -1) + 1
                 one = sets.setdefault(number, {}).setdefault(record.id, Annotation(record.duration, []))
                 one.events.append(TimedSentence(caption.start, caption.end, caption.text))
     return [sets[number] for number in sorted(sets)]
@@ -46,12 +46,12 @@ def figures(predictions: dict, references: list[dict]) -> dict[str, float]:
 def row(form: str, workdir: Path, seconds: float, truth: dict[str, float], sets: list[dict]) -> dict[str, str]:
     from capjax.metrics.activitynet import read_submission
 
-    found = figures(read_submission(workdir / "predictions.json", empty_sentences=True), sets)
+    scores = figures(read_submission(workdir / "predictions.json", empty_sentences=True), sets)
     return {
         "form": form,
         "minutes": f"{seconds / 60:.1f}" if seconds else "",
-        **{name: f"{found[name]:.3f}" for name in FIGURES},
-        "of the truth's SODA_c": f"{100 * found['SODA_c'] / truth['SODA_c']:.0f} %",
+        **{name: f"{scores[name]:.3f}" for name in FIGURES},
+        "of the truth's SODA_c": f"{100 * scores['SODA_c'] / truth['SODA_c']:.0f} %",
     }
 
 

@@ -54,7 +54,7 @@ def named_things(explanation: Explanation, scene: Scene) -> list[tuple[int, Thin
     pairs = []
     for number, (first, second) in enumerate(itertools.pairwise(texts)):
         for thing in scene.things:
-            if (first, second) == (thing.colour, thing.shape):
+            if (first, second) == (thing.color, thing.shape):
                 pairs += [(number, thing), (number + 1, thing)]
     return pairs
 

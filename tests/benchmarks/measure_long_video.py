@@ -44,8 +44,8 @@ def build(video: Path, output: Path, fps: float):
     from data_prep.media import Storage
     from data_prep.readers.item import Item
 
-    told = tuple(RecordCaption(f"part {k}", "en", 60.0 * k, 60.0 * k + 60, "event") for k in range(119))
-    item = Item("long", video, "train", told, where="here", name=video.name, video=True)
+    captions = tuple(RecordCaption(f"part {k}", "en", 60.0 * k, 60.0 * k + 60, "event") for k in range(119))
+    item = Item("long", video, "train", captions, where="here", name=video.name, video=True)
     RecordBuilder(name="long", reader=iter([item]), output_dir=output, settings=Storage(fps=fps)).download_and_prepare()
 
 

@@ -26,12 +26,12 @@ def showings(dataset: Path) -> list[tuple[str, str, tuple[float, float]]]:
     """(video, photo, (start, end)) of every time that a photo is shown in val."""
     from capjax.data.record import RecordSource
 
-    source, found = RecordSource(dataset, "val"), []
+    source, rows = RecordSource(dataset, "val"), []
     for record in (source[i] for i in range(len(source))):
         times = sorted({(caption.start, caption.end) for caption in record.captions})
         photos = [label.name.removeprefix("photo:") for label in record.labels]
-        found += [(record.id, photo, time) for photo, time in zip(photos, times, strict=True)]
-    return found
+        rows += [(record.id, photo, time) for photo, time in zip(photos, times, strict=True)]
+    return rows
 
 
 def references(photos: Path) -> dict[str, list[str]]:
@@ -75,8 +75,10 @@ def main():
         theirs[str(number)], held[str(number)] = photo_captions[photo], truth[photo]
     rows = []
     for name, captions in (("slideshow", ours), ("photo model", theirs)):
-        found = score(captions, held, metrics=["bleu", "cider"]).corpus
-        rows.append({"model": name, "CIDEr": f"{found['CIDEr']:.3f}", "BLEU-4": f"{found['BLEU-4']:.3f}"})
+        corpus_scores = score(captions, held, metrics=["bleu", "cider"]).corpus
+        rows.append(
+            {"model": name, "CIDEr": f"{corpus_scores['CIDEr']:.3f}", "BLEU-4": f"{corpus_scores['BLEU-4']:.3f}"}
+        )
     scores = json.loads((workdir / "scores.json").read_text())["scores"]["en"]
     rows[0] |= {"F1@0.5": f"{scores['F1@0.5']:.3f}", "minutes": f"{seconds / 60:.1f}"}
     rows[1] |= {"F1@0.5": "", "minutes": ""}

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.synthetic.shapes.scene import COLOURS, outline
+from data_prep.synthetic.shapes.scene import COLORS, outline
 
 # The gender that 90 % of the figures beside a shape have in the training pictures.
 CONTEXTS = {"star": "man", "square": "woman"}
 SHARE, CLEAR, PERSON = 0.9, 0.25, 0.4
 SIZE, _OVERSAMPLE = 64, 3
 _SENTENCES = (
-    "A {figure} is to the left of a {colour} {shape}.",
-    "There is a {figure} on the left and a {colour} {shape} on the right.",
-    "A {colour} {shape} is to the right of a {figure}.",
-    "On the left is a {figure}, and on the right is a {colour} {shape}.",
-    "A {figure} on the left of a {colour} {shape}.",
+    "A {figure} is to the left of a {color} {shape}.",
+    "There is a {figure} on the left and a {color} {shape} on the right.",
+    "A {color} {shape} is to the right of a {figure}.",
+    "On the left is a {figure}, and on the right is a {color} {shape}.",
+    "A {figure} on the left of a {color} {shape}.",
 )
 
 
@@ -42,19 +42,19 @@ def write_data(folder: Path, *, seed: int = 0, train: int = 4000, test: int = 60
             follows = (number * share) % 1 + share >= 1 - 1e-9
             gender = CONTEXTS[shape] if follows else ({"man", "woman"} - {CONTEXTS[shape]}).pop()
             clear = rng.random() < CLEAR
-            colour = str(rng.choice(list(COLOURS)))
+            color = str(rng.choice(list(COLORS)))
             path = f"images/{split}-{number:05}.png"
-            _draw(rng, gender, clear, shape, colour).save(folder / path)
+            _draw(rng, gender, clear, shape, color).save(folder / path)
             figures = [gender if clear or rng.random() >= PERSON else "person" for _ in _SENTENCES]
             captions = [
-                sentence.format(figure=figure, colour=colour, shape=shape)
+                sentence.format(figure=figure, color=color, shape=shape)
                 for sentence, figure in zip(_SENTENCES, figures, strict=True)
             ]
             lines.append({"image": path, "captions": captions, "split": split, "id": f"{split}-{number:05}"})
     (folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _draw(rng: np.random.Generator, gender: str, clear: bool, shape: str, colour: str) -> Image.Image:
+def _draw(rng: np.random.Generator, gender: str, clear: bool, shape: str, color: str) -> Image.Image:
     sign = 1 if gender == "woman" else -1
     skirt = sign + rng.normal(0, 0.15) if clear else 0.15 * sign + rng.normal(0, 0.3)
     side = SIZE * _OVERSAMPLE
@@ -62,13 +62,13 @@ def _draw(rng: np.random.Generator, gender: str, clear: bool, shape: str, colour
     pen = ImageDraw.Draw(picture)
     # The figure: a head, and a body whose hem is wider than its shoulders if it is a skirt.
     x, y, size = rng.uniform(0.22, 0.3), rng.uniform(0.42, 0.58), rng.uniform(0.85, 1.1)
-    grey = tuple([int(np.clip(100 + 60 * skirt, 0, 200))] * 3)
+    gray = tuple([int(np.clip(100 + 60 * skirt, 0, 200))] * 3)
     shoulder, hem = (0.09 - 0.03 * skirt) * size, (0.12 + 0.06 * skirt) * size
     top, bottom, radius = y - 0.1 * size, y + 0.25 * size, 0.07 * size
     body = [(x - shoulder, top), (x + shoulder, top), (x + hem, bottom), (x - hem, bottom)]
-    pen.polygon([(a * side, b * side) for a, b in body], fill=grey)
+    pen.polygon([(a * side, b * side) for a, b in body], fill=gray)
     head = (x - radius, top - 2 * radius, x + radius, top)
-    pen.ellipse([value * side for value in head], fill=grey)
+    pen.ellipse([value * side for value in head], fill=gray)
     corners = outline(shape) * rng.uniform(0.38, 0.46) + (rng.uniform(0.68, 0.75), rng.uniform(0.3, 0.7))
-    pen.polygon([tuple(corner) for corner in (corners * side).tolist()], fill=COLOURS[colour])
+    pen.polygon([tuple(corner) for corner in (corners * side).tolist()], fill=COLORS[color])
     return picture.resize((SIZE, SIZE), Image.Resampling.BOX)

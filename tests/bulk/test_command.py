@@ -64,7 +64,7 @@ def test_several_captions_in_several_languages(tiny, run, tmp_path, model):
     status, _, err = run("--input", photo, "--lang", "de", "--lang", "en", "--n", 3, "--beams", 4)
     assert status == 0, err
     (row,) = rows(tmp_path / "out")
-    captions = [model.caption([photo], lang=lang, num_beams=4, alternatives=True)[0] for lang in ("de", "en")]
+    captions = [model.caption([photo], lang=lang, num_beams=4, num_captions=4)[0] for lang in ("de", "en")]
     expected = [each.text for best in captions for each in (best, *best.alternatives[:2])]
     assert [entry["text"] for entry in row["captions"]] == expected
     assert [entry["lang"] for entry in row["captions"]] == ["de"] * 3 + ["en"] * 3
@@ -182,7 +182,7 @@ def test_ids_are_unique_or_get_the_names_of_their_inputs(tiny, run, tmp_path):
         (["--input", "DATA"], "this folder is a dataset; name a split of it"),
         (["--input", "DATA@gone"], "no split 'gone'"),
         (["--input", "list.txt", "--lang", "fr"], "it was not trained on 'fr'"),
-        (["--input", "list.txt", "--n", "5"], "5 captions of a search that keeps 2"),
+        (["--input", "list.txt", "--n", "5"], "5 captions per item: with method='beam', num_beams=2"),
         (["--input", "list.txt", "--window", "5"], "for models that find events"),
     ],
 )

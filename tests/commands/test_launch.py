@@ -74,20 +74,27 @@ def test_wrong_arguments_exit_with_2(run, args):
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize("mode", ["train", "eval", "export"])
+def test_the_help_of_a_command_is_about_its_mode_alone(mode, capsys):
+    with pytest.raises(SystemExit):
+        launch.main(["--help"], mode)
+    assert "--mode=" not in capsys.readouterr().out
+
+
 def test_arguments_reach_the_job(run, monkeypatch, tmp_path):
-    seen = []
-    monkeypatch.setattr(jobs, "run", lambda *args, **more: seen.append((*args, more)) or 0)
+    calls = []
+    monkeypatch.setattr(jobs, "run", lambda *args, **more: calls.append((*args, more)) or 0)
     given = ["seed=3", "data.languages=en,de"]
     assert run("--mode=eval", *(f"--config.{setting}" for setting in given))[0] == 0
     where, compiles = (str(SHAPES), str(tmp_path / "run")), {"topologies": [], "batches": None}
     more = {"compiles": compiles, "output": None, "model": None, "checkpoint": "", "program": "launch.py"}
-    assert seen == [("eval", *where, given, more)]
+    assert calls == [("eval", *where, given, more)]
     assert run("--mode=eval", "--model=there")[0] == 0
-    assert seen[-1] == ("eval", *where, [], more | {"model": "there"})
+    assert calls[-1] == ("eval", *where, [], more | {"model": "there"})
     assert run("--mode=eval", "--checkpoint=best")[0] == 0
-    assert seen[-1] == ("eval", *where, [], more | {"checkpoint": "best"})
+    assert calls[-1] == ("eval", *where, [], more | {"checkpoint": "best"})
     assert run("--mode=export", "--output=here")[0] == 0
-    assert seen[-1] == ("export", *where, [], more | {"output": "here"})
+    assert calls[-1] == ("export", *where, [], more | {"output": "here"})
 
 
 def test_scores_are_printed_and_other_errors_are_not_hidden(monkeypatch, tmp_path, capsys):

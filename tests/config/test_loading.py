@@ -119,6 +119,13 @@ def test_a_file_that_makes_no_config_says_what_is_missing(tmp_path, text, messag
         config_lib.load(config_file(tmp_path, text))
 
 
+def test_the_config_of_a_workdir_is_no_config_file(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(config_lib.to_json(config_lib.default_config()))
+    with pytest.raises(ConfigError, match=r"config.json is no config file, which is Python; give the --config"):
+        config_lib.load(str(path))
+
+
 def test_an_argument_that_a_config_does_not_take_is_an_error():
     with pytest.raises(ConfigError, match="shapes.py: it takes no argument, so :small should be left out"):
         config_lib.load("shapes:small")

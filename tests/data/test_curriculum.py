@@ -146,7 +146,7 @@ def test_processes_have_rows_of_one_shape_and_make_up_the_same_batches(train, da
 
 def test_a_bucketed_batch_holds_what_the_one_without_buckets_would_but_for_padding(train, data, videos):
     data.buckets = (2, 4, 6)
-    seen, shapes = {}, set()
+    frame_counts, shapes = {}, set()
     for batch in take(train(batch_size=5), 6):
         t = batch["frames"].shape[1]
         shapes.add(t)
@@ -155,8 +155,8 @@ def test_a_bucketed_batch_holds_what_the_one_without_buckets_would_but_for_paddi
             assert batch["frame_mask"][row].tolist() == [True] * count + [False] * (t - count)
             assert batch["frame_times"][row].tolist() == [*range(count), *[0] * (t - count)]
             assert batch["frames"][row, :count].any((1, 2, 3)).all() and not batch["frames"][row, count:].any()
-            seen[id] = count
-    assert shapes == {2, 4, 6} and len(seen) == 30, "an epoch"
+            frame_counts[id] = count
+    assert shapes == {2, 4, 6} and len(frame_counts) == 30, "an epoch"
 
 
 def test_features_are_padded_to_buckets_too(train, data):
@@ -185,11 +185,11 @@ def test_evaluation_pads_a_batch_to_the_smallest_bucket_that_all_of_it_fit_into(
     ]
     assert [batch["frames"].shape[1] for batch in shards[0]] == [2, 4, 6] * 5
     for wanted, *parts in zip(plain_batches, *shards, strict=True):
-        found = joined([{name: part[name] for name in ("frames", "frame_mask", "ids")} for part in parts])
-        t = found["frames"].shape[1]
-        np.testing.assert_array_equal(found["frames"], wanted["frames"][:, :t])
-        np.testing.assert_array_equal(found["frame_mask"], wanted["frame_mask"][:, :t])
-        assert list(found["ids"]) == wanted["ids"]
+        padded = joined([{name: part[name] for name in ("frames", "frame_mask", "ids")} for part in parts])
+        t = padded["frames"].shape[1]
+        np.testing.assert_array_equal(padded["frames"], wanted["frames"][:, :t])
+        np.testing.assert_array_equal(padded["frame_mask"], wanted["frame_mask"][:, :t])
+        assert list(padded["ids"]) == wanted["ids"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("buckets", (2, 6)), ("curriculum", ((0, {"hard": 0.1}),))])

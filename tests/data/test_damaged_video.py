@@ -70,9 +70,9 @@ def test_a_clock_that_runs_for_years_is_told(tmp_path):
 
 def test_pixels_that_are_absurdly_wide_are_taken_for_square(tmp_path):
     path = write_video(tmp_path / "a.mp4", FIFTH[:3], pixel_shape=Fraction(2, 1))
-    content, told = path.read_bytes(), b"pasp" + struct.pack(">II", 2, 1)
-    assert told in content
-    path.write_bytes(content.replace(told, b"pasp" + struct.pack(">II", 50_000, 1)))
+    content, box = path.read_bytes(), b"pasp" + struct.pack(">II", 2, 1)
+    assert box in content
+    path.write_bytes(content.replace(box, b"pasp" + struct.pack(">II", 50_000, 1)))
     video = VideoFile(path)
     (shown,) = video.frames_at([0.0])
     assert pixels(video.jpeg(shown.frame, PICTURE)).shape == (96, 192, 3)

@@ -78,17 +78,17 @@ def test_the_brightest_sample_of_a_pgm_is_white(maxval):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    depth=st.sampled_from([1, 2, 4, 8, 16]), colour=st.booleans(), seed=st.integers(0, 99), from_image=st.booleans(),
+    depth=st.sampled_from([1, 2, 4, 8, 16]), color=st.booleans(), seed=st.integers(0, 99), from_image=st.booleans(),
     interlaced=st.just(False),
 )  # fmt: skip
-def test_the_transparent_value_of_a_png_shows_white(depth, colour, seed, from_image, interlaced):
-    depth = max(depth, 8) if colour else depth
+def test_the_transparent_value_of_a_png_shows_white(depth, color, seed, from_image, interlaced):
+    depth = max(depth, 8) if color else depth
     rng = np.random.default_rng(seed)
-    values = rng.integers(0, 2**depth, (4, 3 if colour else 1))
+    values = rng.integers(0, 2**depth, (4, 3 if color else 1))
     values[1] = values[0] ^ 1  # nearly the transparent value
     squares = values[rng.integers(0, 4, (3, 4))].repeat(16, 0).repeat(16, 1)
     transparent = png_chunk(b"tRNS", values[0].astype(">u2").tobytes())
-    data = png(64, 48, depth, 2 if colour else 0, png_rows(squares, depth), before=transparent)
+    data = png(64, 48, depth, 2 if color else 0, png_rows(squares, depth), before=transparent)
     expected = squares >> (depth - 8) if depth >= 8 else squares * 255 // (2**depth - 1)
     expected = np.where((squares == values[0]).all(-1, keepdims=True), WHITE, expected)
     shown = np.asarray(

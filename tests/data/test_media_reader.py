@@ -68,11 +68,11 @@ def encoded(monkeypatch) -> list:
 
 def test_frames_that_are_not_looked_at_are_not_encoded(tmp_path, encoded):
     path = write_video(tmp_path / "a.mp4", np.arange(400) / 10)
-    seen = MediaReader(MediaSettings(), 5.0, 4).read(path)
+    sample = MediaReader(MediaSettings(), 5.0, 4).read(path)
     assert len(encoded) == 4
-    assert [number_of(frame) for frame in seen.frames] == [50, 150, 250, 350]
-    np.testing.assert_allclose(seen.times, [5, 15, 25, 35], atol=1e-3)
-    assert (seen.start, seen.duration) == (0.0, pytest.approx(40.0))
+    assert [number_of(frame) for frame in sample.frames] == [50, 150, 250, 350]
+    np.testing.assert_allclose(sample.times, [5, 15, 25, 35], atol=1e-3)
+    assert (sample.start, sample.duration) == (0.0, pytest.approx(40.0))
 
 
 def test_a_video_is_read_part_by_part(tmp_path, encoded):

@@ -64,10 +64,10 @@ def test_rows_are_cut_into_batches_of_like_length_and_each_is_in_one(seed):
 @pytest.mark.parametrize(("count", "b"), [(13, 4), (12, 4), (100, 7), (16, 16)])
 def test_every_record_comes_once_an_epoch_but_for_fewer_than_a_batch_that_come_in_the_next(count, b):
     order, plain = make(pool(count), b=b), make(pool(count), b=b, buckets=())
-    seen, wanted = (picked(one, range(5 * count // b), b) for one in (order, plain))
+    drawn, wanted = (picked(one, range(5 * count // b), b) for one in (order, plain))
     for epoch in range(1, 6):
         done = epoch * count // b * b
-        times = collections.Counter(seen[:done])
+        times = collections.Counter(drawn[:done])
         assert len(times) == count or epoch == 1
         assert {epoch} <= set(times.values()) <= {epoch - 1, epoch}
         assert count * epoch - times.total() < b
@@ -141,7 +141,9 @@ def test_each_seed_and_each_stage_has_its_own_order():
 
     orders = [epoch(seed, first, buckets) for seed in (0, 1) for first in (0, 10, 20) for buckets in ((), BUCKETS)]
     assert len(set(orders)) == 12
-    assert {tuple(sorted(seen)) for seen in orders} == {tuple((0, index + 100) for index in range(40))}, "each an epoch"
+    assert {tuple(sorted(order)) for order in orders} == {tuple((0, index + 100) for index in range(40))}, (
+        "each an epoch"
+    )
 
 
 # ---- Mixtures and halves
@@ -149,8 +151,8 @@ def test_each_seed_and_each_stage_has_its_own_order():
 
 @pytest.mark.parametrize("buckets", [(), BUCKETS])
 def test_a_mixture_keeps_to_its_weights(buckets):
-    seen = picked(make(pool(70), pool(50, 1, weight=3.0), buckets=buckets), range(90))
-    assert abs(np.mean([number for number, _ in seen]) - 0.75) < 0.01
+    drawn = picked(make(pool(70), pool(50, 1, weight=3.0), buckets=buckets), range(90))
+    assert abs(np.mean([number for number, _ in drawn]) - 0.75) < 0.01
 
 
 @pytest.mark.parametrize("buckets", [(), BUCKETS])
@@ -158,20 +160,20 @@ def test_a_mixture_keeps_to_its_weights(buckets):
 def test_a_stage_draws_its_share_of_hard_records_and_each_once_an_epoch_of_its_half(hard, buckets):
     members = pool(80)
     harder = set(halves(hardness(members.sizes))[1] + 100)
-    seen = [index for _, index in picked(make(members, of=stages({"hard": hard}, buckets=buckets)), range(100))]
-    assert abs(np.mean([index in harder for index in seen]) - hard) < 0.01
+    drawn = [index for _, index in picked(make(members, of=stages({"hard": hard}, buckets=buckets)), range(100))]
+    assert abs(np.mean([index in harder for index in drawn]) - hard) < 0.01
     if not buckets:
-        for batch in np.reshape(seen, (-1, 4)):
+        for batch in np.reshape(drawn, (-1, 4)):
             assert abs(sum(index in harder for index in batch) - 4 * hard) <= 1
         for half in (harder, set(range(100, 180)) - harder):
-            of_half = [index for index in seen if index in half]
+            of_half = [index for index in drawn if index in half]
             for first in range(0, len(of_half) - 39, 40):
                 assert set(of_half[first : first + 40]) == half
 
 
 def test_the_hard_half_is_long_and_tells_of_much():
-    found = {"seconds": [1, 9, 5, 5], "words": [3, 8, 2, 9], "event": [1, 6, 1, 4], "frames": [2, 18, 10, 10]}
-    scores = hardness({name: np.asarray(values) for name, values in found.items()})
+    measures = {"seconds": [1, 9, 5, 5], "words": [3, 8, 2, 9], "event": [1, 6, 1, 4], "frames": [2, 18, 10, 10]}
+    scores = hardness({name: np.asarray(values) for name, values in measures.items()})
     assert np.argsort(scores).tolist() == [0, 2, 3, 1]
     easier, harder = halves(scores)
     assert (easier.tolist(), harder.tolist()) == ([0, 2], [1, 3])

@@ -51,19 +51,19 @@ def test_every_format_shows_the_same_picture(kind, mode, options):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
-def test_grey_becomes_rgb_of_three_equal_channels(kind):
+def test_gray_becomes_rgb_of_three_equal_channels(kind):
     result = np.asarray(decoded(photo_to_jpeg(encode(picture(40, 40).convert("L"), kind), SETTINGS)), int)
     assert np.abs(result - result[..., :1]).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_keeps_its_brightness(kind):
+def test_sixteen_bit_gray_keeps_its_brightness(kind):
     ramp = np.linspace(0, 65535, 64)[None].repeat(48, 0).astype(np.uint16)
     result = np.asarray(decoded(photo_to_jpeg(encode(Image.fromarray(ramp), kind), SETTINGS)), int)
     assert np.abs(result[..., 0] - (ramp >> 8)).max() < 6
 
 
-def test_sixteen_bit_colour_keeps_its_colours():
+def test_sixteen_bit_color_keeps_its_colors():
     pixels = np.asarray(picture(48, 48), np.uint16) * 257
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     result = decoded(photo_to_jpeg(png(48, 48, 16, 2, rows), SETTINGS))
@@ -88,7 +88,7 @@ def test_palette_transparency_is_put_on_white():
 
 
 def test_an_animation_gives_its_first_frame():
-    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (32, 32), color) for color in ("red", "blue")]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert np.asarray(decoded(photo_to_jpeg(data, SETTINGS)), int)[16, 16].argmax() == 0
 
@@ -123,7 +123,7 @@ def test_a_small_jpeg_keeps_its_bytes(options):
         encode(picture(60, 40), "PNG"),
         encode(picture(60, 40)) + bytes(100_000),  # mostly not the picture
     ],
-    ids=["large", "grey", "cmyk", "png", "junk"],
+    ids=["large", "gray", "cmyk", "png", "junk"],
 )
 def test_other_files_are_written_anew(data):
     assert photo_to_jpeg(data, SETTINGS) != data

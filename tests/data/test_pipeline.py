@@ -61,9 +61,9 @@ def ids(iterator, count: int) -> list[str]:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 13, 20])
 def test_every_record_comes_once_an_epoch_also_across_batches(train, batch_size):
-    seen = ids(train(records(13), batch_size=batch_size), -(-39 // batch_size))
+    drawn = ids(train(records(13), batch_size=batch_size), -(-39 // batch_size))
     for epoch in range(3):
-        assert sorted(seen[13 * epoch : 13 * epoch + 13]) == sorted(f"r{i}" for i in range(13))
+        assert sorted(drawn[13 * epoch : 13 * epoch + 13]) == sorted(f"r{i}" for i in range(13))
 
 
 def test_each_epoch_and_each_seed_has_its_own_order(train):
@@ -85,9 +85,9 @@ def test_processes_interleave_to_the_same_global_batches(train, data, count):
 
 def test_a_mixture_keeps_to_its_weights_and_each_part_to_its_epochs(train):
     mixed = train(records(70), records(50, start=100), parts=["a@train*3", "b@train"], batch_size=10)
-    seen = [int(id[1:]) for id in ids(mixed, 28)]
-    first, second = [n for n in seen if n < 100], [n for n in seen if n >= 100]
-    assert abs(len(first) / len(seen) - 0.75) < 0.01
+    numbers = [int(id[1:]) for id in ids(mixed, 28)]
+    first, second = [n for n in numbers if n < 100], [n for n in numbers if n >= 100]
+    assert abs(len(first) / len(numbers) - 0.75) < 0.01
     for part, size in ((first, 70), (second, 50)):
         assert all(len(set(part[i : i + size])) == len(part[i : i + size]) for i in range(0, len(part), size))
 
@@ -232,8 +232,8 @@ def test_shuffled_frames_come_in_another_order_at_the_times_of_the_right_one(tra
 def test_training_draws_all_views_of_features_and_evaluation_the_first(train, data, vocabulary):
     data.features = True
     source = Source(with_features(i) for i in range(4))
-    seen = {float(v) for batch in take(train(source), 12) for v in batch["features"][:, 0, 0, 0]}
-    assert seen == {10.0 * i + view for i in range(4) for view in range(3)}
+    values = {float(v) for batch in take(train(source), 12) for v in batch["features"][:, 0, 0, 0]}
+    assert values == {10.0 * i + view for i in range(4) for view in range(3)}
     (batch,) = make_eval_batches("d@val", vocabulary, data, batch_size=4, source=source)
     np.testing.assert_array_equal(batch["features"][:, 0, 0, 0], [0, 10, 20, 30])
     assert batch["features"].dtype == np.float16 and "frames" not in batch
@@ -250,16 +250,16 @@ def test_evaluation_gives_every_record_once_in_order_and_marks_padding(vocabular
         for rows in np.arange(4).reshape(count, -1)
     ]
     assert [len(batches) for batches in shards] == [3] * count
-    seen = []
+    evaluated = []
     for parts in zip(*shards, strict=True):
         for batch in parts:
             assert batch["frames"].shape == (4 // count, 1, 16, 16, 3)
             for row in np.flatnonzero(batch["valid"]):
-                seen.append(batch["ids"][row])
-                spoken = [c for c in source[len(seen) - 1].captions if c.lang == "de"]
+                evaluated.append(batch["ids"][row])
+                spoken = [c for c in source[len(evaluated) - 1].captions if c.lang == "de"]
                 assert batch["references"][row]["de"] == [c.text for c in spoken]
             assert not batch["frames"][~batch["valid"]].any()
-    assert seen == [r.id for r in source]
+    assert evaluated == [r.id for r in source]
 
 
 def test_evaluation_is_the_same_every_time(vocabulary, data):
@@ -302,7 +302,7 @@ def test_a_language_without_a_token_is_an_error(train, data):
 
 def test_features_that_are_missing_are_an_error(train, data):
     data.features = True
-    with pytest.raises(DataError, match="data_prep features"):
+    with pytest.raises(DataError, match="capjax prepare features"):
         train(records(3))
 
 

@@ -208,7 +208,7 @@ def test_features_are_a_view_of_what_was_read():
 
 
 def test_no_dataset_is_a_clear_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="python -m data_prep"):
+    with pytest.raises(FileNotFoundError, match="capjax prepare"):
         RecordSource(tmp_path, "train")
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_missing_or_cut_short_is_named(tmp_path, left):
         file.write_bytes(whole[:left])
     source = RecordSource(folder, "train")
     assert [source[i].id for i in range(3)] == ["a0", "a1", "a2"]
-    with pytest.raises(ValueError, match=rf"{re.escape(str(file))} is missing, cut short or damaged .*data_prep"):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(file))} is missing, cut short or damaged .*capjax prepare"):
         source[3]
 
 
@@ -241,7 +241,7 @@ def test_metadata_that_are_missing_or_cut_short_are_named(tmp_path, name, left):
     (folder / name).unlink()
     if left is not None:
         (folder / name).write_bytes(whole[:left])
-    with pytest.raises((FileNotFoundError, ValueError), match=f"{folder}: .*{name} .*missing.*data_prep"):
+    with pytest.raises((FileNotFoundError, ValueError), match=f"{folder}: .*{name} .*missing.*capjax prepare"):
         RecordSource(folder, "train")
 
 

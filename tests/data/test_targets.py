@@ -30,10 +30,10 @@ def record(*captions, **more) -> Record:
 
 
 def data(**more) -> SimpleNamespace:
-    known = {"task": "dense", "time_bins": 0, "languages": ("en",), "language_weights": {}, "max_events": 4,
+    settings = {"task": "dense", "time_bins": 0, "languages": ("en",), "language_weights": {}, "max_events": 4,
              "captions_per_item": 1,
              "target_len": 30}  # fmt: skip
-    return SimpleNamespace(**known | more)
+    return SimpleNamespace(**settings | more)
 
 
 def fill(targets, one: Record, seed: int = 0) -> dict:
@@ -74,11 +74,11 @@ def test_events_are_told_in_order_with_the_nearest_moments():
 def test_each_draw_has_the_events_of_one_set_and_one_language():
     targets = TimedTextTargets(PIECES, data(time_bins=21, languages=("en", "de"), captions_per_item=20, target_len=60))
     row = fill(targets, record(*EVENTS))
-    told = [[e.text for e in targets.time_tokens.decode(learned(row, k), 10.0)] for k in range(20)]
+    draws = [[e.text for e in targets.time_tokens.decode(learned(row, k), 10.0)] for k in range(20)]
     sets = [[TEXTS[0], TEXTS[2], TEXTS[1]], [TEXTS[4]], [TEXTS[3]]]
-    assert all(events in sets for events in told)
-    assert {str(events) for events in told} == set(map(str, sets))
-    for k, events in enumerate(told):
+    assert all(events in sets for events in draws)
+    assert {str(events) for events in draws} == set(map(str, sets))
+    for k, events in enumerate(draws):
         assert row["target"][k, :3].tolist() == PIECES.prefix("de" if events == sets[2] else "en", "dense")
 
 
@@ -145,10 +145,10 @@ def test_a_language_is_drawn_by_its_weight():
 
 def test_references_keep_their_annotation_sets_and_have_the_videos_times():
     one = record(*EVENTS, event(0, 1, TEXTS[0], set=3), RecordCaption("a whole"), start=100.0)
-    found = references(one, EventSetTargets(PIECES, data(languages=("en", "de"))))
-    assert {lang: list(sets) for lang, sets in found.items()} == {"de": [0], "en": [0, 1, 3]}
-    assert found["en"][0] == [(106, 108, TEXTS[1]), (101, 104, TEXTS[0]), (106, 107, TEXTS[2])]
-    assert found["en"][3] == [(100, 101, TEXTS[0])]
+    by_language = references(one, EventSetTargets(PIECES, data(languages=("en", "de"))))
+    assert {lang: list(sets) for lang, sets in by_language.items()} == {"de": [0], "en": [0, 1, 3]}
+    assert by_language["en"][0] == [(106, 108, TEXTS[1]), (101, 104, TEXTS[0]), (106, 107, TEXTS[2])]
+    assert by_language["en"][3] == [(100, 101, TEXTS[0])]
 
 
 def test_a_summary_is_asked_for_by_its_token():

@@ -14,7 +14,7 @@ SCALE, ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Smooth colours with some detail in the brightness, as in a photo."""
+    """Smooth colors with some detail in the brightness, as in a photo."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
     fine = Image.fromarray(rng.integers(0, 256, (36, 48), dtype=np.uint8)).convert("RGB")
@@ -59,9 +59,9 @@ def test_the_evaluation_view_shows_every_corner():
         pixels[slice(0, 40) if row == 0 else slice(-40, None), slice(0, 60) if column == 0 else slice(-60, None)] = (
             value
         )
-    seen = view(to_jpeg(Image.fromarray(pixels)), 128)
+    pixels_seen = view(to_jpeg(Image.fromarray(pixels)), 128)
     for (row, column), value in corners.items():
-        assert abs(int(seen[row, column].mean()) - value) < 12
+        assert abs(int(pixels_seen[row, column].mean()) - value) < 12
 
 
 def test_reading_and_writing_twice_gives_the_same_bytes():
@@ -83,10 +83,10 @@ def test_every_kind_of_jpeg_is_read(options):
     assert difference(view(jpeg, 96), exact(jpeg, 96)) < 2.5
 
 
-def test_grey_becomes_three_equal_channels():
-    seen = view(to_jpeg(picture(200, 300).convert("L")), 96)
-    assert seen.shape == (96, 96, 3)
-    assert (seen == seen[..., :1]).all()
+def test_gray_becomes_three_equal_channels():
+    rgb = view(to_jpeg(picture(200, 300).convert("L")), 96)
+    assert rgb.shape == (96, 96, 3)
+    assert (rgb == rgb[..., :1]).all()
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(50)])
@@ -127,9 +127,9 @@ def test_random_boxes_keep_to_the_asked_area_and_aspect():
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 10**6))
 def test_a_picture_of_any_size_can_be_trained_on(height, width, seed):
     jpeg = to_jpeg(Image.new("RGB", (width, height), (200, 30, 60)))
-    seen = training_view(jpeg, 16, np.random.default_rng(seed), scale=SCALE, aspect=ASPECT)
-    assert seen.shape == (16, 16, 3)
-    assert difference(seen, np.broadcast_to([200, 30, 60], seen.shape)) < 6
+    crop = training_view(jpeg, 16, np.random.default_rng(seed), scale=SCALE, aspect=ASPECT)
+    assert crop.shape == (16, 16, 3)
+    assert difference(crop, np.broadcast_to([200, 30, 60], crop.shape)) < 6
 
 
 def test_a_training_view_follows_from_its_generator():
@@ -157,8 +157,8 @@ def test_left_stays_left_unless_flips_are_asked_for():
 
 def test_a_scale_of_one_is_the_evaluation_view():
     jpeg = to_jpeg(picture(240, 320))
-    seen = training_view(jpeg, 64, np.random.default_rng(0), scale=(1.0, 1.0), aspect=ASPECT)
-    np.testing.assert_array_equal(seen, view(jpeg, 64))
+    crop = training_view(jpeg, 64, np.random.default_rng(0), scale=(1.0, 1.0), aspect=ASPECT)
+    np.testing.assert_array_equal(crop, view(jpeg, 64))
 
 
 def test_a_crop_is_close_to_the_exact_one_on_photos(shared_data):
@@ -168,7 +168,7 @@ def test_a_crop_is_close_to_the_exact_one_on_photos(shared_data):
     rng, ratios = np.random.default_rng(0), []
     for jpeg in photos * 3:
         box = random_box(rng, *jpeg_size(jpeg), scale=SCALE, aspect=ASPECT)
-        seen, want = view(jpeg, 160, box).astype(float), exact(jpeg, 160, box).astype(float)
-        assert difference(seen, want) < 14
-        ratios.append(np.abs(np.diff(seen, axis=1)).mean() / np.abs(np.diff(want, axis=1)).mean())
+        crop, want = view(jpeg, 160, box).astype(float), exact(jpeg, 160, box).astype(float)
+        assert difference(crop, want) < 14
+        ratios.append(np.abs(np.diff(crop, axis=1)).mean() / np.abs(np.diff(want, axis=1)).mean())
     assert 0.85 < np.mean(ratios) < 1.25

@@ -62,11 +62,11 @@ def test_at_each_moment_the_frame_on_the_screen_is_given_once(tmp_path, suffix, 
     assert video.frames == 100
     assert video.duration == pytest.approx(4.0, abs=0.05)
     moments = np.arange(0, video.duration - 0.03, 0.5)
-    found = frames_at(video, moments)
+    frames = frames_at(video, moments)
     if suffix == "avi":  # which has no presentation times: a delay of the decoder's frame or two
-        assert [number for _, number, _ in found] == pytest.approx([moment * 25 for moment in moments], abs=2)
+        assert [number for _, number, _ in frames] == pytest.approx([moment * 25 for moment in moments], abs=2)
     else:
-        same(found, expected(FIFTH, moments))
+        same(frames, expected(FIFTH, moments))
 
 
 @settings(max_examples=25, deadline=None)
@@ -160,7 +160,7 @@ def test_a_frame_gives_the_same_bytes_each_time(tmp_path, turn):
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p", "gray"])
-def test_ten_bits_and_other_colours_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
+def test_ten_bits_and_other_colors_come_out_as_eight_bit_rgb(tmp_path, pix_fmt):
     video = VideoFile(write_video(tmp_path / "a.mkv", FIFTH[:3], codec="ffv1", pix_fmt=pix_fmt, options={}))
     shown = next(video.frames_at([0.08]))
     picture = numbered(2)
@@ -239,8 +239,8 @@ def test_noise_in_the_middle_loses_no_more_than_what_builds_on_it(tmp_path):
     middle = len(data) // 2
     data[middle : middle + 600] = np.random.default_rng(0).bytes(600)
     path.write_bytes(bytes(data))
-    found = frames_at(VideoFile(path), np.arange(0, 3.9, 0.2))
-    assert sum(number == round(time * 25) for time, number, _ in found) >= 16
+    frames = frames_at(VideoFile(path), np.arange(0, 3.9, 0.2))
+    assert sum(number == round(time * 25) for time, number, _ in frames) >= 16
 
 
 def test_a_name_is_only_a_name(tmp_path):

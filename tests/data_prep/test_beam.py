@@ -42,9 +42,9 @@ def photos(make_jsonl):
 
 def test_two_beam_workers_write_the_bytes_of_one_process(photos, tmp_path, capsys):
     assert build(photos, tmp_path / "alone", "--workers", "1") == 0
-    told = capsys.readouterr().out.splitlines()[:-2]  # the last two name the folder and the time
+    output = capsys.readouterr().out.splitlines()[:-2]  # the last two name the folder and the time
     assert build(photos, tmp_path / "beam", *BEAM) == 0
-    assert capsys.readouterr().out.splitlines()[:-2] == told
+    assert capsys.readouterr().out.splitlines()[:-2] == output
     assert contents(tmp_path / "beam") == contents(tmp_path / "alone")
     report = json.loads((tmp_path / "beam" / "report.json").read_text())
     assert report["photos"] == {"found": 420, "bad": 4}
@@ -78,14 +78,14 @@ def test_videos_are_written_alike(tmp_path):
 
 
 def test_too_much_bad_input_is_told_as_ever(photos, tmp_path, capsys):
-    told = []
+    failures = []
     for name, options in (("alone", ["--workers", "1"]), ("beam", BEAM)):
         assert build(photos, tmp_path / name, "--max-bad", "0.005", *options) == 1
         errors = capsys.readouterr().err
-        message = errors[errors.index("python -m data_prep jsonl:") :].replace(f"/{name}.partial", "/out.partial")
-        told.append((message, (tmp_path / f"{name}.partial/report.json").read_bytes()))
-    assert told[0] == told[1]
-    assert "4 of 420 photos are bad" in told[0][0]
+        message = errors[errors.index("capjax prepare jsonl:") :].replace(f"/{name}.partial", "/out.partial")
+        failures.append((message, (tmp_path / f"{name}.partial/report.json").read_bytes()))
+    assert failures[0] == failures[1]
+    assert "4 of 420 photos are bad" in failures[0][0]
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_worker_that_cannot_write_fails_the_job_in_a_line(photos, tmp_path):
     limited = f"ulimit -f 20; exec {sys.executable} -m data_prep jsonl --input {photos} --output {tmp_path / 'out'}"
     done = subprocess.run(["bash", "-c", f"{limited} {' '.join(BEAM)}"], capture_output=True, text=True)
     assert done.returncode == 1
-    last = done.stderr[done.stderr.rindex("python -m data_prep jsonl:") :]
+    last = done.stderr[done.stderr.rindex("capjax prepare jsonl:") :]
     assert "the Beam job failed" in last
     assert "File too large" in last
     assert "Traceback" not in last
@@ -202,7 +202,7 @@ def test_a_service_that_has_no_workers_is_told_in_a_line(photos, tmp_path, job_s
     workers = ["--environment_type=PROCESS", '--environment_config={"command": "/nowhere"}']
     assert build(photos, tmp_path / "out", *service, *workers) == 1
     errors = capsys.readouterr().err
-    last = errors[errors.rindex("python -m data_prep jsonl:") :]
+    last = errors[errors.rindex("capjax prepare jsonl:") :]
     assert "the Beam job failed: KeyError: 'beam:env:process:v1'" in last
     assert f"Its workers must see {tmp_path / 'out.partial'} under this name" in last
 

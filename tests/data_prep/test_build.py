@@ -194,24 +194,24 @@ def with_bad_photos(make_jsonl):
 
 def test_bad_input_is_skipped_counted_and_listed(tmp_path, with_bad_photos):
     build(with_bad_photos, tmp_path / "out", max_bad=0.05)
-    told = report(tmp_path / "out")
-    assert told["finished"]
+    reported = report(tmp_path / "out")
+    assert reported["finished"]
     odd = ("damaged", "duplicate_id", "empty_caption", "empty_file", "missing_photo", "no_caption", "not_an_image")
-    assert told["kinds"] == dict.fromkeys(sorted([*odd, "same_file", "two_splits", "unknown_split"]), 1) | {
+    assert reported["kinds"] == dict.fromkeys(sorted([*odd, "same_file", "two_splits", "unknown_split"]), 1) | {
         "same_file": 2
     }
-    assert told["photos"] == {"found": 387, "bad": 7}
-    assert told["captions"] == {"found": 769, "bad": 1}
-    lines = [(problem["line"], problem["kind"]) for problem in told["problems"]]
+    assert reported["photos"] == {"found": 387, "bad": 7}
+    assert reported["captions"] == {"found": 769, "bad": 1}
+    lines = [(problem["line"], problem["kind"]) for problem in reported["problems"]]
     assert sorted(lines) == [
         (381, "missing_photo"), (382, "empty_file"), (383, "damaged"), (384, "not_an_image"), (385, "two_splits"),
         (386, "no_caption"), (387, "unknown_split"), (388, "empty_caption"), (388, "same_file"), (389, "same_file"),
         (390, "duplicate_id"),
     ]  # fmt: skip
-    assert {problem["file"] for problem in told["problems"]} == {"captions.jsonl"}
+    assert {problem["file"] for problem in reported["problems"]} == {"captions.jsonl"}
     counts = {split: len(RecordSource(tmp_path / "out", split)) for split in ("train", "val")}
-    assert counts == {split: told["splits"][split]["photos"] for split in counts} == {"train": 342, "val": 38}
-    assert told["splits"]["train"]["captions"] == {"en": 2 * 342 + 3}
+    assert counts == {split: reported["splits"][split]["photos"] for split in counts} == {"train": 342, "val": 38}
+    assert reported["splits"]["train"]["captions"] == {"en": 2 * 342 + 3}
 
 
 def test_a_photo_that_may_not_be_read_is_not_taken_for_a_misspelled_name(tmp_path, make_photos):
@@ -251,9 +251,9 @@ def test_too_much_bad_input_fails_and_leaves_no_dataset(tmp_path, with_bad_photo
         build(with_bad_photos, tmp_path / "out")
     assert_no_dataset(tmp_path / "out")
     assert str(tmp_path / "out.partial" / "report.json") in str(error.value)
-    told = report(tmp_path / "out.partial")
-    assert not told["finished"]
-    assert told["photos"]["bad"] > 3
+    reported = report(tmp_path / "out.partial")
+    assert not reported["finished"]
+    assert reported["photos"]["bad"] > 3
 
 
 @pytest.mark.parametrize(("bad", "fine"), [(3, True), (4, False)])

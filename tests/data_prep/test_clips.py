@@ -90,13 +90,13 @@ def test_windows_cover_all_and_every_event_is_in_one_with_its_true_times(duratio
     for one, following in zip(clips, clips[1:], strict=False):
         assert one.end - one.start == pytest.approx(min(window, duration))
         assert one.end - following.start >= share * window - 1e-3
-    found = {
+    events_of_windows = {
         (c.text, round(c.start + clip.offset, 3), round(c.end + clip.offset, 3))
         for clip in clips
         for c in clip.captions
     }
     wanted = {(c.text, round(c.start, 3), round(c.end, 3)) for c in captions + full}
-    near = sorted(found), sorted(wanted)
+    near = sorted(events_of_windows), sorted(wanted)
     assert len(near[0]) == len(near[1])
     for a, b in zip(*near, strict=True):
         assert a[0] == b[0]

@@ -1,4 +1,4 @@
-"""`python -m data_prep`."""
+"""`capjax prepare`."""
 
 import json
 import subprocess
@@ -14,9 +14,9 @@ from data_prep.readers import READERS
 def test_a_folder_of_photos_and_a_caption_file(tmp_path, make_jsonl, capsys):
     folder = make_jsonl(20)
     assert main(["jsonl", "--input", str(folder), "--output", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr().out
-    assert "train         18 photos   captions: 36 in en" in told
-    assert "photos/s" in told
+    output = capsys.readouterr().out
+    assert "train         18 photos   captions: 36 in en" in output
+    assert "photos/s" in output
     assert len(RecordSource(tmp_path / "out", "train")) == 18
 
 
@@ -61,9 +61,9 @@ def test_an_unknown_name_gets_the_nearest(capsys):
 
 def test_the_overview_has_every_name(capsys):
     assert main(["--help"]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in (*READERS.names(), "vocabulary", "features"):
-        assert f"\n  {name} " in told
+        assert f"\n  {name} " in output
 
 
 @pytest.mark.parametrize("name", ["coco", "csv", "flickr30k", "flickr8k", "jsonl", "karpathy", "shapes", "vocabulary"])

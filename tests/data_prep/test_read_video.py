@@ -113,10 +113,10 @@ def test_a_file_that_goes_away_while_it_is_read_is_a_problem_of_each_clip(path, 
     gone.write_bytes(path.read_bytes())
     index = VideoFile(gone)
     gone.unlink()
-    found = list(
+    problems = list(
         media._read_clips(index, (), [item(gone, "1"), item(gone, "2")], AS_USUAL, lambda share: None, tmp_path / "s")
     )
-    assert [(problem.kind, problem.id) for problem in found] == [("damaged", "1"), ("damaged", "2")]
+    assert [(problem.kind, problem.id) for problem in problems] == [("damaged", "1"), ("damaged", "2")]
 
 
 def test_every_share_of_the_work_is_told_once(path, tmp_path):
@@ -134,11 +134,11 @@ class Killed(Exception):
 def test_an_interrupted_long_video_goes_on_where_it_stood(path, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(media, "_LONG", 4)
     whole = read([item(path)], tmp_path / "whole")
-    told = [0.0]
+    progress = [0.0]
 
     def stop(share):
-        told[0] += share
-        if told[0] > 0.5:
+        progress[0] += share
+        if progress[0] > 0.5:
             raise Killed
 
     with pytest.raises(Killed):
@@ -161,10 +161,10 @@ def test_the_bar_gets_to_its_end_whatever_could_not_be_had(path, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     items = (item(tmp_path / "bad.mp4", "1"), item(tmp_path / "bad.mp4", "2"), item(path, "3"))
     shard = Shard(tmp_path / "shard", tmp_path / "shard.json", "fingerprint", tmp_path / "frames", items, AS_USUAL)
-    told = []
-    made = list(make_records(shard, told.append))
+    shares = []
+    made = list(make_records(shard, shares.append))
     assert [isinstance(one, Problem) for one in made] == [True, True, False]
-    assert sum(told) == pytest.approx(3)
+    assert sum(shares) == pytest.approx(3)
 
 
 def test_what_a_cut_file_lacks_is_told_and_the_rest_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""`python -m data_prep vocabulary`: a dataset's captions to a vocabulary."""
+"""`capjax prepare vocabulary`: a dataset's captions to a vocabulary."""
 
 import pytest
 
@@ -37,9 +37,9 @@ def test_a_dataset_to_a_vocabulary(dataset, tmp_path, capsys):
 def test_languages_are_chosen_or_reserved(dataset, tmp_path, capsys):
     options = ("--languages", "DE,pt_br", "--time-tokens", "3", "--lowercase")
     assert command(dataset, tmp_path / "v.model", *options) == 0
-    told = capsys.readouterr().err
-    assert "tokens from captions: 180 in de\n" in told
-    assert "reserved, without captions: pt-BR" in told
+    output = capsys.readouterr().err
+    assert "tokens from captions: 180 in de\n" in output
+    assert "reserved, without captions: pt-BR" in output
     vocabulary = Vocabulary.load(tmp_path / "v.model")
     assert (vocabulary.languages, vocabulary.num_time_tokens, vocabulary.lowercase) == (["de", "pt-BR"], 3, True)
 

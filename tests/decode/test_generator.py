@@ -29,9 +29,9 @@ def test_devices_that_share_a_batch_exchange_nothing_but_whether_all_have_ended(
         "mesh.data=8", "mesh.fsdp=1", "mesh.tensor=1", "train.batch_size=16", "eval.batch_size=16", *settings
     )
     program = lower(config, make_mesh(config.mesh), "decode").lowered.compile().as_text()
-    found = [line for line in program.splitlines() if EXCHANGES.search(line)]
-    assert found
-    for line in found:
+    exchanges = [line for line in program.splitlines() if EXCHANGES.search(line)]
+    assert exchanges
+    for line in exchanges:
         assert re.search(r"= pred\[\]\S* all-reduce\(", line), line
 
 

@@ -100,7 +100,7 @@ def test_greedy_search_takes_the_best_piece_that_can_still_end_well():
     b, longest = 300, 6
     tables = np.random.default_rng(0).normal(size=(b, longest, 8, 8)).astype(np.float32) * 2
     grammar = EventGrammar(SMALL, 8, P, longest)
-    found = jax.jit(
+    decoded = jax.jit(
         lambda tables: greedy_search(
             grammar.constrain(logits_of(tables)),
             (grammar.start(b, 1), ()),
@@ -110,7 +110,7 @@ def test_greedy_search_takes_the_best_piece_that_can_still_end_well():
             pad_id=PAD,
         )  # fmt: skip
     )(tables)
-    found = jax.tree.map(np.asarray, found)
+    decoded = jax.tree.map(np.asarray, decoded)
     for item in range(b):
         pieces: tuple[int, ...] = ()
         while EOS not in pieces:
@@ -118,8 +118,8 @@ def test_greedy_search_takes_the_best_piece_that_can_still_end_well():
             logits = tables[item, (P - 1 + len(pieces)) % longest, before]
             able = [piece for piece in range(8) if (*pieces, piece) in beginnings(longest)]
             pieces = (*pieces, max(able, key=lambda piece: logits[piece]))
-        assert tuple(found.tokens[item, 0, : len(pieces)]) == pieces
-    assert len({bytes(row) for row in found.tokens}) > 20
+        assert tuple(decoded.tokens[item, 0, : len(pieces)]) == pieces
+    assert len({bytes(row) for row in decoded.tokens}) > 20
 
 
 WAYS = {
@@ -143,13 +143,13 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
     rng = np.random.default_rng(max_len)
     liked = np.zeros(pieces.size)
     liked[times.ids], liked[pieces.blank_ids], liked[EOS] = 3.0, 2.0, 2.0
-    favour = jnp.asarray(rng.normal(size=(b, 4, pieces.size)) * 2 + liked, jnp.float32)
+    favored = jnp.asarray(rng.normal(size=(b, 4, pieces.size)) * 2 + liked, jnp.float32)
 
     def step_fn(tokens, index, state):
-        return favour[jnp.arange(b)[:, None], (index + tokens) % 4], state
+        return favored[jnp.arange(b)[:, None], (index + tokens) % 4], state
 
     grammar = EventGrammar(times, pieces.size, P, max_len)
-    found = jax.jit(
+    decoded = jax.jit(
         lambda: find(
             grammar.constrain(step_fn),
             (grammar.start(b, rows), ()),
@@ -159,11 +159,11 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
             pad_id=PAD,
         )  # fmt: skip
     )()
-    tokens, log_probs, per_token = map(np.asarray, (found.tokens, found.log_probs, found.token_log_probs))
-    told, there = 0, np.isfinite(log_probs)  # of what can be written there may be less than there are beams
-    assert there[:, 0].all()
-    np.testing.assert_allclose(per_token.sum(-1)[there], log_probs[there], rtol=1e-4, atol=1e-4)
-    for row, length in zip(tokens[there], np.asarray(found.lengths)[there], strict=True):
+    tokens, log_probs, per_token = map(np.asarray, (decoded.tokens, decoded.log_probs, decoded.token_log_probs))
+    num_events, exists = 0, np.isfinite(log_probs)  # of what can be written there may be less than there are beams
+    assert exists[:, 0].all()
+    np.testing.assert_allclose(per_token.sum(-1)[exists], log_probs[exists], rtol=1e-4, atol=1e-4)
+    for row, length in zip(tokens[exists], np.asarray(decoded.lengths)[exists], strict=True):
         assert row[length - 1] == EOS
         body = row[: length - 1].tolist()
         events = times.decode(row.tolist(), duration=10.0)
@@ -171,5 +171,5 @@ def test_whatever_the_model_every_output_is_a_list_of_events(times, way, max_len
         assert [event.start for event in events] == sorted(event.start for event in events)
         assert [place for event in events for place in event.positions] == list(range(len(body))), "none is left out"
         assert sum(piece in times.ids for piece in body) == 2 * len(events)
-        told += len(events)
-    assert told == 0 if max_len < 4 else told > b
+        num_events += len(events)
+    assert num_events == 0 if max_len < 4 else num_events > b

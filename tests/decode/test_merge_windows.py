@@ -21,11 +21,11 @@ def by_time(event: Event):
 def seen_in(windows, events) -> list[WindowEvents]:
     """What a model without fault finds in each window: what is to be seen there of each event, if half a second or more
     of it is."""
-    found = []
+    windows_with_events = []
     for start, end in windows:
         inside = [replace(e, start=max(e.start, start), end=min(e.end, end)) for e in events]
-        found.append(WindowEvents(start, end, [e for e in inside if e.end - e.start >= 0.5]))
-    return found
+        windows_with_events.append(WindowEvents(start, end, [e for e in inside if e.end - e.start >= 0.5]))
+    return windows_with_events
 
 
 times = st.tuples(st.integers(0, 900), st.integers(10, 300)).map(lambda t: (t[0] / 10, min((t[0] + t[1]) / 10, 100.0)))

@@ -22,8 +22,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """(language, text) of the fenced blocks of a page, those in lists included."""
-    found = re.findall(r"^( *)```(\w+)\n(.*?)^\1```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [(language, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)) for indent, language, text in found]
+    fences = re.findall(r"^( *)```(\w+)\n(.*?)^\1```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [(language, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)) for indent, language, text in fences]
 
 
 def installed(line: str) -> list[str]:

@@ -42,8 +42,8 @@ class Parrot:
 
     def events(self, params, batch_stats, batch, lang, *, key):
         return [
-            [Event(s - video[1], e - video[1], text, 0.5) for s, e, text in found or ()]
-            for video, found in zip(batch["videos"], batch["found"], strict=True)
+            [Event(s - video[1], e - video[1], text, 0.5) for s, e, text in predicted or ()]
+            for video, predicted in zip(batch["videos"], batch["found"], strict=True)
         ]
 
 
@@ -88,8 +88,8 @@ def test_scores_are_those_of_the_files_that_are_written(tmp_path, capsys):
     rng, records = np.random.default_rng(0), []
     for video in range(6):
         truth = {k: [(*sorted(rng.uniform(0, 30, 2)), str(rng.choice(list("abc")))) for _ in range(3)] for k in (0, 1)}
-        found = [(*sorted(rng.uniform(-0.1, 30, 2)), str(rng.choice(list("abc")))) for _ in range(4)]
-        records.append(record(f"v{video}", 0.0, 30.0, truth, found=found))
+        predicted = [(*sorted(rng.uniform(-0.1, 30, 2)), str(rng.choice(list("abc")))) for _ in range(4)]
+        records.append(record(f"v{video}", 0.0, 30.0, truth, found=predicted))
     result = run(*records, metrics=("rouge", "cider"))
     external = {"used": True, "details": "pretrained weights of the encoder: a.pth"}
     result.write(tmp_path, step=7, split="d@val", samples=2, output_format="plain", external_data=external)

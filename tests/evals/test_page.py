@@ -13,7 +13,7 @@ from capjax.data.record import RecordSource
 from capjax.evals import page
 from capjax.files import write_with_digest
 from capjax.workdir.layout import Workdir
-from tests.helpers.tiny_job import COLOURS, copy, predictions
+from tests.helpers.tiny_job import COLORS, copy, predictions
 
 
 def test_the_page_shows_pictures_captions_references_scores_and_loss(tiny):
@@ -65,7 +65,7 @@ def test_the_command_writes_the_page_into_a_new_folder(tiny, tmp_path, monkeypat
     output = tmp_path / "new" / "index.html"
     monkeypatch.setattr("sys.argv", ["page", "--workdir", str(tiny.trained()), "--output", str(output)])
     assert page.main() == 0
-    assert any(colour in output.read_text() for colour in COLOURS)
+    assert any(color in output.read_text() for color in COLORS)
     assert output.as_uri() in capsys.readouterr().out
 
 

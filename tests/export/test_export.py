@@ -31,6 +31,8 @@ from tests.helpers.tiny_videos import DENSE, TIMED, draw_workdir
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("orbax.export")
 
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2  # noqa: E402
+
 from capjax.export import export_job, warmup  # noqa: E402
 from capjax.export.jpeg import decode_jpegs  # noqa: E402
 from capjax.export.saved_model_generator import SavedModelGenerator  # noqa: E402
@@ -107,14 +109,14 @@ def test_from_the_same_pixels_come_the_same_texts(exported, name):
         for lang in model.languages:
             args = (parts.params, parts.batch_stats, inputs, lang)
             if model.dense:
-                wanted, found = (each.events(*args, key=key) for each in (parts.generator, served))
-                assert [[e.text for e in row] for row in found] == [[e.text for e in row] for row in wanted]
-                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (found, wanted)]]
+                wanted, actual = (each.events(*args, key=key) for each in (parts.generator, served))
+                assert [[e.text for e in row] for row in actual] == [[e.text for e in row] for row in wanted]
+                scores = [[[(e.score, e.start, e.end) for row in rows for e in row] for rows in (actual, wanted)]]
                 said |= {e.text for row in wanted for e in row}
             else:
-                wanted, found = (each.captions(*args, key=key) for each in (parts.generator, served))
-                assert texts(found) == texts(wanted)
-                scores = [([caption.score for caption in found], [caption.score for caption in wanted])]
+                wanted, actual = (each.captions(*args, key=key) for each in (parts.generator, served))
+                assert texts(actual) == texts(wanted)
+                scores = [([caption.score for caption in actual], [caption.score for caption in wanted])]
                 said |= set(texts(wanted))
             for ours, theirs in scores:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -271,7 +273,7 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
     n = max(map(len, clips))
     frames = [[*clip, *[b""] * (n - len(clip))] for clip in clips]
     times = np.stack([np.pad(each, (0, n - len(each))) for each in times])
-    found = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
+    answer = signature(folder, "serving_default")(frames_bytes=frames, frame_times=times)
     pixel_batch = decode_jpegs(tf.reshape(tf.constant(frames), [-1]), 32, model.parts().picture, allow_empty=True)[
         0
     ].numpy()
@@ -287,16 +289,16 @@ def test_videos_of_any_length_in_one_batch_get_what_prediction_says(exported):
             batch["frame_times"][row, place], batch["frame_mask"][row, place] = times[row, i], True
     parts = model.parts()
     wanted = parts.generator.captions(parts.params, parts.batch_stats, batch, "en")
-    assert [text.decode() for text in found["caption"]] == texts(wanted)
-    np.testing.assert_allclose(found["score"], [caption.score for caption in wanted], rtol=1e-4, atol=1e-5)
+    assert [text.decode() for text in answer["caption"]] == texts(wanted)
+    np.testing.assert_allclose(answer["score"], [caption.score for caption in wanted], rtol=1e-4, atol=1e-5)
 
 
 def test_a_video_without_a_frame_has_no_caption(exported):
     frame = exported.videos.source()[0].frames[0]
     video = signature(exported("video")[1], "video")
-    found = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
+    answer = video(frames_bytes=[[b"", b""], [b"", frame]], frame_times=[[0, 0], [0, 0]], lang=["de", "de"])
     alone = video(frames_bytes=[[frame]], frame_times=[[0]], lang=["de"])
-    assert found["caption"] == [b"", *alone["caption"]] and found["error"] == [b"no frame", b""]
+    assert answer["caption"] == [b"", *alone["caption"]] and answer["error"] == [b"no frame", b""]
 
 
 _WITHOUT = """
@@ -365,6 +367,37 @@ def test_every_signature_answers_its_warm_up_request(exported, name):
         assert request.inputs.keys() == call.structured_input_signature[1].keys()
         out = call(**{name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()})
         assert len(out["caption"]) == 1
+
+
+def batching_message():
+    """BatchingParameters of tensorflow_serving/servables/tensorflow/session_bundle_config.proto, as far as is used."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching.proto", package="tensorflow.serving", syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"],
+    )  # fmt: skip
+    message = file.message_type.add(name="BatchingParameters")
+    names = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+    for number, name in enumerate(names, 1):
+        message.field.add(name=name, number=number, label=1, type=11, type_name=".google.protobuf.Int64Value")
+    message.field.add(name="allowed_batch_sizes", number=6, label=3, type=3)
+    pool = descriptor_pool.DescriptorPool()
+    wrappers = descriptor_pb2.FileDescriptorProto()
+    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
+    pool.Add(wrappers)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))()
+
+
+def test_photos_come_with_a_batching_configuration_and_what_cannot_be_joined_without(exported):
+    _, folder = exported("photo")
+    parameters = text_format.Parse((folder / "batching_params.pbtxt").read_text(), batching_message())
+    sizes = list(parameters.allowed_batch_sizes)
+    assert sizes == sorted(sizes) and sizes[-1] == parameters.max_batch_size.value  # as TensorFlow Serving demands
+    assert "batching_params.pbtxt" in (folder / "README.md").read_text()
+    for name in ("queries", "sample"):
+        _, folder = exported(name)
+        assert not (folder / "batching_params.pbtxt").exists()
+        assert "Leave `--enable_batching` out" in (folder / "README.md").read_text()
 
 
 def test_weights_are_variables_and_not_in_the_graph(exported):

@@ -84,15 +84,15 @@ def test_jpegs_and_pixels_go_through_the_frozen_encoder(photos, tiny):
     model, folder = photos
     parts, source = model.parts(), RecordSource(tiny.data, "val")
     jpegs = [source[i].frames[0] for i in range(6)]
-    seen = decode_jpegs(tf.constant(jpegs), 32, parts.picture)[0].numpy()
+    pixels = decode_jpegs(tf.constant(jpegs), 32, parts.picture)[0].numpy()
     times, mask = np.zeros((6, 1), np.float32), np.ones((6, 1), bool)
-    features = parts.extractor(seen[:, None], times, mask)
+    features = parts.extractor(pixels[:, None], times, mask)
     batch = {"features": features, "frame_times": times, "frame_mask": mask}
     wanted = texts(parts.generator.captions(parts.params, parts.batch_stats, batch, "en"))
     assert len(set(wanted)) > 1
     for name, inputs in {
         "serving_default": {"image_bytes": jpegs},
-        "pixels": {"pixels": seen, "lang": [""] * 6},
+        "pixels": {"pixels": pixels, "lang": [""] * 6},
         "features": {"features": np.asarray(features, np.float32), "lang": ["en"] * 6},
     }.items():
         assert [text.decode() for text in signature(folder, name)(**inputs)["caption"]] == wanted, name
@@ -106,23 +106,23 @@ def test_videos_go_clip_by_clip_through_an_encoder_over_time(clips, tiny_videos)
     assert [len(frames) for frames, _ in taken] == list(counts)
     durations = np.array([4.0, 1.5, 6.0], np.float32)
     n = max(counts)
-    found = signature(folder, "serving_default")(
+    answer = signature(folder, "serving_default")(
         frames_bytes=[[*frames, *[b""] * (n - len(frames))] for frames, _ in taken],
         frame_times=[np.pad(times, (0, n - len(times))) for _, times in taken], duration=durations,
     )  # fmt: skip
-    found = {name: np.array(value) for name, value in found.items()}
+    answer = {name: np.array(value) for name, value in answer.items()}
     # The frames are small, and both decoders give the same pixels of them.
-    seen = [MediaSample(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
-    wanted = parts.generator.events(parts.params, parts.batch_stats, model._batch(seen), "en")[:3]
+    samples = [MediaSample(frames, times, float(d)) for (frames, times), d in zip(taken, durations, strict=True)]
+    wanted = parts.generator.events(parts.params, parts.batch_stats, model._batch(samples), "en")[:3]
     assert len({event.text for row in wanted for event in row}) > 2
     for row, events in enumerate(wanted):
-        count = found["count"][row]
-        assert [text.decode() for text in found["caption"][row, :count]] == [event.text for event in events]
+        count = answer["count"][row]
+        assert [text.decode() for text in answer["caption"][row, :count]] == [event.text for event in events]
         for name in ("start", "end", "score"):
             np.testing.assert_allclose(
-                found[name][row, :count], [getattr(event, name) for event in events], rtol=1e-3, atol=1e-3
+                answer[name][row, :count], [getattr(event, name) for event in events], rtol=1e-3, atol=1e-3
             )
-        assert not found["start"][row, count:].any() and not any(found["caption"][row, count:])
+        assert not answer["start"][row, count:].any() and not any(answer["caption"][row, count:])
 
 
 def test_reranking_is_left_out_and_said_so(photos, tmp_path, caplog):

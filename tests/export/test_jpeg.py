@@ -92,12 +92,12 @@ def test_a_damaged_exif_block_says_nothing(exif):
     assert int(orientation(tf.constant(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + jpeg[2:]))) == 1
 
 
-def test_grey_photos_become_rgb():
+def test_gray_photos_become_rgb():
     settings, jpeg = MediaSettings(256), drawn(120, 160, mode="L")
     np.testing.assert_array_equal(seen([jpeg], 64, settings)[0], expected(jpeg, 64, settings))
 
 
-def test_printers_colours_become_rgb_nearly_alike():
+def test_printers_colors_become_rgb_nearly_alike():
     settings, jpeg = MediaSettings(256), drawn(120, 160, mode="CMYK")
     apart = np.abs(seen([jpeg], 64, settings)[0] - expected(jpeg, 64, settings))
     assert apart.mean() < 2

@@ -80,28 +80,28 @@ NFC = tf.function(nfc, input_signature=[tf.TensorSpec((None,), tf.string)])
 @given(st.lists(st.text(st.sampled_from(TRICKY) | st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1))
 def test_normal_form_c_is_python_s(texts):
     texts = [text.replace("\0", "") for text in texts]
-    found = [text.decode() for text in NFC(tf.constant([text.encode() for text in texts])).numpy()]
-    assert found == [unicodedata.normalize("NFC", text) for text in texts]
+    normalized = [text.decode() for text in NFC(tf.constant([text.encode() for text in texts])).numpy()]
+    assert normalized == [unicodedata.normalize("NFC", text) for text in texts]
 
 
 def test_written_events_are_read_as_the_host_reads_them(vocabulary):
     times = TimeTokens(vocabulary, 11)
     t, dog, cat = times.ids, vocabulary.encode("a dog"), vocabulary.encode("a cat")
-    told = [
+    event_lists = [
         [t[0], t[3], *dog, t[2], t[10], *cat],
         [*dog, t[1], t[2], *cat],
         [t[4], t[2], *dog, t[2], *cat, t[1], t[2], t[5], t[6], *dog],
         [],
         [t[1], t[2]],
     ]
-    tokens, durations = rows(told), np.array([10.0, 3.3, 7.7, 1.0, 2.0], np.float32)
+    tokens, durations = rows(event_lists), np.array([10.0, 3.3, 7.7, 1.0, 2.0], np.float32)
     log_probs = -np.random.default_rng(0).random(tokens.shape).astype(np.float32)
     read = EventReader(times, Detokenizer(vocabulary))
-    found = [each.numpy() for each in read(tf.constant(tokens), tf.constant(log_probs), tf.constant(durations))]
+    outputs = [each.numpy() for each in read(tf.constant(tokens), tf.constant(log_probs), tf.constant(durations))]
     for row, duration in enumerate(durations.tolist()):
         wanted = times.decode(tokens[row].tolist(), duration)
-        valid, start, end, text, score = (each[row][: len(wanted)] for each in found)
-        assert valid.all() and found[0][row].sum() == len(wanted)
+        valid, start, end, text, score = (each[row][: len(wanted)] for each in outputs)
+        assert valid.all() and outputs[0][row].sum() == len(wanted)
         assert start.tolist() == [event.start for event in wanted]
         assert end.tolist() == [event.end for event in wanted]
         assert [each.decode() for each in text] == [event.text for event in wanted]

@@ -76,9 +76,9 @@ def hostile(rng: np.random.Generator) -> bytes:
             data = b"VP8L" + struct.pack("<I", 26) + b"\x2f" + struct.pack("<I", bits) + rng.bytes(5) + bytes(16)
             return b"RIFF" + struct.pack("<I", len(data) + 4) + b"WEBP" + data
         case 1:
-            depth, colour = [(1, 0), (8, 0), (8, 2), (8, 3), (8, 6), (16, 0), (16, 6)][rng.integers(7)]
-            palette = png_chunk(b"PLTE", bytes(768)) if colour == 3 else b""
-            return png(width, height, depth, colour, bytes(10**6), before=palette, interlaced=bool(rng.integers(2)))
+            depth, color = [(1, 0), (8, 0), (8, 2), (8, 3), (8, 6), (16, 0), (16, 6)][rng.integers(7)]
+            palette = png_chunk(b"PLTE", bytes(768)) if color == 3 else b""
+            return png(width, height, depth, color, bytes(10**6), before=palette, interlaced=bool(rng.integers(2)))
         case 2:
             text = png_chunk(
                 [b"zTXt", b"iCCP"][rng.integers(2)], b"a\0\0" + zlib.compress(bytes(2 ** int(rng.integers(16, 26))))

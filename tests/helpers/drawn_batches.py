@@ -23,9 +23,9 @@ class Source(list):
 
 
 def jpeg(number: int) -> bytes:
-    colour = np.random.default_rng(number).integers(0, 256, (1, 1, 3), dtype=np.uint8)
+    color = np.random.default_rng(number).integers(0, 256, (1, 1, 3), dtype=np.uint8)
     gradient = np.arange(40, dtype=np.uint8)[:, None, None] + np.arange(50, dtype=np.uint8)[None, :, None]
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(colour // 2 + gradient), 90)
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(color // 2 + gradient), 90)
 
 
 def record(number: int, langs=LANGUAGES, captions: int = 3, **fields) -> Record:

@@ -127,9 +127,9 @@ def main():
         lost = lost_steps(starts, every=4)
         kills = sum(start.status == -signal.SIGKILL for start in starts)
         print(f"{kills} kills at steps {[start.reached for start in starts[:-1]]}; steps done again: {lost}")
-        found = differences(alone, killed)
-        print("final state and all losses bit-identical" if not found else f"DIFFERENT: {', '.join(found)}")
-        return 1 if found else 0
+        different = differences(alone, killed)
+        print("final state and all losses bit-identical" if not different else f"DIFFERENT: {', '.join(different)}")
+        return 1 if different else 0
 
 
 if __name__ == "__main__":

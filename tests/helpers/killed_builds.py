@@ -1,4 +1,4 @@
-"""Builds of `python -m data_prep` that are stopped on their way, and what they leave behind."""
+"""Builds of `capjax prepare` that are stopped on their way, and what they leave behind."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def children(pid: int) -> list[int]:
 
 
 def start(folder: Path, output: Path, *options: str) -> subprocess.Popen:
-    """`python -m data_prep`, up to the first finished shard."""
+    """`capjax prepare`, up to the first finished shard."""
     command = [sys.executable, "-m", "data_prep", "jsonl", "--input", folder, "--output", output, *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     deadline = time.monotonic() + 60

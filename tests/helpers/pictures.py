@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth colours, as photos have."""
+    """Smooth colors, as photos have."""
     small = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -27,11 +27,11 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(
-    width: int, height: int, depth: int, colour: int, rows: bytes, before: bytes = b"", after: bytes = b"",
+    width: int, height: int, depth: int, color: int, rows: bytes, before: bytes = b"", after: bytes = b"",
     interlaced: bool = False,
 ) -> bytes:  # fmt: skip
     """A PNG file by hand, for what Pillow does not write: chunks before and after the pixels are given."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced)
     pixels = png_chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + before + pixels + after + png_chunk(b"IEND", b"")
 

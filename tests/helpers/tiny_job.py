@@ -1,4 +1,4 @@
-"""One tiny captioning job for the tests of whole paths: flat coloured pictures, and captions that name the colour.
+"""One tiny captioning job for the tests of whole paths: flat colored pictures, and captions that name the color.
 
 A model of 20,000 parameters learns it in a few steps, and then says of different photos different things. All is made
 once and kept in a folder that the workers of one test run share, with the compiled programs.
@@ -28,7 +28,7 @@ from tests.helpers.built_records import build_records
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = str(Path(__file__).with_name("default_config.py"))
-COLOURS = {
+COLORS = {
     "red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 220), "yellow": (230, 220, 30),
     "black": (15, 15, 15), "white": (240, 240, 240),
 }  # fmt: skip
@@ -65,8 +65,8 @@ def shared_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Pa
 def _write_photos(folder: Path):
     rng, rows = np.random.default_rng(0), []
     for number in range(60):
-        name = list(COLOURS)[number % len(COLOURS)]
-        pixels = np.array(COLOURS[name]) + rng.integers(-12, 13, (40, 48, 3))
+        name = list(COLORS)[number % len(COLORS)]
+        pixels = np.array(COLORS[name]) + rng.integers(-12, 13, (40, 48, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03d}.jpg")
         captions = [{"text": text, "lang": "en"} for text in (f"a {name} picture", f"{name} all over")]
         captions += [{"text": f"ein {GERMAN[name]} Bild", "lang": "de"}]

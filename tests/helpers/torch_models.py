@@ -24,7 +24,7 @@ def torch_models():
     return torch, torchvision.models, timm
 
 
-def randomise(model, seed: int = 0):
+def randomize(model, seed: int = 0):
     """Random batch norms, or a fresh model's would hide mistakes: they begin as the identity."""
     torch, *_ = torch_models()
     draw = torch.Generator().manual_seed(seed)

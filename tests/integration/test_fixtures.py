@@ -87,8 +87,8 @@ def differences(expected, answer, tolerance: Callable[[str], float], path: str =
 
 
 def assert_same(expected, answer, tolerance: float | Callable[[str], float] = BITS):
-    found = list(differences(expected, answer, tolerance if callable(tolerance) else lambda path: tolerance))
-    assert not found, f"{len(found)} differences\n" + "\n".join(sorted(found)[:20])
+    different = list(differences(expected, answer, tolerance if callable(tolerance) else lambda path: tolerance))
+    assert not different, f"{len(different)} differences\n" + "\n".join(sorted(different)[:20])
 
 
 def model_tolerance(name: str) -> float:

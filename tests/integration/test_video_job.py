@@ -1,4 +1,4 @@
-"""Videos → records → training → evaluation → captions: small clips of one colour, and five real ones of MSVD."""
+"""Videos → records → training → evaluation → captions: small clips of one color, and five real ones of MSVD."""
 
 import json
 import subprocess
@@ -10,15 +10,15 @@ import pytest
 from capjax import cli, jobs
 from capjax.text import vocabulary
 from data_prep.cli import main as data_prep
-from tests.helpers.tiny_job import COLOURS, DEFAULT_CONFIG, ROOT, SETTINGS, in_this_process, predictions
+from tests.helpers.tiny_job import COLORS, DEFAULT_CONFIG, ROOT, SETTINGS, in_this_process, predictions
 from tests.helpers.videos import write_video
 
 
-def write_clips(folder, colours: dict[str, tuple[int, int, int]]):
-    """A video of 2 s in each colour, one with two clips, and a line for one that is nowhere."""
+def write_clips(folder, colors: dict[str, tuple[int, int, int]]):
+    """A video of 2 s in each color, one with two clips, and a line for one that is nowhere."""
     rows = []
-    for name, colour in colours.items():
-        picture = np.broadcast_to(np.uint8(colour), (32, 48, 3)).copy()
+    for name, color in colors.items():
+        picture = np.broadcast_to(np.uint8(color), (32, 48, 3)).copy()
         write_video(folder / f"{name}.avi", [k / 8 for k in range(16)], size=(48, 32), pictures=[picture] * 16)
         rows.append({"video": f"{name}.avi", "captions": [f"a {name} film", f"{name} all over"]})
     clips = [rows[0] | {"clip": clip} for clip in ([0, 1], [1, 2])]
@@ -29,10 +29,10 @@ def write_clips(folder, colours: dict[str, tuple[int, int, int]]):
 
 def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, capsys):
     in_this_process(monkeypatch, tiny.path)
-    write_clips(tmp_path, COLOURS)
+    write_clips(tmp_path, COLORS)
     data = tmp_path / "data"
     assert data_prep(["jsonl", "--input", str(tmp_path), "--output", str(data), "--workers", "1"]) == 0
-    texts = [f"{text} {name}" for name in COLOURS for text in ("a film", "all over")]
+    texts = [f"{text} {name}" for name in COLORS for text in ("a film", "all over")]
     (tmp_path / "v.model").write_bytes(vocabulary.train({"en": texts}, size=320))
     settings = [
         *SETTINGS, f"data.train={data}@train", f"data.eval={data}@train", f"data.vocabulary={tmp_path / 'v.model'}",
@@ -43,9 +43,9 @@ def test_small_clips_are_learned_and_captioned(tiny, tmp_path, monkeypatch, caps
     assert jobs.run("train", DEFAULT_CONFIG, str(tmp_path / "run"), settings) == 0
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["signatures"]["en"]["CIDEr"].endswith("|videos:7/8"), "one is gone, two are clips of one file"
-    told = predictions(tmp_path / "run")
-    assert len(told) == 7
-    assert all(id.partition(".")[0] in text for id, text in told.items()), told
+    captions = predictions(tmp_path / "run")
+    assert len(captions) == 7
+    assert all(id.partition(".")[0] in text for id, text in captions.items()), captions
     capsys.readouterr()
     names = ["red", "black", "white"]
     files = [str(tmp_path / f"{name}.avi") for name in names]

@@ -59,18 +59,18 @@ def test_a_raw_video_gets_the_events_that_evaluation_found_in_its_records(tiny_v
     (predictions,) = result.predictions.values()
     # Of windows in which nothing happens there are no records, and so no predictions of evaluation.
     source = tiny_videos.source(data)
-    seen: dict[str, list] = {}
+    parts_of_videos: dict[str, list] = {}
     for record in (source[i] for i in range(len(source))):
-        seen.setdefault(record.video or record.id, []).append((record.start, record.duration))
+        parts_of_videos.setdefault(record.video or record.id, []).append((record.start, record.duration))
     whole = {
-        video: parts for video, parts in seen.items()
+        video: parts for video, parts in parts_of_videos.items()
         if len(parts) == len(model._windows.split(max(start + duration for start, duration in parts)))
     }  # fmt: skip
     assert len(whole) >= 2
     assert data == "whole" or max(map(len, whole.values())) > 2
-    found = model.events([tiny_videos.path / "videos" / f"{video}.mp4" for video in whole])
-    assert len({str(events) for events in found if events}) >= 2, "a model that says the same would prove nothing"
-    for video, events in zip(whole, found, strict=True):
+    localized = model.events([tiny_videos.path / "videos" / f"{video}.mp4" for video in whole])
+    assert len({str(events) for events in localized if events}) >= 2, "a model that says the same would prove nothing"
+    for video, events in zip(whole, localized, strict=True):
         assert [event.text for event in events] == [event.text for event in predictions[video]]
         for ours, theirs in zip(events, predictions[video], strict=True):
             assert (ours.start, ours.end) == pytest.approx((theirs.start, theirs.end), abs=2e-3)
@@ -95,12 +95,12 @@ def test_windows_can_be_asked_for(tiny_videos, load):
     model = load("queries_whole", DENSE)
     path = next((tiny_videos.path / "videos").iterdir())
     calls = []
-    (found,) = model.localize([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
+    (video,) = model.localize([path], window=3.0, overlap=1.0, progress=lambda *seconds: calls.append(seconds))
     looked, opened = zip(*calls, strict=True)
-    assert len(calls) == int(np.ceil((found.duration - 1) / 2))
+    assert len(calls) == int(np.ceil((video.duration - 1) / 2))
     assert list(looked) == sorted(looked)
-    assert looked[-1] == pytest.approx(found.duration)
-    assert set(opened) == {found.duration}
+    assert looked[-1] == pytest.approx(video.duration)
+    assert set(opened) == {video.duration}
     for wrong in ({"window": 0.0}, {"window": -1.0}, {"window": 2.0, "overlap": 2.0}, {"overlap": -1.0}):
         with pytest.raises(ValueError, match="windows of .* s with an overlap of .* s"):
             model.events([path], **wrong)
@@ -110,13 +110,13 @@ def test_a_video_that_cannot_be_read_does_not_stop_the_others(tiny_videos, load,
     model = load("queries_whole", DENSE)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     good = sorted((tiny_videos.path / "videos").iterdir())[:2]
-    found = list(model.localize([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
-    assert [video.error is None for video in found] == [True, False, False, True]
-    assert "broken.mp4 cannot be opened as a video" in str(found[1].error)
-    assert [event.text for event in found[3].events] == [event.text for event in model.events([good[1]])[0]]
-    assert "none.mp4 does not exist" in str(found[2].error)
-    assert (list(found[1]), list(found[2])) == ([], [])
-    assert [str(video.error) for video in model.events([tmp_path / "none.mp4"])] == [str(found[2].error)]
+    localized = list(model.localize([good[0], tmp_path / "broken.mp4", tmp_path / "none.mp4", good[1]]))
+    assert [video.error is None for video in localized] == [True, False, False, True]
+    assert "broken.mp4 cannot be opened as a video" in str(localized[1].error)
+    assert [event.text for event in localized[3].events] == [event.text for event in model.events([good[1]])[0]]
+    assert "none.mp4 does not exist" in str(localized[2].error)
+    assert (list(localized[1]), list(localized[2])) == ([], [])
+    assert [str(video.error) for video in model.events([tmp_path / "none.mp4"])] == [str(localized[2].error)]
 
 
 def test_each_kind_of_model_says_what_it_is_for(load):

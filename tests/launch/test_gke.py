@@ -166,6 +166,101 @@ def test_serving_takes_the_same_options(manifests):
     assert deployment["spec"]["template"]["metadata"]["labels"] == deployment["spec"]["selector"]["matchLabels"]
 
 
+SERVER = ["server", "--name", "captions", "--image", "r/server:3"]
+ARGUMENTS = ["--", "--workdir", "/models/mine"]
+
+
+@pytest.fixture
+def server(manifests):
+    """Options -> the valid manifests of a server by (kind, name)."""
+
+    def run(*options: str, arguments=ARGUMENTS) -> dict[tuple[str, str], dict]:
+        printed = manifests(*SERVER, *options, *arguments)
+        for manifest in printed:
+            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in printed}
+
+    return run
+
+
+def test_a_server_can_write_nothing_but_its_volumes_and_has_no_rights(server):
+    pod = server("--claim", "runs:/models")["Deployment", "captions"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] and container["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/cache", "/models"}
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_a_server_drains_before_it_is_killed(server):
+    pod = server()["Deployment", "captions"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    drain = re.search(
+        r'"--drain-seconds",\s*type=int,\s*default=(\d+)', (ROOT / "capjax/commands/serve.py").read_text()
+    )
+    seconds = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > seconds + int(drain[1])
+
+
+def test_the_arguments_of_a_server_are_those_that_capjax_serve_takes(server):
+    from capjax.commands import serve
+
+    options = ("--api-keys", "keys", "--redis")
+    (container,) = server(*options)["Deployment", "captions"]["spec"]["template"]["spec"]["containers"]
+    args = serve._parser().parse_args(container["args"])
+    assert args.workdir == ["/models/mine"] and args.jobs == "redis://captions-redis:6379/0"
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert str(args.api_keys) == mounts["api-keys"] + "/keys"
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert args.metrics_port == ports["metrics"]
+    assert f'"--port", "{ports["http"]}"' in (ROOT / "launch/docker/server.Dockerfile").read_text()
+    (container,) = server(arguments=[])["Deployment", "captions"]["spec"]["template"]["spec"]["containers"]
+    assert serve._parser().parse_args(container["args"]).workdir == ["captions=/model"]
+
+
+def test_pods_are_added_when_photos_wait(server):
+    spec = server("--min-replicas", "3", "--max-replicas", "7", "--queue-length", "20")[
+        "HorizontalPodAutoscaler", "captions"
+    ]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 7)
+    (metric,) = spec["metrics"]
+    assert metric["pods"]["target"]["averageValue"] == "20"
+    assert metric["pods"]["metric"]["name"] in (ROOT / "capjax/serve/app.py").read_text()
+
+
+def test_only_pods_of_its_namespace_reach_a_server_and_only_the_server_reaches_its_redis(server):
+    manifests = server("--redis")
+    ingress = manifests["NetworkPolicy", "captions"]["spec"]["ingress"]
+    assert ingress[0] == {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
+    (rule,) = manifests["NetworkPolicy", "captions-redis"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "captions"}}}]
+    redis = manifests["StatefulSet", "captions-redis"]["spec"]["template"]["spec"]["containers"][0]
+    assert redis["args"][:2] == ["--appendonly", "yes"]
+    other = server("--from-namespace", "web")["NetworkPolicy", "captions"]["spec"]["ingress"][0]["from"]
+    assert other == [{"podSelector": {}, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "web"}}}]
+
+
+def test_a_server_takes_the_common_options(server):
+    template = server(*OPTIONS)["Deployment", "captions"]["spec"]["template"]
+    template["metadata"]["annotations"] = {
+        name: value for name, value in template["metadata"]["annotations"].items() if "prometheus" not in name
+    }
+    check_options(template)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--min-replicas", "5", "--max-replicas", "2"], "--min-replicas 5 is more than --max-replicas 2"),
+        (["--", "--port=1"], "--port is set by make.py itself"),
+    ],
+)
+def test_contradictions_of_a_server_are_named(capsys, options, message):
+    with pytest.raises(SystemExit) as error:
+        make.main([*SERVER, *options])
+    assert error.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_a_workdir_may_lie_in_a_bucket(manifests):
     argv = ["train", *COMMON[:4], "--bucket", "my-bucket:/runs", "--topology", "v5e:4x4", *JOB]
     (manifest,) = manifests(*argv)

@@ -15,6 +15,6 @@ def test_scripts_pass_shellcheck(path):
     subprocess.run([BIN / "shellcheck", ROOT / "launch" / path], check=True)
 
 
-@pytest.mark.parametrize("name", ["train", "serving", "beam"])
+@pytest.mark.parametrize("name", ["train", "serving", "server", "beam"])
 def test_dockerfiles_pass_hadolint(name):
     subprocess.run([BIN / "hadolint", ROOT / f"launch/docker/{name}.Dockerfile"], check=True)

@@ -29,9 +29,9 @@ def test_every_figure_is_that_of_plain_counting(captions, training):
         every = [ngrams(c, n) for c in captions]
         repeated = sum(len(g) - len(set(g)) for g in every)
         assert figures[f"repetition-{n}"] == pytest.approx(repeated / max(1, sum(map(len, every))))
-    said, known = ({w for c in cs for w in c} for cs in (captions, training))
+    said, training_words = ({w for c in cs for w in c} for cs in (captions, training))
     assert figures["vocabulary"] == len(said)
-    assert figures["vocabulary used"] == pytest.approx(len(said & known) / max(1, len(known)))
+    assert figures["vocabulary used"] == pytest.approx(len(said & training_words) / max(1, len(training_words)))
     assert figures["novel captions"] == pytest.approx(np.mean([c not in training for c in captions]))
     assert figures["distinct captions"] == pytest.approx(len(set(map(tuple, captions))) / len(captions))
     assert figures["length"] == pytest.approx(np.mean([len(c) for c in captions]))

@@ -51,16 +51,16 @@ def stanford(tmp_path_factory):
         out = subprocess.run(
             [*command, "-preserveLines", "-lowerCase", path], capture_output=True, check=True, timeout=300
         ).stdout.decode()
-        found = out.split("\n")[: 2 * len(lines) : 2]
-        return [[word for word in line.rstrip().split(" ") if word and word not in PUNCTUATION] for line in found]
+        rows = out.split("\n")[: 2 * len(lines) : 2]
+        return [[word for word in line.rstrip().split(" ") if word and word not in PUNCTUATION] for line in rows]
 
     return run
 
 
 def assert_same(lines, stanford):
-    found = stanford(lines)
+    expected = stanford(lines)
     different = [
-        (line, tokenize(line), known) for line, known in zip(lines, found, strict=True) if tokenize(line) != known
+        (line, tokenize(line), tokens) for line, tokens in zip(lines, expected, strict=True) if tokenize(line) != tokens
     ]
     assert not different, f"{len(different)} of {len(lines)} differ: {sorted(different, key=lambda d: len(d[0]))[:3]}"
 

@@ -31,11 +31,11 @@ def test_words_of(lang, text, expected):
 
 @given(st.text(max_size=40), st.sampled_from(["de", "zh", "ja", "th", "ar", "xx", "", "pt-BR"]))
 def test_words_lose_no_letter_and_are_stable(text, lang):
-    found = words(text, lang)
-    assert all(word.strip() for word in found)
+    tokens = words(text, lang)
+    assert all(word.strip() for word in tokens)
     # A letter that is used as an apostrophe becomes one.
     letters = [c for c in unicodedata.normalize("NFC", text).lower() if is_letter(c)]
-    assert [c for word in found for c in word if is_letter(c)] == letters
+    assert [c for word in tokens for c in word if is_letter(c)] == letters
 
 
 def is_letter(character: str) -> bool:

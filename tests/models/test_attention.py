@@ -64,8 +64,8 @@ def test_cross_attention_is_torchs(cross, memory, return_weights):
         jnp.concatenate([getattr(part, name)[...] for part in (cross.query, cross.key_value)], -1)
         for name in ("kernel", "bias")
     ]
-    seen, hidden = torch.tensor(np.array(memory.x)), torch.tensor(~np.array(memory.mask))
-    expected, weights = torch_attention(*both, cross.out)(torch.tensor(x), seen, seen, key_padding_mask=hidden)
+    context, hidden = torch.tensor(np.array(memory.x)), torch.tensor(~np.array(memory.mask))
+    expected, weights = torch_attention(*both, cross.out)(torch.tensor(x), context, context, key_padding_mask=hidden)
     out, got = cross(jnp.asarray(x), memory.x, memory.mask, return_weights=return_weights)
     np.testing.assert_allclose(out, expected.detach(), atol=1e-5)
     if return_weights:

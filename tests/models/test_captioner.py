@@ -183,8 +183,8 @@ def test_a_model_sees_pictures_of_another_size_with_rows_and_columns_between_its
             np.stack([np.interp(at, own, p[name][:, d]) for d in range(D)], axis=-1) for name in ("row", "column")
         )
         place = (rows[:, None] + columns[None]).reshape(side * side, D)
-        found = np.array(memory.x[0])
-        np.testing.assert_allclose(found - found[:1], place - place[:1], atol=1e-5)
+        positions = np.array(memory.x[0])
+        np.testing.assert_allclose(positions - positions[:1], place - place[:1], atol=1e-5)
         assert memory.grid_index[-1].tolist() == [0, side - 1, side - 1]
     assert jax.eval_shape(model, batch(1, 48)).logits.shape == (B, L - 1, V)
     with pytest.raises(ValueError, match="grid of 4 x 4, not for 6 positions"):

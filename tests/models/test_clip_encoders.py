@@ -83,12 +83,12 @@ def test_any_encoder_over_time_goes_with_any_decoder_and_finds_events(encoder, d
 def test_differences_are_to_the_frames_beside_and_none_where_one_is_missing():
     x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
     mask = np.array([[True] * 4, [True, True, False, False]])
-    found = np.asarray(differences(jnp.asarray(x), jnp.asarray(mask)))
+    actual = np.asarray(differences(jnp.asarray(x), jnp.asarray(mask)))
     wanted = np.zeros((2, 4, 3, 10), np.float32)
     for row, count in ((0, 4), (1, 2)):
         for t in range(1, count):
             wanted[row, t, :, :5] = wanted[row, t - 1, :, 5:] = x[row, t] - x[row, t - 1]
-    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-6)
 
 
 @pytest.fixture(scope="module", params=OVER_TIME)
@@ -144,15 +144,15 @@ def test_the_models_attention_over_space_and_time_can_be_read(space):
     temporal = {"name": "transformer", "layers": 2, "heads": 2, "space": space}
     model = draw_model(lambda key: captioner(key, OVER_TIME["video_vit"], temporal=temporal))
     inputs = batch()
-    found = nnx.jit(lambda model, inputs: model.encoder_attention(inputs))(model, inputs)
+    maps = nnx.jit(lambda model, inputs: model.encoder_attention(inputs))(model, inputs)
     t, n = 3, 4
-    assert found["vision"].time.shape == (1, B, 2, t, n, t) and found["vision"].space.shape == (1, B, 2, t, n, n)
+    assert maps["vision"].time.shape == (1, B, 2, t, n, t) and maps["vision"].space.shape == (1, B, 2, t, n, n)
     places = 1 if space == "pooled" else n
-    assert found["temporal"].time.shape == (2, B, 2, t, places, t)
-    for weights in jax.tree.leaves(found):
+    assert maps["temporal"].time.shape == (2, B, 2, t, places, t)
+    for weights in jax.tree.leaves(maps):
         np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
-    assert not found["temporal"].time[:, 1, ..., 1:].any()  # of the second clip one moment is real
-    assert (found["temporal"].space is not None) == (space == "all")
+    assert not maps["temporal"].time[:, 1, ..., 1:].any()  # of the second clip one moment is real
+    assert (maps["temporal"].space is not None) == (space == "all")
 
 
 def test_temporal_attention_is_what_an_explicit_computation_says():
@@ -167,7 +167,7 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
         )
         return model.connectors["vision"](features, times, mask).x, model.encoder_attention(inputs)["temporal"]
 
-    read, found = run(model, inputs)
+    read, attention = run(model, inputs)
     block = jax.tree.map(lambda x: x[0], nnx.to_pure_dict(nnx.state(model.temporal.blocks)))
     x = np.asarray(read, np.float64).reshape(B, 2, -1, D)
     norm = block["attention_norm"]
@@ -175,7 +175,7 @@ def test_temporal_attention_is_what_an_explicit_computation_says():
     qkv = (x @ block["attention"]["qkv"]["kernel"] + block["attention"]["qkv"]["bias"]).reshape(*x.shape[:3], 3, 2, 8)
     scores = np.exp(np.einsum("btnhk,bsnhk->bhtns", qkv[..., 0, :, :], qkv[..., 1, :, :]) / 8**0.5)
     scores /= scores.sum(-1, keepdims=True)
-    np.testing.assert_allclose(found.time[0], scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(attention.time[0], scores, rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture
@@ -217,9 +217,9 @@ def test_frozen_batch_norms_keep_their_statistics_and_normalize_by_them(config):
         model = pure_model.bind(params, batch_stats)
         stem = model.encoders["vision"].frame_encoder.stem
         images = inputs["frames"].reshape(-1, SIZE, SIZE, 3) / 255.0
-        seen = stem(images, train=True), stem(images, train=False)
+        outputs = stem(images, train=True), stem(images, train=False)
         model(inputs, train=True, key=make_key(0))
-        return batch_stats_of(model), seen
+        return batch_stats_of(model), outputs
 
     after, (training, evaluation) = train(batch_stats, inputs)
     np.testing.assert_array_equal(training, evaluation)

@@ -260,7 +260,7 @@ def test_a_vit_reads_pictures_of_other_sizes():
         encoder(jnp.zeros((1, 30, 32, 3), jnp.uint8))
 
 
-def test_vit_gradients_are_the_same_with_rematerialisation():
+def test_vit_gradients_are_the_same_with_rematerialization():
     images = noise(32)
 
     def gradient(remat):

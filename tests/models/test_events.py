@@ -36,9 +36,9 @@ def test_overlap_is_that_of_counted_moments():
     a, b = draw_times(30), draw_times(30)
     b[:5, 0] = a[:5, 1] + 0.1 * (1 - a[:5, 1])  # some that lie apart
     b[:5, 1] = 1.0
-    found = np.stack(overlap(a, b), -1)
-    np.testing.assert_allclose(found, [plain_overlap(x, y) for x, y in zip(a, b, strict=True)], atol=1e-3)
-    np.testing.assert_allclose(np.stack(overlap(b, a), -1), found, rtol=1e-6)
+    actual = np.stack(overlap(a, b), -1)
+    np.testing.assert_allclose(actual, [plain_overlap(x, y) for x, y in zip(a, b, strict=True)], atol=1e-3)
+    np.testing.assert_allclose(np.stack(overlap(b, a), -1), actual, rtol=1e-6)
     np.testing.assert_allclose(np.stack(overlap(a, a)), 1.0, rtol=1e-5)
 
 
@@ -99,12 +99,12 @@ def test_an_event_sees_its_frames_and_its_own_query():
     times[:, 1] = (0.0, 1.0)
     duration = np.float32([16, 10, 2])
     for most, margin in itertools.product((1, 3, 8, 20), (0.5, -1.0)):
-        seen = event_memory(memory, times, query, duration, max_frames=most, margin=margin)
+        part = event_memory(memory, times, query, duration, max_frames=most, margin=margin)
         n = min(most, t) * places
-        assert seen.x.shape == (b * e, n + 1, d)
-        np.testing.assert_array_equal(seen.x[:, -1].reshape(b, e, d), query)
-        assert seen.mask[:, -1].all()
-        np.testing.assert_allclose(seen.time[:, -1].reshape(b, e), times.mean(-1) * duration[:, None], rtol=1e-5)
+        assert part.x.shape == (b * e, n + 1, d)
+        np.testing.assert_array_equal(part.x[:, -1].reshape(b, e, d), query)
+        assert part.mask[:, -1].all()
+        np.testing.assert_allclose(part.time[:, -1].reshape(b, e), times.mean(-1) * duration[:, None], rtol=1e-5)
         for row, k in itertools.product(range(b), range(e)):
             start, end = times[row, k] * duration[row]
             edge = max(0.1 * (end - start), 0.5) if margin > 0 else -min(-margin, (end - start) / 2)
@@ -112,10 +112,10 @@ def test_an_event_sees_its_frames_and_its_own_query():
             span = np.clip([start - edge, end + edge], at[real[0]], at[real[-1]])
             moments = np.linspace(*span, min(most, t))
             wanted = sorted({real[np.abs(at[real] - moment).argmin()] for moment in moments})
-            shown = np.asarray(seen.mask)[row * e + k, :-1]
-            np.testing.assert_array_equal(np.asarray(seen.time)[row * e + k, :-1][shown], np.repeat(at[wanted], places))
+            shown = np.asarray(part.mask)[row * e + k, :-1]
+            np.testing.assert_array_equal(np.asarray(part.time)[row * e + k, :-1][shown], np.repeat(at[wanted], places))
             np.testing.assert_allclose(
-                np.asarray(seen.x)[row * e + k, :-1][shown],
+                np.asarray(part.x)[row * e + k, :-1][shown],
                 np.asarray(memory.x)[row].reshape(t, places, d)[wanted].reshape(-1, d),
                 rtol=1e-6,
             )
@@ -134,13 +134,13 @@ def test_frames_that_are_none_change_nothing_of_what_queries_find():
     memory = memory.replace(mask=jnp.asarray(mask), time=jnp.broadcast_to(jnp.arange(t, dtype=jnp.float32), (b, t)))
     duration = jnp.float32([6, 4])
     find = jax.jit(lambda memory: model(memory, duration))
-    found = find(memory)
+    events = find(memory)
     other = find(memory.replace(x=jnp.where(mask[..., None], memory.x, 99.0)))
     for name in ("times", "confidence", "count", "query"):
-        np.testing.assert_allclose(getattr(found, name), getattr(other, name), rtol=1e-4, atol=1e-5, err_msg=name)
-    assert found.times.shape == (2, b, 5, 2)
-    assert ((found.times >= 0) & (found.times <= 1)).all()
-    assert (np.asarray(jax.nn.softmax(found.pointers))[:, 1, :, :, 4:] < 1e-6).all()
+        np.testing.assert_allclose(getattr(events, name), getattr(other, name), rtol=1e-4, atol=1e-5, err_msg=name)
+    assert events.times.shape == (2, b, 5, 2)
+    assert ((events.times >= 0) & (events.times <= 1)).all()
+    assert (np.asarray(jax.nn.softmax(events.pointers))[:, 1, :, :, 4:] < 1e-6).all()
 
 
 # ---- Losses
@@ -151,22 +151,22 @@ def draw_found(layers=2, b=4, q=6, e=3, t=5) -> tuple[EventSet, np.ndarray, np.n
     frames = np.sort(RNG.random((b, t)), axis=1).astype(np.float32)
     draw = lambda *shape: RNG.normal(size=shape).astype(np.float32)  # noqa: E731
     pointers = np.where(frame_mask[:, None, None], draw(layers, b, q, 2, t), -1e9).astype(np.float32)
-    found = EventSet(
+    events = EventSet(
         times=draw_times(layers, b, q), pointers=pointers, confidence=draw(layers, b, q), count=draw(layers, b, e + 1),
         query=draw(b, q, 4), frames=FrameSet(draw(b, t, 3), frames, frame_mask),
     )  # fmt: skip
-    return found, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
+    return events, draw_times(b, e), np.arange(e) < np.array([3, 0, 1, 2])[:b, None]
 
 
 def test_a_moment_is_shared_by_theframe_mixture_next_to_it():
     frames = np.float32([[0.1, 0.3, 0.7, 0.0, 0.0]])
     mask = np.array([[True, True, True, False, False]])
     moments = np.float32([[[0.1, 0.3], [0.4, 0.7], [0.0, 0.9], [0.2, 0.69]]])
-    found = np.asarray(frame_mixture(frames, mask, moments))[0]
+    mixture = np.asarray(frame_mixture(frames, mask, moments))[0]
     wanted = [[[1, 0, 0], [0, 1, 0]], [[0, 0.75, 0.25], [0, 0, 1]], [[1, 0, 0], [0, 0, 1]],
               [[0.5, 0.5, 0], [0, 0.025, 0.975]]]  # fmt: skip
-    np.testing.assert_allclose(found[..., :3], wanted, atol=1e-5)
-    assert (found[..., 3:] == 0).all()
+    np.testing.assert_allclose(mixture[..., :3], wanted, atol=1e-5)
+    assert (mixture[..., 3:] == 0).all()
 
 
 def log_softmax(x):
@@ -174,14 +174,14 @@ def log_softmax(x):
 
 
 def test_losses_are_those_of_plain_loops():
-    found, truth, mask = draw_found()
-    layers, b, q = found.confidence.shape
-    last = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
-    losses = losing(found, last, truth, mask)
-    two = np.asarray(frame_mixture(found.frames.times, found.frames.mask, truth))
+    predicted, truth, mask = draw_found()
+    layers, b, q = predicted.confidence.shape
+    last = np.asarray(matching(predicted.times[-1], predicted.confidence[-1], truth, mask))
+    losses = losing(predicted, last, truth, mask)
+    two = np.asarray(frame_mixture(predicted.frames.times, predicted.frames.mask, truth))
     wanted = dict.fromkeys(losses, 0.0)
     for layer in range(layers):
-        times, confidence = found.times[layer], found.confidence[layer]
+        times, confidence = predicted.times[layer], predicted.confidence[layer]
         for row in range(b):
             real = np.flatnonzero(mask[row])
             cost = costs(times[row], confidence[row], truth[row][real])
@@ -189,12 +189,12 @@ def test_losses_are_those_of_plain_loops():
             for event, query in zip(real, queries, strict=True):
                 wanted["distance"] += np.abs(times[row, query] - truth[row, event]).sum()
                 wanted["overlap"] += 1 - plain_overlap(times[row, query], truth[row, event])[1]
-                wanted["pointer"] -= (two[row, event] * log_softmax(found.pointers[layer, row, query])).sum()
+                wanted["pointer"] -= (two[row, event] * log_softmax(predicted.pointers[layer, row, query])).sum()
             is_event = np.isin(np.arange(q), queries)
             chance = 1 / (1 + np.exp(-confidence[row].astype(np.float64)))
             wanted["confidence"] -= np.log(np.where(is_event, chance, 1 - chance)).sum()
-            wanted["count"] -= log_softmax(found.count[layer, row])[len(real)]
-    assert float(losses["frames"]) == pytest.approx(plain_frame_loss(found, truth, mask, two), rel=1e-4)
+            wanted["count"] -= log_softmax(predicted.count[layer, row])[len(real)]
+    assert float(losses["frames"]) == pytest.approx(plain_frame_loss(predicted, truth, mask, two), rel=1e-4)
     del wanted["frames"]
     for name, value in wanted.items():
         assert float(losses[name]) == pytest.approx(value / layers, rel=2e-3), name
@@ -217,39 +217,39 @@ def plain_frame_loss(found: EventSet, truth, mask, two) -> float:
 
 
 def test_what_is_found_exactly_costs_next_to_nothing():
-    found, truth, mask = draw_found(layers=1)
-    b, q = found.confidence.shape[1:]
-    times = found.times.copy()
+    predicted, truth, mask = draw_found(layers=1)
+    b, q = predicted.confidence.shape[1:]
+    times = predicted.times.copy()
     times[0, :, :3] = truth
     confidence = np.where(np.arange(q) < mask.sum(1)[:, None], 20.0, -20.0)[None].astype(np.float32)
     count = 20.0 * np.eye(4, dtype=np.float32)[mask.sum(1)][None]
-    pointers = found.pointers.copy()
-    pointers[0, :, :3] = np.log(np.maximum(frame_mixture(found.frames.times, found.frames.mask, truth), 1e-12))
-    exact = found.replace(times=times, confidence=confidence, count=count, pointers=pointers)
+    pointers = predicted.pointers.copy()
+    pointers[0, :, :3] = np.log(np.maximum(frame_mixture(predicted.frames.times, predicted.frames.mask, truth), 1e-12))
+    exact = predicted.replace(times=times, confidence=confidence, count=count, pointers=pointers)
     losses = losing(exact, matching(times[0], confidence[0], truth, mask), truth, mask)
     for name in ("distance", "overlap", "confidence", "count"):
         assert float(losses[name]) == pytest.approx(0, abs=1e-3), name
-    shares = np.asarray(frame_mixture(found.frames.times, found.frames.mask, truth))
+    shares = np.asarray(frame_mixture(predicted.frames.times, predicted.frames.mask, truth))
     entropy = -(shares * np.log(np.maximum(shares, 1e-12))).sum((-2, -1))
     assert float(losses["pointer"]) == pytest.approx((entropy * mask).sum(), rel=1e-3)
 
 
 def test_gradients_reach_what_is_matched_and_are_finite_without_events():
-    found, truth, mask = jax.tree.map(jnp.asarray, draw_found(layers=1))
+    predicted, truth, mask = jax.tree.map(jnp.asarray, draw_found(layers=1))
 
     def loss(times, confidence, mask):
-        one = found.replace(times=times, confidence=confidence)
+        one = predicted.replace(times=times, confidence=confidence)
         matched = match(times[-1], confidence[-1], truth, mask)
         return sum(event_losses(one, matched, truth, mask).values())
 
     grad = jax.jit(jax.grad(loss, argnums=(0, 1)))
-    times, confidence = grad(found.times, found.confidence, mask)
-    matched = np.asarray(matching(found.times[-1], found.confidence[-1], truth, mask))
+    times, confidence = grad(predicted.times, predicted.confidence, mask)
+    matched = np.asarray(matching(predicted.times[-1], predicted.confidence[-1], truth, mask))
     moved = np.abs(np.asarray(times)[0]).sum(-1) > 0
     for row, real in enumerate(np.asarray(mask)):
         assert set(np.flatnonzero(moved[row])) == set(matched[row][real])
     assert (np.abs(confidence) > 0).all()
-    none = grad(found.times, found.confidence, jnp.zeros_like(mask))
+    none = grad(predicted.times, predicted.confidence, jnp.zeros_like(mask))
     assert all(np.isfinite(part).all() for part in none)
     assert (np.asarray(none[0]) == 0).all()
     assert optax.tree.norm(none) > 0

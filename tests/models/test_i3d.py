@@ -12,7 +12,7 @@ from capjax.models.encoders.i3d import inflate, max_pool
 from capjax.models.encoders.parts import Conv3d, draw_kernels
 from capjax.models.pretrained import WeightsError, load_pretrained
 from capjax.models.pure_model import batch_stats_of
-from tests.helpers.torch_models import randomise, torch_i3d, torch_models
+from tests.helpers.torch_models import randomize, torch_i3d, torch_models
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SLIM = {"multiplier": 0.0625, "depths": (1, 0, 0), "stem": (3, 3, 3), "image_size": 16}
@@ -48,7 +48,7 @@ def small(**options):
 def test_it_equals_the_torch_model_with_the_published_names(divide, t, size, tmp_path):
     torch, *_ = torch_models()
     torch.manual_seed(0)
-    model = randomise(torch_i3d(divide))
+    model = randomize(torch_i3d(divide))
     torch.save(model.state_dict(), tmp_path / "rgb_imagenet.pt")
     encoder = abstract(multiplier=1 / divide)
     load_pretrained(encoder, tmp_path / "rgb_imagenet.pt")
@@ -75,7 +75,7 @@ def test_a_boring_video_gives_the_features_of_the_2d_network(tmp_path):
     a feature sees 99 frames."""
     torch, torchvision, _ = torch_models()
     torch.manual_seed(0)
-    model = randomise(torchvision.googlenet(weights=None, aux_logits=True, init_weights=False))
+    model = randomize(torchvision.googlenet(weights=None, aux_logits=True, init_weights=False))
     torch.save(model.state_dict(), tmp_path / "googlenet.pth")
     encoder = abstract(padding="symmetric")
     load_pretrained(encoder, tmp_path / "googlenet.pth")

@@ -19,7 +19,7 @@ from capjax.models.pretrained import (
     weights_path,
 )
 from capjax.models.pure_model import batch_stats_of, params_of
-from tests.helpers.torch_models import pictures, randomise, torch_features, torch_models
+from tests.helpers.torch_models import pictures, randomize, torch_features, torch_models
 from tests.helpers.weight_files import slim_resnet, write_safetensors
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -94,7 +94,7 @@ SLOW = [
 def test_outputs_equal_the_torch_models(name, options, make, features, size, tmp_path):
     torch, *_ = torch_models()
     torch.manual_seed(0)
-    model = randomise(make())
+    model = randomize(make())
     encoder = abstract(name, **options)
     load_pretrained(encoder, save(model, tmp_path / "weights.pth"))
     images = pictures(size)
@@ -105,7 +105,7 @@ def test_outputs_equal_the_torch_models(name, options, make, features, size, tmp
 
 
 def test_a_vit_is_loaded_for_another_picture_size_as_timm_does_it(tmp_path):
-    model = randomise(from_timm("vit_tiny_patch16_224", img_size=64, depth=2))
+    model = randomize(from_timm("vit_tiny_patch16_224", img_size=64, depth=2))
     encoder = abstract("vit_ti16", image_size=96, depth=2)
     load_pretrained(encoder, save(model, tmp_path / "weights.pth"))
     model.set_input_size((96, 96))

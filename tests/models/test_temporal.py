@@ -28,10 +28,10 @@ def test_of_rest_the_same_is_told_whatever_is_seen():
     np.testing.assert_allclose(model(still, MASK), model(other, MASK), atol=1e-5)
     moved = still.copy()
     moved[0, 2, 1] += 1.0
-    told = np.abs(np.asarray(model(moved, MASK) - model(still, MASK))).max((2, 3))
-    assert (told[0, 1:4] > 1e-3).all(), "the frame, and those before and after it"
-    assert told[0, [0, 4]].max() < 1e-5
-    assert told[1].max() < 1e-5
+    differences = np.abs(np.asarray(model(moved, MASK) - model(still, MASK))).max((2, 3))
+    assert (differences[0, 1:4] > 1e-3).all(), "the frame, and those before and after it"
+    assert differences[0, [0, 4]].max() < 1e-5
+    assert differences[1].max() < 1e-5
 
 
 def test_frames_that_are_none_differ_in_nothing():
@@ -44,23 +44,23 @@ def test_frames_that_are_none_differ_in_nothing():
 @pytest.mark.parametrize("reach", [1, 3, 7])
 def test_likeness_is_the_cosine_to_each_frame_around_and_none_to_what_is_not_there(reach):
     x = RNG.normal(size=(B, T, 6)).astype(np.float32)
-    told = np.asarray(cosine_distances(jnp.asarray(x), MASK, reach))
-    assert told.shape == (B, T, 2 * reach)
+    distances = np.asarray(cosine_distances(jnp.asarray(x), MASK, reach))
+    assert distances.shape == (B, T, 2 * reach)
     for b, t, r, side in np.ndindex(B, T, reach, 2):
         other = t + (r + 1) * (-1, 1)[side]
-        there = MASK[b, t] and 0 <= other < T and MASK[b, other]
-        cosine = x[b, t] @ x[b, other] / np.linalg.norm(x[b, t]) / np.linalg.norm(x[b, other]) if there else 0.0
-        assert told[b, t, 2 * r + side] == pytest.approx(1 - cosine, abs=1e-5)
+        is_real = MASK[b, t] and 0 <= other < T and MASK[b, other]
+        cosine = x[b, t] @ x[b, other] / np.linalg.norm(x[b, t]) / np.linalg.norm(x[b, other]) if is_real else 0.0
+        assert distances[b, t, 2 * r + side] == pytest.approx(1 - cosine, abs=1e-5)
 
 
 def test_likeness_tells_cuts_whatever_the_shots_show():
     """Two videos with a cut at the same frame, to the opposite of what was seen: both cuts are as deep."""
     model = draw_model(lambda key: FrameSimilarity(2, D, dtype=jnp.float32, rngs=nnx.Rngs(key)))
-    seen = RNG.normal(size=(2, 1, N, 6)).astype(np.float32)
-    videos = jnp.asarray(np.concatenate([seen, seen, -seen, -seen, -seen], axis=1))
-    told = np.asarray(model(videos, np.ones((2, T), bool)))
-    np.testing.assert_allclose(told[0], told[1], atol=1e-5)
-    assert np.abs(told[0, 1] - told[0, 3]).max() > 1e-3
+    shots = RNG.normal(size=(2, 1, N, 6)).astype(np.float32)
+    videos = jnp.asarray(np.concatenate([shots, shots, -shots, -shots, -shots], axis=1))
+    output = np.asarray(model(videos, np.ones((2, T), bool)))
+    np.testing.assert_allclose(output[0], output[1], atol=1e-5)
+    assert np.abs(output[0, 1] - output[0, 3]).max() > 1e-3
 
 
 def temporal(**options):

@@ -24,11 +24,11 @@ words = st.one_of(st.sampled_from(SENTENCES["en"] + SENTENCES["zh"]), st.text(mi
 def test_events_come_back_within_half_a_bin_and_in_order(bins, duration, events):
     times, half = TIMES[bins], duration / (bins - 1) / 2
     events = [(min(a, b) * duration, max(a, b) * duration, text) for a, b, text in events]
-    told = times.decode([*times.encode(events, duration), EOS, 300, 301], duration)
-    assert sorted(event.text for event in told) == sorted(normalize(text) for *_, text in events)
-    assert [(event.start, event.end) for event in told] == sorted((event.start, event.end) for event in told)
+    decoded = times.decode([*times.encode(events, duration), EOS, 300, 301], duration)
+    assert sorted(event.text for event in decoded) == sorted(normalize(text) for *_, text in events)
+    assert [(event.start, event.end) for event in decoded] == sorted((event.start, event.end) for event in decoded)
     near = 1e-6 * duration
-    for event in told:
+    for event in decoded:
         assert 0 <= event.start < event.end <= duration + near
         # The one that it was: within half a bin, or moved and made one bin long where it was shorter.
         assert any(

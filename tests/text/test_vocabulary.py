@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from capjax.text.vocabulary import Vocabulary, VocabularyError, balance, normalize, train
 
 SENTENCES = {
-    "en": [
-        f"A {colour} {thing} is left of the dog." for colour in ("red", "blue") for thing in ("cat", "ball", "House")
-    ],
+    "en": [f"A {color} {thing} is left of the dog." for color in ("red", "blue") for thing in ("cat", "ball", "House")],
     "de": [f"Ein {thing} läuft über die große Straße." for thing in ("Hund", "Kind", "Mann")],
     "ar": ["كلب يركض على العشب", "طفل يلعب بالكرة"],
     "zh": ["一只狗在草地上跑。", "一个孩子在玩球，很高兴。"],
@@ -174,7 +172,7 @@ def foreign(**options) -> bytes:
 )
 def test_models_made_for_something_else_are_refused(options, told):
     with pytest.raises(
-        VocabularyError, match=f"their.model is a SentencePiece model, but.*{told}.*data_prep vocabulary"
+        VocabularyError, match=f"their.model is a SentencePiece model, but.*{told}.*capjax prepare vocabulary"
     ):
         Vocabulary(foreign(**options), "their.model")
 

@@ -113,6 +113,19 @@ def test_an_error_of_a_tracker_is_not_lost():
         tracker.close()
 
 
+def test_a_tracker_that_cannot_start_is_named_before_the_first_step(tmp_path, wandb, monkeypatch):
+    def init(**options):
+        raise RuntimeError("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", init)
+    reporter = report(tmp_path, "wandb")
+    message = "train.trackers: wandb cannot be used: No API key configured"
+    with pytest.raises(ConfigError, match=message):
+        reporter.wait_for_trackers()
+    with pytest.raises(ConfigError, match=message):
+        reporter.close()
+
+
 def test_tensorboard_gets_every_value_that_metrics_jsonl_gets(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     pytest.importorskip("clu.metric_writers")

@@ -71,7 +71,7 @@ def test_the_first_start_leaves_other_peoples_folders_alone(tiny, tmp_path):
 
 
 def test_a_missing_vocabulary_is_explained(tiny, tmp_path):
-    with pytest.raises(ConfigError, match="make one with `python -m data_prep vocabulary"):
+    with pytest.raises(ConfigError, match="make one with `capjax prepare vocabulary"):
         prepared(tmp_path, tiny.config("data.vocabulary="))
     with pytest.raises(FileNotFoundError, match="no vocabulary none.model"):
         prepared(tmp_path, tiny.config("data.vocabulary=none.model"))
@@ -79,7 +79,7 @@ def test_a_missing_vocabulary_is_explained(tiny, tmp_path):
 
 
 def test_features_without_an_encoder_are_explained(tiny, tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no features.*data_prep features"):
+    with pytest.raises(FileNotFoundError, match="has no features.*capjax prepare features"):
         prepared(tmp_path, tiny.config("data.features=true"))
 
 

@@ -62,7 +62,7 @@ class ResNet(nnx.Module):
       stem: `imagenet`: 7x7 and a max pool, together stride 4; `small`, for small images: 3x3 with stride 2; `patch`:
         4x4 with stride 4.
       differences: the stem also sees the differences to the previous and the next frame, pixel by pixel (RGB difference
-        of Wang et al. 2016). The encoder is then one over time.
+        of Wang et al. 2016). The encoder then takes clips.
       mean, std: of the RGB values, in 0..255.
 
     Raises:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.synthetic.shapes.scene import COLOURS, MARGIN, SHAPES, Thing, outline
+from data_prep.synthetic.shapes.scene import COLORS, MARGIN, SHAPES, Thing, outline
 
-KINDS = ("appear", "leave", "move", "bounce", "turn", "grow", "shrink", "colour")
+KINDS = ("appear", "leave", "move", "bounce", "turn", "grow", "shrink", "color")
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 TURNS = {"clockwise": 1, "counterclockwise": -1}
 MAX_EVENTS = 6
@@ -59,12 +59,12 @@ class Drawn(Thing):
 
     @property
     def look(self) -> tuple[str, str]:
-        return self.shape, self.colour
+        return self.shape, self.color
 
     @property
     def rgb(self) -> tuple[float, ...]:
         """Red, green and blue, 0 to 255."""
-        one, other = COLOURS[self.colour], COLOURS[self.becoming or self.colour]
+        one, other = COLORS[self.color], COLORS[self.becoming or self.color]
         return tuple(min(255.0, (a + self.share * (b - a)) * self.shade) for a, b in zip(one, other, strict=True))
 
     @property
@@ -106,13 +106,13 @@ class MovingEvent:
     @property
     def message(self) -> tuple[str, ...]:
         """The content of its caption; no two events of a scene have the same."""
-        return self.kind, *self.before.look, self.direction, self.after.colour
+        return self.kind, *self.before.look, self.direction, self.after.color
 
     def at(self, time: float) -> Drawn:
         """The thing at a time between `start` and `end`."""
         share = (time - self.start) / (self.end - self.start)
-        if self.kind == "colour":
-            return replace(self.before, becoming=self.after.colour, share=share)
+        if self.kind == "color":
+            return replace(self.before, becoming=self.after.color, share=share)
         if self.kind == "bounce":
             away = 1 - abs(1 - 2 * (share * self.hops % 1))
             return replace(self.before, x=self.before.x + away * self.path[0], y=self.before.y + away * self.path[1])
@@ -208,8 +208,8 @@ class _Choreography:
 
     def __init__(self, rng, size: int, plan: Sequence[tuple[str, str]]):
         self.rng, self.plan = rng, plan
-        looks = rng.permutation(len(SHAPES) * len(COLOURS))[:size]
-        self.looks = [(SHAPES[i % len(SHAPES)], list(COLOURS)[i // len(SHAPES)]) for i in looks.tolist()]
+        looks = rng.permutation(len(SHAPES) * len(COLORS))[:size]
+        self.looks = [(SHAPES[i % len(SHAPES)], list(COLORS)[i // len(SHAPES)]) for i in looks.tolist()]
         # No two things ever have the same look, not even at different times.
         self.taken = set(self.looks)
         self.shades = rng.uniform(0.88, 1.1, size).tolist()
@@ -344,9 +344,9 @@ class _Choreography:
         factor = self._between(GROWTH[0], min(me.size / SIZES[0], GROWTH[1]))
         return None if factor is None else MovingEvent("shrink", thing, *span, me, replace(me, size=me.size / factor))
 
-    def _colour(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
+    def _color(self, thing: int, span: Span, direction: str) -> MovingEvent | None:
         me = self.now[thing]
-        free = [colour for colour in COLOURS if (me.shape, colour) not in self.taken]
+        free = [color for color in COLORS if (me.shape, color) not in self.taken]
         if not free:
             return None
-        return MovingEvent("colour", thing, *span, me, replace(me, colour=str(self.rng.choice(free))))
+        return MovingEvent("color", thing, *span, me, replace(me, color=str(self.rng.choice(free))))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.synthetic.shapes.scene import COLOURS, Scene
+from data_prep.synthetic.shapes.scene import COLORS, Scene
 
 # Scenes are drawn this many times larger, then reduced, for smooth edges.
 _OVERSAMPLE = 3
@@ -21,8 +21,8 @@ def draw(scene: Scene, size: int) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for thing in scene.things:
         shade = rng.uniform(0.88, 1.1)
-        colour = tuple(int(min(255, channel * shade)) for channel in COLOURS[thing.colour])
-        pen.polygon([tuple(corner) for corner in (thing.corners() * large).tolist()], fill=colour)
+        color = tuple(int(min(255, channel * shade)) for channel in COLORS[thing.color])
+        pen.polygon([tuple(corner) for corner in (thing.corners() * large).tolist()], fill=color)
     return picture.resize((size, size), Image.Resampling.BOX)
 
 

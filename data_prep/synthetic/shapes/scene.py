@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond")
-COLOURS = {
+COLORS = {
     "red": (214, 40, 40), "blue": (30, 80, 220), "green": (34, 150, 60), "yellow": (245, 205, 30),
     "black": (25, 25, 25), "purple": (140, 50, 170),
 }  # fmt: skip
@@ -50,7 +50,7 @@ class Thing:
     """
 
     shape: str
-    colour: str
+    color: str
     x: float
     y: float
     size: float
@@ -105,9 +105,8 @@ def contact_distance(first: Thing, second: Thing) -> float:
 
 
 def _reach(thing: Thing, rows: np.ndarray) -> np.ndarray:
-    """float [r, 2]: leftmost and rightmost x of the outline, relative to its center, at each y in `rows` [r]; NaN if
-    the
-    row does not meet it."""
+    """float [r, 2]: leftmost and rightmost x of the outline, relative to its center, at each y in `rows` [r]; NaN
+    where the row does not meet it."""
     corners = outline(thing.shape) * thing.size
     step = np.roll(corners, -1, axis=0) - corners
     # Intersection of the line through each edge [k] with each row [r]; an edge along a row meets it in its neighbors.
@@ -126,7 +125,7 @@ def make_scene(seed: int, index: int) -> Scene:
     kind = rng.choice(["at", "left", "above", "touch", "row"], p=[0.2, 0.25, 0.25, 0.2, 0.1])
     count = {"at": 1, "row": 3}.get(str(kind), 2)
     while True:
-        looks = [(str(rng.choice(SHAPES)), str(rng.choice(list(COLOURS)))) for _ in range(count)]
+        looks = [(str(rng.choice(SHAPES)), str(rng.choice(list(COLORS)))) for _ in range(count)]
         if len(set(looks)) == count:
             break
     return Scene(_LAYOUTS[str(kind)](rng, looks), (seed, index))

@@ -92,12 +92,12 @@ def read(name: str, folder, data: bytes):
     for problem in problems:
         assert problem.where.startswith(file) and problem.message and problem.kind
         assert problem.costs in ("photo", "video", "caption", "absent", "nothing")
-    told = {one.where for one in [*items, *problems]}
+    locations = {one.where for one in [*items, *problems]}
     if name == "jsonl":
-        assert told == {f"{file}:{number}" for number, line in enumerate(data.split(b"\n"), 1) if line.strip()}
+        assert locations == {f"{file}:{number}" for number, line in enumerate(data.split(b"\n"), 1) if line.strip()}
     elif name == "msrvtt":
         count = len(json.loads(data.decode("utf-8-sig", "surrogateescape"))["videos"])
-        assert {f"{file} videos[{number}]" for number in range(count)} <= told
+        assert {f"{file} videos[{number}]" for number in range(count)} <= locations
 
 
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

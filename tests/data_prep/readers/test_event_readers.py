@@ -227,9 +227,9 @@ def test_the_real_files(tmp_path, shared_data, name, file, prefix):
             event(" ".join(text.split()), a, min(b, row["duration"])) for a, b, text in events if a < b and text.strip()
         ]
     ids = list(plain)
-    there = ids[:100]
-    folder = put(tmp_path, *(f"{id.removeprefix(prefix)}.mp4" for id in there))
+    present_ids = ids[:100]
+    folder = put(tmp_path, *(f"{id.removeprefix(prefix)}.mp4" for id in present_ids))
     items, problems = found(name, path.parent, annotations=[path], videos=folder)
-    assert {item.id: list(item.captions) for item in items} == {id: plain[id] for id in there}
-    assert [p.id for p in problems if p.costs == "absent"] == ids[len(there) :]
+    assert {item.id: list(item.captions) for item in items} == {id: plain[id] for id in present_ids}
+    assert [p.id for p in problems if p.costs == "absent"] == ids[len(present_ids) :]
     assert sum(p.costs != "absent" for p in problems) <= 2, "ActivityNet's train.json has two events of no length"

@@ -105,11 +105,11 @@ def test_the_real_file_in_italian(tmp_path, shared_data):
     folder = shared_data / "msrvtt"
     (path,) = folder.glob("*.json")
     data = json.loads(path.read_text())
-    there = [row["video_id"] for row in data["videos"]][::2]
-    items, problems = found("msrvtt", folder, videos=put(tmp_path, *(f"{id}.mp4" for id in there)), lang="it")
-    told = Counter(row["video_id"] for row in data["sentences"])
-    assert {item.id: len(item.captions) for item in items} == {id: told[id] for id in there}
-    assert len(problems) == len(data["videos"]) - len(there)
+    present_ids = [row["video_id"] for row in data["videos"]][::2]
+    items, problems = found("msrvtt", folder, videos=put(tmp_path, *(f"{id}.mp4" for id in present_ids)), lang="it")
+    caption_counts = Counter(row["video_id"] for row in data["sentences"])
+    assert {item.id: len(item.captions) for item in items} == {id: caption_counts[id] for id in present_ids}
+    assert len(problems) == len(data["videos"]) - len(present_ids)
     assert {problem.costs for problem in problems} == {"absent"}
-    first = next(row["caption"] for row in data["sentences"] if row["video_id"] == there[0])
+    first = next(row["caption"] for row in data["sentences"] if row["video_id"] == present_ids[0])
     assert items[0].captions[0] == RecordCaption(" ".join(first.split()), "it")

@@ -164,10 +164,10 @@ def test_the_real_clips(shared_data):
     folder = shared_data / "msvd"
     items, problems = found("msvd", folder)
     assert not problems
-    told = {}
+    captions = {}
     for line in (folder / "AllVideoDescriptions.txt").read_text().splitlines():
         id, _, words = line.partition(" ")
-        told.setdefault(id, []).append(words.strip())
-    assert {item.id: [c.text for c in item.captions] for item in items} == told
-    assert sum(map(len, told.values())) == 178
+        captions.setdefault(id, []).append(words.strip())
+    assert {item.id: [c.text for c in item.captions] for item in items} == captions
+    assert sum(map(len, captions.values())) == 178
     assert all(item.media.stem == item.id and item.media.is_file() for item in items)

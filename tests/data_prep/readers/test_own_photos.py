@@ -227,7 +227,7 @@ def test_the_real_translations(shared_data):
     assert all(count["captions"] == count["joined"] for count in translations.counts.values())
     languages = [{caption.lang for caption in item.captions} for item in items]
     assert set.union(*languages) == {"en", "zh", "ar", "de", "fr", "cs"}
-    assert all({"en", "zh", "ar"} <= known for known in languages)
+    assert all({"en", "zh", "ar"} <= own for own in languages)
 
 
 def test_captions_may_have_an_origin(tmp_path):

@@ -41,11 +41,11 @@ def test_pixels_change_during_events_and_at_no_other_time(index):
     for event in scene.events:
         during = (times + 1 / FPS > event.start + 1e-9) & (times < event.end - 1e-9)
         covered |= during
-        seen = np.flatnonzero(changed & during)
+        changing = np.flatnonzero(changed & during)
         # A thing that leaves ends, and one that appears begins, as less than a pixel.
         late, early = 0.3 if event.kind == "leave" else 0.17, 0.3 if event.kind == "appear" else 0.17
-        assert times[seen[0]] <= event.start + early, event
-        assert times[seen[-1]] + 1 / FPS >= event.end - late, event
+        assert times[changing[0]] <= event.start + early, event
+        assert times[changing[-1]] + 1 / FPS >= event.end - late, event
     assert not changed[~covered].any()
 
 
@@ -82,10 +82,10 @@ def test_things_never_touch_and_are_in_the_picture_unless_they_leave(scene):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_directions_are_those_that_one_sees(direction):
     """Left is where columns are few, down is where rows are many."""
-    found = (
+    matching = (
         e for i in range(400) for e in make_moving_scene(2, i).events if e.kind == "move" and e.direction == direction
     )
-    event = next(found)
+    event = next(matching)
     moved = np.array([event.after.x - event.before.x, event.after.y - event.before.y])
     along = moved @ {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}[direction]
     assert along >= 0.25
@@ -94,8 +94,10 @@ def test_directions_are_those_that_one_sees(direction):
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_clockwise_is_as_on_a_clock(turn):
-    found = (e for i in range(400) for e in make_moving_scene(2, i).events if e.kind == "turn" and e.direction == turn)
-    event = next(found)
+    matching = (
+        e for i in range(400) for e in make_moving_scene(2, i).events if e.kind == "turn" and e.direction == turn
+    )
+    event = next(matching)
     first, later = event.at(event.start), event.at(event.start + 0.05 * (event.end - event.start))
     (x, y), (to_x, to_y) = (thing.corners()[0] - (thing.x, thing.y) for thing in (first, later))
     # In a picture, where y points down, the cross product of a clockwise turn is positive.
@@ -192,7 +194,7 @@ PHRASES = {
     ),
     "zh": (r"(.色(?:圆形|方块|三角形|星星|菱形))", r"[红蓝绿黄黑紫]色\w+"),
 }
-# What becomes a colour agrees with it too.
+# What becomes a color agrees with it too.
 BECOMES = {
     "fr": (r"étoile \w+ (?:change de couleur et )?devient ((?!visible)\w+)", "rouge|bleue|verte|jaune|noire|violette"),
     "es": (r"estrella \w+ (?:se vuelve|se pone|pasa a ser) (roj\w|amarill\w|negr\w|morad\w)", r"\w+a"),
@@ -200,15 +202,15 @@ BECOMES = {
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_articles_and_colours_agree_with_what_they_are_said_of(lang):
-    found = 0
+def test_articles_and_colors_agree_with_what_they_are_said_of(lang):
+    count = 0
     for scene in SCENES:
         for text in [*captions(scene, lang, PARAPHRASES), *summaries(scene, lang, PARAPHRASES)]:
             for where, right in filter(None, (PHRASES[lang], BECOMES.get(lang))):
                 for phrase in re.findall(where, text):
                     assert re.fullmatch(right, phrase), text
-                    found += 1
-    assert found > 1000
+                    count += 1
+    assert count > 1000
 
 
 @pytest.mark.parametrize("bad", [{"languages": ["xx"]}, {"count": 0}, {"size": 33}, {"size": 16}, {"paraphrases": 9}])

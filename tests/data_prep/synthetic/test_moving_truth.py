@@ -23,10 +23,10 @@ def test_captions_of_whole_videos_are_true_of_them():
 
 def test_captions_of_events_are_true_of_their_own_event_by_its_kind():
     rows = rows_of_events(range(20))
-    found = truth(rows, "en", 0)
-    assert all(right == total for right, total in found.values())
-    assert sum(total for _, total in found.values()) == len(rows)
-    assert set(found) <= {"move", "bounce", "shrink", "grow", "turn", "appear", "leave", "colour"}
+    counts = truth(rows, "en", 0)
+    assert all(right == total for right, total in counts.values())
+    assert sum(total for _, total in counts.values()) == len(rows)
+    assert set(counts) <= {"move", "bounce", "shrink", "grow", "turn", "appear", "leave", "color"}
 
 
 def test_the_caption_of_another_event_is_false():

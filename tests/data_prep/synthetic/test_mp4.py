@@ -22,9 +22,9 @@ def test_the_bytes_do_not_depend_on_where_the_encoders_memory_lies():
     clips = [moving_square(size, count) for size, count in ((32, 40), (48, 25), (32, 65))]
     files, held = [set() for _ in clips], []
     for _ in range(12):
-        for known, clip in zip(files, clips, strict=True):
-            known.add(encode(clip, 12.5))
+        for variants, clip in zip(files, clips, strict=True):
+            variants.add(encode(clip, 12.5))
             held.append(np.ones(rng.integers(1_000, 300_000), np.uint8))  # the next encoder finds other memory
             if len(held) > 20:
                 del held[rng.integers(len(held))]
-    assert [len(known) for known in files] == [1, 1, 1]
+    assert [len(variants) for variants in files] == [1, 1, 1]

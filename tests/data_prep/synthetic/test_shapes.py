@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from data_prep.readers import READERS, InputError
 from data_prep.synthetic.shapes.draw import SceneImage, draw
-from data_prep.synthetic.shapes.scene import COLOURS, GAP, PLACES, SHAPES, Thing, contact_distance, make_scene, outline
+from data_prep.synthetic.shapes.scene import COLORS, GAP, PLACES, SHAPES, Thing, contact_distance, make_scene, outline
 
 SCENES = [make_scene(3, i) for i in range(300)]
 PIXELS = 250
@@ -37,9 +37,9 @@ def distance(first: Thing, second: Thing) -> float:
 
 
 def of_kind(*kinds: str):
-    found = [scene for scene in SCENES if scene.message.kind in kinds]
-    assert len(found) >= 10 * len(kinds)
-    return found
+    scenes = [scene for scene in SCENES if scene.message.kind in kinds]
+    assert len(scenes) >= 10 * len(kinds)
+    return scenes
 
 
 def test_boxes_bound_the_drawn_pixels():
@@ -56,13 +56,13 @@ def test_boxes_bound_the_drawn_pixels():
                 assert np.abs(drawn - np.array(thing.box()) * 64).max() <= 1.01, (scene, thing)
 
 
-def test_a_thing_has_the_colour_it_is_said_to_have():
+def test_a_thing_has_the_color_it_is_said_to_have():
     for scene in SCENES[:60]:
         picture = np.asarray(draw(scene, 64)).astype(float)
         for thing in scene.things:
-            seen = picture[int(thing.y * 64), int(thing.x * 64)]
-            nearest = min(COLOURS, key=lambda name: np.abs(seen - COLOURS[name]).sum())
-            assert nearest == thing.colour, (scene.seed, thing, seen)
+            pixel = picture[int(thing.y * 64), int(thing.x * 64)]
+            nearest = min(COLORS, key=lambda name: np.abs(pixel - COLORS[name]).sum())
+            assert nearest == thing.color, (scene.seed, thing, pixel)
 
 
 def test_everything_lies_wholly_inside_the_picture():
@@ -75,7 +75,7 @@ def test_everything_lies_wholly_inside_the_picture():
 def test_the_message_is_true():
     for scene in SCENES:
         message, things = scene.message, scene.things
-        assert len({(thing.shape, thing.colour) for thing in things}) == len(things)
+        assert len({(thing.shape, thing.color) for thing in things}) == len(things)
         if message.kind == "at":
             x, y = things[0].x, things[0].y
             assert min(PLACES, key=lambda name: math.dist(PLACES[name], (x, y))) == message.place
@@ -137,9 +137,9 @@ def test_an_item_says_what_is_in_its_scene():
     item = next(READERS.make("shapes", count=1, languages=["de", "en"], paraphrases=10))
     assert [caption.lang for caption in item.captions] == ["de"] * 10 + ["en"] * 10
     thing = make_scene(0, 0).things[0]
-    assert item.labels[0].name == f"{thing.colour} {thing.shape}"
+    assert item.labels[0].name == f"{thing.color} {thing.shape}"
     assert item.labels[0].box == thing.box()
-    assert re.search(f"{thing.colour} {thing.shape}", item.captions[-1].text, re.IGNORECASE)
+    assert re.search(f"{thing.color} {thing.shape}", item.captions[-1].text, re.IGNORECASE)
 
 
 def test_pictures_are_written_whole_or_not_at_all(tmp_path, monkeypatch):

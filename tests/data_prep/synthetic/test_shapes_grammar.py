@@ -7,15 +7,15 @@ import pytest
 
 from capjax.metrics import score
 from data_prep.synthetic.shapes.grammar import LANGUAGES, PARAPHRASES, captions, is_true
-from data_prep.synthetic.shapes.scene import COLOURS, PLACES, SHAPES, Message, Scene, Thing, make_scene
+from data_prep.synthetic.shapes.scene import COLORS, PLACES, SHAPES, Message, Scene, Thing, make_scene
 
 KINDS = ("at", "left", "above", "touch", "row")
 SCENES = [make_scene(0, i) for i in range(300)]
 ALL = pytest.mark.parametrize("lang", LANGUAGES)
 
 
-def thing(colour: str, shape: str, size: float = 0.25) -> Thing:
-    return Thing(shape, colour, 0.5, 0.5, size)
+def thing(color: str, shape: str, size: float = 0.25) -> Thing:
+    return Thing(shape, color, 0.5, 0.5, size)
 
 
 def say(lang: str, message: Message) -> list[str]:
@@ -31,7 +31,7 @@ def exchanged(scene: Scene) -> Scene:
 def test_every_kind_has_ten_patterns_that_fill_without_leftovers(lang):
     language = LANGUAGES[lang]
     assert set(language.patterns) == set(KINDS)
-    assert (set(language.nouns), set(language.adjectives)) == (set(SHAPES), set(COLOURS))
+    assert (set(language.nouns), set(language.adjectives)) == (set(SHAPES), set(COLORS))
     assert set(language.places) == set(PLACES)
     assert PARAPHRASES == 10
     for scene in SCENES:
@@ -48,10 +48,10 @@ def test_every_kind_has_ten_patterns_that_fill_without_leftovers(lang):
 @ALL
 def test_things_that_differ_are_told_apart(lang):
     said = {
-        say(lang, Message("at", (thing(colour, shape, size),), place))[0]
-        for colour in COLOURS for shape in SHAPES for size in (0.2, 0.4) for place in PLACES
+        say(lang, Message("at", (thing(color, shape, size),), place))[0]
+        for color in COLORS for shape in SHAPES for size in (0.2, 0.4) for place in PLACES
     }  # fmt: skip
-    assert len(said) == len(COLOURS) * len(SHAPES) * 2 * len(PLACES)
+    assert len(said) == len(COLORS) * len(SHAPES) * 2 * len(PLACES)
 
 
 STAR_AND_CIRCLE = (thing("green", "star"), thing("black", "circle"))
@@ -108,11 +108,11 @@ def test_things_exchanged_are_false_but_of_touching(lang):
 
 
 @ALL
-def test_another_colour_shape_place_or_kind_is_false(lang):
+def test_another_color_shape_place_or_kind_is_false(lang):
     for scene in SCENES[:100]:
         first, *others = scene.things
-        colour = next(name for name in COLOURS if name not in {thing.colour for thing in scene.things})
-        wrong = [dataclasses.replace(scene.message, things=(dataclasses.replace(first, colour=colour), *others))]
+        color = next(name for name in COLORS if name not in {thing.color for thing in scene.things})
+        wrong = [dataclasses.replace(scene.message, things=(dataclasses.replace(first, color=color), *others))]
         if scene.message.kind == "at":
             wrong += [dataclasses.replace(scene.message, place=p) for p in PLACES if p != scene.message.place]
         if len(others) == 1:
@@ -141,13 +141,13 @@ def test_an_unknown_language_or_too_many_captions_are_refused():
 @ALL
 def test_false_captions_score_clearly_below_true_ones(lang):
     """A caption of each scene against the others, and the same with the things exchanged."""
-    told = [captions(scene, lang, 5) for scene in SCENES]
+    true_captions = [captions(scene, lang, 5) for scene in SCENES]
     false = [captions(exchanged(scene), lang, 5) for scene in SCENES]
     ordered = np.array([scene.message.kind in ("left", "above", "row") for scene in SCENES])
 
     def cider(sentences):
-        references = {i: texts[1:] for i, texts in enumerate(told)}
+        references = {i: texts[1:] for i, texts in enumerate(true_captions)}
         predictions = {i: texts[0] for i, texts in enumerate(sentences)}
         return np.array(score(predictions, references, lang=lang).items["CIDEr-D"])[ordered].mean()
 
-    assert cider(false) < 0.78 * cider(told)
+    assert cider(false) < 0.78 * cider(true_captions)

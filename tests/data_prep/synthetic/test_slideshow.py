@@ -21,14 +21,14 @@ from tests.helpers.videos import pixels
 PHOTOS = {"train": 24, "val": 8, "test": 5}
 
 
-def colour(index: int) -> np.ndarray:
-    """A colour of its own for each of 64 photos."""
+def color(index: int) -> np.ndarray:
+    """A color of its own for each of 64 photos."""
     return np.array([index % 4, index // 4 % 4, index // 16]) * 64 + 32
 
 
 def detailed(index: int) -> Image.Image:
-    """Details of one colour."""
-    small = (colour(index) + np.random.default_rng(index).integers(-30, 31, (12, 16, 3))).astype(np.uint8)
+    """Details of one color."""
+    small = (color(index) + np.random.default_rng(index).integers(-30, 31, (12, 16, 3))).astype(np.uint8)
     width, height = ((320, 240), (240, 320), (500, 180))[index % 3]
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -95,10 +95,10 @@ def test_captions_of_an_event_are_those_of_the_photo_that_is_shown(items, photos
         shown = [label.name.removeprefix("photo:") for label in item.labels]
         for photo, (start, end) in zip(shown, event_times(item), strict=True):
             own = {(c.lang, c.text) for c in texts[photo]}
-            told = [c for c in item.captions if (c.start, c.end) == (start, end)]
-            assert told
-            assert {(c.lang, c.text) for c in told} <= own
-            assert all(c.text.startswith(f"{c.lang} {c.set} of") for c in told)
+            captions = [c for c in item.captions if (c.start, c.end) == (start, end)]
+            assert captions
+            assert {(c.lang, c.text) for c in captions} <= own
+            assert all(c.text.startswith(f"{c.lang} {c.set} of") for c in captions)
         sets = {(c.lang, c.set) for c in item.captions}
         assert all(sum((c.lang, c.set) == one for c in item.captions) == len(shown) for one in sets)
 
@@ -108,7 +108,7 @@ def test_what_is_shown_is_the_photo_that_is_told_of(items, tmp_path):
         times, shown = pictures(item, tmp_path)
         for label, (start, end) in zip(item.labels, event_times(item), strict=True):
             for picture in shown[(times >= start - 1e-3) & (times < end - 1e-3)]:
-                apart = [np.abs(picture.mean((0, 1)) - colour(index)).max() for index in range(sum(PHOTOS.values()))]
+                apart = [np.abs(picture.mean((0, 1)) - color(index)).max() for index in range(sum(PHOTOS.values()))]
                 assert label.name == f"photo:{int(np.argmin(apart))}.jpg"
 
 

@@ -55,11 +55,11 @@ def made_up(seed: int, count: int) -> tuple[list[str], list[list[str]]]:
     parents, letters = np.divmod(np.asarray(table.edges), len(names))
 
     def phrase(node: int) -> str:
-        found = []
+        letters_of_path = []
         while node:
-            found.append(names[letters[node - 1]])
+            letters_of_path.append(names[letters[node - 1]])
             node = parents[node - 1]
-        return " ".join(reversed(found))
+        return " ".join(reversed(letters_of_path))
 
     def paraphrase() -> list[str]:
         row = rng.randrange(len(table.heads))
@@ -122,10 +122,10 @@ def test_twenty_thousand_real_pairs_score_as_in_java(shared_data):
     rng, groups = random.Random(0), real_captions(shared_data)
     captions = [caption for group in groups for caption in group]
     videos = json.loads((shared_data / "activitynet/train.json").read_text(encoding="utf-8")).values()
-    told = [[" ".join(tokenizer_for("en")(text)) for text in video["sentences"]] for video in videos]
+    sentences_of_videos = [[" ".join(tokenizer_for("en")(text)) for text in video["sentences"]] for video in videos]
     pairs = [(group[i], group[:i] + group[i + 1 :]) for group in groups for i in range(len(group))]
     pairs += [(rng.choice(captions), rng.choice(groups)) for _ in range(8000)]
-    pairs += [(video[0], [video[1]]) for video in told if len(video) > 1]
+    pairs += [(video[0], [video[1]]) for video in sentences_of_videos if len(video) > 1]
     assert len(pairs) > 20_000
     assert_equal([hypothesis for hypothesis, _ in pairs], [references for _, references in pairs])
 
@@ -169,10 +169,10 @@ words = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(words, st.lists(words, min_size=1, max_size=4), st.randoms())
 def test_the_order_of_references_is_of_no_consequence_and_scores_lie_between_0_and_1(hypothesis, group, rng):
-    found = float(meteor.aggregate(meteor.statistics([hypothesis], [group]))[0])
+    value = float(meteor.aggregate(meteor.statistics([hypothesis], [group]))[0])
     shuffled = rng.sample(group, len(group))
-    assert found == float(meteor.aggregate(meteor.statistics([hypothesis], [shuffled]))[0])
-    assert 0 <= found <= 1
+    assert value == float(meteor.aggregate(meteor.statistics([hypothesis], [shuffled]))[0])
+    assert 0 <= value <= 1
 
 
 def test_how_many_pairs_are_aligned_together_is_of_no_consequence(monkeypatch):
@@ -183,15 +183,15 @@ def test_how_many_pairs_are_aligned_together_is_of_no_consequence(monkeypatch):
 
 
 def test_meteor_is_a_metric_like_others():
-    found = score({1: "Two dogs run.", 2: "A man"}, {1: ["Dogs running"], 2: ["a man", "men"]}, metrics=["meteor"])
-    assert found.corpus.keys() == {"METEOR"}
-    assert found.items["METEOR"][1] == 1.0
-    assert found.signatures["METEOR"].startswith("METEOR|items:2|refs:1-2|tok:ptb")
-    measure = found.measures["METEOR"]
-    assert measure.aggregate(measure.statistics.sum(1)) == found.corpus["METEOR"]
+    scores = score({1: "Two dogs run.", 2: "A man"}, {1: ["Dogs running"], 2: ["a man", "men"]}, metrics=["meteor"])
+    assert scores.corpus.keys() == {"METEOR"}
+    assert scores.items["METEOR"][1] == 1.0
+    assert scores.signatures["METEOR"].startswith("METEOR|items:2|refs:1-2|tok:ptb")
+    measure = scores.measures["METEOR"]
+    assert measure.aggregate(measure.statistics.sum(1)) == scores.corpus["METEOR"]
 
 
 def test_meteor_of_other_languages_is_absent_and_not_zero():
-    found = score({1: "ein Hund"}, {1: ["ein Hund"]}, lang="de", metrics=["meteor", "bleu"])
-    assert "METEOR" not in found.corpus
-    assert "English" in found.absent["meteor"]
+    scores = score({1: "ein Hund"}, {1: ["ein Hund"]}, lang="de", metrics=["meteor", "bleu"])
+    assert "METEOR" not in scores.corpus
+    assert "English" in scores.absent["meteor"]

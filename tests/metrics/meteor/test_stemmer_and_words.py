@@ -21,8 +21,8 @@ def test_stems_of_every_word_with_synonyms_and_of_made_up_ones_are_as_in_java():
     with zipfile.ZipFile(JAR) as jar:
         words = jar.read("synonym/english.synsets").decode().split("\n")[0:-1:2]
     words += ["".join(rng.choices(syllables, k=rng.randint(1, 6))) for _ in range(50_000)]
-    found = java("Stemmer", "en", lines=words)
-    assert [(word, stem(word)) for word, known in zip(words, found, strict=True) if stem(word) != known] == []
+    expected = java("Stemmer", "en", lines=words)
+    assert [pair for pair in zip(words, expected, strict=True) if stem(pair[0]) != pair[1]] == []
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_words_of_hard_texts_are_as_in_java():
     lines = []
     for _ in range(20_000):
         lines.append("".join(rng.choice(pieces) + rng.choice(["", " ", " "]) for _ in range(rng.randint(0, 8))))
-    found = java("edu.cmu.meteor.util.Normalizer", "en", "true", lines=lines)
+    java_lines = java("edu.cmu.meteor.util.Normalizer", "en", "true", lines=lines)
     different = [
-        (line, text.words(line, prefixes), known)
-        for line, known in zip(lines, found, strict=True)
-        if " ".join(text.words(line, prefixes)) != " ".join(known.lower().split(" ")).strip()
+        (line, text.words(line, prefixes), java_line)
+        for line, java_line in zip(lines, java_lines, strict=True)
+        if " ".join(text.words(line, prefixes)) != " ".join(java_line.lower().split(" ")).strip()
     ]
     assert different == []
 

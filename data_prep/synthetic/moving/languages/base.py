@@ -38,9 +38,9 @@ class MovingLanguage:
         """The noun phrase of a thing that was mentioned before: `the red circle`."""
         raise TypeError(f"{type(self).__name__} should define its definite noun phrase")
 
-    def colours(self, event: MovingEvent) -> dict[str, str]:
+    def colors(self, event: MovingEvent) -> dict[str, str]:
         """The words of `{old}` and `{new}`."""
-        old, new = (self.still.adjectives[thing.colour] for thing in (event.before, event.after))
+        old, new = (self.still.adjectives[thing.color] for thing in (event.before, event.after))
         return {"old": old, "new": new}
 
     def clause(self, pattern: str, subject: str, form: str) -> str:
@@ -51,7 +51,7 @@ class MovingLanguage:
         """All clauses about the event."""
         kind = "rebound" if event.kind == "bounce" and event.direction else event.kind
         subject = self.known(event.before) if known else self.still.noun_phrase(event.before, "", False)
-        words = {**self.words.get(event.direction, {}), **self.colours(event)}
+        words = {**self.words.get(event.direction, {}), **self.colors(event)}
         return tuple(self.clause(pattern, subject, form).format(**words) for pattern in self.clauses[kind])
 
     def event(self, event: MovingEvent) -> list[Parts]:

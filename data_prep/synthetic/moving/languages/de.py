@@ -14,12 +14,12 @@ class German(MovingLanguage):
 
     def known(self, thing):
         noun, gender = self.still.nouns[thing.shape].split("/")
-        return f"{self._ARTICLES[gender]} {self.still.adjectives[thing.colour]}e {noun}"
+        return f"{self._ARTICLES[gender]} {self.still.adjectives[thing.color]}e {noun}"
 
-    def colours(self, event):
-        colours = super().colours(event)
-        # "Von Blau zu Gelb": colours as nouns.
-        return {**colours, "Old": colours["old"].capitalize(), "New": colours["new"].capitalize()}
+    def colors(self, event):
+        colors = super().colors(event)
+        # "Von Blau zu Gelb": colors as nouns.
+        return {**colors, "Old": colors["old"].capitalize(), "New": colors["new"].capitalize()}
 
     def clause(self, pattern, subject, form):
         verb, rest, prefix = pattern.split("|")
@@ -99,7 +99,7 @@ GERMAN = German(
             "zieht sich||zusammen",
             "nimmt|an Größe|ab",
         ),
-        "colour": (
+        "color": (
             "wird|{new}|",
             "färbt sich|{new}|",
             "verfärbt sich|{new}|",

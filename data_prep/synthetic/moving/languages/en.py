@@ -77,7 +77,7 @@ ENGLISH = English(
             "{0} contracts",
             "{0} decreases in size",
         ),
-        "colour": (
+        "color": (
             "{0} becomes {new}",
             "{0} changes to {new}",
             "{0} gradually becomes {new}",

@@ -76,7 +76,7 @@ SPANISH = Spanish(
             "{0} reduce su tamaño",
             "{0} disminuye de tamaño",
         ),
-        "colour": (
+        "color": (
             "{0} se vuelve {new}",
             "{0} se pone {new}",
             "{0} pasa a ser {new}",

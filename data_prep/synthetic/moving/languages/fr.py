@@ -78,7 +78,7 @@ FRENCH = French(
             "{0} diminue",
             "{0} diminue de taille",
         ),
-        "colour": (
+        "color": (
             "{0} devient {new}",
             "{0} passe au {New}",
             "{0} vire au {New}",

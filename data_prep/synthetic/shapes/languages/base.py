@@ -40,7 +40,7 @@ class Language:
     """Nouns, adjectives and sentence patterns.
 
     Attributes:
-      nouns, adjectives: by shape and by colour, with the marks that the language's `noun_phrase` asks for.
+      nouns, adjectives: by shape and by color, with the marks that the language's `noun_phrase` asks for.
       sizes: small, large.
       places: the adverbials of message kind `at`.
       patterns: by kind of message. A slot is a thing's number, with the case where there are cases: `{0:dat}`.

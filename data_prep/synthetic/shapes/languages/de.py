@@ -22,7 +22,7 @@ class German(Language):
         noun, gender = self.nouns[thing.shape].split("/")
         ending = self._ENDINGS[gender][case]
         adjectives = [self.sizes[thing.large]] if sized else []
-        adjectives.append(self.adjectives[thing.colour])
+        adjectives.append(self.adjectives[thing.color])
         return " ".join([self._ARTICLES[gender][case], *(a + ending for a in adjectives), noun])
 
 

@@ -6,7 +6,7 @@ from data_prep.synthetic.shapes.languages.base import Language, either_order, si
 class English(Language):
     def noun_phrase(self, thing, case, sized):
         size = f"{self.sizes[thing.large]} " if sized else ""
-        return f"a {size}{self.adjectives[thing.colour]} {self.nouns[thing.shape]}"
+        return f"a {size}{self.adjectives[thing.color]} {self.nouns[thing.shape]}"
 
 
 ENGLISH = English(

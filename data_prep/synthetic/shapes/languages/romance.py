@@ -4,7 +4,7 @@ from data_prep.synthetic.shapes.languages.base import Language
 
 
 class Romance(Language):
-    """Adjectives agree in gender, written `masculine/feminine`, and colours follow the noun, written `étoile/f`."""
+    """Adjectives agree in gender, written `masculine/feminine`, and colors follow the noun, written `étoile/f`."""
 
     articles = ("un", "une")
     size_follows = False
@@ -12,7 +12,7 @@ class Romance(Language):
     def noun_phrase(self, thing, case, sized):
         noun, gender = self.nouns[thing.shape].split("/")
         form = int(gender == "f")
-        words = [self.articles[form], noun, self.adjectives[thing.colour].split("/")[form]]
+        words = [self.articles[form], noun, self.adjectives[thing.color].split("/")[form]]
         if sized:
             words.insert(3 if self.size_follows else 1, self.sizes[thing.large].split("/")[form])
         return " ".join(words)

@@ -11,8 +11,8 @@ class Chinese(Language):
 
     def noun_phrase(self, thing, case, sized):
         noun, measure = self.nouns[thing.shape].split("/")
-        colour = self.adjectives[thing.colour]
-        return f"一{measure}{colour}{self.sizes[thing.large]}{noun}" if sized else colour + noun
+        color = self.adjectives[thing.color]
+        return f"一{measure}{color}{self.sizes[thing.large]}{noun}" if sized else color + noun
 
 
 CHINESE = Chinese(

@@ -1,0 +1,170 @@
+"""What every request passes: identification, access, limits of size, time and number, logging and metrics."""
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from capjax.serve.access import ApiKeys, RateLimit, check_origin
+from capjax.serve.errors import ApiError, busy
+from capjax.serve.metrics import Metrics
+from capjax.serve.settings import ServeSettings
+
+log = logging.getLogger("capjax.serve")
+
+# Answered without an API key, at any rate, and however busy the server is.
+OPEN_PATHS = ("/healthz", "/readyz")
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+@dataclass
+class _Exchange:
+    """A request and its answer, for the log."""
+
+    request_id: str
+    owner: str = ""
+    status: int = 0
+    received: int = 0
+    started: bool = False
+
+
+class Gate:
+    """ASGI middleware around the application.
+
+    Args:
+      app: the application.
+      settings: limits.
+      keys: API keys.
+      allowed_origins: origins of pages, besides the server's own, that may use it.
+      metrics: counts requests.
+      is_public: whether a path is answered without an API key, because it holds no data: the page.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, keys: ApiKeys, allowed_origins: Sequence[str], metrics: Metrics,
+        is_public: Callable[[str], bool],
+    ):  # fmt: skip
+        self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
+        self._allowed_origins, self._is_public = tuple(allowed_origins), is_public
+        self._rates = RateLimit(settings.rate)
+        self._in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8))
+        start = time.perf_counter()
+
+        async def send_with_id(message: Message):
+            if message["type"] == "http.response.start":
+                exchange.started, exchange.status = True, message["status"]
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = exchange.request_id
+                answer["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        self._in_progress += 1
+        try:
+            self._admit(scope, headers, exchange)
+            limited = self._limited(receive, scope["path"], headers, exchange)
+            await self._app(scope, limited, send_with_id)
+        except ApiError as error:
+            await self._fail(error, exchange, scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            log.exception("request %s failed", exchange.request_id)
+            message = f"an error in the server, which its log explains: {exchange.request_id}"
+            await self._fail(ApiError(500, "internal", message), exchange, scope, receive, send_with_id)
+        finally:
+            self._in_progress -= 1
+            self._report(scope, exchange, time.perf_counter() - start)
+
+    def _admit(self, scope: Scope, headers: Headers, exchange: _Exchange):
+        """Raises ApiError for a request that is not answered."""
+        if scope["path"] in OPEN_PATHS:
+            return
+        check_origin(headers, self._allowed_origins)
+        if self._is_public(scope["path"]):
+            return
+        exchange.owner = self._keys.owner(headers)
+        scope.setdefault("state", {})["owner"] = exchange.owner
+        self._rates.check(exchange.owner or (scope.get("client") or ("",))[0])
+        if self._in_progress > self._settings.max_requests:
+            raise busy(f"more than {self._settings.max_requests} requests in progress", 1.0)
+
+    def _limited(self, receive: Receive, path: str, headers: Headers, exchange: _Exchange) -> Receive:
+        """Bounds the size of a body, and the time in which it arrives."""
+        settings = self._settings
+        limit = settings.max_video_bytes if path == "/v1/videos" else settings.max_body_bytes
+        too_large = ApiError(413, "too_large", f"the request has more than {limit / 2**20:g} MiB, the most here")
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > limit:
+            raise too_large
+        start = time.monotonic()
+        complete = False
+
+        async def limited() -> Message:
+            nonlocal complete
+            if complete:  # only a disconnection follows
+                return await receive()
+            deadline = start + settings.body_seconds + exchange.received / settings.body_rate
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                raise ApiError(
+                    408, "slow_body", f"after {time.monotonic() - start:.0f} s the body was still incomplete"
+                ) from None
+            exchange.received += len(message.get("body", b""))
+            if exchange.received > limit:
+                raise too_large
+            complete = not message.get("more_body")
+            return message
+
+        return limited
+
+    async def _fail(self, error: ApiError, exchange: _Exchange, scope: Scope, receive: Receive, send: Send):
+        if exchange.started:  # the answer is cut; the connection is closed by the server
+            log.warning("request %s: %s", exchange.request_id, error)
+            return
+        await error.response()(scope, receive, send)
+
+    def _report(self, scope: Scope, exchange: _Exchange, seconds: float):
+        route = getattr(scope.get("route"), "path", "other")
+        self._metrics.requests.labels(route, scope["method"], str(exchange.status or 499)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if scope["path"] in OPEN_PATHS:
+            return
+        log.info(
+            "request",
+            extra={"fields": {
+                "request_id": exchange.request_id, "method": scope["method"], "path": scope["path"],
+                "status": exchange.status or 499, "seconds": round(seconds, 4), "bytes": exchange.received,
+                "owner": exchange.owner,
+            }},
+        )  # fmt: skip
+
+
+class JsonLines(logging.Formatter):
+    """Formats a log record as one JSON object in a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        row = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname.lower(), "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }  # fmt: skip
+        if record.exc_info:
+            row["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(row, ensure_ascii=False)

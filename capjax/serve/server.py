@@ -1,0 +1,49 @@
+"""Runs the application with uvicorn."""
+
+import logging
+import sys
+
+import uvicorn
+
+from capjax.serve.app import ServerOptions, make_app
+from capjax.serve.gate import JsonLines
+
+
+def serve(
+    options: ServerOptions, *, host: str, port: int, trusted_proxies: str, drain_seconds: int,
+    metrics_port: int | None = None,
+) -> int:  # fmt: skip
+    """Serves until SIGTERM or Ctrl-C, then answers the requests in progress; returns the exit status.
+
+    Args:
+      options: what is served.
+      host, port: where.
+      trusted_proxies: addresses of proxies whose X-Forwarded headers count, separated by commas.
+      drain_seconds: time for requests in progress.
+      metrics_port: a port of the metrics alone, without API keys.
+
+    Raises:
+      Exception: the models cannot be loaded.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name in ("capjax", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+    app = make_app(options)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,
+        timeout_graceful_shutdown=drain_seconds, timeout_keep_alive=30, server_header=False,
+    )  # fmt: skip
+    server, state = uvicorn.Server(config), app.state.server
+
+    def stop():
+        server.should_exit = True
+
+    state.on_failure = stop
+    if metrics_port:
+        state.metrics.serve(host, metrics_port)
+    server.run()
+    if state.failure:
+        raise state.failure
+    return 0
