@@ -68,10 +68,15 @@ class MediaBatcher:
         mark_padding(batch, slice(len(samples), None))
         return self._with_durations(batch, samples)
 
+    @property
+    def frame_counts(self) -> tuple[int, ...]:
+        """The numbers of frames of batches, ascending: a program is compiled for each."""
+        return (*sorted({bucket for bucket in self._buckets if bucket < self.num_frames}), self.num_frames)
+
     def bucket(self, num_frames: int) -> int:
         """Returns the number of frames of the smallest batch that holds a sample of so many frames, as evaluation
         chooses it."""
-        return next((bucket for bucket in self._buckets if bucket >= num_frames), self.num_frames)
+        return next((count for count in self.frame_counts if count >= num_frames), self.num_frames)
 
     @property
     def spans_processes(self) -> bool:

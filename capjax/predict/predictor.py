@@ -8,7 +8,7 @@ import itertools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from capjax.config.validation import check_attribute_shares
 from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaSettings
 from capjax.data.windows import WindowSettings
-from capjax.decode.attribute_shares import AttributeShares
 from capjax.decode.generator import Generator
 from capjax.decode.results import Caption, Event
 from capjax.metrics.messages import noting
@@ -33,14 +32,9 @@ from capjax.models.frozen_encoder import FrozenEncoder
 from capjax.models.pure_model import Arrays, PureModel
 from capjax.parallel.sharding_rules import ShardingRules
 from capjax.plugins import import_plugins
+from capjax.predict.group_captions import captions_of_groups
 from capjax.predict.localize import LocalizedVideo, localize
-from capjax.predict.media_batch import (
-    FailedMedia,
-    MediaBatch,
-    MediaBatcher,
-    batches_of_groups,
-    check_same_among_processes,
-)
+from capjax.predict.media_batch import MediaBatch, MediaBatcher, batches_of_groups, check_same_among_processes
 from capjax.text.vocabulary import Vocabulary
 from capjax.workdir.checkpoint import check_weights, load_weights
 from capjax.workdir.layout import Workdir
@@ -275,17 +269,8 @@ class Predictor:
             ]
             return zip(*by_language, strict=True)
 
-        group: dict[int, tuple[Caption, ...]] = {}
-        for result in batches_of_groups(groups, self._read_or_call, self._batch, batch_size):
-            if isinstance(result, MediaBatch):
-                group.update(zip(result.indices, captions(result), strict=False))  # the batch ends with padding
-            elif isinstance(result, FailedMedia):
-                group[result.index] = tuple(Caption.failed(result.error, lang) for lang in languages)
-            else:
-                if generator.attribute_shares:
-                    _choose(group, languages, generator.attribute_shares)
-                yield [group[index] for index in sorted(group)]
-                group = {}
+        results = batches_of_groups(groups, self._read_or_call, self._batch, batch_size)
+        return captions_of_groups(results, captions, languages, generator.attribute_shares)
 
     def _read_or_call(self, media) -> MediaSample:
         return self.read(media() if callable(media) else media)
@@ -394,17 +379,6 @@ class Predictor:
 
 def _replicated(weights: Arrays, rules: ShardingRules) -> Arrays:
     return {name: jax.device_put(np.asarray(value), rules.replicated) for name, value in weights.items()}
-
-
-def _choose(captions: dict[int, tuple[Caption, ...]], languages: Sequence[str], attribute_shares: AttributeShares):
-    """Replaces captions by those of their alternatives that satisfy the constraint, in each language."""
-    indices = [index for index in sorted(captions) if not captions[index][0].error]
-    chosen: list[list[Caption]] = []
-    for column, lang in enumerate(languages):
-        hypotheses = [(captions[index][column], *captions[index][column].alternatives) for index in indices]
-        best = attribute_shares.choose([[(own.text, own.score) for own in row] for row in hypotheses], lang)
-        chosen.append([replace(row[number], alternatives=()) for row, number in zip(hypotheses, best, strict=True)])
-    captions.update(zip(indices, zip(*chosen, strict=True), strict=True))
 
 
 def _check_media(media):

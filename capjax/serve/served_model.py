@@ -155,6 +155,8 @@ class ServedModel:
                 continue
             seconds: dict[int, float] = {}
             for size in (1,) if self._samples else _BATCH_SIZES:
+                for num_frames in self._make_batch.frame_counts[1:]:  # of videos, with `data.buckets`
+                    run(partial(self.caption, [_with_frames(sample, num_frames)] * size, choice))
                 call = partial(self.caption, [sample] * size, choice)
                 run(call)
                 start = time.perf_counter()
@@ -166,6 +168,10 @@ class ServedModel:
         """A gray photo, or a video of one frame."""
         sample = self.predictor.read(Image.new("RGB", (64, 64), (128, 128, 128)))
         return MediaSample(sample.frames, np.zeros(1, np.float32), duration=1.0) if self.dense else sample
+
+
+def _with_frames(photo: MediaSample, num_frames: int) -> MediaSample:
+    return MediaSample(photo.frames * num_frames, np.arange(num_frames, dtype=np.float32), duration=float(num_frames))
 
 
 def _load_export(directory: Path, predictor: Predictor):
