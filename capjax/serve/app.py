@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
-from capjax.serve import captions_api, videos_api
+from capjax.serve import captions_api, openai_api, tensorflow_api, videos_api
 from capjax.serve.access import ApiKeys
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
@@ -75,7 +75,8 @@ def make_app(options: ServerOptions) -> FastAPI:
         redoc_url=None,
     )  # fmt: skip
     app.state.server = state
-    app.include_router(captions_api.make_router(models, state.captioner, settings))
+    for api in (captions_api, tensorflow_api, openai_api):
+        app.include_router(api.make_router(models, state.captioner, settings))
     app.include_router(videos_api.make_router(models, state.videos, state.jobs, settings, state.runner.wake))
 
     @app.get("/healthz", tags=["operation"], summary="Whether the process answers")
@@ -91,7 +92,7 @@ def make_app(options: ServerOptions) -> FastAPI:
     async def read_metrics():
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_exception_handler(ApiError, _api_error)
+    # The gate answers all errors; these handlers turn the framework's into ApiError.
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     if options.allowed_origins:
@@ -194,17 +195,12 @@ def _public_kind(error: BaseException) -> str | None:
     return error.kind if isinstance(error, MediaError | ApiError) else None
 
 
-async def _api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return error.response()
-
-
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return validation_error(error.errors()).response()
+    raise validation_error(error.errors()) from error
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    return ApiError(error.status_code, kind, str(error.detail), error.headers).response()
+    raise ApiError(error.status_code, kind, str(error.detail), error.headers) from error

@@ -30,6 +30,7 @@ class _Exchange:
     """A request and its answer, for the log."""
 
     request_id: str
+    path: str
     owner: str = ""
     status: int = 0
     received: int = 0
@@ -63,7 +64,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8))
+        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8), _route_path(scope))
         start = time.perf_counter()
 
         async def send_with_id(message: Message):
@@ -77,7 +78,7 @@ class Gate:
         self._in_progress += 1
         try:
             self._admit(scope, headers, exchange)
-            limited = self._limited(receive, scope["path"], headers, exchange)
+            limited = self._limited(receive, headers, exchange)
             await self._app(scope, limited, send_with_id)
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
@@ -93,10 +94,10 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers, exchange: _Exchange):
         """Raises ApiError for a request that is not answered."""
-        if scope["path"] in OPEN_PATHS:
+        if exchange.path in OPEN_PATHS:
             return
         check_origin(headers, self._allowed_origins)
-        if self._is_public(scope["path"]):
+        if self._is_public(exchange.path):
             return
         exchange.owner = self._keys.owner(headers)
         scope.setdefault("state", {})["owner"] = exchange.owner
@@ -104,10 +105,10 @@ class Gate:
         if self._in_progress > self._settings.max_requests:
             raise busy(f"more than {self._settings.max_requests} requests in progress", 1.0)
 
-    def _limited(self, receive: Receive, path: str, headers: Headers, exchange: _Exchange) -> Receive:
+    def _limited(self, receive: Receive, headers: Headers, exchange: _Exchange) -> Receive:
         """Bounds the size of a body, and the time in which it arrives."""
         settings = self._settings
-        limit = settings.max_video_bytes if path == "/v1/videos" else settings.max_body_bytes
+        limit = settings.max_video_bytes if exchange.path == "/v1/videos" else settings.max_body_bytes
         too_large = ApiError(413, "too_large", f"the request has more than {limit / 2**20:g} MiB, the most here")
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > limit:
@@ -138,22 +139,28 @@ class Gate:
         if exchange.started:  # the answer is cut; the connection is closed by the server
             log.warning("request %s: %s", exchange.request_id, error)
             return
-        await error.response()(scope, receive, send)
+        await error.response(exchange.path)(scope, receive, send)
 
     def _report(self, scope: Scope, exchange: _Exchange, seconds: float):
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.requests.labels(route, scope["method"], str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] in OPEN_PATHS:
+        if exchange.path in OPEN_PATHS:
             return
         log.info(
             "request",
             extra={"fields": {
-                "request_id": exchange.request_id, "method": scope["method"], "path": scope["path"],
+                "request_id": exchange.request_id, "method": scope["method"], "path": exchange.path,
                 "status": exchange.status or 499, "seconds": round(seconds, 4), "bytes": exchange.received,
                 "owner": exchange.owner,
             }},
         )  # fmt: skip
+
+
+def _route_path(scope: Scope) -> str:
+    """The path without the prefix under which a proxy serves the application, which some proxies leave out."""
+    path, prefix = scope["path"], scope.get("root_path", "").rstrip("/")
+    return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 
 
 class JsonLines(logging.Formatter):
