@@ -5,6 +5,7 @@ its own answer; the server and the other files are not affected.
 """
 
 import asyncio
+import logging
 import multiprocessing
 import resource
 import signal
@@ -22,6 +23,8 @@ from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.windows import WindowSettings
 from capjax.serve.settings import ServeSettings
+
+log = logging.getLogger("capjax.serve")
 
 # What a process sends in place of a result: the kind and the message of a MediaError, whose pickle would lack one.
 _Problem = tuple[str, str]
@@ -70,6 +73,9 @@ class MediaWorkers:
             raise MediaError("too_slow", f"decoding took longer than {settings.photo_seconds:g} s") from None
         except ProcessExpired:
             raise self._lost() from None
+        except Exception as error:  # of a decoder, which the reader did not foresee
+            log.exception("a photo could not be read")
+            raise _decoder_failed() from error
         if isinstance(outcome, MediaSample):
             return outcome
         raise MediaError(*outcome)
@@ -120,7 +126,11 @@ class MediaWorkers:
 
     def _lost(self) -> MediaError:
         self._on_lost("decoder_failed")
-        return MediaError("decoder_failed", "the decoder failed on this file; it may be damaged: save it anew")
+        return _decoder_failed()
+
+
+def _decoder_failed() -> MediaError:
+    return MediaError("decoder_failed", "the decoder failed on this file; it may be damaged: save it anew")
 
 
 def _limit(max_bytes: int):
