@@ -95,16 +95,17 @@ def make_app(options: ServerOptions) -> FastAPI:
     # The gate answers all errors; these handlers turn the framework's into ApiError.
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(
+        Gate, settings=settings, keys=options.keys, allowed_origins=options.allowed_origins, metrics=metrics,
+        is_public=lambda path: path == "/" or path.startswith("/page/"),
+    )  # fmt: skip
+    # Around the gate: a browser asks what is allowed without a key, and reads the gate's errors.
     if options.allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key"],
             expose_headers=["X-Request-ID", "Retry-After", "Location"],
         )  # fmt: skip
-    app.add_middleware(
-        Gate, settings=settings, keys=options.keys, allowed_origins=options.allowed_origins, metrics=metrics,
-        is_public=lambda path: path == "/" or path.startswith("/page/"),
-    )  # fmt: skip
     return app
 
 

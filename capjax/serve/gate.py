@@ -111,7 +111,7 @@ class Gate:
         limit = settings.max_video_bytes if exchange.path == "/v1/videos" else settings.max_body_bytes
         too_large = ApiError(413, "too_large", f"the request has more than {limit / 2**20:g} MiB, the most here")
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit:
+        if length.isdecimal() and int(length) > limit:
             raise too_large
         start = time.monotonic()
         complete = False
@@ -174,4 +174,4 @@ class JsonLines(logging.Formatter):
         }  # fmt: skip
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(row, ensure_ascii=False)
+        return json.dumps(row)

@@ -55,7 +55,7 @@ def test_a_photo_is_read_as_in_process(workers):
     [
         (b"", ""), (b"no photo", ""), (encode(picture(120, 80))[:200], "damaged"),
         (encode(picture(1000, 101)), "too_large"),
-        (encode(picture(64, 64), "GIF", save_all=True, append_images=[picture(64, 64, 1)], duration=100), "not_a_photo"),
+        (encode(picture(64, 64), "GIF", save_all=True, append_images=[picture(64, 64, 1)]), "not_a_photo"),
     ],
 )  # fmt: skip
 def test_a_photo_that_cannot_be_read_has_the_kind_of_its_error(workers, data, kind):
@@ -73,8 +73,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(workers):
 
 @pytest.mark.parametrize(
     ("decoder", "kind"),
-    [("hang", "too_slow"), ("crash", "decoder_failed"), ("leave", "decoder_failed"), ("exhaust_memory", "decoder_failed"),
-     ("fail", "decoder_failed")],
+    [("hang", "too_slow"), *((name, "decoder_failed") for name in ("crash", "leave", "exhaust_memory", "fail"))],
 )  # fmt: skip
 def test_a_file_that_harms_its_decoder_costs_its_own_answer_only(workers, lost, monkeypatch, decoder, kind):
     monkeypatch.setattr(media_workers, "_read_photo", getattr(hostile_decoders, decoder))
