@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Route
 
 from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
@@ -204,4 +205,13 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    raise ApiError(error.status_code, kind, str(error.detail), error.headers) from error
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route alone
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    raise ApiError(error.status_code, kind, str(error.detail), headers) from error
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of all routes with the path of a request."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()}

@@ -104,7 +104,7 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         "/v1/models/{name}/versions/{version}:predict", openapi_extra={"requestBody": _PREDICT_BODY},
         summary="Caption photos with a version",
     )  # fmt: skip
-    async def predict_version(request: Request, name: str, version: int):
+    async def predict_version(request: Request, name: str, version: str):
         return await answer(request, _model(models, name, version))
 
     async def answer(request: Request, model: ServedModel) -> JSONResponse:
@@ -126,7 +126,7 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         return _status(_model(models, name))
 
     @router.get("/v1/models/{name}/versions/{version}", summary="State of a version")
-    async def version_status(name: str, version: int):
+    async def version_status(name: str, version: str):
         return _status(_model(models, name, version))
 
     @router.get("/v1/models/{name}/metadata", summary="Signatures of a model")
@@ -134,18 +134,18 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         return _metadata(_model(models, name))
 
     @router.get("/v1/models/{name}/versions/{version}/metadata", summary="Signatures of a version")
-    async def version_metadata(name: str, version: int):
+    async def version_metadata(name: str, version: str):
         return _metadata(_model(models, name, version))
 
     return router
 
 
-def _model(models: Models, name: str, version: int | None = None) -> ServedModel:
+def _model(models: Models, name: str, version: str | None = None) -> ServedModel:
     model = models.get(name)
-    if version not in (None, model.step):
+    if version not in (None, str(model.step)):
         raise ApiError(
             404, "unknown_version",
-            f"Servable not found for request: Specific({name}, {version}); this server has version {model.step}",
+            f"Servable not found for request: Specific({name}, {version:.20}); this server has version {model.step}",
         )  # fmt: skip
     return model
 

@@ -123,14 +123,15 @@ def test_a_wrong_request_has_an_error_of_the_form_of_tensorflow_serving(server, 
     assert names in error["error"]
 
 
-def test_errors_of_every_kind_have_the_form_of_tensorflow_serving(server, servers):
+def test_errors_of_every_kind_have_the_form_of_tensorflow_serving(server):
     unknown = predict(server, {"instances": [b64(b"")]}, "/v1/models/large:predict")
     assert (unknown.status_code, list(unknown.json())) == (404, ["error"])
     assert "tiny" in unknown.json()["error"]
     wrong = server.client.get("/v1/models/tiny:predict/other")
     assert isinstance(wrong.json()["error"], str)
-    method = server.client.get("/v1/models/tiny/versions/no")
-    assert (method.status_code, isinstance(method.json()["error"], str)) == (422, True)
+    for version in ("no", "-1", "9" * 5000, "1:predict"):
+        response = server.client.get(f"/v1/models/tiny/versions/{version}")
+        assert (response.status_code, isinstance(response.json()["error"], str)) == (404, True)
 
 
 # ---- Status and metadata
