@@ -160,8 +160,9 @@ class _ServerState:
             for source in self._options.sources:
                 self._put(ServedModel(source))
         except Exception as error:
-            self.failure = error
-            self.on_failure()
+            if not self._stop.is_set():
+                self.failure = error
+                self.on_failure()
             return
         self._runs_jobs = True
         self.runner.start()
@@ -177,10 +178,15 @@ class _ServerState:
         return {**result, "model": captions_api.describe(model).model_dump()}
 
     def _put(self, model: ServedModel):
-        model.warm_up(lambda function: self.thread.run(function).result())
+        model.warm_up(self._run_on_model_thread)
         self._models.put(model)
         self.metrics.model_step.labels(model.source.name).set(model.step)
         log.info("model %s is ready, step %d", model.source.name, model.step)
+
+    def _run_on_model_thread(self, function: Callable[[], Any]) -> Any:
+        if self._stop.is_set():
+            raise RuntimeError("the server stops")
+        return self.thread.run(function).result()
 
     def _reload(self, model: ServedModel):
         """Replaces a model whose workdir has another checkpoint by now. Requests in progress keep the old one."""
@@ -190,6 +196,8 @@ class _ServerState:
                 log.info("model %s: a new checkpoint is being loaded", source.name)
                 self._put(ServedModel(source))
         except Exception as error:
+            if self._stop.is_set():
+                return
             log.warning("model %s: the new checkpoint cannot be used, the old one stays: %s", source.name, error)
 
 
@@ -214,4 +222,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> set[str]:
     """The methods of all routes with the path of a request."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
-    return {method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()}
+    return {
+        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
+    }
