@@ -222,6 +222,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> set[str]:
     """The methods of all routes with the path of a request."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
-    return {
-        method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods or ()
-    }
+    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return {method for route in matching for method in route.methods or ()}

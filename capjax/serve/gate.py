@@ -34,6 +34,7 @@ class _Exchange:
     owner: str = ""
     status: int = 0
     received: int = 0
+    in_memory: int = 0
     started: bool = False
 
 
@@ -56,7 +57,7 @@ class Gate:
         self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
         self._allowed_origins, self._is_public = tuple(allowed_origins), is_public
         self._rates = RateLimit(settings.rate)
-        self._in_progress = 0
+        self._in_progress = self._bytes_in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send):
         if scope["type"] != "http":
@@ -90,6 +91,7 @@ class Gate:
             await self._fail(ApiError(500, "internal", message), exchange, scope, receive, send_with_id)
         finally:
             self._in_progress -= 1
+            self._bytes_in_progress -= exchange.in_memory
             self._report(scope, exchange, time.perf_counter() - start)
 
     def _admit(self, scope: Scope, headers: Headers, exchange: _Exchange):
@@ -107,8 +109,8 @@ class Gate:
 
     def _limited(self, receive: Receive, headers: Headers, exchange: _Exchange) -> Receive:
         """Bounds the size of a body, and the time in which it arrives."""
-        settings = self._settings
-        limit = settings.max_video_bytes if exchange.path == "/v1/videos" else settings.max_body_bytes
+        settings, to_disk = self._settings, exchange.path == "/v1/videos"
+        limit = settings.max_video_bytes if to_disk else settings.max_body_bytes
         too_large = ApiError(413, "too_large", f"the request has more than {limit / 2**20:g} MiB, the most here")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -127,9 +129,15 @@ class Gate:
                 raise ApiError(
                     408, "slow_body", f"after {time.monotonic() - start:.0f} s the body was still incomplete"
                 ) from None
-            exchange.received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            exchange.received += size
             if exchange.received > limit:
                 raise too_large
+            if not to_disk:
+                exchange.in_memory += size
+                self._bytes_in_progress += size
+                if self._bytes_in_progress > settings.max_bytes_in_progress:
+                    raise busy("the requests in progress have too many bytes", 1.0)
             complete = not message.get("more_body")
             return message
 

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from tests.helpers.pictures import encode, picture
+
 
 def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
@@ -106,9 +108,9 @@ def test_text_that_is_not_base64_costs_its_own_answer_only(server, photos, expec
     assert results[1]["captions"][0]["text"] == expected[0]
 
 
-def test_a_video_is_sent_elsewhere(server, tiny_videos):
-    path = next(iter(sorted(tiny_videos.path.rglob("*.mp4"))))
-    response = server.client.post("/v1/captions", content=path.read_bytes())
+def test_a_video_is_sent_elsewhere(server):
+    video = encode(picture(64, 48), "GIF", save_all=True, append_images=[picture(64, 48, 1)], duration=100)
+    response = server.client.post("/v1/captions", content=video)
     assert "/v1/videos" in response.json()["results"][0]["error"]["message"]
 
 

@@ -213,6 +213,19 @@ def test_requests_beyond_the_number_in_progress_are_told_when_to_come_again(star
     wait_until(lambda: server.client.get("/v1/captions").status_code == 200)
 
 
+def test_the_bodies_of_all_requests_together_are_bounded(start):
+    server = start(settings=ServeSettings(max_bytes_in_progress=1500))
+    head = b"POST /v1/captions HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"
+    with socket.create_connection(server.address, timeout=10) as connection:
+        connection.sendall(head + bytes(1000))
+        wait_until(lambda: server.client.post("/v1/captions", content=bytes(1000)).status_code == 429)
+        assert server.client.post("/v1/captions", content=bytes(100)).status_code == 200
+        assert server.client.post("/v1/videos", content=bytes(1000)).status_code == 200
+        connection.sendall(b"a")
+        assert b" 200 " in connection.recv(65536)
+    assert server.client.post("/v1/captions", content=bytes(1000)).status_code == 200
+
+
 def test_requests_above_the_rate_of_a_key_are_told_when_to_come_again(start):
     keys = {"ann": KEY, "bob": "b" * 20}
     server = start(keys=keys, settings=ServeSettings(rate=12))
