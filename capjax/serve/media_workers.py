@@ -7,6 +7,7 @@ its own answer; the server and the other files are not affected.
 import asyncio
 import logging
 import multiprocessing
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -134,8 +135,10 @@ def _decoder_failed() -> MediaError:
 
 
 def _limit(max_bytes: int):
-    """Bounds the memory of this process, and leaves Ctrl-C to the server."""
+    """Bounds the memory of this process, leaves Ctrl-C to the server, and keeps decoders' warnings out of its log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 

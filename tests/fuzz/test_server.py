@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.commands.test_serve import ServeProcess
@@ -21,12 +22,12 @@ from tests.fuzz.test_pictures import hostile, intact
 from tests.helpers.fuzzing import count_cases, damaged
 from tests.helpers.live_server import wait_until
 
-np = pytest.importorskip("numpy")
-
 CLIENTS = 8
 # Requests after which all parts of the server have been used, and memory should not grow any more.
 WARM_UP = 1000
 GROWTH = 0.05
+# Parts of the messages of limits that the server alone has.
+LIMITS = ("are accepted", "decoding took longer", "/v1/videos")
 
 
 class Files:
@@ -43,16 +44,15 @@ class Files:
                 self.files.append(damaged(sources[rng.integers(len(sources))], rng, sources))
         self.expected = [(each.text, bool(each.error)) for each in predictor.caption(self.files)]
 
-    def check(self, number: int, result: dict) -> str:
-        """Raises AssertionError if a result is not that of the file; returns the kind of the result."""
-        text, fails = self.expected[number]
-        if "captions" in result:
-            assert not fails and result["captions"][0]["text"] == text, (number, result, text)
+    def check(self, number: int, text: str | None, error: str) -> str:
+        """Raises AssertionError unless a file has the caption, or as in process an error; returns which it has."""
+        expected, fails = self.expected[number]
+        if text is not None:
+            assert not fails and text == expected, (number, text, expected)
             return "caption"
-        # Limits of the server are stricter than those in process; any other difference is wrong.
-        kind = result["error"]["kind"]
-        assert fails or kind in ("too_large", "too_slow", "not_a_photo"), (number, result, text)
-        return kind
+        # In process a photo may have more pixels and take more time, and a video may be captioned.
+        assert fails or any(part in error for part in LIMITS), (number, error, expected)
+        return "error"
 
 
 class Client:
@@ -90,7 +90,8 @@ class Client:
         results = response.json()["results"]
         assert len(results) == len(numbers), "no answer is lost"
         for number, result in zip(numbers, results, strict=True):
-            self.outcomes[self._files.check(number, result)] += 1
+            text = result["captions"][0]["text"] if "captions" in result else None
+            self.outcomes[self._files.check(number, text, result.get("error", {}).get("message", ""))] += 1
 
     def _multipart(self):
         numbers = [self._pick() for _ in range(self._rng.choice([1, 1, 2, 5]))]
@@ -116,20 +117,18 @@ class Client:
         if response is None:
             return
         for number, row in zip(numbers, response.json()["predictions"], strict=True):
-            kind = row["error"] and "too_large" if "pixels" in row["error"] else "damaged"
-            result = {"error": {"kind": kind}} if row["error"] else {"captions": [{"text": row["caption"]}]}
-            if row["error"] and not self._files.expected[number][1]:
-                continue  # a limit of the server
-            self.outcomes[self._files.check(number, result)] += 1
+            text = None if row["error"] else row["caption"]
+            self.outcomes[self._files.check(number, text, row["error"])] += 1
 
     def _openai(self):
         number = self._pick()
         url = "data:image/jpeg;base64," + base64.b64encode(self._files.files[number]).decode()
         content = [{"type": "image_url", "image_url": {"url": url}}]
         response = self._post("/v1/chat/completions", json={"messages": [{"role": "user", "content": content}]})
-        if response is not None and response.status_code == 200:
-            text = response.json()["choices"][0]["message"]["content"]
-            self._files.check(number, {"captions": [{"text": text}]})
+        if response is not None:
+            body = response.json()
+            text = body["choices"][0]["message"]["content"] if "choices" in body else None
+            self.outcomes[self._files.check(number, text, body.get("error", {}).get("message", ""))] += 1
 
     def _wrong_type(self):
         value = self._rng.choice([None, 1, -1, "x", [], {}, [[]], "\ud800", 1e308, True, "9" * 5000])
@@ -148,7 +147,9 @@ class Client:
     def _abort(self):
         """Leaves within the head, within the body, or before the answer."""
         data = self._files.files[self._pick()]
-        head = f"POST /v1/captions HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = (
+            f"POST /v1/captions HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
         request = head.encode() + data
         with socket.create_connection(self._address, timeout=60) as connection:
             connection.sendall(request[: self._rng.choice([10, len(head), len(head) + len(data) // 2, len(request)])])
@@ -210,7 +211,7 @@ def test_every_answer_is_right_and_memory_does_not_grow(tiny, tiny_predictor, tm
             sizes.append(memory_of(server.process.pid))
         print(f"\n{total} requests: {dict(outcomes)}; memory in MiB {[size // 2**20 for size in sizes]}")
         assert outcomes["caption"] > total / 5
-        assert outcomes["damaged"] > total / 50
+        assert outcomes["error"] > total / 5
         assert max(sizes[1:]) < sizes[0] * (1 + GROWTH), sizes
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
