@@ -83,7 +83,7 @@ class ChatRequest(BaseModel):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     lang: str | None = Field(None, max_length=40)
-    beams: int | None = Field(None, ge=1, le=1000)
+    num_beams: int | None = Field(None, alias="beams", ge=1, le=1000)
 
 
 class AssistantMessage(BaseModel):
@@ -169,7 +169,7 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         model = models.get(chat.model)
         check_captions_photos(model)
         choice = model.choose(
-            lang=chat.lang, num_beams=chat.beams, max_len=_max_len(chat, model), seed=(chat.seed or 0) % 2**32,
+            lang=chat.lang, num_beams=chat.num_beams, max_len=_max_len(chat, model), seed=(chat.seed or 0) % 2**32,
             num_captions=chat.n or 1,
         )  # fmt: skip
         work = captioner.caption([photo], model, [choice], Timings())
