@@ -1,9 +1,8 @@
 """`capjax serve`: captions over HTTP."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8000, help="default: 8000")
     add("--decode", action="append", default=[], metavar="NAME=VALUE", help="a decoding option that differs from the "
         "run's config, such as num_beams=4; repeatable")  # fmt: skip
-    add(
-        "--beams",
-        dest="num_beams",
-        type=int,
-        nargs="+",
-        default=[],
-        metavar="N",
-        help="further numbers of beams that requests may choose",
-    )
-    add("--max-len", type=int, nargs="+", default=[], metavar="N", help="further lengths that requests may choose")
+    count, amount = _at_least(1, int), _at_least(0, float)
+    add("--beams", dest="num_beams", type=count, nargs="+", default=[], metavar="N", help="further numbers of beams "
+        "that requests may choose")  # fmt: skip
+    add("--max-len", type=count, nargs="+", default=[], metavar="N", help="further lengths that requests may choose")
     add("--jobs", metavar="DIR|URL", help="where jobs of long videos are kept: a folder, or redis://HOST:PORT/DB for "
         "several servers (default: a folder of the cache, for each port)")  # fmt: skip
     plugins.add_argument(parser)
@@ -47,16 +40,29 @@ def _parser() -> argparse.ArgumentParser:
     add("--root-path", default="", metavar="PATH", help="path under which a proxy serves this server")
     add("--trust-proxy", default="127.0.0.1", metavar="ADDRESSES", help="proxies whose X-Forwarded headers count")
     add = parser.add_argument_group("limits").add_argument
-    add("--rate", type=float, default=0.0, metavar="N", help="requests per minute of a key or an address")
-    add("--max-queue", type=int, default=256, metavar="N", help="photos that may wait (default: 256)")
-    add("--max-requests", type=int, default=256, metavar="N", help="requests in progress (default: 256)")
-    add("--reload-seconds", type=float, default=30.0, metavar="S", help="how often to look for a new checkpoint "
+    add("--rate", type=amount, default=0.0, metavar="N", help="requests per minute of a key or an address")
+    add("--max-queue", type=count, default=256, metavar="N", help="photos that may wait (default: 256)")
+    add("--max-requests", type=count, default=256, metavar="N", help="requests in progress (default: 256)")
+    add("--reload-seconds", type=amount, default=30.0, metavar="S", help="how often to look for a new checkpoint "
         "(default: 30; 0: never)")  # fmt: skip
     add("--metrics-port", type=int, metavar="PORT", help="also serve /metrics at this port, without API keys, for a "
         "network that clients cannot reach")  # fmt: skip
     add("--drain-seconds", type=int, default=30, metavar="S", help="time for requests in progress after SIGTERM "
         "(default: 30)")  # fmt: skip
     return parser
+
+
+def _at_least(minimum: int, number: type[int] | type[float]) -> Callable[[str], float]:
+    """Returns the type of an argument that is a number within limits."""
+
+    def parse(text: str) -> float:
+        value = number(text)
+        if not minimum <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text}: expected {minimum} or more")
+        return value
+
+    parse.__name__ = number.__name__  # argparse names the type in the error of a text that is no number
+    return parse
 
 
 def run(args) -> int:
@@ -90,7 +96,6 @@ def run(args) -> int:
         sources, jobs, settings, keys,
         args.allow_origin, args.root_path, args.reload_seconds,
     )  # fmt: skip
-    logging.getLogger("capjax").propagate = False
     return serve(
         options, host=args.host, port=args.port, trusted_proxies=args.trust_proxy, drain_seconds=args.drain_seconds,
         metrics_port=args.metrics_port,

@@ -124,5 +124,9 @@ def check_origin(headers: Mapping[str, str], allowed: Sequence[str]):
     if origin is None or origin in allowed:
         return
     host = headers.get("x-forwarded-host") or headers.get("host", "")
-    if origin == "null" or urlsplit(origin).netloc != host:
+    try:
+        is_own = urlsplit(origin).netloc == host != ""
+    except ValueError:  # no address
+        is_own = False
+    if not is_own:
         raise ApiError(403, "forbidden_origin", f"pages of {origin:.100} may not use this server; see --allow-origin")

@@ -14,10 +14,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Route
 
 from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
-from capjax.serve import captions_api, videos_api
+from capjax.serve import captions_api, openai_api, tensorflow_api, videos_api
 from capjax.serve.access import ApiKeys
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
@@ -75,7 +76,8 @@ def make_app(options: ServerOptions) -> FastAPI:
         redoc_url=None,
     )  # fmt: skip
     app.state.server = state
-    app.include_router(captions_api.make_router(models, state.captioner, settings))
+    for api in (captions_api, tensorflow_api, openai_api):
+        app.include_router(api.make_router(models, state.captioner, settings))
     app.include_router(videos_api.make_router(models, state.videos, state.jobs, settings, state.runner.wake))
 
     @app.get("/healthz", tags=["operation"], summary="Whether the process answers")
@@ -91,19 +93,20 @@ def make_app(options: ServerOptions) -> FastAPI:
     async def read_metrics():
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_exception_handler(ApiError, _api_error)
+    # The gate answers all errors; these handlers turn the framework's into ApiError.
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(
+        Gate, settings=settings, keys=options.keys, allowed_origins=options.allowed_origins, metrics=metrics,
+        is_public=lambda path: path == "/" or path.startswith("/page/"),
+    )  # fmt: skip
+    # Around the gate: a browser asks what is allowed without a key, and reads the gate's errors.
     if options.allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key"],
             expose_headers=["X-Request-ID", "Retry-After", "Location"],
         )  # fmt: skip
-    app.add_middleware(
-        Gate, settings=settings, keys=options.keys, allowed_origins=options.allowed_origins, metrics=metrics,
-        is_public=lambda path: path == "/" or path.startswith("/page/"),
-    )  # fmt: skip
     return app
 
 
@@ -157,8 +160,9 @@ class _ServerState:
             for source in self._options.sources:
                 self._put(ServedModel(source))
         except Exception as error:
-            self.failure = error
-            self.on_failure()
+            if not self._stop.is_set():
+                self.failure = error
+                self.on_failure()
             return
         self._runs_jobs = True
         self.runner.start()
@@ -174,10 +178,15 @@ class _ServerState:
         return {**result, "model": captions_api.describe(model).model_dump()}
 
     def _put(self, model: ServedModel):
-        model.warm_up(lambda function: self.thread.run(function).result())
+        model.warm_up(self._run_on_model_thread)
         self._models.put(model)
         self.metrics.model_step.labels(model.source.name).set(model.step)
         log.info("model %s is ready, step %d", model.source.name, model.step)
+
+    def _run_on_model_thread(self, function: Callable[[], Any]) -> Any:
+        if self._stop.is_set():
+            raise RuntimeError("the server stops")
+        return self.thread.run(function).result()
 
     def _reload(self, model: ServedModel):
         """Replaces a model whose workdir has another checkpoint by now. Requests in progress keep the old one."""
@@ -187,6 +196,8 @@ class _ServerState:
                 log.info("model %s: a new checkpoint is being loaded", source.name)
                 self._put(ServedModel(source))
         except Exception as error:
+            if self._stop.is_set():
+                return
             log.warning("model %s: the new checkpoint cannot be used, the old one stays: %s", source.name, error)
 
 
@@ -194,17 +205,22 @@ def _public_kind(error: BaseException) -> str | None:
     return error.kind if isinstance(error, MediaError | ApiError) else None
 
 
-async def _api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
-    return error.response()
-
-
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return validation_error(error.errors()).response()
+    raise validation_error(error.errors()) from error
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    return ApiError(error.status_code, kind, str(error.detail), error.headers).response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # the framework names the methods of one route alone
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    raise ApiError(error.status_code, kind, str(error.detail), headers) from error
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of all routes with the path of a request."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return {method for route in matching for method in route.methods or ()}

@@ -39,9 +39,12 @@ class PhotoCaptioner:
     metrics: Metrics
 
     async def caption(
-        self, photos: Sequence[Photo], model: ServedModel, choice: DecodeChoice, timings: Timings
+        self, photos: Sequence[Photo], model: ServedModel, choices: Sequence[DecodeChoice], timings: Timings
     ) -> list[Caption]:
         """Returns a caption, with an error where a photo cannot be read, for each photo in order.
+
+        Args:
+          choices: the options of each photo.
 
         Raises:
           ApiError: too many photos wait.
@@ -52,7 +55,10 @@ class PhotoCaptioner:
             raise busy("the queue is full", error.retry_seconds) from error
         # A group ends all of its tasks when one fails or the client has gone: nothing stays announced or queued.
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._caption(photo, model, choice, timings)) for photo in photos]
+            tasks = [
+                group.create_task(self._caption(photo, model, choice, timings))
+                for photo, choice in zip(photos, choices, strict=True)
+            ]
         timings.total = time.perf_counter() - timings.start
         captions = [task.result() for task in tasks]
         self.metrics.captions.labels(model.source.name).inc(sum(not caption.error for caption in captions))

@@ -124,11 +124,10 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
         timings = Timings()
         photos, options = await read_photos(request, query, settings)
         model = models.get(options.model)
-        if model.dense:
-            raise bad_request("finds_events", f"{model.source.name} finds events in videos; send one to /v1/videos")
-        choice = options.choose(model)
+        check_captions_photos(model)
+        choices = [options.choose(model)] * len(photos)
         results = await until_disconnected(
-            request, captioner.caption(photos, model, choice, timings), settings.request_seconds
+            request, captioner.caption(photos, model, choices, timings), settings.request_seconds
         )
         return CaptionsResponse(
             results=[result_of(each) for each in results], model=describe(model),
@@ -151,6 +150,12 @@ def _describe_choices(name: str, model: ServedModel | None) -> ModelDescription:
         id=name, ready=True, step=model.step, finds_events=model.dense, languages=list(model.predictor.languages),
         num_beams=list(model.num_beams), max_len=list(model.max_len),
     )  # fmt: skip
+
+
+def check_captions_photos(model: ServedModel):
+    """Raises ApiError if a model finds events in videos instead."""
+    if model.dense:
+        raise bad_request("finds_events", f"{model.source.name} finds events in videos; send one to /v1/videos")
 
 
 def describe(model: ServedModel) -> ModelBody:

@@ -1,6 +1,8 @@
-"""Errors that clients see, as JSON: `{"error": {"kind": ..., "message": ...}}`."""
+"""Errors that clients see, as JSON: `{"error": {"kind": ..., "message": ...}}`, or as the interface at a path has
+them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi.responses import JSONResponse
 
@@ -19,9 +21,21 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.kind, self.headers = status, kind, dict(headers or {})
 
-    def response(self) -> JSONResponse:
-        """Returns the answer."""
-        return JSONResponse({"error": {"kind": self.kind, "message": str(self)}}, self.status, self.headers)
+    def response(self, path: str) -> JSONResponse:
+        """Returns the answer to a request of this path, in the form of the path's interface."""
+        return JSONResponse({"error": self._body(path)}, self.status, self.headers)
+
+    def _body(self, path: str) -> str | dict[str, Any]:
+        if path.startswith("/v1/models/"):  # TensorFlow Serving
+            return str(self)
+        if path.startswith("/v1/chat/"):  # OpenAI
+            return {"message": str(self), "type": self._openai_type(), "param": None, "code": self.kind}
+        return {"kind": self.kind, "message": str(self)}
+
+    def _openai_type(self) -> str:
+        by_status = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+                     429: "rate_limit_error"}  # fmt: skip
+        return "server_error" if self.status >= 500 else by_status.get(self.status, "invalid_request_error")
 
 
 def bad_request(kind: str, message: str) -> ApiError:

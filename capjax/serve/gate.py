@@ -30,9 +30,11 @@ class _Exchange:
     """A request and its answer, for the log."""
 
     request_id: str
+    path: str
     owner: str = ""
     status: int = 0
     received: int = 0
+    in_memory: int = 0
     started: bool = False
 
 
@@ -55,7 +57,7 @@ class Gate:
         self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
         self._allowed_origins, self._is_public = tuple(allowed_origins), is_public
         self._rates = RateLimit(settings.rate)
-        self._in_progress = 0
+        self._in_progress = self._bytes_in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send):
         if scope["type"] != "http":
@@ -63,7 +65,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8))
+        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8), _route_path(scope))
         start = time.perf_counter()
 
         async def send_with_id(message: Message):
@@ -77,7 +79,7 @@ class Gate:
         self._in_progress += 1
         try:
             self._admit(scope, headers, exchange)
-            limited = self._limited(receive, scope["path"], headers, exchange)
+            limited = self._limited(receive, headers, exchange)
             await self._app(scope, limited, send_with_id)
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
@@ -89,14 +91,15 @@ class Gate:
             await self._fail(ApiError(500, "internal", message), exchange, scope, receive, send_with_id)
         finally:
             self._in_progress -= 1
+            self._bytes_in_progress -= exchange.in_memory
             self._report(scope, exchange, time.perf_counter() - start)
 
     def _admit(self, scope: Scope, headers: Headers, exchange: _Exchange):
         """Raises ApiError for a request that is not answered."""
-        if scope["path"] in OPEN_PATHS:
+        if exchange.path in OPEN_PATHS:
             return
         check_origin(headers, self._allowed_origins)
-        if self._is_public(scope["path"]):
+        if self._is_public(exchange.path):
             return
         exchange.owner = self._keys.owner(headers)
         scope.setdefault("state", {})["owner"] = exchange.owner
@@ -104,13 +107,13 @@ class Gate:
         if self._in_progress > self._settings.max_requests:
             raise busy(f"more than {self._settings.max_requests} requests in progress", 1.0)
 
-    def _limited(self, receive: Receive, path: str, headers: Headers, exchange: _Exchange) -> Receive:
+    def _limited(self, receive: Receive, headers: Headers, exchange: _Exchange) -> Receive:
         """Bounds the size of a body, and the time in which it arrives."""
-        settings = self._settings
-        limit = settings.max_video_bytes if path == "/v1/videos" else settings.max_body_bytes
+        settings, to_disk = self._settings, exchange.path == "/v1/videos"
+        limit = settings.max_video_bytes if to_disk else settings.max_body_bytes
         too_large = ApiError(413, "too_large", f"the request has more than {limit / 2**20:g} MiB, the most here")
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > limit:
+        if length.isdecimal() and int(length) > limit:
             raise too_large
         start = time.monotonic()
         complete = False
@@ -126,9 +129,15 @@ class Gate:
                 raise ApiError(
                     408, "slow_body", f"after {time.monotonic() - start:.0f} s the body was still incomplete"
                 ) from None
-            exchange.received += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            exchange.received += size
             if exchange.received > limit:
                 raise too_large
+            if not to_disk:
+                exchange.in_memory += size
+                self._bytes_in_progress += size
+                if self._bytes_in_progress > settings.max_bytes_in_progress:
+                    raise busy("the requests in progress have too many bytes", 1.0)
             complete = not message.get("more_body")
             return message
 
@@ -138,22 +147,28 @@ class Gate:
         if exchange.started:  # the answer is cut; the connection is closed by the server
             log.warning("request %s: %s", exchange.request_id, error)
             return
-        await error.response()(scope, receive, send)
+        await error.response(exchange.path)(scope, receive, send)
 
     def _report(self, scope: Scope, exchange: _Exchange, seconds: float):
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.requests.labels(route, scope["method"], str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] in OPEN_PATHS:
+        if exchange.path in OPEN_PATHS:
             return
         log.info(
             "request",
             extra={"fields": {
-                "request_id": exchange.request_id, "method": scope["method"], "path": scope["path"],
+                "request_id": exchange.request_id, "method": scope["method"], "path": exchange.path,
                 "status": exchange.status or 499, "seconds": round(seconds, 4), "bytes": exchange.received,
                 "owner": exchange.owner,
             }},
         )  # fmt: skip
+
+
+def _route_path(scope: Scope) -> str:
+    """The path without the prefix under which a proxy serves the application, which some proxies leave out."""
+    path, prefix = scope["path"], scope.get("root_path", "").rstrip("/")
+    return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
 
 
 class JsonLines(logging.Formatter):
@@ -167,4 +182,4 @@ class JsonLines(logging.Formatter):
         }  # fmt: skip
         if record.exc_info:
             row["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(row, ensure_ascii=False)
+        return json.dumps(row)

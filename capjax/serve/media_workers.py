@@ -5,7 +5,9 @@ its own answer; the server and the other files are not affected.
 """
 
 import asyncio
+import logging
 import multiprocessing
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ from capjax.data.media_reader import MediaReader, MediaSample
 from capjax.data.photo import MediaError
 from capjax.data.windows import WindowSettings
 from capjax.serve.settings import ServeSettings
+
+log = logging.getLogger("capjax.serve")
 
 # What a process sends in place of a result: the kind and the message of a MediaError, whose pickle would lack one.
 _Problem = tuple[str, str]
@@ -70,6 +74,9 @@ class MediaWorkers:
             raise MediaError("too_slow", f"decoding took longer than {settings.photo_seconds:g} s") from None
         except ProcessExpired:
             raise self._lost() from None
+        except Exception as error:  # of a decoder, which the reader did not foresee
+            log.exception("a photo could not be read")
+            raise _decoder_failed() from error
         if isinstance(outcome, MediaSample):
             return outcome
         raise MediaError(*outcome)
@@ -120,12 +127,18 @@ class MediaWorkers:
 
     def _lost(self) -> MediaError:
         self._on_lost("decoder_failed")
-        return MediaError("decoder_failed", "the decoder failed on this file; it may be damaged: save it anew")
+        return _decoder_failed()
+
+
+def _decoder_failed() -> MediaError:
+    return MediaError("decoder_failed", "the decoder failed on this file; it may be damaged: save it anew")
 
 
 def _limit(max_bytes: int):
-    """Bounds the memory of this process, and leaves Ctrl-C to the server."""
+    """Bounds the memory of this process, leaves Ctrl-C to the server, and keeps decoders' warnings out of its log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 

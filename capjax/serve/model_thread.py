@@ -46,7 +46,7 @@ class BatchProgram:
         return self.seconds[size] / min(size, waiting)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     program: BatchProgram
     item: Any
@@ -106,12 +106,20 @@ class ModelThread:
 
     def submit(self, program: BatchProgram, item: Any) -> Future:
         """Queues an item that was announced; returns the future of its result. Cancel the future to take it back."""
-        future: Future = Future()
+        waiting = _Waiting(program, item, Future())
         with self._changed:
             self._reserved -= 1
-            self._items.append(_Waiting(program, item, future))
+            self._items.append(waiting)
             self._changed.notify()
-        return future
+        waiting.future.add_done_callback(lambda _: self._withdraw(waiting))
+        return waiting.future
+
+    def _withdraw(self, waiting: _Waiting):
+        """Frees the place of an item that was canceled; others have left the queue."""
+        with self._changed:
+            if waiting in self._items:
+                self._items.remove(waiting)
+                self._changed.notify()
 
     def run(self, function: Callable[[], Any]) -> Future:
         """Queues other work; returns the future of its result."""
@@ -157,13 +165,16 @@ class ModelThread:
         deadline = self._items[0].since + self._batch_wait
 
         def ready() -> bool:
-            size = self._items[0].program.batch_size(len(self._items) + self._reserved)
-            return bool(self._work) or self._closed or not self._reserved or size <= len(self._items)
+            if self._work or self._closed or not self._reserved or not self._items:
+                return True
+            return self._items[0].program.batch_size(len(self._items) + self._reserved) <= len(self._items)
 
         self._changed.wait_for(ready, max(0.0, deadline - time.monotonic()))
 
     def _take(self) -> list[_Waiting]:
         """The next batch: the oldest item and those after it with the same program. Canceled items are dropped."""
+        if not self._items:
+            return []
         key = self._items[0].program.key
         same = [each for each in self._items if each.program.key == key]
         batch: list[_Waiting] = []
@@ -180,10 +191,15 @@ class ModelThread:
 def _resolve(batch: Sequence[_Waiting]):
     try:
         results = batch[0].program.run([each.item for each in batch])
+        if len(results) != len(batch):
+            raise ValueError(f"a program has {len(results)} results for {len(batch)} items")
     except Exception as error:
         log.exception("a batch of %d failed", len(batch))
-        for each in batch:
-            each.future.set_exception(error)
+        if len(batch) == 1:
+            batch[0].future.set_exception(error)
+            return
+        for each in batch:  # one of them may be the reason
+            _resolve([each])
         return
     for each, result in zip(batch, results, strict=True):
         each.future.set_result(result)

@@ -63,6 +63,8 @@ class ServedModel:
       step: training step of the checkpoint.
       predictor: the loaded workdir.
       dense: the model finds events in videos.
+      samples: captions are drawn at random, by a seed.
+      takes_videos: the model was trained on videos.
     """
 
     def __init__(self, source: ModelSource):
@@ -72,10 +74,11 @@ class ServedModel:
         self.step, self.dense = self.predictor.step, self.predictor.dense
         parts = self.predictor.parts()
         self._options, self._make_batch = parts.generator.options, parts.make_batch
+        self.takes_videos = parts.videos
         self._export = _load_export(source.export, self.predictor) if source.export else None
         if self._export:
             self._options = self._export.config.decode
-        self._samples = self._options.method == "sample"
+        self.samples = self._options.method == "sample"
         self.num_beams = _allowed(self._options.num_beams, source.num_beams, self._options.method)
         self.max_len = _allowed(self._options.max_len, source.max_len, "")
         self._seconds: dict[tuple[int, int], dict[int, float]] = {}
@@ -103,14 +106,14 @@ class ServedModel:
                 "unknown_option",
                 f"n = {num_captions}: with beams = {num_beams} this server writes 1 to {most} captions",
             )
-        return DecodeChoice(lang, num_beams, max_len, seed if self._samples else 0, num_captions)
+        return DecodeChoice(lang, num_beams, max_len, seed if self.samples else 0, num_captions)
 
     # ---- Captions
 
     def program(self, choice: DecodeChoice) -> BatchProgram:
         """Returns the function that captions a batch of samples with these options."""
         seconds = self._seconds[choice.num_beams, choice.max_len]
-        if self._samples:
+        if self.samples:
             # The random numbers of a row depend on its place in the batch: each photo is a batch of its own.
             seconds = {1: seconds[1]}
         return BatchProgram((id(self), choice), lambda samples: self.caption(samples, choice), seconds)
@@ -154,7 +157,7 @@ class ServedModel:
                     run(partial(find_events, [sample] * size))
                 continue
             seconds: dict[int, float] = {}
-            for size in (1,) if self._samples else _BATCH_SIZES:
+            for size in (1,) if self.samples else _BATCH_SIZES:
                 for num_frames in self._make_batch.frame_counts[1:]:  # of videos, with `data.buckets`
                     run(partial(self.caption, [_with_frames(sample, num_frames)] * size, choice))
                 call = partial(self.caption, [sample] * size, choice)

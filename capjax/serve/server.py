@@ -1,6 +1,8 @@
 """Runs the application with uvicorn."""
 
 import logging
+import signal
+import socket
 import sys
 
 import uvicorn
@@ -23,8 +25,11 @@ def serve(
       metrics_port: a port of the metrics alone, without API keys.
 
     Raises:
+      OSError: the address cannot be used.
       Exception: the models cannot be loaded.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=2048)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("capjax", "uvicorn.error"):
@@ -32,18 +37,20 @@ def serve(
         logger.handlers, logger.propagate = [handler], False
     app = make_app(options)
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,
+        app, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=drain_seconds, timeout_keep_alive=30, server_header=False,
     )  # fmt: skip
     server, state = uvicorn.Server(config), app.state.server
 
-    def stop():
+    def stop(*_):
         server.should_exit = True
 
     state.on_failure = stop
+    # Uvicorn raises the signal that has ended it once more; by default SIGTERM would kill the process then.
+    signal.signal(signal.SIGTERM, stop)
     if metrics_port:
         state.metrics.serve(host, metrics_port)
-    server.run()
+    server.run(sockets=[listener])
     if state.failure:
         raise state.failure
     return 0

@@ -12,6 +12,8 @@ class ServeSettings:
     Attributes:
       max_body_bytes: size of a request, except to `/v1/videos`.
       max_video_bytes: size of a request to `/v1/videos`.
+      max_bytes_in_progress: bodies of all requests in progress together, except to `/v1/videos`, which go to disk;
+        further ones are answered with 429.
       max_pixels: of a photo, checked before it is decoded.
       max_files: photos in a request.
       max_video_seconds: duration of a video.
@@ -33,6 +35,7 @@ class ServeSettings:
 
     max_body_bytes: int = 64 * MIB
     max_video_bytes: int = 512 * MIB
+    max_bytes_in_progress: int = 1024 * MIB
     max_pixels: int = 100_000_000
     max_files: int = 64
     max_video_seconds: float = 4 * 3600.0

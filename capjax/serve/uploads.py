@@ -98,7 +98,7 @@ def validation_error(errors: Any) -> ApiError:
 
 async def _form(request: Request, settings: ServeSettings) -> tuple[list[Photo], dict[str, Any]]:
     try:
-        async with request.form(max_files=settings.max_files + 1, max_fields=20) as form:
+        async with request.form(max_files=settings.max_files, max_fields=20) as form:
             photos = [Photo(await part.read()) for part in form.getlist("file") if isinstance(part, UploadFile)]
             fields = {name: value for name, value in form.multi_items() if name != "file"}
             if wrong := [name for name, value in fields.items() if not isinstance(value, str)]:
@@ -141,6 +141,7 @@ def decode_base64(text: str) -> Photo:
             return Photo(b"", "the data URI is not of the form data:image/jpeg;base64,...")
         text = text[match.end() :]
     try:
+        text = "".join(text.split())  # encoders of e-mail wrap lines
         # Some clients leave out the padding.
         return Photo(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
     except (binascii.Error, ValueError):
