@@ -17,10 +17,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
-from capjax.serve import captions_api, videos_api
+from capjax.serve import captions_api, explain_api, page_routes, videos_api
 from capjax.serve.access import ApiKeys
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
+from capjax.serve.explaining import PhotoExplainer
 from capjax.serve.gate import Gate
 from capjax.serve.jobs import Job, JobLimits, JobRunner, open_store
 from capjax.serve.media_workers import MediaWorkers
@@ -76,7 +77,9 @@ def make_app(options: ServerOptions) -> FastAPI:
     )  # fmt: skip
     app.state.server = state
     app.include_router(captions_api.make_router(models, state.captioner, settings))
+    app.include_router(explain_api.make_router(models, state.captioner, state.explainer, settings))
     app.include_router(videos_api.make_router(models, state.videos, state.jobs, settings, state.runner.wake))
+    app.include_router(page_routes.make_router())
 
     @app.get("/healthz", tags=["operation"], summary="Whether the process answers")
     async def healthz():
@@ -129,6 +132,7 @@ class _ServerState:
         self.workers = MediaWorkers(settings, lambda kind: metrics.lost_workers.labels(kind).inc())
         self.captioner = PhotoCaptioner(self.workers, self.thread, metrics)
         self.videos = VideoCaptioner(self.workers, self.thread, metrics)
+        self.explainer = PhotoExplainer(self.workers, metrics, settings.max_explanations)
         limits = JobLimits(max_media_bytes=settings.max_video_bytes, max_spool_bytes=settings.max_spool_bytes)
         self.jobs = open_store(options.jobs, limits)
         self.runner = JobRunner(self.jobs, self._run_job, public_kind=_public_kind)
@@ -148,6 +152,7 @@ class _ServerState:
         if self._runs_jobs:
             self.runner.stop(grace_seconds=0.0)
         self.thread.close()
+        self.explainer.close()
         self.workers.close()
         self.jobs.close()
 
