@@ -76,8 +76,9 @@ class Gate:
 
         self._in_progress += 1
         try:
-            self._admit(scope, headers, exchange)
-            limited = self._limited(receive, scope["path"], headers, exchange)
+            path = _route_path(scope)
+            self._admit(scope, path, headers, exchange)
+            limited = self._limited(receive, path, headers, exchange)
             await self._app(scope, limited, send_with_id)
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
@@ -91,12 +92,12 @@ class Gate:
             self._in_progress -= 1
             self._report(scope, exchange, time.perf_counter() - start)
 
-    def _admit(self, scope: Scope, headers: Headers, exchange: _Exchange):
+    def _admit(self, scope: Scope, path: str, headers: Headers, exchange: _Exchange):
         """Raises ApiError for a request that is not answered."""
-        if scope["path"] in OPEN_PATHS:
+        if path in OPEN_PATHS:
             return
         check_origin(headers, self._allowed_origins)
-        if self._is_public(scope["path"]):
+        if self._is_public(path):
             return
         exchange.owner = self._keys.owner(headers)
         scope.setdefault("state", {})["owner"] = exchange.owner
@@ -144,7 +145,7 @@ class Gate:
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.requests.labels(route, scope["method"], str(exchange.status or 499)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
-        if scope["path"] in OPEN_PATHS:
+        if _route_path(scope) in OPEN_PATHS:
             return
         log.info(
             "request",
@@ -154,6 +155,12 @@ class Gate:
                 "owner": exchange.owner,
             }},
         )  # fmt: skip
+
+
+def _route_path(scope: Scope) -> str:
+    """The path of a request without the root path, which some proxies leave in it and others strip."""
+    root, path = scope.get("root_path", "").rstrip("/"), scope["path"]
+    return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
 class JsonLines(logging.Formatter):

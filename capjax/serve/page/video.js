@@ -3,13 +3,15 @@ import { escaped, save, subtitles } from "./downloads.js";
 import { caption, clock, element, fromTemplate, part } from "./parts.js";
 import { hasVoices, say, silence } from "./speech.js";
 
+// Seconds. Browsers round the times that a video is set to.
+const TOLERANCE = 0.02;
+
 export function showEvents(card, { file, video, duration, events }) {
   const root = part(card, "more");
   root.replaceChildren(fromTemplate("events"));
   const seek = (event) => {
     video.currentTime = event.start;
-    // An event may start where the video is already.
-    enter(event);
+    show([event]); // also of a video that the browser cannot play
   };
   const bars = timeline(root, { duration, events, seek });
   const rows = events.map((event) => {
@@ -24,29 +26,23 @@ export function showEvents(card, { file, video, duration, events }) {
   if (!events.length) part(root, "now").textContent = "The model has found no events in this video.";
   const narrator = narration(root, video);
 
-  const current = new Set();
-  function mark() {
+  let current = [];
+  function show(shown) {
+    if (shown.length === current.length && shown.every((event, index) => event === current[index])) return;
+    current = shown;
     events.forEach((event, number) => {
-      const isCurrent = current.has(event);
-      rows[number].firstChild.toggleAttribute("aria-current", isCurrent);
-      bars[number].classList.toggle("current", isCurrent);
+      rows[number].firstChild.toggleAttribute("aria-current", shown.includes(event));
+      bars[number].classList.toggle("current", shown.includes(event));
     });
-    const texts = events.filter((event) => current.has(event)).map((event) => caption("span", event));
-    part(root, "now").replaceChildren(...texts.flatMap((node) => [node, " "]));
+    part(root, "now").replaceChildren(...shown.flatMap((event) => [caption("span", event), " "]));
   }
-  function enter(event) {
-    if (current.has(event)) return;
-    current.add(event);
-    mark();
-    narrator.describe(event);
+  function follow() {
+    const time = video.currentTime;
+    part(root, "playhead").style.insetInlineStart = `${(100 * time) / (duration || 1)}%`;
+    show(events.filter((event) => event.start <= time + TOLERANCE && time < event.end));
   }
-  function exit(event) {
-    if (current.delete(event)) mark();
-  }
-  cues(video, events, enter, exit);
-  video.addEventListener("timeupdate", () => {
-    part(root, "playhead").style.insetInlineStart = `${(100 * video.currentTime) / (duration || 1)}%`;
-  });
+  for (const name of ["timeupdate", "seeked"]) video.addEventListener(name, follow);
+  cues(video, events, narrator.describe);
   const name = file.name.replace(/\.[^.]*$/, "");
   part(root, "srt").addEventListener("click", () => save(`${name}.srt`, "application/x-subrip", subtitles(events, "srt")));
   part(root, "vtt").addEventListener("click", () => save(`${name}.vtt`, "text/vtt", subtitles(events, "vtt")));
@@ -73,14 +69,13 @@ function timeline(root, { duration, events, seek }) {
   return bars;
 }
 
-// Subtitles of the video, which call functions when an event starts and ends.
-function cues(video, events, enter, exit) {
+// Subtitles of the video, which call a function when an event starts.
+function cues(video, events, enter) {
   const track = video.addTextTrack("captions", "Events");
   track.mode = "hidden"; // not shown until the viewer chooses them, but followed
   for (const event of events) {
     const cue = new VTTCue(event.start, Math.max(event.end, event.start + 0.001), escaped(event.text));
     cue.onenter = () => enter(event);
-    cue.onexit = () => exit(event);
     track.addCue(cue);
   }
 }
