@@ -66,6 +66,6 @@ class PhotoExplainer:
         try:
             (explanation,) = explain_samples(model.predictor, [sample], [caption], method=method, lang=lang)
         except ValueError as error:
-            raise bad_request("caption", str(error)) from error
+            raise bad_request("invalid_caption", str(error)) from error
         self._seconds += 0.3 * (time.monotonic() - start - self._seconds)
         return explanation

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-import capjax
 from capjax.serve import served_model
 from capjax.serve.access import ApiKeys
 from capjax.serve.app import ServerOptions, make_app
@@ -90,9 +89,9 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected() -> list[str]:
-    """The captions of the photos."""
-    model = capjax.load(FIXTURES / "workdirs/photo_transformer")
-    return [caption.text for caption in model.caption(PHOTOS)]
+    """The captions of the photos, as the version wrote them that trained the model."""
+    answers = json.loads((FIXTURES / "expected.json").read_text())["workdirs"]["photo_transformer"]["asked"][0]
+    return [caption["text"] for caption in answers["answers"]]
 
 
 @pytest.fixture(scope="module")

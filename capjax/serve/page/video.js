@@ -85,10 +85,10 @@ function cues(video, events, enter) {
 function narration(root, video) {
   const choice = part(root, "describe");
   const line = part(root, "now");
-  let speaking = 0;
+  let spoken = new Set();
   let waits = false;
   const stop = () => {
-    speaking = 0;
+    spoken = new Set();
     waits = false;
     silence();
   };
@@ -101,14 +101,15 @@ function narration(root, video) {
   return {
     describe(event) {
       if (choice.value !== "voice" || !hasVoices()) return;
-      if (speaking && !video.paused) {
+      if (spoken.size && !video.paused) {
         waits = true;
         video.pause();
       }
-      speaking += 1;
+      const own = spoken;
+      own.add(event);
       say(event, () => {
-        speaking = Math.max(0, speaking - 1);
-        if (waits && !speaking) {
+        own.delete(event);
+        if (waits && own === spoken && !own.size) {
           waits = false;
           video.play();
         }
