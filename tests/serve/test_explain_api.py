@@ -3,6 +3,7 @@
 import base64
 import io
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import capjax
-from capjax.serve import explain_api, served_model
+from capjax.serve import captions_api, explain_api, served_model
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
 from capjax.serve.explaining import PhotoExplainer
@@ -48,6 +49,7 @@ class Served:
         captioner = PhotoCaptioner(self.workers, self.thread, metrics)
         app = FastAPI()
         app.include_router(explain_api.make_router(models, captioner, self.explainer, settings))
+        app.include_router(captions_api.make_router(models, captioner, settings))
 
         @app.exception_handler(ApiError)
         async def answer(request: Request, error: ApiError):
@@ -97,7 +99,9 @@ def test_each_word_of_a_caption_has_the_map_that_capjax_explain_computes(served,
     assert [each["word"] for each in body["maps"]] == [0, 1, 2, None]
     (explanation,) = capjax.explain(served.model.predictor, [PHOTO], method=method, caption=CAPTION)
     np.testing.assert_allclose(
-        [word["probability"] for word in body["words"]], np.exp([word.log_prob for word in explanation.words]), rtol=1e-4
+        [word["probability"] for word in body["words"]],
+        np.exp([word.log_prob for word in explanation.words]),
+        rtol=1e-4,
     )
     width, height = Image.open(PHOTO).size
     maps = explanation.maps[method]
@@ -160,6 +164,11 @@ def test_a_damaged_photo_is_an_error_of_the_request(served):
     assert (two.status_code, two.json()["error"]["kind"]) == (400, "too_many_files")
 
 
+def test_photos_are_captioned_while_explanations_are_computed(served):
+    with served.busy():
+        assert served.client.post("/v1/captions", content=PHOTO.read_bytes()).status_code == 200
+
+
 def test_explanations_that_find_no_room_are_asked_to_come_again(served):
     answers = []
     with served.busy():
@@ -169,8 +178,10 @@ def test_explanations_that_find_no_room_are_asked_to_come_again(served):
         ]
         for thread in waiting:
             thread.start()
+        deadline = time.monotonic() + 20
         while served.explainer._queued < 2:
-            threading.Event().wait(0.01)
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         for query in ({}, {"caption": CAPTION}):
             answer = served.explain(**query)
             assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1

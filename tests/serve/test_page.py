@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from capjax.serve import served_model
+from capjax.serve import served_model, video_captioning
 from capjax.serve.access import ApiKeys
 from capjax.serve.app import ServerOptions, make_app
 from capjax.serve.served_model import ModelSource
@@ -81,7 +81,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20):
 def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         in_this_process(patch, tmp_path_factory.getbasetemp())
+        # Fewer programs to compile.
         patch.setattr(served_model, "_BATCH_SIZES", (1,))
+        for module in (served_model, video_captioning):
+            patch.setattr(module, "WINDOW_BATCH_SIZE", 1)
         server = Server(tmp_path_factory.mktemp("jobs"))
         yield server
         server.close()
@@ -137,7 +140,7 @@ def open_page(server, browser):
         page.close()
     assert [url for url in requests if not url.startswith((server.url, "blob:", "data:"))] == []
     # Chromium reports answers with a status of an error as errors of the page.
-    assert [error for error in errors if "the server responded with a status of" not in error] == []
+    assert [error for error in errors if "Failed to load resource" not in error] == []
 
 
 def ended(page, count: int, timeout: float = 60_000):
@@ -307,6 +310,31 @@ def test_what_is_canceled_leaves_the_server(open_page, server):
     assert server.photos_captioned() == done
     page.locator(".item").first.locator("[data-part=again]").click()
     page.locator(".captions li").wait_for()
+
+
+def test_a_job_is_followed_while_the_server_cannot_be_reached(open_page):
+    page = open_page()
+    tries = []
+
+    def answer(route):
+        tries.append(route)
+        return route.abort() if len(tries) == 1 else route.continue_()
+
+    page.route("**/v1/jobs/*", answer)
+    page.set_input_files("#files", LONG)
+    assert ended(page, 1).first.get_attribute("data-state") == "done"
+    assert len(tries) > 1
+
+
+def test_leaving_the_page_cancels_its_jobs(open_page, server):
+    page = open_page()
+    with server.busy():
+        with page.expect_response("**/v1/videos?*") as info:
+            page.set_input_files("#files", LONG)
+        job = info.value.headers["location"].rpartition("/")[2]
+        page.locator("[data-part=state]", has_text="Captioning.").or_(page.get_by_text("Waiting for other")).wait_for()
+        page.goto(f"{server.url}healthz")
+        wait_until(lambda: server.state.jobs.get(job, "test").state == "canceled")
 
 
 def test_a_busy_server_is_asked_again_after_the_time_that_it_names(open_page):

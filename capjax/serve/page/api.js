@@ -1,6 +1,9 @@
 // Requests to the server: with the API key, repeated when the server is busy, and until they are canceled.
 import { askForKey, storedKey } from "./key.js";
 
+// Kinds of errors that pass.
+const PASSING = new Set(["busy", "jobs_unavailable", "not_ready"]);
+
 export class RequestError extends Error {
   constructor(kind, message) {
     super(message);
@@ -19,7 +22,7 @@ export async function request(path, { method = "GET", body, type, signal, onUplo
     const kind = content?.error?.kind;
     if (answer.status === 401) {
       await askForKey(key, signal);
-    } else if (answer.status === 429 || kind === "not_ready") {
+    } else if (PASSING.has(kind)) {
       onWait?.(answer.retryAfter);
       await pause(answer.retryAfter, signal);
     } else if (answer.status >= 400 || content === undefined) {

@@ -106,7 +106,13 @@ export class Item {
       while (job.state === "queued" || job.state === "running") {
         this.tell(job.state === "queued" ? "Waiting for other videos." : "Captioning.", job.progress);
         await pause(POLL_SECONDS, signal);
-        job = await request(path, { signal });
+        try {
+          job = await request(path, { signal });
+        } catch (error) {
+          // The job outlasts a server that is being started anew.
+          if (error.kind !== "unreachable") throw error;
+          this.tell("The server cannot be reached; trying again.");
+        }
       }
     } finally {
       signal.removeEventListener("abort", cancel);

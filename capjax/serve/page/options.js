@@ -33,7 +33,7 @@ export async function loadModels() {
   lang.closest("label").hidden = languages.length < 2;
   photoModel.addEventListener("change", limitCount);
   limitCount();
-  fields.disabled = false;
+  fields.hidden = [...fields.querySelectorAll("label")].every((label) => label.hidden);
 }
 
 function fill(select, choices) {
