@@ -29,7 +29,7 @@ PHOTO = FIXTURES / "media/photos/000.jpg"
 CAPTION = "a red picture"
 
 
-class Served:
+class ExplainServer:
     """The route with a model that captions photos and one that finds events."""
 
     def __init__(self):
@@ -81,7 +81,7 @@ def served(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         in_this_process(patch, tmp_path_factory.getbasetemp())
         patch.setattr(served_model, "_BATCH_SIZES", (1,))
-        served = Served()
+        served = ExplainServer()
         yield served
         served.close()
 
