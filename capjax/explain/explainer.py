@@ -73,6 +73,31 @@ def explain_each(
         yield from explainer.explain(pending)
 
 
+def explain_samples(
+    model: Predictor, samples: Sequence[MediaSample], captions: Sequence[str], *,
+    method: str | Sequence[str] = "attention", lang: str | None = None, **options,
+) -> list[Explanation]:  # fmt: skip
+    """Returns the explanations of given captions of one batch of photos or videos that were read already.
+
+    Args:
+      model: one that writes captions of whole photos or videos.
+      samples: as `Predictor.read` returns them.
+      captions: one for each.
+      method, lang, **options: as in `explain_each`.
+
+    Raises:
+      ValueError: as `explain_each`.
+    """
+    explainer = _Explainer(
+        CaptionModel.of(model), method_names(method), make_options(options), model.language(lang), len(samples)
+    )
+    media = [
+        _Medium(f"item {number}", sample, sample.frames[0], explainer.tokens(caption))
+        for number, (sample, caption) in enumerate(zip(samples, captions, strict=True))
+    ]
+    return list(explainer.explain(media))
+
+
 class _Medium(NamedTuple):
     """A photo or video: its name, the frames that the model sees, the picture to show, and the tokens of its caption if
     that is given."""

@@ -18,7 +18,7 @@ _PHOTO, _FRAME, _MAP = 960, 320, 320
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
 
-class _Target(TypedDict):
+class TargetView(TypedDict):
     """What the page shows of a word, or of the whole caption, with one method."""
 
     overlays: list[str]  # URI of the map over each shown frame
@@ -35,7 +35,7 @@ def explanation_page(explanation: Explanation) -> str:
         for number, picture in zip(numbers, pictures, strict=True)
     ]
     maps = {
-        method: [_target(explanation, method, target, numbers) for target in range(len(maps.values))]
+        method: [target_view(explanation, method, target, numbers) for target in range(len(maps.values))]
         for method, maps in explanation.maps.items()
     }
     name = PurePath(explanation.media).name
@@ -67,7 +67,12 @@ def _parts(explanation: Explanation) -> list[tuple[str, int | None]]:
     return [part for part in [*parts, (explanation.caption[end:], None)] if part[0]]
 
 
-def _target(explanation: Explanation, method: str, target: int, numbers: Sequence[int]) -> _Target:
+def target_view(explanation: Explanation, method: str, target: int, numbers: Sequence[int]) -> TargetView:
+    """Returns the maps of a word by its number, or of the whole caption after the last word.
+
+    Args:
+      numbers: the frames that are shown.
+    """
     maps = explanation.maps[method]
     values = maps.values[target]
     scale = float(np.abs(values).max()) or 1.0

@@ -18,10 +18,11 @@ from starlette.routing import Match, Route
 
 from capjax.data.photo import MediaError
 from capjax.metrics.signature import version
-from capjax.serve import captions_api, openai_api, tensorflow_api, videos_api
+from capjax.serve import captions_api, explain_api, openai_api, page_routes, tensorflow_api, videos_api
 from capjax.serve.access import ApiKeys
 from capjax.serve.captioning import PhotoCaptioner
 from capjax.serve.errors import ApiError
+from capjax.serve.explaining import PhotoExplainer
 from capjax.serve.gate import Gate
 from capjax.serve.jobs import Job, JobLimits, JobRunner, open_store
 from capjax.serve.media_workers import MediaWorkers
@@ -78,7 +79,9 @@ def make_app(options: ServerOptions) -> FastAPI:
     app.state.server = state
     for api in (captions_api, tensorflow_api, openai_api):
         app.include_router(api.make_router(models, state.captioner, settings))
+    app.include_router(explain_api.make_router(models, state.captioner, state.explainer, settings))
     app.include_router(videos_api.make_router(models, state.videos, state.jobs, settings, state.runner.wake))
+    app.include_router(page_routes.make_router())
 
     @app.get("/healthz", tags=["operation"], summary="Whether the process answers")
     async def healthz():
@@ -132,6 +135,7 @@ class _ServerState:
         self.workers = MediaWorkers(settings, lambda kind: metrics.lost_workers.labels(kind).inc())
         self.captioner = PhotoCaptioner(self.workers, self.thread, metrics)
         self.videos = VideoCaptioner(self.workers, self.thread, metrics)
+        self.explainer = PhotoExplainer(self.workers, metrics, settings.max_explanations)
         limits = JobLimits(max_media_bytes=settings.max_video_bytes, max_spool_bytes=settings.max_spool_bytes)
         self.jobs = open_store(options.jobs, limits)
         self.runner = JobRunner(self.jobs, self._run_job, public_kind=_public_kind)
@@ -151,6 +155,7 @@ class _ServerState:
         if self._runs_jobs:
             self.runner.stop(grace_seconds=0.0)
         self.thread.close()
+        self.explainer.close()
         self.workers.close()
         self.jobs.close()
 

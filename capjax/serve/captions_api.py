@@ -97,19 +97,19 @@ _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": 
 _BASE64 = {"type": "array", "minItems": 1, "items": {"type": "string", "contentEncoding": "base64"}}
 
 
-def _with_files(files: dict) -> dict[str, Any]:
-    schema = CaptionOptions.model_json_schema()
-    return {**schema, "properties": {**files, **schema["properties"]}, "required": list(files)}
+def photo_body(options: type[CaptionOptions]) -> dict[str, Any]:
+    """Returns the description of a body as `read_photos` reads it, for the OpenAPI schema."""
+    schema = options.model_json_schema()
 
+    def with_files(files: dict) -> dict[str, Any]:
+        return {**schema, "properties": {**files, **schema["properties"]}, "required": list(files)}
 
-_BODY = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {"schema": _with_files({"file": _FILES})},
-        "application/json": {"schema": _with_files({"files": _BASE64})},
+    content = {
+        "multipart/form-data": {"schema": with_files({"file": _FILES})},
+        "application/json": {"schema": with_files({"files": _BASE64})},
         "image/*": {"schema": {"type": "string", "format": "binary", "minLength": 1}},
-    },
-}
+    }
+    return {"required": True, "content": content}
 
 
 def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettings) -> APIRouter:
@@ -117,8 +117,8 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
     router = APIRouter()
 
     @router.post(
-        "/v1/captions", response_model=CaptionsResponse, responses=ERRORS, openapi_extra={"requestBody": _BODY},
-        tags=["captions"], summary="Caption photos",
+        "/v1/captions", response_model=CaptionsResponse, responses=ERRORS, tags=["captions"],
+        openapi_extra={"requestBody": photo_body(CaptionOptions)}, summary="Caption photos",
     )  # fmt: skip
     async def captions(request: Request, query: Annotated[CaptionOptions, Query()]):
         timings = Timings()

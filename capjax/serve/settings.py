@@ -19,6 +19,7 @@ class ServeSettings:
       max_video_seconds: duration of a video.
       sync_video_seconds: longer videos become jobs.
       max_queued: photos that wait for the model; further requests are answered with 429.
+      max_explanations: explanations that wait; further ones are answered with 429.
       max_requests: requests in progress; further ones are answered with 429.
       rate: requests per minute of each API key, or of each address without keys; 0: not limited.
       request_seconds: time in which a request is answered once its body has arrived.
@@ -41,6 +42,7 @@ class ServeSettings:
     max_video_seconds: float = 4 * 3600.0
     sync_video_seconds: float = 60.0
     max_queued: int = 256
+    max_explanations: int = 16
     max_requests: int = 256
     rate: float = 0.0
     request_seconds: float = 120.0

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,6 +48,9 @@ class CaptionOptions(BaseModel):
         )  # fmt: skip
 
 
+Options = TypeVar("Options", bound=CaptionOptions)
+
+
 @dataclass(frozen=True)
 class Photo:
     """A file of a request, or the reason why its content is not one."""
@@ -56,10 +59,11 @@ class Photo:
     problem: str = ""
 
 
-async def read_photos(
-    request: Request, query: CaptionOptions, settings: ServeSettings
-) -> tuple[list[Photo], CaptionOptions]:
+async def read_photos(request: Request, query: Options, settings: ServeSettings) -> tuple[list[Photo], Options]:
     """Returns the photos of a request in order, and its options.
+
+    Args:
+      query: the options in the query of the request.
 
     Raises:
       ApiError: the body has another form, no photo or too many.
@@ -81,7 +85,7 @@ async def read_photos(
     if len(photos) > settings.max_files:
         raise bad_request("too_many_files", f"{len(photos)} files; at most {settings.max_files} in a request")
     try:
-        options = CaptionOptions.model_validate({**query.model_dump(by_alias=True, exclude_unset=True), **fields})
+        options = type(query).model_validate({**query.model_dump(by_alias=True, exclude_unset=True), **fields})
     except ValidationError as error:
         raise validation_error(error.errors()) from error
     return photos, options

@@ -15,14 +15,22 @@ _OPTIONS = (
 
 
 @contextmanager
-def open_page(path: Path) -> Iterator:
-    """Yields Playwright's page of an HTML file. Fails on requests that leave it, and on errors of its scripts."""
+def open_browser(*options: str) -> Iterator:
+    """Yields Playwright's browser, with further options of Chromium."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     sync_api = pytest.importorskip("playwright.sync_api")
     if chromium is None:
         pytest.skip("no Chromium here; $CHROMIUM may name it")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_OPTIONS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*_OPTIONS, *options])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def open_page(path: Path) -> Iterator:
+    """Yields Playwright's page of an HTML file. Fails on requests that leave it, and on errors of its scripts."""
+    with open_browser() as browser:
         page = browser.new_page()
         requests, errors = [], []
         page.on("request", lambda request: requests.append(request.url))
@@ -30,7 +38,6 @@ def open_page(path: Path) -> Iterator:
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.goto(path.as_uri())
         yield page
-        browser.close()
     assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
     assert not errors
 
