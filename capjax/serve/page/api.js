@@ -1,6 +1,8 @@
 // Requests to the server: with the API key, repeated when the server is busy, and until they are canceled.
 import { askForKey, storedKey } from "./key.js";
 
+// The type of files: their content says what they are.
+export const BINARY = "application/octet-stream";
 // Kinds of errors that pass.
 const PASSING = new Set(["busy", "jobs_unavailable", "not_ready"]);
 
@@ -26,7 +28,8 @@ export async function request(path, { method = "GET", body, type, signal, onUplo
       onWait?.(answer.retryAfter);
       await pause(answer.retryAfter, signal);
     } else if (answer.status >= 400 || content === undefined) {
-      throw new RequestError(kind ?? "failed", content?.error?.message ?? `the server answered with status ${answer.status}`);
+      const message = content?.error?.message ?? `the server answered with status ${answer.status}`;
+      throw new RequestError(kind ?? "failed", message);
     } else {
       return content;
     }
@@ -44,8 +47,10 @@ function send(path, { method, body, type, key, signal, onUpload }) {
     if (onUpload) xhr.upload.onprogress = (event) => onUpload(event.loaded / event.total);
     const abort = () => xhr.abort();
     signal?.addEventListener("abort", abort);
-    xhr.onload = () =>
-      resolve({ status: xhr.status, text: xhr.responseText, retryAfter: Number(xhr.getResponseHeader("Retry-After")) || 1 });
+    xhr.onload = () => {
+      const retryAfter = Number(xhr.getResponseHeader("Retry-After")) || 1;
+      resolve({ status: xhr.status, text: xhr.responseText, retryAfter });
+    };
     xhr.onerror = () => reject(new RequestError("unreachable", unreachable(body)));
     xhr.onabort = () => reject(signal.reason);
     xhr.onloadend = () => signal?.removeEventListener("abort", abort);

@@ -52,7 +52,7 @@ export const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "
 
 function time(seconds, isSrt) {
   const milliseconds = Math.round(1000 * seconds);
-  const part = (value, length = 2) => String(Math.floor(value)).padStart(length, "0");
-  const fraction = part(milliseconds % 1000, 3);
-  return `${part(milliseconds / 3_600_000)}:${part((milliseconds / 60_000) % 60)}:${part((milliseconds / 1000) % 60)}${isSrt ? "," : "."}${fraction}`;
+  const digits = (value, length = 2) => String(Math.floor(value)).padStart(length, "0");
+  const parts = [milliseconds / 3_600_000, (milliseconds / 60_000) % 60, (milliseconds / 1000) % 60];
+  return parts.map((value) => digits(value)).join(":") + (isSrt ? "," : ".") + digits(milliseconds % 1000, 3);
 }

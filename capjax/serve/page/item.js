@@ -1,12 +1,11 @@
 // A photo or video of the user: its card, and the requests that caption it.
-import { cancelJob, pause, request, RequestError, slots } from "./api.js";
+import { BINARY, cancelJob, pause, request, RequestError, slots } from "./api.js";
 import { caption, element, fromTemplate, part } from "./parts.js";
 import { showPhoto } from "./photo.js";
 import { showEvents } from "./video.js";
 
 const POLL_SECONDS = 1;
 const VIDEO_NAME = /\.(3gp|avi|flv|m2ts|m4v|mkv|mov|mp4|mpe?g|mts|ogv|ts|webm|wmv)$/i;
-const BINARY = "application/octet-stream";
 // Uploads at once, of photos and of videos.
 const photoSlots = slots(4);
 const videoSlots = slots(2);
@@ -23,11 +22,13 @@ export class Item {
     this.onChange = onChange;
     this.url = URL.createObjectURL(file);
     part(this.card, "name").textContent = file.name;
-    for (const [action, run] of [["cancel", () => this.cancel()], ["again", () => this.onAgain(this)], ["remove", () => this.onRemove(this)]]) {
+    const actions = { cancel: () => this.cancel(), again: () => this.onAgain(), remove: () => this.onRemove() };
+    for (const [action, run] of Object.entries(actions)) {
       const button = part(this.card, action);
       button.addEventListener("click", run);
       button.setAttribute("aria-label", `${button.textContent} ${file.name}`);
     }
+    part(this.card, "progress").setAttribute("aria-label", `Progress of ${file.name}`);
     this.showMedia();
   }
 
@@ -37,7 +38,7 @@ export class Item {
 
   // Captions the file with the options of `choose(isVideo)`.
   async run(choose) {
-    this.cancel();
+    this.controller?.abort(); // also of an explanation of the last caption
     const controller = (this.controller = new AbortController());
     this.result = null;
     this.error = "";
@@ -117,8 +118,8 @@ export class Item {
     } finally {
       signal.removeEventListener("abort", cancel);
     }
-    if (job.state !== "done") throw new RequestError(job.error?.kind ?? job.state, job.error?.message ?? `the job is ${job.state}`);
-    return job.result;
+    if (job.state === "done") return job.result;
+    throw new RequestError(job.error?.kind ?? job.state, job.error?.message ?? `the job is ${job.state}`);
   }
 
   upload(signal) {
@@ -132,8 +133,10 @@ export class Item {
   // ---- The card
 
   showMedia() {
-    const tag = this.isVideo ? "video" : "img";
-    this.media = element(tag, "", this.isVideo ? { controls: "", playsinline: "", preload: "metadata", "aria-label": this.file.name } : { alt: "", loading: "lazy", decoding: "async" });
+    const { name } = this.file;
+    this.media = this.isVideo
+      ? element("video", "", { controls: "", playsinline: "", preload: "metadata", "aria-label": name })
+      : element("img", "", { alt: "", loading: "lazy", decoding: "async" });
     // Browsers cannot show every format that the server reads.
     this.media.addEventListener("error", () => {
       this.media.hidden = true;
@@ -169,7 +172,6 @@ export class Item {
   tell(text, share) {
     part(this.card, "state").textContent = text;
     const progress = part(this.card, "progress");
-    progress.setAttribute("aria-label", `Progress of ${this.file.name}`);
     if (share === undefined) progress.removeAttribute("value");
     else progress.value = share;
   }

@@ -1,5 +1,5 @@
 // What a card shows of a photo with captions: reading aloud, and heat maps of words.
-import { request } from "./api.js";
+import { BINARY, request } from "./api.js";
 import { element, fromTemplate, part } from "./parts.js";
 import { hasVoices, say, silence } from "./speech.js";
 
@@ -19,7 +19,8 @@ export function showPhoto(card, { file, model, best, signal }) {
     description.textContent = "Computing.";
     const query = new URLSearchParams({ model, lang: best.lang, caption: best.text });
     try {
-      const explanation = await request(`v1/explain?${query}`, { method: "POST", body: file, type: "application/octet-stream", signal });
+      const upload = { method: "POST", body: file, type: BINARY, signal };
+      const explanation = await request(`v1/explain?${query}`, upload);
       explain.hidden = true;
       showWords(card, explanation);
     } catch (error) {
