@@ -32,9 +32,11 @@ def serve(
     listener = socket.create_server((host, port), family=family, backlog=2048)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("capjax", "uvicorn.error"):
+    for name in ("", "capjax", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
+    logging.captureWarnings(True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each wrong byte of a form
     app = make_app(options)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, forwarded_allow_ips=trusted_proxies,

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from capjax.decode.results import Caption
 from capjax.serve.captioning import PhotoCaptioner, Timings, until_disconnected
@@ -22,6 +23,15 @@ from capjax.serve.uploads import Photo, decode_base64, read_json
 
 _DEFAULT = "serving_default"
 _OUTPUTS = {"caption": "DT_STRING", "score": "DT_FLOAT", "error": "DT_STRING"}
+
+
+class _Segment(StringConvertor):
+    """A part of a path, without a verb such as `:predict`."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("segment", _Segment())
 
 
 class TensorFlowError(BaseModel):
@@ -96,12 +106,14 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
     """Returns the routes."""
     router = APIRouter(tags=["tensorflow serving"], responses=_ERRORS)
 
-    @router.post("/v1/models/{name}:predict", openapi_extra={"requestBody": _PREDICT_BODY}, summary="Caption photos")
+    @router.post(
+        "/v1/models/{name:segment}:predict", openapi_extra={"requestBody": _PREDICT_BODY}, summary="Caption photos"
+    )
     async def predict(request: Request, name: str):
         return await answer(request, _model(models, name))
 
     @router.post(
-        "/v1/models/{name}/versions/{version}:predict", openapi_extra={"requestBody": _PREDICT_BODY},
+        "/v1/models/{name:segment}/versions/{version:segment}:predict", openapi_extra={"requestBody": _PREDICT_BODY},
         summary="Caption photos with a version",
     )  # fmt: skip
     async def predict_version(request: Request, name: str, version: str):
@@ -121,19 +133,19 @@ def make_router(models: Models, captioner: PhotoCaptioner, settings: ServeSettin
             return JSONResponse({"predictions": outputs})
         return JSONResponse({"outputs": {key: [row[key] for row in outputs] for key in _OUTPUTS}})
 
-    @router.get("/v1/models/{name}", summary="State of a model")
+    @router.get("/v1/models/{name:segment}", summary="State of a model")
     async def status(name: str):
         return _status(_model(models, name))
 
-    @router.get("/v1/models/{name}/versions/{version}", summary="State of a version")
+    @router.get("/v1/models/{name:segment}/versions/{version:segment}", summary="State of a version")
     async def version_status(name: str, version: str):
         return _status(_model(models, name, version))
 
-    @router.get("/v1/models/{name}/metadata", summary="Signatures of a model")
+    @router.get("/v1/models/{name:segment}/metadata", summary="Signatures of a model")
     async def metadata(name: str):
         return _metadata(_model(models, name))
 
-    @router.get("/v1/models/{name}/versions/{version}/metadata", summary="Signatures of a version")
+    @router.get("/v1/models/{name:segment}/versions/{version:segment}/metadata", summary="Signatures of a version")
     async def version_metadata(name: str, version: str):
         return _metadata(_model(models, name, version))
 
