@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,21 +17,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from capjax.serve.access import ApiKeys, RateLimit, check_origin
 from capjax.serve.errors import ApiError, busy
 from capjax.serve.metrics import Metrics
-from capjax.serve.settings import ServeSettings
+from capjax.serve.settings import MIB, ServeSettings
 
 log = logging.getLogger("capjax.serve")
 
 # Answered without an API key, at any rate, and however busy the server is.
 OPEN_PATHS = ("/healthz", "/readyz")
+# Of the body of a request that is answered before it has arrived, and the longest pause in it.
+_DISCARD_BYTES, _DISCARD_SECONDS, _PAUSE_SECONDS = 64 * MIB, 5.0, 1.0
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 @dataclass
 class _Exchange:
-    """A request and its answer, for the log."""
+    """A request and its answer. `complete`: the body of the request has arrived."""
 
     request_id: str
     path: str
+    complete: bool
     owner: str = ""
     status: int = 0
     received: int = 0
@@ -65,7 +69,9 @@ class Gate:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        exchange = _Exchange(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8), _route_path(scope))
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        exchange = _Exchange(request_id, _route_path(scope), complete=not has_body)
         start = time.perf_counter()
 
         async def send_with_id(message: Message):
@@ -74,6 +80,13 @@ class Gate:
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-ID"] = exchange.request_id
                 answer["X-Content-Type-Options"] = "nosniff"
+                if not exchange.complete:
+                    answer["Connection"] = "close"
+            elif message["type"] == "http.response.body" and not message.get("more_body") and not exchange.complete:
+                # A connection that is closed while the client sends is reset, and the client loses the answer.
+                await send({**message, "more_body": True})
+                await _discard_body(receive)
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         self._in_progress += 1
@@ -116,11 +129,9 @@ class Gate:
         if length.isdecimal() and int(length) > limit:
             raise too_large
         start = time.monotonic()
-        complete = False
 
         async def limited() -> Message:
-            nonlocal complete
-            if complete:  # only a disconnection follows
+            if exchange.complete:  # only a disconnection follows
                 return await receive()
             deadline = start + settings.body_seconds + exchange.received / settings.body_rate
             try:
@@ -138,7 +149,7 @@ class Gate:
                 self._bytes_in_progress += size
                 if self._bytes_in_progress > settings.max_bytes_in_progress:
                     raise busy("the requests in progress have too many bytes", 1.0)
-            complete = not message.get("more_body")
+            exchange.complete = not message.get("more_body")
             return message
 
         return limited
@@ -169,6 +180,18 @@ def _route_path(scope: Scope) -> str:
     """The path without the prefix under which a proxy serves the application, which some proxies leave out."""
     path, prefix = scope["path"], scope.get("root_path", "").rstrip("/")
     return path[len(prefix) :] if prefix and path.startswith(f"{prefix}/") else path
+
+
+async def _discard_body(receive: Receive):
+    """Reads what a client still sends, within limits."""
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while size < _DISCARD_BYTES:
+                message = await asyncio.wait_for(receive(), _PAUSE_SECONDS)
+                size += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 class JsonLines(logging.Formatter):

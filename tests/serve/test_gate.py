@@ -117,6 +117,24 @@ def test_an_announced_body_above_the_limit_is_refused_before_it_arrives(server):
     assert b" 413 " in send_raw(server, head).partition(b"\r\n")[0]
 
 
+@pytest.mark.parametrize("path", ["/v1/captions", "/healthz", "/missing"])
+def test_a_client_that_still_sends_gets_the_answer_in_place_of_a_reset(server, path):
+    size = 20_000_000
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n".encode()
+    answer = send_raw(server, head, *[bytes(size // 20)] * 20)
+    assert answer.startswith(b"HTTP/1.1 ") and answer.endswith(b"}")
+
+
+def test_a_client_that_asks_before_it_sends_is_not_waited_for(server, caplog):
+    caplog.set_level(logging.INFO, "capjax.serve")
+    head = b"POST /v1/captions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n"
+    with socket.create_connection(server.address, timeout=3) as connection:
+        connection.sendall(head)
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413") and b"connection: close" in answer.lower()
+    wait_until(lambda: any("fields" in vars(record) for record in caplog.records))  # the exchange has ended
+
+
 def test_videos_have_a_limit_of_their_own(server):
     assert server.client.post("/v1/videos", content=bytes(5000)).json()["bytes"] == 5000
     assert server.client.post("/v1/videos", content=bytes(5001)).status_code == 413
