@@ -13,7 +13,7 @@ from capjax.serve import app as app_module
 from capjax.serve.app import ServerOptions, make_app
 from capjax.serve.served_model import ModelSource, ServedModel
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 
 
 class LiveServer:
