@@ -180,9 +180,8 @@ def test_a_client_that_leaves_during_its_body_is_no_error_of_the_server(server, 
     caplog.set_level(logging.INFO, "capjax.serve")
     with socket.create_connection(server.address) as connection:
         connection.sendall(b"POST /v1/captions HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\nabc")
-    wait_until(lambda: any("fields" in vars(record) for record in caplog.records))
-    [record] = [record for record in caplog.records if "fields" in vars(record)]
-    assert record.fields["status"] == 499
+    # Records of exchanges of earlier tests may follow their answers.
+    wait_until(lambda: any(getattr(record, "fields", {}).get("status") == 499 for record in caplog.records))
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
