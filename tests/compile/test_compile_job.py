@@ -272,6 +272,7 @@ def _small_memory(config):
     return compiles
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_sweep_resumes_and_reports_the_best_mesh(config, tmp_path, monkeypatch):
     tried = []

@@ -26,6 +26,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, make_jsonl)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_in_the_background_which_ignores_ctrl_c_heeds_sigterm(tmp_path, make_jsonl):
     folder = make_jsonl(480, size=(480, 320))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as from a shell's `&`

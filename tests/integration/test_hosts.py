@@ -98,6 +98,7 @@ def alone(tiny, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_train_as_one_process_does(tiny, alone, tmp_path):
     workdir = tmp_path / "run"
     errors = finish(start(tiny, workdir, 2, 4, "mesh.fsdp=2"))
@@ -121,6 +122,7 @@ def test_processes_that_share_rows_of_a_batch_train_as_one_process_does(tiny, al
     assert_same_run(workdir, alone)
 
 
+@pytest.mark.slow
 def test_damage_to_what_one_process_wrote_ends_all_with_its_name(tiny, tmp_path):
     workdir = tmp_path / "run"
     finish(start(tiny, workdir, 2, 1, "train.steps=4", "train.eval_every=0", "data.eval=", "mesh.fsdp=2"))

@@ -11,7 +11,7 @@ def tiny_model(tiny):
 
     with pytest.MonkeyPatch.context() as patch:
         in_this_process(patch, tiny.path)
-        yield ServedModel(ModelSource("tiny", tiny.trained(), num_beams=(1,), max_len=(4,)))
+        return ServedModel(ModelSource("tiny", tiny.trained(), num_beams=(1,), max_len=(4,)))
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ class ExplainServer:
 
         @app.exception_handler(ApiError)
         async def answer(request: Request, error: ApiError):
-            return error.response()
+            return error.response(request.url.path)
 
         self.client = TestClient(app)
 
