@@ -135,7 +135,8 @@ class Gate:
                 return await receive()
             deadline = start + settings.body_seconds + exchange.received / settings.body_rate
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
             except TimeoutError:
                 raise ApiError(
                     408, "slow_body", f"after {time.monotonic() - start:.0f} s the body was still incomplete"
@@ -188,7 +189,8 @@ async def _discard_body(receive: Receive):
     with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             while size < _DISCARD_BYTES:
-                message = await asyncio.wait_for(receive(), _PAUSE_SECONDS)
+                async with asyncio.timeout(_PAUSE_SECONDS):
+                    message = await receive()
                 size += len(message.get("body", b""))
                 if not message.get("more_body"):
                     return
