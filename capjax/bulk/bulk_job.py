@@ -18,7 +18,7 @@ from capjax.predict.predictor import check_num_captions
 
 @dataclass(frozen=True)
 class BulkOptions:
-    """How media are captioned.
+    """Options of captioning in bulk.
 
     Attributes:
       languages: languages to write; empty: the first of the model.

@@ -61,8 +61,8 @@ def _bulk_arguments(argv: Sequence[str] | None) -> list[str] | None:
     """The other arguments if the mode is bulk, which has arguments of its own; else None."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--mode")
-    args, others = parser.parse_known_args(argv)
-    return others if args.mode == "bulk" else None
+    args, arguments = parser.parse_known_args(argv)
+    return arguments if args.mode == "bulk" else None
 
 
 def _parser(mode: str | None) -> argparse.ArgumentParser:

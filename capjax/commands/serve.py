@@ -114,8 +114,11 @@ def _named_workdir(text: str) -> tuple[str, Path]:
 def decoding_option(text: str) -> tuple[str, Any]:
     """Returns name and value of an option `NAME=VALUE`, checked as the setting of a config."""
     from capjax.config import default_config, with_overrides
+    from capjax.registry import nearest
 
     name, equals, _ = text.partition("=")
     if not equals:
         raise ValueError(f"--decode {text}: expected NAME=VALUE, such as num_beams=4")
+    if name not in default_config().decode:
+        raise ValueError(f"--decode {text}: no such option; {nearest(name, default_config().decode)}")
     return name, with_overrides(default_config(), [f"decode.{text}"]).decode[name]

@@ -19,7 +19,7 @@ _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 
 
 class TargetView(TypedDict):
-    """What the page shows of a word, or of the whole caption, with one method."""
+    """The view of one word, or of the whole caption, with one method."""
 
     overlays: list[str]  # URI of the map over each shown frame
     description: str

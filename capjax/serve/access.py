@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from capjax.files import read_text
 from capjax.serve.errors import ApiError, busy
 
 # Clients whose rates are remembered.
@@ -30,10 +31,12 @@ class ApiKeys:
         """Reads a file with a name and a key in each line; empty lines and those that start with # are ignored.
 
         Raises:
+          FileNotFoundError: there is no file.
           ValueError: a line has another form; the message names the line, and no key.
         """
         keys: dict[str, str] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        text = read_text(path, "write a name and a key in each line; `openssl rand -hex 24` makes a key")
+        for number, line in enumerate(text.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             words = line.split()

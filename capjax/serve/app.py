@@ -40,7 +40,7 @@ log = logging.getLogger("capjax.serve")
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What a server serves, and to whom.
+    """The models of a server, its limits, and who may use it.
 
     Attributes:
       sources: the models; the first is the default.

@@ -14,7 +14,7 @@ from capjax.serve.uploads import CaptionOptions, read_photos
 
 
 class ErrorBody(BaseModel):
-    """What is wrong: a short name for programs, and a message for people."""
+    """An error: a short name for programs, and a message for people."""
 
     kind: str
     message: str
@@ -77,22 +77,24 @@ class ModelList(BaseModel):
     data: list[ModelDescription]
 
 
-# Answers of every route that takes requests of clients.
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse, "description": description}
-    for status, description in (
-        (400, "The request is wrong."),
-        (401, "No API key, or an unknown one."),
-        (403, "A page of another origin."),
-        (404, "No such model or job."),
-        (408, "The body arrived too slowly."),
-        (413, "The body is too large."),
-        (415, "A content type that is not supported."),
-        (422, "A parameter is not as described."),
-        (429, "Too many requests; Retry-After says when to try again."),
-        (503, "The model is being loaded, or the request took too long."),
-    )
-}
+def error_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Returns the description of errors for the OpenAPI schema; they have the form of `model`."""
+    descriptions = {
+        400: "The request is wrong.",
+        401: "No API key, or an unknown one.",
+        403: "A page of another origin.",
+        404: "No such model, version or job.",
+        408: "The body arrived too slowly.",
+        413: "The body is too large.",
+        415: "A content type that is not supported.",
+        422: "A parameter is not as described.",
+        429: "Too many requests; Retry-After says when to try again.",
+        503: "The model is being loaded, or the request took too long.",
+    }
+    return {status: {"model": model, "description": text} for status, text in descriptions.items()}
+
+
+ERRORS = error_responses(ErrorResponse)
 _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "array", "minItems": 1, "items": {"type": "string", "contentEncoding": "base64"}}
 

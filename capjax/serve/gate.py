@@ -1,4 +1,4 @@
-"""What every request passes: identification, access, limits of size, time and number, logging and metrics."""
+"""Middleware around all routes: identification, access, limits of size, time and number, logging and metrics."""
 
 import asyncio
 import json
@@ -96,7 +96,7 @@ class Gate:
             await self._app(scope, limited, send_with_id)
         except ApiError as error:
             await self._fail(error, exchange, scope, receive, send_with_id)
-        except ClientDisconnect:
+        except ClientDisconnect:  # nobody waits for an answer; the log has the request with status 499
             pass
         except Exception:
             log.exception("request %s failed", exchange.request_id)

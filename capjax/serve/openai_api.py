@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capjax.decode.results import Caption
 from capjax.serve.captioning import PhotoCaptioner, Timings, until_disconnected
-from capjax.serve.captions_api import check_captions_photos
+from capjax.serve.captions_api import check_captions_photos, error_responses
 from capjax.serve.errors import bad_request
 from capjax.serve.served_model import DecodeChoice, Models, ServedModel
 from capjax.serve.settings import ServeSettings
@@ -130,20 +130,7 @@ class OpenAiError(BaseModel):
     error: OpenAiErrorBody
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAiError, "description": description}
-    for status, description in (
-        (400, "The request is wrong, or its photo cannot be read."),
-        (401, "No API key, or an unknown one."),
-        (403, "A page of another origin."),
-        (404, "No such model."),
-        (408, "The body arrived too slowly."),
-        (413, "The body is too large."),
-        (422, "A field is not as described."),
-        (429, "Too many requests; Retry-After says when to try again."),
-        (503, "The model is being loaded, or the request took too long."),
-    )
-}
+_ERRORS = error_responses(OpenAiError)
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 

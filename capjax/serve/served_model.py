@@ -46,7 +46,7 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class DecodeChoice:
-    """What a request has chosen, checked."""
+    """Checked decoding options of a request."""
 
     lang: str
     num_beams: int

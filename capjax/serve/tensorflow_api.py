@@ -15,7 +15,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from capjax.decode.results import Caption
 from capjax.serve.captioning import PhotoCaptioner, Timings, until_disconnected
-from capjax.serve.captions_api import check_captions_photos
+from capjax.serve.captions_api import check_captions_photos, error_responses
 from capjax.serve.errors import ApiError, bad_request
 from capjax.serve.served_model import DecodeChoice, Models, ServedModel
 from capjax.serve.settings import ServeSettings
@@ -59,20 +59,7 @@ class _Row:
     lang: str
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": TensorFlowError, "description": description}
-    for status, description in (
-        (400, "The request is wrong."),
-        (401, "No API key, or an unknown one."),
-        (403, "A page of another origin."),
-        (404, "No such model or version."),
-        (408, "The body arrived too slowly."),
-        (413, "The body is too large."),
-        (422, "A parameter is not as described."),
-        (429, "Too many requests; Retry-After says when to try again."),
-        (503, "The model is being loaded, or the request took too long."),
-    )
-}
+_ERRORS = error_responses(TensorFlowError)
 _BASE64 = {
     "type": "object", "required": ["b64"], "additionalProperties": False,
     "properties": {"b64": {"type": "string", "contentEncoding": "base64"}},
