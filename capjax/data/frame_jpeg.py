@@ -6,6 +6,7 @@ range, transparency is composed on white, and interlaced frames are reduced to o
 
 import functools
 import struct
+import threading
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import cast
@@ -20,8 +21,17 @@ from av.video.reformatter import VideoReformatter
 from capjax.data.photo import MediaSettings
 from capjax.data.tone_map import HLG, PQ, to_sdr
 
-_REFORMATTER = VideoReformatter()
 _BT2020 = 9
+
+
+class _Reformatters(threading.local):
+    """The reformatter of each thread. It keeps its tables from frame to frame, and must not be used by two at once."""
+
+    def __init__(self):
+        self.own = VideoReformatter()
+
+
+_REFORMATTERS = _Reformatters()
 
 
 def frame_to_jpeg(frame: av.VideoFrame, settings: MediaSettings, pixel_shape: float) -> bytes:
@@ -40,7 +50,7 @@ def frame_to_jpeg(frame: av.VideoFrame, settings: MediaSettings, pixel_shape: fl
         frame = _standard_range(frame, width, height)
     elif _has_alpha(frame.format.name):
         frame = _on_white(frame)
-    frame = _REFORMATTER.reformat(
+    frame = _REFORMATTERS.own.reformat(
         frame, width, height, "yuvj420p", interpolation="BICUBIC",
         dst_colorspace="ITU601",  # type: ignore[arg-type]  # PyAV's annotation lacks the names
         dst_color_range="JPEG", threads=1,
@@ -88,7 +98,7 @@ def _turn(plane: np.ndarray, transposed: bool, flip_columns: bool, flip_rows: bo
 def _standard_range(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     """Returns an HDR frame at another size, as an SDR frame."""
     unspecified = frame.colorspace == 2
-    rgb = _REFORMATTER.reformat(
+    rgb = _REFORMATTERS.own.reformat(
         frame, width, height, "rgb48le", interpolation="BICUBIC", threads=1,
         src_colorspace=_BT2020 if unspecified else None, dst_color_range="JPEG",
     )  # fmt: skip
@@ -114,7 +124,7 @@ def _has_alpha(pixel_format: str) -> bool:
 
 def _on_white(frame: av.VideoFrame) -> av.VideoFrame:
     """Returns a frame composed on white, as photos are; the frame itself if it is opaque."""
-    plane = _REFORMATTER.reformat(frame, format="rgba", dst_color_range="JPEG", threads=1).planes[0]
+    plane = _REFORMATTERS.own.reformat(frame, format="rgba", dst_color_range="JPEG", threads=1).planes[0]
     rgba = _pixels(plane, 4).reshape(frame.height, frame.width, 4)
     if rgba[..., 3].min() == 255:
         return frame

@@ -1,5 +1,6 @@
 """Frames come out upright, opaque and in the standard range, as players show them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from io import BytesIO
 from itertools import product
@@ -208,3 +209,17 @@ def test_range_matrix_and_depth_come_from_the_file(tmp_path, matrix, full, bits)
     inner = np.zeros(96, bool)
     inner[[k for k in range(96) if 4 <= k % 16 < 12]] = True  # JPEG blurs colors at the edges
     assert np.abs(out - rgb)[:, inner].max() <= 4
+
+
+def test_threads_convert_the_frames_of_several_videos_at_once(tmp_path):
+    sizes = [(96, 64), (160, 120), (64, 96)]
+    paths = [still(tmp_path / f"{number}.mp4", corner_marks(*size)) for number, size in enumerate(sizes)]
+
+    def convert(path) -> list[bytes]:
+        video = VideoFile(path)
+        frame = next(video.frames_at([0.0])).frame
+        return [video.jpeg(frame, PICTURE) for _ in range(300)]
+
+    expected = [convert(path) for path in paths]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        assert list(pool.map(convert, paths)) == expected
