@@ -1,6 +1,7 @@
 """The ASGI application of a server."""
 
 import asyncio
+import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -158,6 +159,7 @@ class _ServerState:
         self.explainer.close()
         self.workers.close()
         self.jobs.close()
+        gc.unfreeze()
 
     def _load(self):
         try:
@@ -171,9 +173,12 @@ class _ServerState:
             return
         self._runs_jobs = True
         self.runner.start()
+        _exempt_from_collection()
+        replaced = False
         while self._options.reload_seconds and not self._stop.wait(self._options.reload_seconds):
-            for model in self._models.all.values():
-                self._reload(model)
+            if replaced:  # at the last check: no request has the old model anymore
+                _exempt_from_collection()
+            replaced = sum(self._reload(model) for model in self._models.all.values()) > 0
 
     def _run_job(self, job: Job, path: Path, progress: Callable[[float], None]) -> dict[str, Any]:
         options = VideoOptions.model_validate(job.request)
@@ -193,17 +198,28 @@ class _ServerState:
             raise RuntimeError("the server stops")
         return self.thread.run(function).result()
 
-    def _reload(self, model: ServedModel):
-        """Replaces a model whose workdir has another checkpoint by now. Requests in progress keep the old one."""
+    def _reload(self, model: ServedModel) -> bool:
+        """Replaces a model whose workdir has another checkpoint by now; returns whether it was replaced.
+
+        Requests in progress keep the old one.
+        """
         source = model.source
         try:
             if source.export is None and int(find_checkpoint(source.workdir).name) != model.step:
                 log.info("model %s: a new checkpoint is being loaded", source.name)
                 self._put(ServedModel(source))
+                return True
         except Exception as error:
-            if self._stop.is_set():
-                return
-            log.warning("model %s: the new checkpoint cannot be used, the old one stays: %s", source.name, error)
+            if not self._stop.is_set():
+                log.warning("model %s: the new checkpoint cannot be used, the old one stays: %s", source.name, error)
+        return False
+
+
+def _exempt_from_collection():
+    """Exempts all present objects from garbage collection, which takes long for those of the models' libraries."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _public_kind(error: BaseException) -> str | None:

@@ -4,13 +4,14 @@ import base64
 import shutil
 import socket
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from capjax.serve import media_workers
 from capjax.serve.access import ApiKeys
-from capjax.serve.served_model import ModelSource, ServedModel
+from capjax.serve.served_model import Models, ModelSource, ServedModel
 from capjax.serve.settings import ServeSettings
 from tests.helpers import hostile_decoders
 from tests.helpers.hostile_decoders import HOSTILE
@@ -259,7 +260,9 @@ def test_several_models_are_served_by_name_and_the_first_is_the_default(servers,
     assert server.client.get("/v1/models/a").status_code == 200
 
 
-def test_a_new_checkpoint_is_loaded_while_requests_are_answered(servers, tiny, tmp_path, photos, expected):
+def test_a_new_checkpoint_is_loaded_while_requests_are_answered(servers, tiny, tmp_path, photos, expected, monkeypatch):
+    models, put = [], Models.put
+    monkeypatch.setattr(Models, "put", lambda self, model: models.append(weakref.ref(model)) or put(self, model))
     workdir = copy(tiny.trained(), tmp_path / "run")
     newest = max((workdir / "best").iterdir(), key=lambda path: int(path.name))
     server = servers.start_loading(ModelSource("tiny", workdir), reload_seconds=0.2)
@@ -284,6 +287,8 @@ def test_a_new_checkpoint_is_loaded_while_requests_are_answered(servers, tiny, t
         asking.join(60)
     assert set(statuses) == {(200, expected[0])}
     assert f'capjax_model_step{{model="tiny"}} {float(step)}' in server.client.get("/metrics").text
+    wait_until(lambda: models[0]() is None)  # nothing keeps the old model in memory
+    assert models[1]() is not None
 
 
 def test_a_checkpoint_that_cannot_be_loaded_leaves_the_old_one(servers, tiny, tmp_path, photos, expected, caplog):
