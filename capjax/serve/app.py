@@ -73,10 +73,7 @@ def make_app(options: ServerOptions) -> FastAPI:
         yield
         await asyncio.to_thread(state.stop)
 
-    app = FastAPI(
-        title="capjax", version=version(), lifespan=lifespan, root_path=options.root_path, docs_url=None,
-        redoc_url=None,
-    )  # fmt: skip
+    app = FastAPI(title="capjax", version=version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = state
     for api in (captions_api, tensorflow_api, openai_api):
         app.include_router(api.make_router(models, state.captioner, settings))
@@ -102,7 +99,7 @@ def make_app(options: ServerOptions) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_middleware(
         Gate, settings=settings, keys=options.keys, allowed_origins=options.allowed_origins, metrics=metrics,
-        is_public=lambda path: path == "/" or path.startswith("/page/"),
+        is_public=lambda path: path == "/" or path.startswith("/page/"), root_path=options.root_path,
     )  # fmt: skip
     # Around the gate: a browser asks what is allowed without a key, and reads the gate's errors.
     if options.allowed_origins:

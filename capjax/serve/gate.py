@@ -52,14 +52,15 @@ class Gate:
       allowed_origins: origins of pages, besides the server's own, that may use it.
       metrics: counts requests.
       is_public: whether a path is answered without an API key, because it holds no data: the page.
+      root_path: path under which a proxy serves the application.
     """
 
     def __init__(
         self, app: ASGIApp, settings: ServeSettings, keys: ApiKeys, allowed_origins: Sequence[str], metrics: Metrics,
-        is_public: Callable[[str], bool],
+        is_public: Callable[[str], bool], root_path: str = "",
     ):  # fmt: skip
         self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
-        self._allowed_origins, self._is_public = tuple(allowed_origins), is_public
+        self._allowed_origins, self._is_public, self._root_path = tuple(allowed_origins), is_public, root_path
         self._rates = RateLimit(settings.rate)
         self._in_progress = self._bytes_in_progress = 0
 
@@ -67,6 +68,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._root_path:
+            scope["root_path"] = self._root_path
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
