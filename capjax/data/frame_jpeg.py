@@ -27,6 +27,8 @@ _BT2020 = 9
 class _Reformatters(threading.local):
     """The reformatter of each thread. It keeps its tables from frame to frame, and must not be used by two at once."""
 
+    own: VideoReformatter
+
     def __init__(self):
         self.own = VideoReformatter()
 
