@@ -173,7 +173,7 @@ class _ServerState:
         _exempt_from_collection()
         replaced = False
         while self._options.reload_seconds and not self._stop.wait(self._options.reload_seconds):
-            if replaced:  # at the last check: no request has the old model anymore
+            if replaced:  # at the last check; requests with the old model have ended since, unless they take long
                 _exempt_from_collection()
             replaced = sum(self._reload(model) for model in self._models.all.values()) > 0
 

@@ -2,7 +2,7 @@
 
 Photos of several requests wait in one queue and are captioned together. Work on videos waits in another, and the two
 take turns. The size of a batch follows from measurements: of the sizes for which programs are compiled, the one with
-the lowest time per waiting photo. On a CPU that is often 1, on an accelerator the largest.
+the lowest time per waiting photo, with a margin.
 """
 
 import logging

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -92,7 +91,7 @@ def test_the_command_line(tiny, run, paths, expected):
 
 
 def test_bulk(tiny, run, paths, expected, tmp_path):
-    (tmp_path / "list.txt").write_text("".join(f"{path}{os.linesep}" for path in paths))
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
     output = tmp_path / "out"
     run(*CAPJAX, "bulk", "--input", tmp_path / "list.txt", "--workdir", tiny.trained(), "--output", output)
     rows = [json.loads(row) for shard in sorted(output.glob("*.jsonl")) for row in shard.read_text().splitlines()]
